@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: GPL-2.0
+if(STM_SANITIZE STREQUAL "address")
+    add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    add_link_options(-fsanitize=address,undefined)
+elseif(STM_SANITIZE STREQUAL "thread")
+    add_compile_options(-fsanitize=thread -fno-omit-frame-pointer)
+    add_link_options(-fsanitize=thread)
+elseif(NOT STM_SANITIZE STREQUAL "")
+    message(FATAL_ERROR "STM_SANITIZE is '${STM_SANITIZE}'; it must be empty, 'address' or 'thread'")
+endif()
