@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The host side of ci/vm and ci/kernel."""
