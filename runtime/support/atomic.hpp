@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Atomic variables, and copies of memory that others may change meanwhile.
+//
+// What must hold: every access states its order, there is no default. An Atomic<T> has the size
+// and alignment of T and is lock-free, so it may live in memory that processes share.
+#pragma once
+
+#include "runtime/support/types.hpp"
+#include "runtime/support/utility.hpp"
+
+namespace stm::runtime {
+
+enum class Order : int {
+    relaxed = __ATOMIC_RELAXED,
+    acquire = __ATOMIC_ACQUIRE,
+    release = __ATOMIC_RELEASE,
+    acq_rel = __ATOMIC_ACQ_REL,
+    seq_cst = __ATOMIC_SEQ_CST,
+};
+
+template <typename T>
+concept atomic_value = trivially_copyable<T> && __atomic_always_lock_free(sizeof(T), nullptr);
+
+template <atomic_value T>
+class Atomic : NonCopyable {
+public:
+    constexpr Atomic() noexcept = default;
+    constexpr explicit Atomic(T value) noexcept : value_(value) {}
+
+    [[nodiscard, gnu::always_inline]] T load(Order order) const noexcept {
+        T value;
+        __atomic_load(&value_, &value, static_cast<int>(order));
+        return value;
+    }
+
+    [[gnu::always_inline]] void store(T value, Order order) noexcept {
+        __atomic_store(&value_, &value, static_cast<int>(order));
+    }
+
+    // Stores the value and returns the one before.
+    [[gnu::always_inline]] T exchange(T value, Order order) noexcept {
+        T old;
+        __atomic_exchange(&value_, &value, &old, static_cast<int>(order));
+        return old;
+    }
+
+    // Stores desired if the variable has the expected value and returns true; otherwise loads the
+    // value that it has into expected and returns false. Never fails spuriously.
+    [[nodiscard, gnu::always_inline]] bool compare_exchange(T& expected, T desired, Order success,
+                                                            Order failure) noexcept {
+        return __atomic_compare_exchange(&value_, &expected, &desired, false,
+                                         static_cast<int>(success), static_cast<int>(failure));
+    }
+
+    // The arithmetic wraps around. Each returns the value before.
+    [[gnu::always_inline]] T fetch_add(T value, Order order) noexcept requires integer<T> {
+        return __atomic_fetch_add(&value_, value, static_cast<int>(order));
+    }
+
+    [[gnu::always_inline]] T fetch_sub(T value, Order order) noexcept requires integer<T> {
+        return __atomic_fetch_sub(&value_, value, static_cast<int>(order));
+    }
+
+    [[gnu::always_inline]] T fetch_or(T value, Order order) noexcept requires unsigned_integer<T> {
+        return __atomic_fetch_or(&value_, value, static_cast<int>(order));
+    }
+
+    [[gnu::always_inline]] T fetch_and(T value, Order order) noexcept requires unsigned_integer<T> {
+        return __atomic_fetch_and(&value_, value, static_cast<int>(order));
+    }
+
+private:
+    alignas(sizeof(T)) T value_{};
+};
+
+// ThreadSanitizer does not model fences: code that it shall check orders through the accesses.
+[[gnu::always_inline]] inline void fence(Order order) noexcept {
+#ifdef __SANITIZE_THREAD__
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wtsan"
+#endif
+    __atomic_thread_fence(static_cast<int>(order));
+#ifdef __SANITIZE_THREAD__
+#pragma GCC diagnostic pop
+#endif
+}
+
+// Tells the processor that this is a loop that waits for another one.
+[[gnu::always_inline]] inline void spin_hint() noexcept {
+    __builtin_ia32_pause();
+}
+
+namespace detail {
+
+// The bytes on both sides have any type, hence may_alias.
+using SharedWord [[gnu::may_alias]] = u64;
+
+// How many bytes lie before the first whole word at the address, at most bytes.
+inline usize bytes_before_word(const void* address, usize bytes) noexcept {
+    const usize head = -reinterpret_cast<uptr>(address) & (sizeof(SharedWord) - 1);
+    return runtime::min(head, bytes);
+}
+
+} // namespace detail
+
+// Copies bytes out of memory that others may write at the same time, or into memory that others
+// may read or write at the same time. Nothing outside of the two ranges is touched; they must not
+// overlap; either may be unaligned. What is read meanwhile can be a mixture, and the copy orders
+// nothing: the caller validates, and places acquire and release around it.
+//
+// Every access to the shared side is a relaxed atomic one, of an aligned 8-byte word or of a byte
+// at the edges, so an aligned word is never torn, and no race detector sees a race between two
+// such copies. Each moves 8 bytes with one plain load and one plain store.
+inline void copy_from_shared(void* to, const void* from, usize bytes) noexcept {
+    auto* target = static_cast<u8*>(to);
+    const auto* source = static_cast<const u8*>(from);
+
+    for (usize head = detail::bytes_before_word(source, bytes); head != 0; --head, --bytes)
+        *target++ = __atomic_load_n(source++, __ATOMIC_RELAXED);
+
+    while (bytes >= sizeof(u64)) {
+        const u64 word =
+            __atomic_load_n(reinterpret_cast<const detail::SharedWord*>(source), __ATOMIC_RELAXED);
+        __builtin_memcpy(target, &word, sizeof(word));
+        target += sizeof(word);
+        source += sizeof(word);
+        bytes -= sizeof(word);
+    }
+
+    for (; bytes != 0; --bytes)
+        *target++ = __atomic_load_n(source++, __ATOMIC_RELAXED);
+}
+
+inline void copy_to_shared(void* to, const void* from, usize bytes) noexcept {
+    auto* target = static_cast<u8*>(to);
+    const auto* source = static_cast<const u8*>(from);
+
+    for (usize head = detail::bytes_before_word(target, bytes); head != 0; --head, --bytes)
+        __atomic_store_n(target++, *source++, __ATOMIC_RELAXED);
+
+    while (bytes >= sizeof(u64)) {
+        u64 word;
+        __builtin_memcpy(&word, source, sizeof(word));
+        __atomic_store_n(reinterpret_cast<detail::SharedWord*>(target), word, __ATOMIC_RELAXED);
+        target += sizeof(word);
+        source += sizeof(word);
+        bytes -= sizeof(word);
+    }
+
+    for (; bytes != 0; --bytes)
+        __atomic_store_n(target++, *source++, __ATOMIC_RELAXED);
+}
+
+} // namespace stm::runtime

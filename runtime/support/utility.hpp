@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The few general helpers and type traits that the rest needs, in place of <utility>, <algorithm>
+// and <type_traits>.
+//
+// What must hold: calls of move, forward, swap and exchange are written with their namespace
+// (runtime::move). On the host an unqualified call with an argument of a std type is ambiguous.
+#pragma once
+
+#include "runtime/support/types.hpp"
+
+namespace stm::runtime {
+
+namespace detail {
+
+template <typename T>
+struct RemoveReference {
+    using Type = T;
+};
+template <typename T>
+struct RemoveReference<T&> {
+    using Type = T;
+};
+template <typename T>
+struct RemoveReference<T&&> {
+    using Type = T;
+};
+
+template <typename T>
+struct RemoveConst {
+    using Type = T;
+};
+template <typename T>
+struct RemoveConst<const T> {
+    using Type = T;
+};
+
+template <typename A, typename B>
+inline constexpr bool kSame = false;
+template <typename T>
+inline constexpr bool kSame<T, T> = true;
+
+template <typename T>
+inline constexpr bool kPointer = false;
+template <typename T>
+inline constexpr bool kPointer<T*> = true;
+
+template <typename T>
+inline constexpr bool kLvalueReference = false;
+template <typename T>
+inline constexpr bool kLvalueReference<T&> = true;
+
+template <typename From, typename To>
+inline constexpr bool kConvertible = requires(void (&take)(To), From&& from) {
+    take(static_cast<From&&>(from));
+};
+
+} // namespace detail
+
+template <typename T>
+using RemoveReference = typename detail::RemoveReference<T>::Type;
+template <typename T>
+using RemoveConst = typename detail::RemoveConst<T>::Type;
+template <typename T>
+using RemoveConstReference = RemoveConst<RemoveReference<T>>;
+
+template <typename A, typename B>
+concept same_as = detail::kSame<A, B>;
+
+template <typename T, typename... Candidates>
+concept one_of = (same_as<T, Candidates> || ...);
+
+// The integers that one computes with: neither bool nor a character type.
+template <typename T>
+concept unsigned_integer =
+    one_of<T, unsigned char, unsigned short, unsigned int, unsigned long, unsigned long long>;
+template <typename T>
+concept signed_integer = one_of<T, signed char, short, int, long, long long>;
+template <typename T>
+concept integer = unsigned_integer<T> || signed_integer<T>;
+
+template <typename T>
+concept enumeration = __is_enum(T);
+template <typename T>
+concept pointer = detail::kPointer<T>;
+template <typename T>
+concept trivially_copyable = __is_trivially_copyable(T);
+template <typename T>
+concept reference = !same_as<T, RemoveReference<T>>;
+template <typename From, typename To>
+concept convertible_to = detail::kConvertible<From, To>;
+template <typename T, typename... Arguments>
+concept constructible_from = __is_constructible(T, Arguments...);
+template <typename T, typename Base>
+concept derived_from = __is_base_of(Base, T);
+
+template <typename T>
+[[nodiscard]] constexpr RemoveReference<T>&& move(T&& value) noexcept {
+    return static_cast<RemoveReference<T>&&>(value);
+}
+
+template <typename T>
+[[nodiscard]] constexpr T&& forward(RemoveReference<T>& value) noexcept {
+    return static_cast<T&&>(value);
+}
+template <typename T>
+[[nodiscard]] constexpr T&& forward(RemoveReference<T>&& value) noexcept {
+    static_assert(!detail::kLvalueReference<T>, "an rvalue can not be forwarded as an lvalue");
+    return static_cast<T&&>(value);
+}
+
+template <typename T>
+constexpr void swap(T& left, T& right) noexcept {
+    T saved = runtime::move(left);
+    left = runtime::move(right);
+    right = runtime::move(saved);
+}
+
+// Stores the new value and returns the old one.
+template <typename T, typename U = T>
+[[nodiscard]] constexpr T exchange(T& target, U&& value) noexcept {
+    T old = runtime::move(target);
+    target = runtime::forward<U>(value);
+    return old;
+}
+
+// By value: a reference to a temporary must not escape. Both arguments have one type, so that no
+// comparison mixes signs.
+template <typename T>
+requires integer<T> || enumeration<T>
+[[nodiscard]] constexpr T min(T left, T right) noexcept {
+    return right < left ? right : left;
+}
+
+template <typename T>
+requires integer<T> || enumeration<T>
+[[nodiscard]] constexpr T max(T left, T right) noexcept {
+    return left < right ? right : left;
+}
+
+// The value, or the bound that it is beyond. low must not be above high.
+template <typename T>
+requires integer<T> || enumeration<T>
+[[nodiscard]] constexpr T clamp(T value, T low, T high) noexcept {
+    return runtime::min(runtime::max(value, low), high);
+}
+
+template <typename T>
+[[nodiscard]] constexpr T* addressof(T& object) noexcept {
+    return __builtin_addressof(object);
+}
+template <typename T>
+const T* addressof(const T&&) = delete;
+
+// Where operator new below puts an object. A type of our own, because <new> does not exist in the
+// kernel; the usual placement new must not be declared a second time on the host.
+struct Placement {
+    void* address;
+};
+
+} // namespace stm::runtime
+
+[[nodiscard, gnu::always_inline, gnu::returns_nonnull]] inline void*
+operator new(stm::runtime::usize, stm::runtime::Placement place) noexcept {
+    return place.address;
+}
+
+namespace stm::runtime {
+
+// Begins the life of a T in memory that is large enough and aligned for it.
+template <typename T, typename... Arguments>
+requires constructible_from<T, Arguments...> T* construct_at(void* memory,
+                                                             Arguments&&... arguments) noexcept {
+    return ::new (Placement{memory}) T(runtime::forward<Arguments>(arguments)...);
+}
+
+// Base of what has an identity: neither copied nor moved.
+class NonCopyable {
+public:
+    NonCopyable(const NonCopyable&) = delete;
+    NonCopyable& operator=(const NonCopyable&) = delete;
+
+protected:
+    constexpr NonCopyable() = default;
+    ~NonCopyable() = default;
+};
+
+} // namespace stm::runtime
