@@ -123,6 +123,9 @@ def _tidy_headers(out, rel):
     with open(f"{src}/Makefile", "w", encoding="ascii") as handle:
         handle.write("include $(dir $(realpath $(lastword $(MAKEFILE_LIST))))"
                      f"../{common}/Makefile\n")
+    # It is there only to make BTF of, which needs a pahole that understands our C++.
+    if os.path.exists(f"{src}/vmlinux"):
+        os.unlink(f"{src}/vmlinux")
     os.symlink(f"usr/src/linux-headers-{rel}", f"{out}/build")
     for link, target in (("build", f"linux-headers-{rel}"), ("source", common)):
         path = f"{out}/lib/modules/{rel}/{link}"
