@@ -85,6 +85,8 @@ concept pointer = detail::kPointer<T>;
 template <typename T>
 concept trivially_copyable = __is_trivially_copyable(T);
 template <typename T>
+concept trivially_destructible = __has_trivial_destructor(T);
+template <typename T>
 concept reference = !same_as<T, RemoveReference<T>>;
 template <typename From, typename To>
 concept convertible_to = detail::kConvertible<From, To>;
