@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The connection to the module: the control device, opened for one call of the library.
+#pragma once
+
+#include "descriptor.hpp"
+
+#include <cstdint>
+#include <stm/ioctl.h>
+
+namespace stm::library {
+
+// What control requests share: they return 0 (open: a descriptor), or -1 with errno as stm/ioctl.h
+// lists.
+class Control {
+public:
+    /**
+     * Opens the control device and checks that both sides speak the same interface. Returns 0, or
+     * -1 with errno as listed at the top of stm/stm.h. Must succeed before anything else is called.
+     */
+    [[nodiscard]] int connect();
+
+    /** Major number of the driver's device nodes. */
+    [[nodiscard]] unsigned device_major() const { return device_major_; }
+
+    /** STM_IOC_OPEN. `request.size` is filled in here, as in the other requests. */
+    [[nodiscard]] int open(struct stm_open& request) const;
+    /** STM_IOC_INFO of whatever `request` names. */
+    [[nodiscard]] int info(struct stm_info& request) const;
+    /** STM_IOC_INFO of the region with exactly this minor; ENOENT when the minor is free. */
+    [[nodiscard]] int info_of_minor(unsigned minor, struct stm_info& result) const;
+    /** STM_IOC_DESTROY. */
+    [[nodiscard]] int destroy(struct stm_destroy& request) const;
+
+private:
+    Descriptor device_;
+    unsigned device_major_ = 0;
+};
+
+/** Path of the control device: the environment variable STM_DEVICE, or /dev/stm. */
+[[nodiscard]] const char* control_device();
+
+/**
+ * Copies a region's name into the `STM_NAME_SIZE` bytes of a request. Returns 0, or -1 with errno
+ * EINVAL when it is null or empty, ENAMETOOLONG when it does not fit.
+ */
+[[nodiscard]] int copy_name(char (&to)[STM_NAME_SIZE], const char* name);
+
+} // namespace stm::library
