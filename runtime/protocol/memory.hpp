@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What the engine needs from the region that it runs on. The module, the library and the tests
+// each have a type of their own; the engine is a template over it, so that nothing of this costs
+// an indirect call.
+#pragma once
+
+#include "runtime/protocol/stripe.hpp"
+#include "runtime/protocol/wait_filter.hpp"
+#include "runtime/support/atomic.hpp"
+#include "runtime/support/result.hpp"
+
+namespace stm::protocol {
+
+// The contract of each function. "Critical" means: called between the first lock of a stripe and
+// the last release, where nothing allocates, sleeps, faults or looks at signals.
+//
+// clock()            The region's version clock. Starts at 0. On a cache line of its own. Critical.
+// orec(stripe)       The stripe's ownership record, or nullptr while its page is not allocated:
+//                    then the stripe reads as zeros at version 0. The page may be allocated by
+//                    another at any time; it appears as zeros with all-zero records, is published
+//                    with release and found with acquire order, and never disappears again while a
+//                    transaction runs. stripe < ceil(size() / 64). Critical.
+// data(stripe)       The 64 bytes of a stripe whose orec() was not nullptr, aligned to 8. Stripes
+//                    of one page are adjacent. Critical.
+// materialise(s)     Allocates the page of the stripe, unless it is there. May sleep, may fail
+//                    with no_memory, no_space, over_quota or interrupted. Never critical.
+// size()             Bytes in the region; does not change while a transaction runs.
+// pause()            One turn of a bounded spin. Critical.
+// spin_limit()       The turns of such a spin. More than a commit of kMaxConcurrentStripes takes
+//                    is useless, since a committer is not preempted. Critical.
+// enter_commit()     Enters the gate as one of many; sleeps while a serial transaction is in
+//                    progress. May fail (interrupted: a signal, canceled: a fatal one, timed_out).
+// leave_commit()     Leaves it. Does not sleep, can not fail.
+// acquire_serial()   Closes the gate and waits, asleep, until no commit is inside. Fails like
+//                    enter_commit(), and then holds nothing.
+// release_serial()   Opens the gate and wakes who waits for it. Does not sleep, can not fail.
+// begin_critical()   From here to end_critical() the engine is critical and handles at most
+//                    kMaxConcurrentStripes stripes: the module disables preemption. Not called by
+//                    a serial commit, with which nobody competes for locks.
+// end_critical()     The end of that.
+// serial_batch()     Called by a serial commit after each kMaxConcurrentStripes stripes: the
+//                    module gives up the processor if another one wants it. Must not do more.
+// wait_filter()      The announcements of those who wait for a change.
+// wake(mask)         Wakes the waiters that have a bit of the mask. After the last release and
+//                    outside of the gate. Does not sleep, can not fail.
+template <typename M>
+concept Memory = requires(M& memory, const M& constant, u64 stripe, WaitMask mask) {
+    { memory.clock() } -> runtime::same_as<runtime::Atomic<u64>&>;
+    { memory.orec(stripe) } -> runtime::same_as<runtime::Atomic<u64>*>;
+    { memory.data(stripe) } -> runtime::same_as<u8*>;
+    { memory.materialise(stripe) } -> runtime::same_as<runtime::Status>;
+    { constant.size() } -> runtime::same_as<u64>;
+    { memory.pause() } -> runtime::same_as<void>;
+    { constant.spin_limit() } -> runtime::same_as<u32>;
+    { memory.enter_commit() } -> runtime::same_as<runtime::Status>;
+    { memory.leave_commit() } -> runtime::same_as<void>;
+    { memory.acquire_serial() } -> runtime::same_as<runtime::Status>;
+    { memory.release_serial() } -> runtime::same_as<void>;
+    { memory.begin_critical() } -> runtime::same_as<void>;
+    { memory.end_critical() } -> runtime::same_as<void>;
+    { memory.serial_batch() } -> runtime::same_as<void>;
+    { memory.wait_filter() } -> runtime::same_as<WaitFilter&>;
+    { memory.wake(mask) } -> runtime::same_as<void>;
+};
+
+// The most stripes that a commit locks with preemption disabled: about 256 * 3 cache misses, some
+// tens of microseconds at worst. A larger write set takes the serial path.
+inline constexpr u32 kMaxConcurrentStripes = 256;
+
+// The accesses to shared memory, in front of each of which a Memory that has a function
+// step(Step, u64) is told of it, with the number of the stripe (clock steps: 0; data steps: the
+// number of the 8-byte word in the region). A test suspends the transaction there. A Memory
+// without that function pays nothing.
+enum class Step : runtime::u8 {
+    read_clock,    // begin, and an extension
+    sample_orec,   // before the data are read
+    read_data,     // one word
+    resample_orec, // after the data were read
+    validate_orec, // extension, validate(), commit
+    lock_orec,
+    advance_clock,
+    publish, // the point of no return: locked and validated
+    write_data,
+    release_orec, // with the new version
+    restore_orec, // with the old one
+};
+
+template <typename M>
+concept SteppedMemory = requires(M& memory, u64 where) {
+    memory.step(Step::publish, where);
+};
+
+template <typename M>
+[[gnu::always_inline]] inline void step([[maybe_unused]] M& memory, [[maybe_unused]] Step what,
+                                        [[maybe_unused]] u64 where) noexcept {
+    if constexpr (SteppedMemory<M>)
+        memory.step(what, where);
+}
+
+// Defects that tests plant, one at a time, to show that they are found. The product has none.
+enum class Mutation : runtime::u8 {
+    none,
+    no_commit_validation,     // commit without looking at the read set
+    no_second_sample,         // accept data without looking at the orec again
+    early_release,            // the new version is visible before the data
+    late_clock,               // the clock is advanced after the validation
+    unchecked_extension,      // a newer snapshot is adopted without validation
+    old_version,              // a successful commit releases with the old version
+    stale_absent,             // an absent page is read without entering the read set
+    no_gate,                  // a serial commit does not close the gate
+    keep_cancelled_writes,    // a nested cancel does not restore the overwritten bytes
+    validation_ignores_locks, // a locked stripe counts as valid
+};
+
+} // namespace stm::protocol

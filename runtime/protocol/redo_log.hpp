@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What a transaction wants to write: for each written stripe its new bytes and a mask that says
+// which of the 64 bytes are new. Overlapping writes merge byte by byte with one operation on the
+// mask. With it the order in which the commit locks, and the savepoints of closed nesting.
+//
+// Closed nesting (Moss, "Nested Transactions", 1981): begin_nested() notes the length of the log.
+// The first time an inner part overwrites a stripe that was in the log before it began, the old
+// bytes are saved; a cancel puts them back, latest first, and cuts off what is new. Outside of an
+// inner part nothing is saved.
+//
+// What must hold: room is reserved before, for everything that an operation needs, so that it
+// happens as a whole or not at all.
+#pragma once
+
+#include "runtime/protocol/growing_array.hpp"
+#include "runtime/protocol/stripe.hpp"
+#include "runtime/support/result.hpp"
+
+namespace stm::protocol {
+
+struct Write {
+    alignas(8) u8 bytes[kStripeBytes];
+    ByteMask mask;
+    u64 stripe;
+    u64 replaced; // while locked by this commit: the word of the orec before
+    u32 access;   // its number in the access table
+    u32 level;    // the innermost nesting level that a cancel of needs no more saving for
+};
+
+class RedoLog : runtime::NonCopyable {
+public:
+    static constexpr u32 kInlineWrites = 64;
+    static constexpr u32 kInlineSaved = 4;
+    static constexpr u32 kInlineLevels = 8;
+    static constexpr u32 kMaxLevels = 1024;
+    // What is kept from one transaction to the next: 1024 stripes, 104 KiB.
+    static constexpr u32 kKeptWrites = 1024;
+
+    // True if count stripes in all, overwritten of them inside an inner part, need no allocation.
+    [[nodiscard]] bool has_room(u64 count, u64 overwritten) const noexcept {
+        return count <= writes_.capacity() && count <= order_.capacity() &&
+               (levels_.size() == 0 || saved_.size() + overwritten <= saved_.capacity());
+    }
+
+    // Makes room for count stripes in all, and, inside an inner part, for saving as many as
+    // overwritten: too_big or no_memory.
+    [[nodiscard]] runtime::Status reserve(u64 count, u64 overwritten, u32 limit) noexcept {
+        if (count > limit)
+            return runtime::Error::too_big;
+        runtime::Status status = writes_.reserve(count, limit);
+        if (status.ok())
+            status = order_.reserve(count, limit);
+        if (status.ok() && levels_.size() != 0)
+            status = saved_.reserve(saved_.size() + overwritten, ~u32{0} >> 1);
+        return status;
+    }
+
+    // Adds a stripe with nothing written in it yet, and returns its number.
+    [[nodiscard]] u32 append(u64 stripe, u32 access) noexcept {
+        const u32 number = writes_.size();
+        Write& write = writes_.next();
+        write.mask = 0;
+        write.stripe = stripe;
+        write.access = access;
+        write.level = levels_.size();
+        writes_.commit_append();
+        return number;
+    }
+
+    // Before the bytes of a stripe in the log change.
+    [[gnu::always_inline]] void prepare(u32 number) noexcept {
+        if (writes_[number].level != levels_.size()) [[unlikely]]
+            save(number);
+    }
+
+    // too_big: deeper than kMaxLevels.
+    [[nodiscard]] runtime::Status begin_level() noexcept {
+        const runtime::Status room = levels_.reserve(u64{levels_.size()} + 1, kMaxLevels);
+        if (!room.ok())
+            return room;
+        levels_.next() = {writes_.size(), saved_.size()};
+        levels_.commit_append();
+        return runtime::kSuccess;
+    }
+
+    // The innermost part becomes a part of the one around it.
+    void commit_level() noexcept {
+        const Level level = levels_[levels_.size() - 1];
+        const u32 outer = levels_.size() - 1;
+        for (u32 i = level.writes; i < writes_.size(); ++i)
+            writes_[i].level = outer;
+        // What the outer part has saved already, or made itself, need not be kept twice: so a
+        // loop of inner parts does not grow the log.
+        u32 kept = level.saved;
+        for (u32 i = level.saved; i < saved_.size(); ++i) {
+            writes_[saved_[i].write].level = outer;
+            if (saved_[i].level != outer) {
+                if (kept != i)
+                    saved_[kept] = saved_[i];
+                ++kept;
+            }
+        }
+        saved_.truncate(kept);
+        levels_.truncate(outer);
+    }
+
+    // Undoes what the innermost part wrote. forget(access) is called for each stripe that is in
+    // the log no more.
+    template <typename Forget>
+    void cancel_level(Forget forget) noexcept {
+        const Level level = levels_[levels_.size() - 1];
+        for (u32 i = saved_.size(); i > level.saved; --i) {
+            const Saved& saved = saved_[i - 1];
+            Write& write = writes_[saved.write];
+            __builtin_memcpy(write.bytes, saved.bytes, kStripeBytes);
+            write.mask = saved.mask;
+            write.level = saved.level;
+        }
+        saved_.truncate(level.saved);
+        for (u32 i = level.writes; i < writes_.size(); ++i)
+            forget(writes_[i].access);
+        writes_.truncate(level.writes);
+        levels_.truncate(levels_.size() - 1);
+    }
+
+    // For the test that a cancel which restores nothing is noticed.
+    template <typename Forget>
+    void drop_level(Forget forget) noexcept {
+        saved_.truncate(levels_[levels_.size() - 1].saved);
+        cancel_level(forget);
+    }
+
+    [[nodiscard]] u32 levels() const noexcept { return levels_.size(); }
+
+    // Puts the stripes into ascending order for in_order(). Needs no room beyond what reserve()
+    // made. A log written in ascending order, the common case, takes one pass; others a heap sort
+    // (Williams, CACM 7(6), 1964): no recursion, no worst case.
+    void sort() noexcept {
+        const u32 count = writes_.size();
+        order_.clear(~u32{0});
+        bool sorted = true;
+        for (u32 i = 0; i < count; ++i) {
+            order_.next() = i;
+            order_.commit_append();
+            if (i != 0 && writes_[i].stripe < writes_[i - 1].stripe)
+                sorted = false;
+        }
+        if (sorted)
+            return;
+        for (u32 root = count / 2; root-- > 0;)
+            sift(root, count);
+        for (u32 end = count - 1; end > 0; --end) {
+            runtime::swap(order_[0], order_[end]);
+            sift(0, end);
+        }
+    }
+
+    [[nodiscard]] Write& in_order(u32 position) noexcept { return writes_[order_[position]]; }
+
+    void clear() noexcept {
+        writes_.clear(kKeptWrites);
+        order_.clear(kKeptWrites);
+        saved_.clear(kKeptWrites);
+        levels_.clear(kInlineLevels);
+    }
+
+    [[nodiscard]] u32 size() const noexcept { return writes_.size(); }
+    [[nodiscard]] u32 capacity() const noexcept { return writes_.capacity(); }
+    [[nodiscard]] Write& operator[](u32 number) noexcept { return writes_[number]; }
+    [[nodiscard]] const Write& operator[](u32 number) const noexcept { return writes_[number]; }
+
+private:
+    struct Level {
+        u32 writes; // the lengths when it began
+        u32 saved;
+    };
+    struct Saved {
+        u8 bytes[kStripeBytes];
+        ByteMask mask;
+        u32 write;
+        u32 level;
+    };
+
+    void save(u32 number) noexcept {
+        Write& write = writes_[number];
+        Saved& saved = saved_.next();
+        __builtin_memcpy(saved.bytes, write.bytes, kStripeBytes);
+        saved.mask = write.mask;
+        saved.write = number;
+        saved.level = write.level;
+        saved_.commit_append();
+        write.level = levels_.size();
+    }
+
+    void sift(u32 root, u32 count) noexcept {
+        for (;;) {
+            u32 child = root * 2 + 1;
+            if (child >= count)
+                return;
+            if (child + 1 < count &&
+                writes_[order_[child]].stripe < writes_[order_[child + 1]].stripe)
+                ++child;
+            if (writes_[order_[root]].stripe >= writes_[order_[child]].stripe)
+                return;
+            runtime::swap(order_[root], order_[child]);
+            root = child;
+        }
+    }
+
+    GrowingArray<Write, kInlineWrites> writes_;
+    GrowingArray<u32, kInlineWrites> order_;
+    GrowingArray<Saved, kInlineSaved> saved_;
+    GrowingArray<Level, kInlineLevels> levels_;
+};
+
+} // namespace stm::protocol

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Copies between private memory and the data of one stripe, which others may read or write at the
+// same time.
+#pragma once
+
+#include "runtime/protocol/memory.hpp"
+#include "runtime/protocol/stripe.hpp"
+#include "runtime/support/atomic.hpp"
+
+namespace stm::protocol {
+
+// Calls copy(byte, bytes) for each run of ones in the mask.
+template <typename Copy>
+[[gnu::always_inline]] inline void for_each_run(ByteMask mask, Copy copy) noexcept {
+    while (mask != 0) {
+        const u32 first = static_cast<u32>(__builtin_ctzll(mask));
+        const ByteMask rest = ~(mask >> first);
+        const u32 bytes =
+            rest == 0 ? kStripeBytes
+                      : runtime::min(static_cast<u32>(__builtin_ctzll(rest)), kStripeBytes - first);
+        copy(first, bytes);
+        if (first + bytes == kStripeBytes)
+            return;
+        mask &= kWholeStripe << (first + bytes);
+    }
+}
+
+namespace detail {
+
+// Cuts [first, first + bytes) at the 8-byte words, each with a step in front.
+template <typename M, typename Copy>
+void in_steps(M& memory, Step what, u64 stripe, u32 first, u32 bytes, Copy copy) noexcept {
+    while (bytes != 0) {
+        const u32 now = runtime::min(bytes, 8 - first % 8);
+        step(memory, what, stripe * (kStripeBytes / 8) + first / 8);
+        copy(first, now);
+        first += now;
+        bytes -= now;
+    }
+}
+
+} // namespace detail
+
+// Reads the bytes of the part. They may be a mixture of old and new: the caller validates.
+template <Memory M>
+[[gnu::always_inline]] inline void load_part(M& memory, StripePart part, u8* to) noexcept {
+    const u8* const data = memory.data(part.stripe);
+    if constexpr (SteppedMemory<M>) {
+        detail::in_steps(memory, Step::read_data, part.stripe, part.first, part.bytes,
+                         [&](u32 first, u32 bytes) {
+                             runtime::copy_from_shared(to + (first - part.first), data + first,
+                                                       bytes);
+                         });
+    } else if (part.bytes == 8 && part.first % 8 == 0) {
+        // The length is a constant here, so the copy becomes one load and one store.
+        runtime::copy_from_shared(to, __builtin_assume_aligned(data + part.first, 8), 8);
+    } else {
+        runtime::copy_from_shared(to, data + part.first, part.bytes);
+    }
+}
+
+// Writes the bytes of the mask, and no others. The stripe must be locked by the caller.
+template <Memory M>
+inline void store_masked(M& memory, u64 stripe, ByteMask mask, const u8* from) noexcept {
+    u8* const data = memory.data(stripe);
+    for_each_run(mask, [&](u32 first, u32 bytes) {
+        if constexpr (SteppedMemory<M>)
+            detail::in_steps(
+                memory, Step::write_data, stripe, first, bytes,
+                [&](u32 at, u32 count) { runtime::copy_to_shared(data + at, from + at, count); });
+        else
+            runtime::copy_to_shared(data + first, from + first, bytes);
+    });
+}
+
+} // namespace stm::protocol

@@ -1,0 +1,870 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The transaction: what is read belongs to one snapshot, what is written appears at once.
+//
+// The algorithm is TL2 (Dice, Shalev, Shavit, "Transactional Locking II", DISC 2006) with the
+// extensible snapshots of LSA (Riegel, Felber, Fetzer, "A Lazy Snapshot Algorithm with Eager
+// Validation", DISC 2006; Felber, Fetzer, Riegel, "Dynamic Performance Tuning of Word-Based STM",
+// PPoPP 2008): invisible readers, a redo log, locks at commit time only. Opacity is that of
+// Guerraoui and Kapalka, "On the Correctness of Transactional Memory", PPoPP 2008.
+//
+// Why it is right
+// ---------------
+// Notation: a commit with version w does, in this order: L, lock the orecs of everything it
+// writes (read-modify-write, acquire); C, advance the clock to w (acquire-release); V, validate;
+// F, a release fence; A, the data (relaxed atomic stores); R, store version w into the orecs
+// (release). A reader does: S, load the clock (acquire) as its snapshot; and for each stripe
+// O1, load the orec (acquire); D, load the data (relaxed atomic loads); F', an acquire fence; O2,
+// load the orec again (relaxed). It accepts if O1 = O2 is unlocked and not newer than S.
+//
+// 1. Data and version belong together (the reader's half of a seqlock: Boehm, "Can Seqlocks Get
+//    Along with Programming Language Memory Models?", MSPC 2012). O1 read version v from some R
+//    with release, so D sees at least the data of that commit. If D sees anything of a later
+//    commit, then the fences F and F' synchronise: L of that commit happens before O2, hence O2
+//    is its lock or something later, and differs from O1: versions do not come back (orec.hpp).
+//    Without F' the load O2 could be done before D, without F the stores A before L.
+//    A commit that gives up restores the old word and has not touched data: equal is right then.
+// 2. A stripe accepted at snapshot S has the value that it has after all commits with version
+//    <= S. Each such commit did L before C, and S read C's value or a later one of the same
+//    chain of read-modify-writes, so L happens before O1: O1 sees its lock (and waits) or what
+//    came after, so nothing of version <= S is missed; and nothing newer was accepted.
+//    For a page that does not exist the same argument holds with its publication, which comes
+//    before L, in place of O1: no page, no commit with version <= S wrote to it, so it is zero
+//    at version 0, and no second sample is needed.
+// 3. An extension loads the clock as S', then finds each stripe read so far with its recorded
+//    version and unlocked. By 2., with the check in place of O1, each has the same value at S'.
+//    A locked stripe is refused: its committer may have a version <= S'. The stripe that caused
+//    the extension is sampled afresh, after S'.
+// 4. So a transaction, whether it commits or not, sees one snapshot: opacity. A read-only one has
+//    nothing to do at commit.
+// 5. An update is atomic at w: V comes after C. Take another commit with version u that writes
+//    what this one has read. If u < w, then its L happens before its C, which is before this C
+//    in the order of the clock, so V sees its lock or its version: this one gives up, unless u
+//    is part of the snapshot. If u > w it is later in the serial order, and right not to be seen
+//    (if V sees its lock by chance, this one gives up for nothing). V may be left out if w is
+//    S + 1: no u lies between. This needs the advance to be one atomic step: to look at the clock,
+//    find it unchanged, and advance it afterwards lets two transactions that each write what the
+//    other read both pass.
+//    What this one both read and writes is compared when it is locked: nobody else changes it
+//    from then on. A stripe written without being read may have any version.
+// 6. Real time: if a commit ends before a transaction begins, then S >= w, and by 2. is seen.
+//
+// Nothing here needs sequential consistency. On x86 the loads, stores and fences cost no
+// instruction beyond plain moves; a commit costs one locked instruction a stripe and one for the
+// clock.
+//
+// The serial path
+// ---------------
+// A transaction that holds the region's serial token (gate closed, no commit in progress) can not
+// conflict: no orec is locked, the clock stands still. It is for what aborted too often, for
+// irrevocable ones (token from the begin on) and for commits of more than kMaxConcurrentStripes
+// (token for the commit). The commit is the same sequence; but preemption stays enabled, and after
+// each batch the processor is offered to others. Meanwhile a reader finds each stripe either
+// locked, and reports read_locked after a short spin, or, once released, newer than its snapshot,
+// and extends if nothing else it read is written by the same commit: 1. to 4. do not care how long
+// a commit takes. All locks are taken before the clock is advanced, so that no snapshot can fall
+// between two batches.
+//
+// Death
+// -----
+// In the module a commit runs to its end: nothing in it can fail, sleep or look at signals. For a
+// commit in user space that may die at any instruction the steps are separate: lock_all, validate
+// (both undone by restoring `replaced`), publish (one store of a journal: the point of no return),
+// apply and release. After publish, a repair does for each stripe of the journal that is still
+// locked by the dead owner: apply, release. Applying again is harmless as long as the lock is
+// held, and a stripe that the owner has released is not touched again.
+#pragma once
+
+#include "runtime/protocol/abort_reason.hpp"
+#include "runtime/protocol/access_table.hpp"
+#include "runtime/protocol/clock.hpp"
+#include "runtime/protocol/memory.hpp"
+#include "runtime/protocol/orec.hpp"
+#include "runtime/protocol/redo_log.hpp"
+#include "runtime/protocol/shared_stripe.hpp"
+#include "runtime/protocol/stripe.hpp"
+#include "runtime/protocol/wait_filter.hpp"
+#include "runtime/support/assert.hpp"
+
+namespace stm::protocol {
+
+// How much one transaction may grow; more is too_big. The defaults bound it to about 128 MiB
+// (a write of 32 MiB and a little).
+struct Limits {
+    u32 accesses = 1u << 20; // stripes read or written
+    u32 writes = 1u << 19;   // stripes written
+};
+
+enum class Path : runtime::u8 { concurrent, serial };
+
+// The answer of validate().
+enum class [[nodiscard]] Validity : runtime::u8{
+    valid,   // everything read was valid together, at the start of the call
+    changed, // something read has changed: the transaction can not commit
+    busy,    // something read is locked by a committer; ask again, or take it for changed
+};
+
+// One transaction at a time, again and again; of one thread. Some 13 KiB: it lives in the context
+// of a thread, not on a stack. Unless said otherwise nothing may be called from a signal handler.
+//
+// An operation that returns a conflict (is_conflict) dooms the transaction: everything that follows
+// returns the same reason, what a read has stored is to be thrown away unseen, and the caller
+// cancels or calls commit(), which returns the reason too. too_big, no_memory and out_of_range do
+// not doom: the operation did nothing (a read may have stored something), the transaction goes on.
+template <Memory M, Mutation kMutation = Mutation::none>
+class Transaction : runtime::NonCopyable {
+public:
+    // The owner: nonzero, below 2^63, and nobody else's in this region. The memory must outlive
+    // the transaction.
+    Transaction(M& memory, u64 owner, Limits limits = {}) noexcept
+        : memory_(memory), owner_(owner), limits_(limits) {}
+    ~Transaction() {
+        if (active_)
+            cancel(AbortReason::explicit_cancel);
+    }
+
+    // Begins. On the serial path it waits, asleep, for the token, which it holds until the end:
+    // signal, killed or serial_wait, and then nothing has begun.
+    AbortReason begin(Path path = Path::concurrent) noexcept {
+        runtime::expects(!active_, "Transaction: begin inside of a transaction");
+        if (path == Path::serial) {
+            const AbortReason reason = take_token();
+            if (reason != AbortReason::none)
+                return reason;
+        }
+        start();
+        return AbortReason::none;
+    }
+
+    // Takes over a transaction whose reads were done elsewhere (by a program, in its mapping) at
+    // the snapshot, to be followed by import_read() for each stripe read, and by write(). Nothing
+    // is trusted: a false statement harms only what that transaction itself writes. Path as in
+    // begin().
+    AbortReason begin_at(u64 snapshot, Path path = Path::concurrent) noexcept {
+        const AbortReason reason = begin(path);
+        if (reason != AbortReason::none)
+            return reason;
+        if (snapshot > snapshot_)
+            doom_ = AbortReason::read_validation;
+        snapshot_ = snapshot;
+        return AbortReason::none;
+    }
+
+    // Adds a stripe that was read at the version. out_of_range, too_big, no_memory; a second
+    // version for the same stripe is read_validation.
+    AbortReason import_read(u64 stripe, u64 version) noexcept {
+        if (const AbortReason reason = usable(); reason != AbortReason::none)
+            return reason;
+        if (stripe >= stripes_in(0, memory_.size()) || version > kMaxVersion)
+            return AbortReason::out_of_range;
+        Access* access = accesses_.find(stripe);
+        if (access == nullptr) {
+            const AbortReason reason = reserve_accesses(1);
+            if (reason != AbortReason::none)
+                return reason;
+            accesses_.insert(stripe, version);
+            return AbortReason::none;
+        }
+        if (access->version == kNotRead)
+            access->version = version;
+        return access->version == version ? AbortReason::none : doom(AbortReason::read_validation);
+    }
+
+    // Reads bytes bytes from offset on: the snapshot, with what this transaction wrote over it.
+    // Any length and alignment. read_locked, read_validation; too_big, no_memory, out_of_range.
+    // `to` is private memory.
+    AbortReason read(u64 offset, void* to, u64 bytes) noexcept {
+        if (const AbortReason reason = usable(); reason != AbortReason::none) [[unlikely]]
+            return reason;
+        if (!in_region(offset, bytes)) [[unlikely]]
+            return AbortReason::out_of_range;
+        auto* target = static_cast<u8*>(to);
+        while (bytes != 0) {
+            const StripePart part = first_part(offset, bytes);
+            const AbortReason reason = read_part(part, target);
+            if (reason != AbortReason::none) [[unlikely]]
+                return reason;
+            offset += part.bytes;
+            target += part.bytes;
+            bytes -= part.bytes;
+        }
+        return AbortReason::none;
+    }
+
+    // Notes bytes to be written at the commit. Any length and alignment; as a whole or not at
+    // all. too_big, no_memory, out_of_range. `from` is private memory.
+    AbortReason write(u64 offset, const void* from, u64 bytes) noexcept {
+        if (const AbortReason reason = usable(); reason != AbortReason::none) [[unlikely]]
+            return reason;
+        if (!in_region(offset, bytes)) [[unlikely]]
+            return AbortReason::out_of_range;
+        if (const AbortReason reason = reserve_writes(offset, bytes); reason != AbortReason::none)
+            [[unlikely]]
+            return reason;
+        const auto* source = static_cast<const u8*>(from);
+        while (bytes != 0) {
+            const StripePart part = first_part(offset, bytes);
+            write_part(part, source);
+            offset += part.bytes;
+            source += part.bytes;
+            bytes -= part.bytes;
+        }
+        return AbortReason::none;
+    }
+
+    // Ends the transaction: committed, or rolled back for the reason returned. Waits, asleep,
+    // before the commit proper while a serial transaction is in progress (signal, killed,
+    // serial_wait). Not inside of an inner part.
+    AbortReason commit() noexcept {
+        runtime::expects(active_, "Transaction: commit without begin");
+        runtime::expects(log_.levels() == 0, "Transaction: commit inside of an inner part");
+        if (doom_ != AbortReason::none)
+            return finish(doom_);
+        committed_version_ = 0;
+        if (log_.size() == 0)
+            return finish(AbortReason::none);
+
+        log_.sort();
+        AbortReason reason = materialise_all();
+        if (reason != AbortReason::none)
+            return finish(reason);
+        const auto entered = enter();
+        if (entered.reason != AbortReason::none)
+            return finish(entered.reason);
+        reason = commit_alone_or_not(entered.path);
+        WaitMask wake = 0;
+        if (reason == AbortReason::none)
+            wake = waiters();
+        leave(entered.path);
+        if (wake != 0)
+            memory_.wake(wake);
+        return finish(reason);
+    }
+
+    // Ends the transaction without an effect. The reason is counted, no more.
+    void cancel(AbortReason reason) noexcept {
+        runtime::expects(active_, "Transaction: cancel without begin");
+        static_cast<void>(
+            finish(doom_ != AbortReason::none && is_conflict(doom_) ? doom_ : reason));
+    }
+
+    // Begins an inner part (closed nesting), which is then committed into the part around it or
+    // cancelled alone. too_big: nested too deeply; no_memory.
+    AbortReason begin_nested() noexcept {
+        if (const AbortReason reason = usable(); reason != AbortReason::none)
+            return reason;
+        return reason_of_growth(log_.begin_level());
+    }
+
+    // Nothing becomes visible to others before the outermost commit, so it can not fail.
+    void commit_nested() noexcept {
+        runtime::expects(active_ && log_.levels() != 0, "Transaction: no inner part to commit");
+        log_.commit_level();
+    }
+
+    // Undoes what the inner part wrote. What it read stays in the read set: that it was cancelled,
+    // and so everything that the outer part does from here on, may depend on what it read.
+    void cancel_nested() noexcept {
+        runtime::expects(active_ && log_.levels() != 0, "Transaction: no inner part to cancel");
+        const auto forget = [this](u32 access) { accesses_[access].write = kNoWrite; };
+        if constexpr (kMutation == Mutation::keep_cancelled_writes)
+            log_.drop_level(forget);
+        else
+            log_.cancel_level(forget);
+    }
+
+    [[nodiscard]] u32 nesting() const noexcept { return log_.levels(); }
+
+    // Takes the serial token in the middle: from here on the transaction can not conflict. Waits,
+    // asleep. signal, killed, serial_wait: it goes on as before; read_validation, read_locked: it
+    // is doomed.
+    AbortReason become_serial() noexcept {
+        if (const AbortReason reason = usable(); reason != AbortReason::none)
+            return reason;
+        if (path_ == Path::serial)
+            return AbortReason::none;
+        if (const AbortReason reason = take_token(); reason != AbortReason::none)
+            return reason;
+        const AbortReason reason = extend();
+        return reason == AbortReason::none ? reason : doom(reason);
+    }
+
+    // Whether everything read so far is still valid. May be called by a signal handler that
+    // interrupted any function of this transaction: it writes nothing, allocates nothing, and
+    // its spins are bounded. What a read in progress has not noted yet is not covered.
+    //
+    // Each stripe is found with the version under which it was read before the call, and versions
+    // do not come back: so all of them were valid together when the call began.
+    Validity validate() const noexcept {
+        if (!active_)
+            return Validity::valid;
+        if (doom_ != AbortReason::none)
+            return Validity::changed;
+        const u32 count = accesses_.size();
+        signal_fence();
+        for (u32 i = 0; i < count; ++i) {
+            Validity validity = check(accesses_[i]);
+            for (u32 spins = memory_.spin_limit(); validity == Validity::busy && spins != 0;
+                 --spins) {
+                memory_.pause();
+                validity = check(accesses_[i]);
+            }
+            if (validity != Validity::valid)
+                return validity;
+        }
+        return Validity::valid;
+    }
+
+    // Calls function(stripe, version) for each stripe of the read set. A signal handler may.
+    template <typename Function>
+    void for_each_read(Function function) const noexcept {
+        const u32 count = accesses_.size();
+        for (u32 i = 0; i < count; ++i) {
+            if (accesses_[i].version != kNotRead)
+                function(accesses_[i].stripe, accesses_[i].version);
+        }
+    }
+
+    // Calls function(stripe, mask, bytes) for each stripe of the write set; bytes points to 64.
+    template <typename Function>
+    void for_each_write(Function function) const noexcept {
+        for (u32 i = 0; i < log_.size(); ++i)
+            function(log_[i].stripe, log_[i].mask, static_cast<const u8*>(log_[i].bytes));
+    }
+
+    // To wait until something read changes: announce_wait(); then, until validate() does not say
+    // valid (busy: ask again after a moment), sleep until a wake() with one of these bits comes;
+    // then withdraw_wait() with the mask, and cancel(explicit_retry). See wait_filter.hpp. The
+    // transaction can not go on afterwards; if it holds the serial token it gives it back, since
+    // nothing would change while it waits. 0: nothing was read, and nothing is announced: nothing
+    // would ever wake it.
+    [[nodiscard]] WaitMask announce_wait() noexcept {
+        runtime::expects(active_, "Transaction: wait without begin");
+        WaitMask mask = 0;
+        for_each_read([&mask](u64 stripe, u64) { mask |= wait_bit(stripe); });
+        if (path_ == Path::serial)
+            return_token();
+        waiting_ = true;
+        if (mask != 0) {
+            memory_.wait_filter().announce(mask);
+            clock_meet(memory_.clock());
+        }
+        return mask;
+    }
+    void withdraw_wait(WaitMask mask) noexcept {
+        if (mask != 0)
+            memory_.wait_filter().withdraw(mask);
+    }
+
+    [[nodiscard]] bool active() const noexcept { return active_; }
+    // none unless doomed.
+    [[nodiscard]] AbortReason doom() const noexcept { return doom_; }
+    [[nodiscard]] Path path() const noexcept { return path_; }
+    [[nodiscard]] u64 owner() const noexcept { return owner_; }
+    [[nodiscard]] u64 snapshot() const noexcept { return snapshot_; }
+    // The version of the last successful commit(); 0 if it wrote nothing.
+    [[nodiscard]] u64 committed_version() const noexcept { return committed_version_; }
+    // Attempts since the last success that ended by a conflict; the argument for advise().
+    [[nodiscard]] u32 conflicts_in_row() const noexcept { return conflicts_; }
+    [[nodiscard]] u32 longest_streak() const noexcept { return longest_streak_; }
+    [[nodiscard]] u64 extensions() const noexcept { return extensions_; }
+    [[nodiscard]] u32 stripes_touched() const noexcept { return accesses_.size(); }
+    [[nodiscard]] u32 stripes_written() const noexcept { return log_.size(); }
+
+private:
+    // ---- begin and end -------------------------------------------------------------------------
+
+    void start() noexcept {
+        step(memory_, Step::read_clock, 0);
+        snapshot_ = clock_now(memory_.clock());
+        doom_ = AbortReason::none;
+        waiting_ = false;
+        last_ = nullptr;
+        active_ = true;
+    }
+
+    AbortReason finish(AbortReason reason) noexcept {
+        if (is_conflict(reason)) {
+            ++conflicts_;
+            longest_streak_ = runtime::max(longest_streak_, conflicts_);
+        } else if (reason == AbortReason::none || reason == AbortReason::explicit_cancel ||
+                   reason == AbortReason::explicit_retry) {
+            conflicts_ = 0;
+        }
+        active_ = false;
+        signal_fence();
+        doom_ = AbortReason::none;
+        last_ = nullptr;
+        accesses_.clear();
+        log_.clear();
+        if (path_ == Path::serial)
+            return_token();
+        return reason;
+    }
+
+    AbortReason usable() const noexcept {
+        runtime::expects(active_ && !waiting_, "Transaction: used outside of begin and end");
+        return doom_;
+    }
+
+    AbortReason doom(AbortReason reason) noexcept {
+        doom_ = reason;
+        return reason;
+    }
+
+    AbortReason take_token() noexcept {
+        if constexpr (kMutation != Mutation::no_gate) {
+            const runtime::Status status = memory_.acquire_serial();
+            if (!status.ok())
+                return reason_of(status.error());
+        }
+        path_ = Path::serial;
+        return AbortReason::none;
+    }
+
+    void return_token() noexcept {
+        path_ = Path::concurrent;
+        if constexpr (kMutation != Mutation::no_gate)
+            memory_.release_serial();
+    }
+
+    // ---- room ----------------------------------------------------------------------------------
+
+    [[nodiscard]] bool in_region(u64 offset, u64 bytes) const noexcept {
+        const u64 size = memory_.size();
+        return offset <= size && bytes <= size - offset;
+    }
+
+    static AbortReason reason_of_growth(runtime::Status status) noexcept {
+        if (status.ok()) [[likely]]
+            return AbortReason::none;
+        return status.error() == runtime::Error::too_big ? AbortReason::too_big
+                                                         : AbortReason::no_memory;
+    }
+
+    AbortReason reserve_accesses(u64 more) noexcept {
+        const AbortReason reason =
+            reason_of_growth(accesses_.reserve(accesses_.size() + more, limits_.accesses));
+        last_ = nullptr;
+        return reason;
+    }
+
+    // Room for a write that touches the stripes of [offset, offset + bytes).
+    AbortReason reserve_writes(u64 offset, u64 bytes) noexcept {
+        const u64 stripes = stripes_in(offset, bytes);
+        const u64 accesses = accesses_.size() + stripes;
+        const u64 writes = log_.size() + stripes;
+        if (accesses <= limits_.accesses && writes <= limits_.writes &&
+            accesses_.has_room(accesses) && log_.has_room(writes, stripes)) [[likely]]
+            return AbortReason::none;
+        return reserve_writes_slowly(offset, stripes);
+    }
+
+    // Counts what is really new, so that a transaction may write the same bytes again and again
+    // right below its limits.
+    [[gnu::noinline]] AbortReason reserve_writes_slowly(u64 offset, u64 stripes) noexcept {
+        u64 new_accesses = 0;
+        u64 new_writes = 0;
+        u64 overwritten = 0;
+        // Nothing that can not fit is worth counting; all is new at worst.
+        if (stripes > limits_.writes)
+            return AbortReason::too_big;
+        const u64 first = stripe_of(offset);
+        for (u64 stripe = first; stripe < first + stripes; ++stripe) {
+            const Access* access = accesses_.find(stripe);
+            if (access == nullptr)
+                ++new_accesses;
+            if (access == nullptr || access->write == kNoWrite)
+                ++new_writes;
+            else
+                ++overwritten;
+        }
+        const AbortReason reason = reserve_accesses(new_accesses);
+        if (reason != AbortReason::none)
+            return reason;
+        return reason_of_growth(
+            log_.reserve(log_.size() + new_writes, overwritten, limits_.writes));
+    }
+
+    // ---- read and write ------------------------------------------------------------------------
+
+    // Programs go through a stripe word by word, so the last one is remembered.
+    [[gnu::always_inline]] Access* find(u64 stripe) noexcept {
+        if (last_ != nullptr && last_->stripe == stripe)
+            return last_;
+        return accesses_.find(stripe);
+    }
+
+    [[gnu::always_inline]] AbortReason read_part(StripePart part, u8* to) noexcept {
+        Access* access = find(part.stripe);
+        if (access == nullptr) {
+            if (const AbortReason reason = reserve_accesses(1); reason != AbortReason::none)
+                [[unlikely]]
+                return reason;
+        } else if (access->write != kNoWrite) {
+            return read_own_part(*access, part, to);
+        }
+        const u64 expected = access == nullptr ? kNotRead : access->version;
+        const Sample sample = read_shared(part, to, expected);
+        if (sample.reason != AbortReason::none) [[unlikely]]
+            return doom(sample.reason);
+        if (access == nullptr) {
+            if constexpr (kMutation == Mutation::stale_absent) {
+                if (memory_.orec(part.stripe) == nullptr)
+                    return AbortReason::none;
+            }
+            access = &accesses_.insert(part.stripe, sample.version);
+        } else {
+            access->version = sample.version;
+        }
+        last_ = access;
+        return AbortReason::none;
+    }
+
+    // A part of a stripe that this transaction has written to. If it wrote all of the part, no
+    // shared memory is read, and nothing of it enters the read set.
+    [[gnu::noinline]] AbortReason read_own_part(Access& access, StripePart part, u8* to) noexcept {
+        const Write& write = log_[access.write];
+        const ByteMask wanted = mask_of(part.first, part.bytes);
+        if ((write.mask & wanted) != wanted) {
+            const Sample sample = read_shared(part, to, access.version);
+            if (sample.reason != AbortReason::none)
+                return doom(sample.reason);
+            access.version = sample.version;
+        }
+        for_each_run(write.mask & wanted, [&](u32 first, u32 bytes) {
+            __builtin_memcpy(to + (first - part.first), write.bytes + first, bytes);
+        });
+        last_ = &access;
+        return AbortReason::none;
+    }
+
+    struct Sample {
+        u64 version;
+        AbortReason reason;
+    };
+
+    // Reads a part from shared memory at the snapshot, extending that where needed: 1. to 3. at
+    // the top. expected: the version at which the stripe was read before, or kNotRead.
+    [[gnu::always_inline]] Sample read_shared(StripePart part, u8* to, u64 expected) noexcept {
+        step(memory_, Step::sample_orec, part.stripe);
+        Atomic<u64>* const orec = memory_.orec(part.stripe);
+        if (orec == nullptr) {
+            __builtin_memset(to, 0, part.bytes);
+            return {0, AbortReason::none};
+        }
+        const Orec before{orec->load(Order::acquire)};
+        const bool acceptable =
+            expected == kNotRead ? before.version() <= snapshot_ : before.version() == expected;
+        if (!before.is_locked() && acceptable) [[likely]] {
+            load_part(memory_, part, to);
+            if (is_unchanged(*orec, before, part.stripe)) [[likely]]
+                return {before.version(), AbortReason::none};
+        }
+        return read_shared_slowly(part, to, expected);
+    }
+
+    // The second sample, after the data.
+    [[gnu::always_inline]] bool is_unchanged(Atomic<u64>& orec, Orec before, u64 stripe) noexcept {
+        if constexpr (kMutation == Mutation::no_second_sample)
+            return true;
+        runtime::fence(Order::acquire);
+        step(memory_, Step::resample_orec, stripe);
+        return Orec{orec.load(Order::relaxed)} == before;
+    }
+
+    // Locked, newer than the snapshot, or changed under the read: tries again, a bounded number
+    // of times.
+    [[gnu::noinline]] Sample read_shared_slowly(StripePart part, u8* to, u64 expected) noexcept {
+        u32 spins = memory_.spin_limit();
+        // Each further turn of these means that somebody else has committed.
+        u32 turns = kMaxTurns;
+        for (;;) {
+            step(memory_, Step::sample_orec, part.stripe);
+            Atomic<u64>* const orec = memory_.orec(part.stripe);
+            if (orec == nullptr) {
+                __builtin_memset(to, 0, part.bytes);
+                return {0, AbortReason::none};
+            }
+            const Orec before{orec->load(Order::acquire)};
+            if (before.is_locked()) {
+                if (spins == 0)
+                    return {0, AbortReason::read_locked};
+                --spins;
+                memory_.pause();
+                continue;
+            }
+            if (turns == 0)
+                return {0, AbortReason::read_validation};
+            --turns;
+            if (expected != kNotRead) {
+                if (before.version() != expected)
+                    return {0, AbortReason::read_validation};
+            } else if (before.version() > snapshot_) {
+                const AbortReason reason = extend();
+                if (reason != AbortReason::none)
+                    return {0, reason};
+                continue;
+            }
+            load_part(memory_, part, to);
+            if (is_unchanged(*orec, before, part.stripe))
+                return {before.version(), AbortReason::none};
+        }
+    }
+
+    // Moves the snapshot to now, if everything read so far is still valid: 3. at the top.
+    [[gnu::noinline]] AbortReason extend() noexcept {
+        step(memory_, Step::read_clock, 0);
+        const u64 now = clock_now(memory_.clock());
+        if constexpr (kMutation != Mutation::unchecked_extension) {
+            for (u32 i = 0; i < accesses_.size(); ++i) {
+                Validity validity = check(accesses_[i]);
+                for (u32 spins = memory_.spin_limit(); validity == Validity::busy && spins != 0;
+                     --spins) {
+                    memory_.pause();
+                    validity = check(accesses_[i]);
+                }
+                if (validity != Validity::valid)
+                    return validity == Validity::busy ? AbortReason::read_locked
+                                                      : AbortReason::read_validation;
+            }
+        }
+        snapshot_ = now;
+        ++extensions_;
+        return AbortReason::none;
+    }
+
+    // Whether the stripe has the version at which it was read. Also while this transaction holds
+    // locks of its own. A signal handler may.
+    [[gnu::always_inline]] Validity check(const Access& access) const noexcept {
+        if (access.version == kNotRead)
+            return Validity::valid;
+        step(memory_, Step::validate_orec, access.stripe);
+        const Atomic<u64>* const orec = memory_.orec(access.stripe);
+        const Orec now{orec == nullptr ? 0 : orec->load(Order::acquire)};
+        const Orec read = Orec::unlocked(access.version);
+        if (now == read) [[likely]]
+            return Validity::valid;
+        if (!now.is_locked())
+            return Validity::changed;
+        if constexpr (kMutation == Mutation::validation_ignores_locks)
+            return Validity::valid;
+        if (now == Orec::locked(owner_) && access.write != kNoWrite)
+            return Orec{log_[access.write].replaced} == read ? Validity::valid : Validity::changed;
+        return Validity::busy;
+    }
+
+    [[gnu::always_inline]] void write_part(StripePart part, const u8* from) noexcept {
+        Access* access = find(part.stripe);
+        if (access == nullptr)
+            access = &accesses_.insert(part.stripe);
+        if (access->write == kNoWrite)
+            access->write = log_.append(part.stripe, accesses_.index_of(*access));
+        else
+            log_.prepare(access->write);
+        last_ = access;
+        Write& write = log_[access->write];
+        if (part.bytes == 8)
+            __builtin_memcpy(write.bytes + part.first, from, 8);
+        else
+            __builtin_memcpy(write.bytes + part.first, from, part.bytes);
+        write.mask |= mask_of(part.first, part.bytes);
+    }
+
+    // ---- commit --------------------------------------------------------------------------------
+
+    AbortReason materialise_all() noexcept {
+        u64 page = ~u64{0};
+        for (u32 i = 0; i < log_.size(); ++i) {
+            const u64 stripe = log_.in_order(i).stripe;
+            if (page_of_stripe(stripe) == page)
+                continue;
+            page = page_of_stripe(stripe);
+            const runtime::Status status = memory_.materialise(stripe);
+            if (!status.ok())
+                return reason_of(status.error());
+        }
+        return AbortReason::none;
+    }
+
+    struct Entered {
+        Path path;
+        AbortReason reason;
+    };
+
+    // Into the gate, or alone behind it.
+    Entered enter() noexcept {
+        if (path_ == Path::serial)
+            return {Path::serial, AbortReason::none};
+        if (log_.size() > kMaxConcurrentStripes)
+            return {Path::serial, take_token()};
+        const runtime::Status status = memory_.enter_commit();
+        return {Path::concurrent, status.ok() ? AbortReason::none : reason_of(status.error())};
+    }
+
+    // The token is given back by finish().
+    void leave(Path path) noexcept {
+        if (path == Path::concurrent)
+            memory_.leave_commit();
+    }
+
+    AbortReason commit_alone_or_not(Path path) noexcept {
+        if (path == Path::concurrent)
+            memory_.begin_critical();
+        const AbortReason reason = commit_locked(path);
+        if (path == Path::concurrent)
+            memory_.end_critical();
+        return reason;
+    }
+
+    // From the first lock to the last release.
+    AbortReason commit_locked(Path path) noexcept {
+        AbortReason reason = lock_all(path);
+        if (reason != AbortReason::none)
+            return reason;
+        if constexpr (kMutation == Mutation::late_clock) {
+            const bool alone = clock_now(memory_.clock()) == snapshot_;
+            if (!alone)
+                reason = validate_all(path);
+            if (reason != AbortReason::none) {
+                restore(log_.size());
+                return reason;
+            }
+        }
+        step(memory_, Step::advance_clock, 0);
+        const u64 version = clock_advance(memory_.clock());
+        if constexpr (kMutation != Mutation::late_clock) {
+            if (version != snapshot_ + 1)
+                reason = validate_all(path);
+            if (reason != AbortReason::none) {
+                restore(log_.size());
+                return reason;
+            }
+        }
+        step(memory_, Step::publish, 0);
+        if constexpr (kMutation == Mutation::early_release)
+            release_all(path, version);
+        apply_all(path);
+        if constexpr (kMutation != Mutation::early_release)
+            release_all(path, version);
+        committed_version_ = version;
+        return AbortReason::none;
+    }
+
+    // In ascending order, so that two commits that want the same stripes do not each hold what
+    // the other one waits for. Since the wait is bounded, that is for speed alone.
+    AbortReason lock_all(Path path) noexcept {
+        for (u32 i = 0; i < log_.size(); ++i) {
+            const AbortReason reason = lock(log_.in_order(i));
+            if (reason != AbortReason::none) {
+                restore(i);
+                return reason;
+            }
+            batch_done(path, i);
+        }
+        return AbortReason::none;
+    }
+
+    AbortReason lock(Write& write) noexcept {
+        Atomic<u64>& orec = *memory_.orec(write.stripe);
+        const u64 read_version = accesses_[write.access].version;
+        const Orec mine = Orec::locked(owner_);
+        for (u32 spins = memory_.spin_limit();;) {
+            step(memory_, Step::lock_orec, write.stripe);
+            u64 word = orec.load(Order::relaxed);
+            if (!Orec{word}.is_locked()) {
+                if constexpr (kMutation != Mutation::no_commit_validation) {
+                    if (read_version != kNotRead && Orec{word} != Orec::unlocked(read_version))
+                        return AbortReason::commit_validation;
+                }
+                // Before the lock: validate() in a signal handler, or a repair, finds it there.
+                write.replaced = word;
+                signal_fence();
+                if (orec.compare_exchange(word, mine.word(), Order::acquire, Order::relaxed))
+                    return AbortReason::none;
+            }
+            if (spins == 0)
+                return AbortReason::commit_locked;
+            --spins;
+            memory_.pause();
+        }
+    }
+
+    // 5. at the top. What is locked by this commit was compared when it was locked. No spin here:
+    // two commits could wait for each other.
+    AbortReason validate_all(Path path) noexcept {
+        if constexpr (kMutation == Mutation::no_commit_validation)
+            return AbortReason::none;
+        for (u32 i = 0; i < accesses_.size(); ++i) {
+            if (accesses_[i].write == kNoWrite && check(accesses_[i]) != Validity::valid)
+                return AbortReason::commit_validation;
+            batch_done(path, i);
+        }
+        return AbortReason::none;
+    }
+
+    void apply_all(Path path) noexcept {
+        // F at the top: no store of data may be seen by one who does not see the locks.
+        runtime::fence(Order::release);
+        for (u32 i = 0; i < log_.size(); ++i) {
+            const Write& write = log_.in_order(i);
+            store_masked(memory_, write.stripe, write.mask, write.bytes);
+            batch_done(path, i);
+        }
+    }
+
+    void release_all(Path path, u64 version) noexcept {
+        for (u32 i = 0; i < log_.size(); ++i) {
+            const Write& write = log_.in_order(i);
+            step(memory_, Step::release_orec, write.stripe);
+            const u64 word = kMutation == Mutation::old_version ? write.replaced
+                                                                : Orec::unlocked(version).word();
+            memory_.orec(write.stripe)->store(word, Order::release);
+            batch_done(path, i);
+        }
+    }
+
+    // Gives the first count locks back; the data were not touched.
+    void restore(u32 count) noexcept {
+        for (u32 i = 0; i < count; ++i) {
+            const Write& write = log_.in_order(i);
+            step(memory_, Step::restore_orec, write.stripe);
+            memory_.orec(write.stripe)->store(write.replaced, Order::release);
+        }
+    }
+
+    [[gnu::always_inline]] void batch_done(Path path, u32 index) noexcept {
+        if (path == Path::serial && (index + 1) % kMaxConcurrentStripes == 0) [[unlikely]]
+            memory_.serial_batch();
+    }
+
+    // Whom to wake, after the clock was advanced.
+    WaitMask waiters() noexcept {
+        WaitFilter& filter = memory_.wait_filter();
+        if (filter.idle()) [[likely]]
+            return 0;
+        WaitMask mask = 0;
+        for (u32 i = 0; i < log_.size(); ++i)
+            mask |= wait_bit(log_[i].stripe);
+        return filter.awaited(mask);
+    }
+
+    static constexpr u32 kMaxTurns = 8;
+
+    M& memory_;
+    const u64 owner_;
+    u64 snapshot_ = 0;
+    Access* last_ = nullptr; // into accesses_; the stripe touched last, or nullptr
+    bool active_ = false;
+    bool waiting_ = false;
+    AbortReason doom_ = AbortReason::none;
+    Path path_ = Path::concurrent;
+    u32 conflicts_ = 0;
+    u32 longest_streak_ = 0;
+    u64 extensions_ = 0;
+    u64 committed_version_ = 0;
+    const Limits limits_;
+    AccessTable accesses_;
+    RedoLog log_;
+};
+
+} // namespace stm::protocol
