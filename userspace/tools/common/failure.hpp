@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0
+// How a tool fails: an exception that carries the message and the exit status.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace stm::tools {
+
+// The exit statuses of every tool; their help texts list them.
+enum class Exit { ok = 0, failed = 1, usage = 2, no_module = 3 };
+
+inline constexpr char kExitHelp[] = "Exit status: 0 done, 1 the operation failed, 2 wrong usage, "
+                                    "3 the module is not loaded or does not fit.";
+
+class Failure : public std::runtime_error {
+public:
+    Failure(Exit exit, const std::string& message) : std::runtime_error(message), exit_(exit) {}
+    [[nodiscard]] Exit exit() const { return exit_; }
+
+private:
+    Exit exit_;
+};
+
+/**
+ * The failure for an errno value of an operation on a region: says what went wrong and what to do
+ * about it. `region` is its name as the user typed it.
+ */
+[[nodiscard]] Failure region_failure(int error, const std::string& region);
+
+/** The failure when the control device can not be opened or does not answer as it should. */
+[[nodiscard]] Failure module_failure(int error);
+
+} // namespace stm::tools

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+// The module's control requests for the tools. Every function throws Failure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stm/ioctl.h>
+#include <string>
+#include <vector>
+
+namespace stm::tools {
+
+/** A descriptor that is closed with its owner. */
+class File {
+public:
+    explicit File(int fd) : fd_(fd) {}
+    File(File&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
+    File& operator=(File&&) = delete;
+    ~File();
+    [[nodiscard]] int get() const { return fd_; }
+
+private:
+    int fd_;
+};
+
+/** Which region a command means: by name, or by id. */
+class Selector {
+public:
+    static Selector by_name(const std::string& name);
+    static Selector by_id(std::uint64_t id);
+
+    /** What the user called it, for messages. */
+    [[nodiscard]] const std::string& text() const { return text_; }
+    /** Fills in the members of a request that name a region. */
+    template <typename Request>
+    void apply(Request& request) const {
+        request.flags |= id_ ? STM_BY_ID : STM_BY_NAME;
+        request.id = id_.value_or(0);
+        if (!id_)
+            text_.copy(request.name, sizeof request.name - 1);
+    }
+
+private:
+    Selector(std::string text, std::optional<std::uint64_t> id) : text_(std::move(text)), id_(id) {}
+
+    std::string text_;
+    std::optional<std::uint64_t> id_;
+};
+
+enum class Access { read, read_write };
+enum class When { unused, deferred };
+
+class Module {
+public:
+    /** Opens the control device. Failure with Exit::no_module when that can not be. */
+    Module();
+
+    [[nodiscard]] struct stm_version version() const;
+    /** All regions by rising minor. One that comes or goes meanwhile may be missing. */
+    [[nodiscard]] std::vector<struct stm_info> regions() const;
+    [[nodiscard]] struct stm_info info(const Selector& region) const;
+    /** What a handle's region is. */
+    [[nodiscard]] struct stm_info info_of_handle(const File& handle, const std::string& text) const;
+    [[nodiscard]] std::vector<struct stm_attachment> attachments(const Selector& region) const;
+    [[nodiscard]] File open(const Selector& region, Access access) const;
+    void destroy(const Selector& region, When when) const;
+
+private:
+    File device_;
+};
+
+} // namespace stm::tools

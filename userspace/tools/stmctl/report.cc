@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "report.hpp"
+
+#include "common/text.hpp"
+
+#include <fmt/format.h>
+#include <grp.h>
+#include <pwd.h>
+
+namespace stm::tools {
+namespace {
+
+std::string user_name(unsigned uid) {
+    const struct passwd* user = ::getpwuid(uid);
+    return user != nullptr ? user->pw_name : fmt::format("{}", uid);
+}
+
+std::string group_name(unsigned gid) {
+    const struct group* group = ::getgrgid(gid);
+    return group != nullptr ? group->gr_name : fmt::format("{}", gid);
+}
+
+std::string kind(const struct stm_info& region) {
+    if ((region.region_flags & STM_REGION_PLAIN) != 0)
+        return "plain";
+    return (region.region_flags & STM_REGION_MUTEX) != 0 ? "mutex" : "transactional";
+}
+
+std::vector<std::string> traits(const struct stm_info& region) {
+    std::vector<std::string> result;
+    if ((region.region_flags & STM_REGION_EPHEMERAL) != 0)
+        result.emplace_back("ephemeral");
+    if ((region.region_flags & STM_REGION_EXEC) != 0)
+        result.emplace_back("exec");
+    if ((region.state & STM_STATE_UNLINKED) != 0)
+        result.emplace_back("unlinked");
+    if ((region.state & STM_STATE_SIZED) == 0)
+        result.emplace_back("unsized");
+    return result;
+}
+
+std::string or_dash(std::string text) {
+    return text.empty() ? "-" : text;
+}
+
+std::string pid_text(int pid) {
+    return pid == 0 ? "-" : fmt::format("{}", pid);
+}
+
+const char* attachment_kind(const struct stm_attachment& attachment) {
+    return attachment.kind == STM_ATTACHMENT_HANDLE ? "handle" : "mapping";
+}
+
+} // namespace
+
+std::string list_text(const std::vector<struct stm_info>& regions) {
+    Table table({{"MINOR", Align::right},
+                 {"KIND", Align::left},
+                 {"MODE", Align::left},
+                 {"OWNER", Align::left},
+                 {"GROUP", Align::left},
+                 {"SIZE", Align::right},
+                 {"RESIDENT", Align::right},
+                 {"HANDLES", Align::right},
+                 {"MAPPINGS", Align::right},
+                 {"CREATOR", Align::right},
+                 {"TRAITS", Align::left},
+                 {"NAME", Align::left}});
+    for (const struct stm_info& region : regions)
+        table.add({fmt::format("{}", region.minor), kind(region), format_mode(region.mode),
+                   user_name(region.uid), group_name(region.gid), format_size(region.region_size),
+                   format_size(region.resident_bytes), fmt::format("{}", region.handles),
+                   fmt::format("{}", region.mappings), pid_text(region.creator_pid),
+                   or_dash(fmt::format("{}", fmt::join(traits(region), ","))),
+                   printable(region.name)});
+    return table.format();
+}
+
+std::string region_text(const struct stm_info& region) {
+    std::string text;
+    auto line = [&](const char* label, const std::string& value) {
+        text += fmt::format("{:<12}{}\n", fmt::format("{}:", label), value);
+    };
+    line("name", printable(region.name));
+    line("id", fmt::format("{:#x}", region.id));
+    line("minor", fmt::format("{}", region.minor));
+    line("kind", kind(region));
+    line("traits", or_dash(fmt::format("{}", fmt::join(traits(region), ","))));
+    line("owner", fmt::format("{} ({})", user_name(region.uid), region.uid));
+    line("group", fmt::format("{} ({})", group_name(region.gid), region.gid));
+    line("mode", fmt::format("{} ({:04o})", format_mode(region.mode), region.mode));
+    line("size", fmt::format("{} ({} bytes)", format_size(region.region_size), region.region_size));
+    line("resident",
+         fmt::format("{} ({} bytes)", format_size(region.resident_bytes), region.resident_bytes));
+    line("handles", fmt::format("{}", region.handles));
+    line("mappings", fmt::format("{}", region.mappings));
+    line("creator", pid_text(region.creator_pid));
+    line("created", format_time(region.created_ns));
+    line("reads", fmt::format("{}", region.reads));
+    line("writes", fmt::format("{}", region.writes));
+    line("faults", fmt::format("{}", region.faults));
+    return text;
+}
+
+std::string attachments_text(const std::vector<RegionUsers>& regions) {
+    Table table({{"PID", Align::right},
+                 {"COMMAND", Align::left},
+                 {"WHAT", Align::left},
+                 {"MAY", Align::left},
+                 {"ADDRESS", Align::left},
+                 {"OFFSET", Align::right},
+                 {"LENGTH", Align::right},
+                 {"NAME", Align::left}});
+    for (const RegionUsers& users : regions)
+        for (const struct stm_attachment& attachment : users.attachments) {
+            bool mapping = attachment.kind == STM_ATTACHMENT_MAPPING;
+            table.add(
+                {pid_text(attachment.pid), or_dash(printable(attachment.command)),
+                 attachment_kind(attachment), format_protection(attachment.protection),
+                 attachment.address == 0 ? "-"
+                                         : fmt::format("{:#x}-{:#x}", attachment.address,
+                                                       attachment.address + attachment.length),
+                 mapping ? format_size(attachment.offset) : "-",
+                 mapping ? format_size(attachment.length) : "-", printable(users.region.name)});
+        }
+    return table.format();
+}
+
+std::string limits_text(const struct stm_version& version) {
+    auto bytes = [](std::uint64_t value) {
+        return fmt::format("{} ({} bytes)", format_size(value), value);
+    };
+    std::string text;
+    auto line = [&](const char* label, const std::string& value) {
+        text += fmt::format("{:<18}{}\n", fmt::format("{}:", label), value);
+    };
+    line("interface", fmt::format("{}.{}", version.abi_major, version.abi_minor));
+    line("device major", fmt::format("{}", version.device_major));
+    line("page size", bytes(version.page_size));
+    line("regions", fmt::format("{} of at most {}", version.regions, version.max_regions));
+    line("bytes",
+         fmt::format("{} of at most {}", format_size(version.bytes), bytes(version.max_bytes)));
+    line("resident", bytes(version.resident_bytes));
+    line("one region", fmt::format("at most {}", bytes(version.max_region_bytes)));
+    line("one user", fmt::format("at most {} regions, {}", version.max_user_regions,
+                                 bytes(version.max_user_bytes)));
+    return text;
+}
+
+nlohmann::json region_json(const struct stm_info& region) {
+    return {{"name", region.name},
+            {"id", region.id},
+            {"minor", region.minor},
+            {"kind", kind(region)},
+            {"ephemeral", (region.region_flags & STM_REGION_EPHEMERAL) != 0},
+            {"exec", (region.region_flags & STM_REGION_EXEC) != 0},
+            {"unlinked", (region.state & STM_STATE_UNLINKED) != 0},
+            {"sized", (region.state & STM_STATE_SIZED) != 0},
+            {"uid", region.uid},
+            {"gid", region.gid},
+            {"mode", fmt::format("{:04o}", region.mode)},
+            {"size", region.region_size},
+            {"resident", region.resident_bytes},
+            {"handles", region.handles},
+            {"mappings", region.mappings},
+            {"creator_pid", region.creator_pid},
+            {"created_ns", region.created_ns},
+            {"reads", region.reads},
+            {"writes", region.writes},
+            {"faults", region.faults}};
+}
+
+nlohmann::json list_json(const std::vector<struct stm_info>& regions) {
+    nlohmann::json list = nlohmann::json::array();
+    for (const struct stm_info& region : regions)
+        list.push_back(region_json(region));
+    return {{"regions", list}};
+}
+
+nlohmann::json attachments_json(const std::vector<RegionUsers>& regions) {
+    nlohmann::json list = nlohmann::json::array();
+    for (const RegionUsers& users : regions) {
+        nlohmann::json attachments = nlohmann::json::array();
+        for (const struct stm_attachment& attachment : users.attachments)
+            attachments.push_back({{"kind", attachment_kind(attachment)},
+                                   {"pid", attachment.pid},
+                                   {"command", attachment.command},
+                                   {"address", attachment.address},
+                                   {"length", attachment.length},
+                                   {"offset", attachment.offset},
+                                   {"protection", format_protection(attachment.protection)}});
+        list.push_back({{"name", users.region.name},
+                        {"id", users.region.id},
+                        {"minor", users.region.minor},
+                        {"attachments", attachments}});
+    }
+    return {{"regions", list}};
+}
+
+nlohmann::json limits_json(const struct stm_version& version) {
+    return {{"abi_major", version.abi_major},
+            {"abi_minor", version.abi_minor},
+            {"device_major", version.device_major},
+            {"page_size", version.page_size},
+            {"regions", version.regions},
+            {"max_regions", version.max_regions},
+            {"bytes", version.bytes},
+            {"max_bytes", version.max_bytes},
+            {"resident_bytes", version.resident_bytes},
+            {"max_region_bytes", version.max_region_bytes},
+            {"max_user_regions", version.max_user_regions},
+            {"max_user_bytes", version.max_user_bytes}};
+}
+
+} // namespace stm::tools
