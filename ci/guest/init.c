@@ -46,7 +46,10 @@ ssize_t read_file(const char *path, char *buffer, size_t size)
 	return got;
 }
 
-/* Into the kernel's log, where the host looks for whatever went wrong. */
+/*
+ * Into the kernel's log, where the host looks for whatever went wrong. Without the
+ * newline the kernel would wait for the rest of the line.
+ */
 void log_error(const char *format, ...)
 {
 	char line[512] = "<3>stm-vm: error: ";
@@ -54,8 +57,9 @@ void log_error(const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(line + used, sizeof(line) - used, format, args);
+	vsnprintf(line + used, sizeof(line) - used - 1, format, args);
 	va_end(args);
+	strcat(line, "\n");
 	write_file("/dev/kmsg", line);
 }
 
@@ -80,7 +84,7 @@ void fail(const char *format, ...)
 	va_end(args);
 	channel_send(FROM_FAILED, text, strlen(text));
 	dprintf(2, "stm-vm: cannot go on: %s\n", text);
-	write_file("/dev/kmsg", "<3>stm-vm: end");
+	write_file("/dev/kmsg", "<3>stm-vm: end\n");
 	stop();
 }
 
@@ -176,7 +180,7 @@ int main(void)
 	if (config.leak_check)
 		leaks_report();
 	sync();
-	write_file("/dev/kmsg", "<3>stm-vm: end");
+	write_file("/dev/kmsg", "<3>stm-vm: end\n");
 	channel_send(FROM_EXIT, &status, sizeof(status));
 	stop();
 }

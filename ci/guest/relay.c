@@ -2,6 +2,8 @@
 /* Runs the command, and carries its input and output between its pipes and the channel. */
 #include "guest.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -246,16 +248,40 @@ static bool reap(pid_t command, int *status)
 	return ended;
 }
 
+static bool processes_left(void)
+{
+	DIR *folder = opendir("/proc");
+	struct dirent *entry;
+	bool found = false;
+
+	while (folder && !found && (entry = readdir(folder))) {
+		char path[300], stat[512];
+
+		if (!isdigit((unsigned char)entry->d_name[0]) || !strcmp(entry->d_name, "1"))
+			continue;
+		snprintf(path, sizeof(path), "/proc/%s/stat", entry->d_name);
+		if (read_file(path, stat, sizeof(stat)) <= 0)
+			continue;
+		/* Number, (name), state, parent: kernel threads are children of 0 or 2. */
+		char *end = strrchr(stat, ')');
+		int parent = end && strlen(end) > 4 ? atoi(end + 4) : 0;
+
+		found = parent != 0 && parent != 2;
+	}
+	if (folder)
+		closedir(folder);
+	return found;
+}
+
 /* The command is over: so is what it left running. */
 static void kill_the_rest(void)
 {
 	/* What uninterruptible sleep keeps alive is not waited for: the log will tell. */
-	for (int tries = 0; tries < 300; tries++) {
-		if (kill(-1, SIGKILL) && errno == ESRCH)
-			return;
+	for (int tries = 0; tries < 500 && processes_left(); tries++) {
+		kill(-1, SIGKILL);
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			;
-		usleep(tries < 100 ? 1000 : 10000);
+		usleep(tries ? 10000 : 1000);
 	}
 }
 
