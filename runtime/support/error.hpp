@@ -17,6 +17,7 @@ enum class Error : i32 {
     no_process = 3,        // ESRCH
     interrupted = 4,       // EINTR
     io = 5,                // EIO
+    no_address = 6,        // ENXIO
     too_big = 7,           // E2BIG
     bad_descriptor = 9,    // EBADF
     again = 11,            // EAGAIN
@@ -29,6 +30,7 @@ enum class Error : i32 {
     invalid = 22,          // EINVAL
     too_many_open = 24,    // EMFILE
     no_tty = 25,           // ENOTTY
+    file_too_big = 27,     // EFBIG
     no_space = 28,         // ENOSPC
     read_only = 30,        // EROFS
     deadlock = 35,         // EDEADLK

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0
+# The front door. kbuild builds the module, CMake everything else; this file joins them. All output is under build/.
+
+KERNEL ?= 6.12
+KERNELS ?= 6.12 6.1
+PREFIX ?= /usr/local
+DESTDIR ?=
+JOBS ?= $(shell nproc)
+SECONDS ?= 60
+
+export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
+
+.DEFAULT_GOAL := help
+.PHONY: help deps all userspace module modules demo test check-fast check-module check-guest bench install clean
+
+help:
+	@echo 'make deps        install the Debian packages that are missing (root or sudo)'
+	@echo 'make all         build the library, the tools, the tests and the module for $(KERNELS)'
+	@echo 'make demo        boot a guest and watch processes share a region in it'
+	@echo 'make test        run all tests: on the host, and in guests with the kernels $(KERNELS)'
+	@echo 'make check-fast  run the host tests only (no guest, no module)'
+	@echo 'make bench       compare with memfd, in one guest run'
+	@echo 'make install     install library, headers, tools and module source (DESTDIR=, PREFIX=$(PREFIX))'
+	@echo 'make module      build stm.ko alone (KERNEL=$(KERNEL), or KDIR=… for any other kernel)'
+	@echo 'make clean       remove build/'
+	@echo
+	@echo 'ci/vm run -- CMD runs any program of this machine in a guest with the module loaded; see docs/vm.md.'
+
+deps:
+	@ci/deps
+
+all: userspace modules
+
+userspace: deps
+	@ci/cmake-build host
+
+module: deps
+	@ci/module $(if $(KDIR),--kdir $(KDIR),$(KERNEL))
+
+modules: deps
+	@for kernel in $(KERNELS); do ci/module $$kernel || exit; done
+
+demo: userspace module
+	@ci/demo $(KERNEL)
+
+check-fast: deps
+	@ci/check-fast
+
+check-module: modules
+	@for kernel in $(KERNELS); do ci/check-module build/kernel/$$kernel/stm.ko || exit; done
+
+check-guest: userspace modules
+	@ci/check-guest $(KERNELS)
+
+test: deps
+	@ci/test $(KERNELS)
+
+bench: userspace module
+	@ci/bench $(KERNEL)
+
+install: userspace
+	@cmake --install build/host --prefix '$(PREFIX)'
+	@ci/install-module-source '$(DESTDIR)'
+
+clean:
+	rm -rf build

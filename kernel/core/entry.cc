@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+// The calls of kernel/interface/entry.h: from C to the core's classes and back.
+#include "kernel/interface/entry.h"
+
+#include "kernel/core/uapi.hpp"
+
+#include "kernel/core/contents.hpp"
+#include "kernel/core/control.hpp"
+#include "kernel/core/fault.hpp"
+#include "kernel/core/registry.hpp"
+
+namespace stm::kernel {
+namespace {
+
+using runtime::Result;
+using runtime::Status;
+using runtime::Unique;
+
+// From stm_core_init() to stm_core_exit().
+Registry* the_registry = nullptr;
+
+Handle& handle_of(stm_handle* handle) noexcept { return *reinterpret_cast<Handle*>(handle); }
+
+int give(Result<Unique<Handle>> opened, stm_handle** handle) noexcept {
+    if (!opened.ok())
+        return runtime::to_errno(opened.error());
+    *handle = reinterpret_cast<stm_handle*>(opened->release());
+    return 0;
+}
+
+long count_or_errno(const Result<runtime::u64>& bytes) noexcept {
+    return bytes.ok() ? static_cast<long>(*bytes) : runtime::to_errno(bytes.error());
+}
+
+} // namespace
+} // namespace stm::kernel
+
+using namespace stm::kernel;
+
+extern "C" {
+
+int stm_core_init(const stm_settings* settings) {
+    auto registry = Registry::create(*settings);
+    if (!registry.ok())
+        return stm::runtime::to_errno(registry.error());
+    the_registry = registry->release();
+    return 0;
+}
+
+void stm_core_exit(void) {
+    stm::runtime::destroy(the_registry);
+    the_registry = nullptr;
+}
+
+int stm_core_open_minor(unsigned int minor, unsigned int access, stm_handle** handle) {
+    return give(the_registry->open_minor(minor, access), handle);
+}
+
+int stm_core_open_identity(stm_identity* identity, unsigned int access, stm_handle** handle) {
+    return give(the_registry->open_identity(identity, access), handle);
+}
+
+void stm_core_release(stm_handle* handle) {
+    the_registry->close(Unique<Handle>::adopt(&handle_of(handle)));
+}
+
+stm_identity* stm_core_identity(stm_handle* handle) {
+    return handle_of(handle).region().identity();
+}
+
+long long stm_core_size(stm_handle* handle) {
+    const Status prepared = the_registry->prepare_use(handle_of(handle));
+    if (!prepared.ok())
+        return stm::runtime::to_errno(prepared);
+    return static_cast<long long>(handle_of(handle).region().size());
+}
+
+void stm_core_describe(stm_handle* handle, stm_info* info) {
+    the_registry->describe(handle_of(handle).region(), *info);
+}
+
+long stm_core_read(stm_handle* handle, stm_user_buffer* to, __u64 position) {
+    const Status prepared = the_registry->prepare_use(handle_of(handle));
+    if (!prepared.ok())
+        return stm::runtime::to_errno(prepared);
+    Region& region = handle_of(handle).region();
+    region.counters().reads.fetch_add(1, stm::runtime::Order::relaxed);
+    return count_or_errno(read_contents(region, to, position));
+}
+
+long stm_core_write(stm_handle* handle, stm_user_buffer* from, __u64 position) {
+    const Status prepared = the_registry->prepare_use(handle_of(handle));
+    if (!prepared.ok())
+        return stm::runtime::to_errno(prepared);
+    Region& region = handle_of(handle).region();
+    region.counters().writes.fetch_add(1, stm::runtime::Order::relaxed);
+    return count_or_errno(write_contents(region, from, position));
+}
+
+long stm_core_control(stm_handle* handle, unsigned int request, __u64 argument) {
+    const auto result = control(*the_registry, handle_of(handle), request, argument);
+    return result.ok() ? *result : stm::runtime::to_errno(result.error());
+}
+
+int stm_core_map(stm_handle* handle, __u64 first, __u64 pages, unsigned int wanted,
+                 unsigned int* allowed) {
+    const Status prepared = the_registry->prepare_use(handle_of(handle));
+    if (!prepared.ok())
+        return stm::runtime::to_errno(prepared);
+    const auto result = check_mapping(handle_of(handle).region(), first, pages, wanted);
+    if (!result.ok())
+        return stm::runtime::to_errno(result.error());
+    *allowed = *result;
+    return 0;
+}
+
+stm_fault_result stm_core_fault(stm_handle* handle, stm_fault* fault) {
+    return serve_fault(handle_of(handle).region(), *fault);
+}
+
+} // extern "C"

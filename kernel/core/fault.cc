@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "kernel/core/fault.hpp"
+
+#include "runtime/support/checked.hpp"
+
+namespace stm::kernel {
+
+using runtime::Error;
+using runtime::Order;
+using runtime::Result;
+using runtime::u32;
+using runtime::u64;
+
+Result<u32> check_mapping(const Region& region, u64 first, u64 pages, u32 wanted) noexcept {
+    if (!runtime::within(first, pages, region.size() / kPageBytes).ok())
+        return Error::invalid;
+    // Never both writable and executable, also not one after the other through mprotect.
+    if ((wanted & STM_MAP_EXEC) != 0) {
+        if ((region.flags() & STM_REGION_EXEC) == 0 || (wanted & STM_MAP_WRITE) != 0)
+            return Error::access;
+        return u32{STM_MAP_EXEC | STM_MAP_PLAIN};
+    }
+    return region.plain() ? u32{STM_MAP_WRITE | STM_MAP_PLAIN} : u32{STM_MAP_WRITE};
+}
+
+stm_fault_result serve_fault(Region& region, stm_fault& fault) noexcept {
+    const u64 pages = region.size() / kPageBytes;
+    // Checked at mmap already; a fault believes nothing.
+    if (fault.index >= pages)
+        return STM_FAULT_OUTSIDE;
+    if (fault.write != 0 && !region.plain())
+        return STM_FAULT_FORBIDDEN;
+    const Result<stm_page*> page = region.pages().obtain(fault.index, region.identity());
+    if (!page.ok())
+        return STM_FAULT_NO_MEMORY;
+    region.counters().faults.fetch_add(1, Order::relaxed);
+    fault.pages[0] = *page;
+    fault.count = 1;
+    // The following pages that are there already come along: each saves a fault of its own.
+    const u64 last = runtime::min<u64>(fault.last, pages - 1);
+    while (fault.count < STM_FAULT_BATCH && fault.index + fault.count <= last) {
+        stm_page* next = region.pages().find(fault.index + fault.count);
+        if (next == nullptr)
+            break;
+        fault.pages[fault.count++] = next;
+    }
+    return STM_FAULT_MAP;
+}
+
+} // namespace stm::kernel

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+// Owner of a region's identity: the inode that Linux knows its pages, owner and mode by.
+#pragma once
+
+#include "kernel/interface/services.h"
+#include "runtime/support/result.hpp"
+#include "runtime/support/utility.hpp"
+
+namespace stm::kernel {
+
+enum class Umask { ignored, applied };
+
+class Identity : runtime::NonCopyable {
+public:
+    [[nodiscard]] static runtime::Result<Identity> create(stm_region* region, runtime::u32 mode,
+                                                          Umask umask) noexcept {
+        stm_identity* identity = nullptr;
+        const runtime::Status created = runtime::status_from_errno(
+            stm_linux_identity_create(region, mode, umask == Umask::applied, &identity));
+        if (!created.ok())
+            return created.error();
+        return Identity(identity);
+    }
+    Identity() noexcept = default;
+    Identity(Identity&& other) noexcept
+        : identity_(runtime::exchange(other.identity_, nullptr)) {}
+    Identity& operator=(Identity&& other) noexcept {
+        runtime::swap(identity_, other.identity_);
+        return *this;
+    }
+    ~Identity() {
+        if (identity_ != nullptr)
+            stm_linux_identity_put(identity_);
+    }
+
+    [[nodiscard]] stm_identity* get() const noexcept { return identity_; }
+
+private:
+    explicit Identity(stm_identity* identity) noexcept : identity_(identity) {}
+
+    stm_identity* identity_ = nullptr;
+};
+
+} // namespace stm::kernel

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0
+// The pages of one region: a table of two levels, both filled at first touch.
+//
+// What must hold: pages are only added while the region lives, so a page that was found stays valid without a reference
+// of its own, and finding one takes no lock. Two callers that miss the same page at once both allocate; one installs, the
+// other gives its page back.
+#pragma once
+
+#include "kernel/interface/services.h"
+#include "runtime/support/atomic.hpp"
+#include "runtime/support/result.hpp"
+#include "runtime/support/types.hpp"
+#include "runtime/support/unique.hpp"
+#include "runtime/support/utility.hpp"
+
+namespace stm::kernel {
+
+inline constexpr runtime::u64 kPageBytes = 4096;
+
+class PageStore : runtime::NonCopyable {
+public:
+    // Has no room for any page.
+    PageStore() noexcept = default;
+    // Room for this many pages; Error::no_memory. Occupies 8 bytes for every 512 of them.
+    [[nodiscard]] static runtime::Result<PageStore> create(runtime::u64 pages) noexcept;
+
+    PageStore(PageStore&& other) noexcept;
+    PageStore& operator=(PageStore&& other) noexcept;
+    // Nobody maps a page any more. May take long, and lets others run meanwhile.
+    ~PageStore();
+
+    // The page, or null if nothing touched it yet. The index must be below the number of pages. Takes no lock, any
+    // context.
+    [[nodiscard]] stm_page* find(runtime::u64 index) const noexcept {
+        const Leaf* leaf = leaves_[index / kLeafPages].load(runtime::Order::acquire);
+        return leaf == nullptr ? nullptr
+                               : leaf->pages[index % kLeafPages].load(runtime::Order::acquire);
+    }
+
+    // The page, allocated if need be; Error::no_memory. Any number of threads at once.
+    [[nodiscard]] runtime::Result<stm_page*> obtain(runtime::u64 index,
+                                                    stm_identity* identity) noexcept;
+
+    // How many pages were touched.
+    [[nodiscard]] runtime::u64 resident() const noexcept {
+        return resident_.load(runtime::Order::relaxed);
+    }
+
+private:
+    static constexpr runtime::u64 kLeafPages = 512;
+    struct Leaf {
+        runtime::Atomic<stm_page*> pages[kLeafPages];
+    };
+
+    runtime::Result<Leaf*> obtain_leaf(runtime::u64 index) noexcept;
+
+    runtime::UniqueArray<runtime::Atomic<Leaf*>> leaves_;
+    runtime::Atomic<runtime::u64> resident_{0};
+};
+
+} // namespace stm::kernel

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "kernel/core/region.hpp"
+
+#include "kernel/core/registry.hpp"
+#include "runtime/support/allocate.hpp"
+
+namespace stm::kernel {
+
+runtime::Result<runtime::Ref<Region>> Region::create(Registry& registry, const RegionName& name,
+                                                     runtime::u32 flags, runtime::u32 mode,
+                                                     Umask umask) noexcept {
+    auto region = runtime::make_ref<Region>(registry, name, flags);
+    if (!region.ok())
+        return region.error();
+    auto account = runtime::make<UserAccount>(stm_linux_current_user());
+    if (!account.ok())
+        return account.error();
+    (*region)->spare_account_ = runtime::move(*account);
+    auto identity =
+        Identity::create(reinterpret_cast<stm_region*>(region->get()), mode, umask);
+    if (!identity.ok())
+        return identity.error();
+    (*region)->identity_ = runtime::move(*identity);
+    return region;
+}
+
+void Region::last_reference_gone(Region* region) noexcept {
+    region->registry_.forget(*region);
+    runtime::destroy(region);
+}
+
+} // namespace stm::kernel

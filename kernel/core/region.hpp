@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0
+// A region: a named piece of shared memory.
+//
+// Lifetime: referenced by its slot in the registry while it has a name, and by every handle. A mapping holds its file,
+// the file its handle. When the last reference goes, the region leaves the registry's books and its pages are freed.
+//
+// What must hold: what is marked "registry lock" is only touched under it; name, id, flags and identity never change.
+// The size is settled once; pages may be looked at only after size() was seen not to be 0.
+#pragma once
+
+#include "kernel/core/uapi.hpp"
+
+#include "kernel/core/handle.hpp"
+#include "kernel/core/identity.hpp"
+#include "kernel/core/lock.hpp"
+#include "kernel/core/page_store.hpp"
+#include "kernel/core/process.hpp"
+#include "kernel/core/user_account.hpp"
+#include "runtime/support/atomic.hpp"
+#include "runtime/support/fixed_string.hpp"
+#include "runtime/support/intrusive_hash.hpp"
+#include "runtime/support/intrusive_list.hpp"
+#include "runtime/support/reference.hpp"
+#include "runtime/support/result.hpp"
+#include "runtime/support/types.hpp"
+
+namespace stm::kernel {
+
+class Registry;
+
+using RegionName = runtime::FixedString<STM_NAME_SIZE - 1>;
+
+class Region : public runtime::RefCounted<Region>,
+               public runtime::HashLink<Region>,
+               public runtime::ListLink<Region> {
+public:
+    // A region that nobody can find yet, without a size. Allocates everything it will need to be entered in the books.
+    // Error::no_memory.
+    [[nodiscard]] static runtime::Result<runtime::Ref<Region>>
+    create(Registry& registry, const RegionName& name, runtime::u32 flags, runtime::u32 mode,
+           Umask umask) noexcept;
+
+    Region(Registry& registry, const RegionName& name, runtime::u32 flags) noexcept
+        : registry_(registry), name_(name), flags_(flags), contents_lock_(STM_RANK_CONTENTS),
+          created_ns_(stm_linux_realtime_ns()) {}
+
+    [[nodiscard]] const RegionName& name() const noexcept { return name_; }
+    [[nodiscard]] runtime::u32 flags() const noexcept { return flags_; }
+    [[nodiscard]] bool plain() const noexcept { return (flags_ & STM_REGION_PLAIN) != 0; }
+    [[nodiscard]] stm_identity* identity() const noexcept { return identity_.get(); }
+
+    // Bytes, a multiple of the page size; 0 until the size is settled. From then on pages() is as large.
+    [[nodiscard]] runtime::u64 size() const noexcept { return size_.load(runtime::Order::acquire); }
+    [[nodiscard]] PageStore& pages() noexcept { return pages_; }
+    [[nodiscard]] const PageStore& pages() const noexcept { return pages_; }
+
+    // Makes each read and write call see, or change, its bytes at once.
+    [[nodiscard]] SharedMutex& contents_lock() noexcept { return contents_lock_; }
+
+    struct Counters {
+        runtime::Atomic<runtime::u64> reads{0};
+        runtime::Atomic<runtime::u64> writes{0};
+        runtime::Atomic<runtime::u64> faults{0};
+    };
+    [[nodiscard]] Counters& counters() noexcept { return counters_; }
+
+    // The last reference is gone: called by Ref.
+    static void last_reference_gone(Region* region) noexcept;
+
+private:
+    friend class Registry;
+
+    Registry& registry_;
+    const RegionName name_;
+    const runtime::u32 flags_;
+    Identity identity_;
+    PageStore pages_;
+    runtime::Atomic<runtime::u64> size_{0};
+    SharedMutex contents_lock_;
+    Counters counters_;
+    Process creator_;
+    const runtime::u64 created_ns_;
+
+    // Registry lock:
+    runtime::u32 minor_ = 0;
+    runtime::u32 generation_ = 0;
+    bool linked_ = false;                           // has its slot and its name
+    UserAccount* account_ = nullptr;                // who is charged, from admission on
+    runtime::Unique<UserAccount> spare_account_;    // for a user's first region
+    runtime::IntrusiveList<Handle> handles_;        // those that use it
+    runtime::u32 handle_count_ = 0;
+};
+
+} // namespace stm::kernel

@@ -1,0 +1,529 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "kernel/core/registry.hpp"
+
+#include "runtime/support/allocate.hpp"
+#include "runtime/support/checked.hpp"
+
+namespace stm::kernel {
+
+using runtime::Error;
+using runtime::kSuccess;
+using runtime::Order;
+using runtime::Result;
+using runtime::Status;
+using runtime::u32;
+using runtime::u64;
+using runtime::Unique;
+using runtime::usize;
+
+namespace {
+
+constexpr u32 kNameTableOrder = 10;
+constexpr u32 kAccountTableOrder = 6;
+
+// "minor:" and the number: the name of a region that was born by opening its device node.
+RegionName name_of_minor(u32 minor) noexcept {
+    char text[16] = {'m', 'i', 'n', 'o', 'r', ':'};
+    char digits[10];
+    usize count = 0;
+    do {
+        digits[count++] = static_cast<char>('0' + minor % 10);
+        minor /= 10;
+    } while (minor != 0);
+    usize length = 6;
+    while (count != 0)
+        text[length++] = digits[--count];
+    return RegionName::from_bytes(runtime::StringView(text, length)).value();
+}
+
+// The size in whole pages of a region that shall have so many bytes.
+Result<u64> rounded_size(u64 bytes, u64 limit) noexcept {
+    if (bytes == 0)
+        return Error::invalid;
+    const Result<u64> size = runtime::checked_align_up(bytes, kPageBytes);
+    if (!size.ok() || *size > limit)
+        return Error::file_too_big;
+    return *size;
+}
+
+Region* region_of(stm_identity* identity) noexcept {
+    return reinterpret_cast<Region*>(stm_linux_identity_region(identity));
+}
+
+} // namespace
+
+// -- Birth and end --
+
+Result<Unique<Registry>> Registry::create(const stm_settings& settings) noexcept {
+    if (settings.max_regions == 0 || settings.max_regions > STM_MAX_REGIONS ||
+        settings.default_size == 0 || settings.default_size > settings.max_region_bytes ||
+        settings.max_user_regions == 0 || settings.max_user_bytes == 0 ||
+        settings.max_bytes < settings.default_size || settings.default_mode > 0777)
+        return Error::invalid;
+
+    runtime::HashSeed seed;
+    stm_linux_random(&seed, sizeof(seed));
+    auto registry = runtime::make<Registry>(settings, seed);
+    if (!registry.ok())
+        return registry;
+    auto slots = runtime::make_array<Slot>(settings.max_regions);
+    if (!slots.ok())
+        return slots.error();
+    (*registry)->slots_ = runtime::move(*slots);
+    Status allocated = (*registry)->names_.allocate_buckets(kNameTableOrder);
+    if (allocated.ok())
+        allocated = (*registry)->accounts_.allocate_buckets(kAccountTableOrder);
+    if (!allocated.ok())
+        return allocated.error();
+
+    auto region = (*registry)->prepare(RegionName::from_bytes("default").value(), 0,
+                                       settings.default_mode, Umask::ignored, 0);
+    if (!region.ok())
+        return region.error();
+    const Guard held((*registry)->lock_);
+    const Status admitted = (*registry)->admit_locked(held, **region, 0, 0);
+    runtime::expects(admitted.ok(), "Registry: the first region exceeds a limit");
+    return registry;
+}
+
+Registry::~Registry() {
+    for (u32 minor = 0; minor < slots_.size(); ++minor) {
+        RegionRef last;
+        const Guard held(lock_);
+        if (slots_[minor].region != nullptr)
+            last = unlink_locked(held, *slots_[minor].region);
+    }
+}
+
+void Registry::forget(Region& region) noexcept {
+    const Guard held(lock_);
+    // Who re-opens the identity takes this lock and finds nothing from now on.
+    if (region.identity() != nullptr)
+        stm_linux_identity_retire(region.identity());
+    if (region.account_ == nullptr)
+        return; // never admitted
+    UserAccount& account = *region.account_;
+    total_bytes_ -= region.size();
+    account.bytes -= region.size();
+    if (--account.regions == 0) {
+        accounts_.remove(account);
+        runtime::destroy(&account);
+    }
+    admitted_.remove(region);
+}
+
+// -- The books; all under the registry lock --
+
+Registry::RegionRef Registry::find_name_locked(const Guard& held,
+                                               const RegionName& name) noexcept {
+    held.expects_holds(lock_);
+    Region* region = names_.find(name.view());
+    return region == nullptr ? RegionRef() : RegionRef::share(*region);
+}
+
+Registry::RegionRef Registry::at_minor_locked(const Guard& held, u32 minor) noexcept {
+    held.expects_holds(lock_);
+    if (minor >= slots_.size() || slots_[minor].region == nullptr)
+        return RegionRef();
+    return RegionRef::share(*slots_[minor].region);
+}
+
+// The lowest one that is free, not counting 0; the number of slots if there is none.
+u32 Registry::free_minor_locked(const Guard& held) noexcept {
+    held.expects_holds(lock_);
+    u32 minor = 1;
+    while (minor < slots_.size() && slots_[minor].region != nullptr)
+        ++minor;
+    return minor;
+}
+
+// Error::no_space if a limit would be exceeded; otherwise the account and the total grow.
+Status Registry::charge_locked(const Guard& held, UserAccount& account, u32 regions,
+                               u64 bytes) noexcept {
+    held.expects_holds(lock_);
+    const u64 max_bytes = current(settings_.max_bytes);
+    if (bytes > max_bytes || total_bytes_ > max_bytes - bytes)
+        return Error::no_space;
+    const u64 max_user_bytes = current(settings_.max_user_bytes);
+    const bool over_limit = account.regions + regions > current(settings_.max_user_regions) ||
+                            bytes > max_user_bytes || account.bytes > max_user_bytes - bytes;
+    if (over_limit && stm_linux_may_exceed_limits() == 0)
+        return Error::no_space;
+    account.regions += regions;
+    account.bytes += bytes;
+    total_bytes_ += bytes;
+    return kSuccess;
+}
+
+// Enters a prepared region, whose size is `bytes`, at a minor that is free.
+Status Registry::admit_locked(const Guard& held, Region& region, u64 bytes, u32 minor) noexcept {
+    UserAccount* account = accounts_.find(region.spare_account_->user);
+    const bool first = account == nullptr;
+    if (first)
+        account = region.spare_account_.get();
+    const Status charged = charge_locked(held, *account, 1, bytes);
+    if (!charged.ok())
+        return charged;
+    if (first) {
+        const Status inserted = accounts_.insert(*region.spare_account_.release());
+        runtime::expects(inserted.ok(), "Registry: two accounts of one user");
+    }
+    const Status inserted = names_.insert(region);
+    runtime::expects(inserted.ok(), "Registry: two regions of one name");
+    Slot& slot = slots_[minor];
+    region.account_ = account;
+    region.minor_ = minor;
+    region.generation_ = ++slot.generation;
+    region.linked_ = true;
+    slot.region = RegionRef::share(region).leak();
+    admitted_.push_back(region);
+    ++linked_;
+    return kSuccess;
+}
+
+// Takes the name and the slot away. Returns the slot's reference, to be dropped outside of the lock.
+Registry::RegionRef Registry::unlink_locked(const Guard& held, Region& region) noexcept {
+    held.expects_holds(lock_);
+    names_.remove(region);
+    region.linked_ = false;
+    --linked_;
+    return RegionRef::adopt(runtime::exchange(slots_[region.minor_].region, nullptr));
+}
+
+void Registry::attach_locked(const Guard& held, Handle& handle) noexcept {
+    held.expects_holds(lock_);
+    Region& region = handle.region();
+    region.handles_.push_back(handle);
+    ++region.handle_count_;
+    handle.attached_.store(true, Order::release);
+}
+
+// -- Sizes --
+
+Status Registry::settle_size(Region& region, u64 bytes) noexcept {
+    const Result<u64> size = rounded_size(bytes, current(settings_.max_region_bytes));
+    if (!size.ok())
+        return size.error();
+    PageStore pages;
+    if (region.size() == 0) {
+        Result<PageStore> created = PageStore::create(*size / kPageBytes);
+        if (!created.ok())
+            return created.error();
+        pages = runtime::move(*created);
+    }
+
+    const Guard held(lock_);
+    if (region.size() != 0)
+        return *size <= region.size() ? Status(kSuccess) : Status(Error::busy);
+    const Status charged = charge_locked(held, *region.account_, 0, *size);
+    if (!charged.ok())
+        return charged;
+    region.pages_ = runtime::move(pages);
+    stm_linux_identity_set_size(region.identity(), *size);
+    region.size_.store(*size, Order::release);
+    return kSuccess;
+}
+
+Status Registry::prepare_first_use(Handle& handle) noexcept {
+    Region& region = handle.region();
+    if (!handle.attached()) {
+        const Status permitted = runtime::status_from_errno(
+            stm_linux_identity_permission(region.identity(), handle.access()));
+        if (!permitted.ok())
+            return permitted;
+        const Guard held(lock_);
+        if (!handle.attached())
+            attach_locked(held, handle);
+    }
+    if (region.size() != 0)
+        return kSuccess;
+    const Status settled = settle_size(region, current(settings_.default_size));
+    // Somebody gave it a smaller size meanwhile, which is as good.
+    return region.size() != 0 ? Status(kSuccess) : settled;
+}
+
+// -- Opening --
+
+// A region that nobody can find yet. With `bytes` it has a size, which is charged when it is admitted.
+Result<Registry::RegionRef> Registry::prepare(const RegionName& name, u32 flags, u32 mode,
+                                              Umask umask, u64 bytes) noexcept {
+    Result<RegionRef> region = Region::create(*this, name, flags, mode, umask);
+    if (!region.ok() || bytes == 0)
+        return region;
+    const Result<u64> size = rounded_size(bytes, current(settings_.max_region_bytes));
+    if (!size.ok())
+        return size.error();
+    Result<PageStore> pages = PageStore::create(*size / kPageBytes);
+    if (!pages.ok())
+        return pages.error();
+    (*region)->pages_ = runtime::move(*pages);
+    stm_linux_identity_set_size((*region)->identity(), *size);
+    (*region)->size_.store(*size, Order::release);
+    return region;
+}
+
+Registry::HandleResult Registry::open_existing(const RegionRef& region, u64 bytes,
+                                               u32 access) noexcept {
+    const Status permitted =
+        runtime::status_from_errno(stm_linux_identity_permission(region->identity(), access));
+    if (!permitted.ok())
+        return permitted.error();
+    auto handle = runtime::make<Handle>(region, access);
+    if (!handle.ok())
+        return handle.error();
+    if (bytes != 0 && region->size() == 0) {
+        const Status settled = settle_size(*region, bytes);
+        if (!settled.ok() && region->size() == 0)
+            return settled.error();
+    }
+    if (bytes > region->size())
+        return Error::invalid;
+    const Guard held(lock_);
+    if (!region->linked_)
+        return Error::stale;
+    attach_locked(held, **handle);
+    return handle;
+}
+
+// Creates a region at this minor, or at a free one if the minor is 0. Error::exists: the name, or the minor, was taken
+// meanwhile.
+Result<Registry::Opened> Registry::create_region(const OpenRequest& request, u32 minor,
+                                                 Umask umask) noexcept {
+    const Result<RegionRef> region =
+        prepare(request.name, request.region_flags, request.mode, umask, request.bytes);
+    if (!region.ok())
+        return region.error();
+    auto handle = runtime::make<Handle>(*region, request.access);
+    if (!handle.ok())
+        return handle.error();
+
+    const Guard held(lock_);
+    if (names_.find(request.name.view()) != nullptr)
+        return Error::exists;
+    const u32 place = minor == 0 ? free_minor_locked(held) : minor;
+    if (place == slots_.size())
+        return Error::no_space;
+    if (slots_[place].region != nullptr)
+        return Error::exists;
+    const Status admitted = admit_locked(held, **region, (*region)->size(), place);
+    if (!admitted.ok())
+        return admitted.error();
+    attach_locked(held, **handle);
+    return Opened{runtime::move(*handle), true};
+}
+
+Result<Registry::Opened> Registry::open_name(const OpenRequest& request) noexcept {
+    const bool create = (request.open_flags & STM_OPEN_CREATE) != 0;
+    const bool exclusive = (request.open_flags & STM_OPEN_EXCL) != 0;
+    // Again and again only while others create and destroy a region of that name between our steps.
+    for (;;) {
+        const Result<RegionRef> region = find_name(request.name);
+        if (region.ok()) {
+            if (exclusive)
+                return Error::exists;
+            HandleResult handle = open_existing(*region, request.bytes, request.access);
+            if (handle.ok())
+                return Opened{runtime::move(*handle), false};
+            if (handle.error() != Error::stale)
+                return handle.error();
+        } else {
+            if (!create)
+                return Error::not_found;
+            Result<Opened> created = create_region(request, 0, Umask::applied);
+            if (created.ok() || created.error() != Error::exists)
+                return created;
+        }
+        stm_linux_breathe();
+    }
+}
+
+Registry::HandleResult Registry::open_id(u64 id, u64 bytes, u32 access) noexcept {
+    const Result<RegionRef> region = find_id(id);
+    if (!region.ok())
+        return region.error();
+    return open_existing(*region, bytes, access);
+}
+
+Registry::HandleResult Registry::open_minor(u32 minor, u32 access) noexcept {
+    if (minor == 0) {
+        // The control device: no user of its region, whose rights are asked, before its first use.
+        Result<RegionRef> region = find_next(0);
+        if (!region.ok())
+            return region.error();
+        return runtime::make<Handle>(runtime::move(*region), access);
+    }
+    if (minor >= slots_.size())
+        return Error::no_address;
+    for (;;) {
+        RegionRef region;
+        {
+            const Guard held(lock_);
+            region = at_minor_locked(held, minor);
+        }
+        if (region) {
+            HandleResult handle = open_existing(region, 0, access);
+            if (handle.ok() || handle.error() != Error::stale)
+                return handle;
+        } else {
+            if ((access & STM_ACCESS_WRITE) == 0)
+                return Error::no_address;
+            // The node's own mode decides who may open it.
+            const OpenRequest request{name_of_minor(minor), 0, 0, 0, 0666, access};
+            Result<Opened> created = create_region(request, minor, Umask::ignored);
+            if (created.ok())
+                return runtime::move(created->handle);
+            if (created.error() != Error::exists)
+                return created.error();
+            const Guard held(lock_);
+            // Not the minor, but its name was taken, by a named region elsewhere.
+            if (slots_[minor].region == nullptr)
+                return Error::exists;
+        }
+        stm_linux_breathe();
+    }
+}
+
+Registry::HandleResult Registry::open_identity(stm_identity* identity, u32 access) noexcept {
+    RegionRef region;
+    {
+        const Guard held(lock_);
+        if (Region* found = region_of(identity)) {
+            Result<RegionRef> shared = RegionRef::try_share(*found);
+            if (shared.ok())
+                region = runtime::move(*shared);
+        }
+    }
+    if (!region)
+        return Error::stale;
+    auto handle = runtime::make<Handle>(region, access);
+    if (!handle.ok())
+        return handle.error();
+    const Guard held(lock_);
+    // Without a name and without users it is on its way out.
+    if (!region->linked_ && region->handle_count_ == 0)
+        return Error::stale;
+    attach_locked(held, **handle);
+    return handle;
+}
+
+void Registry::close(Unique<Handle> handle) noexcept {
+    // Declared before the guard: dropped after the lock is given up.
+    RegionRef last;
+    const Guard held(lock_);
+    if (!handle->attached())
+        return;
+    Region& region = handle->region();
+    region.handles_.remove(*handle);
+    if (--region.handle_count_ == 0 && region.linked_ &&
+        (region.flags() & STM_REGION_EPHEMERAL) != 0)
+        last = unlink_locked(held, region);
+}
+
+// -- Finding and destroying --
+
+Result<Registry::RegionRef> Registry::find_name(const RegionName& name) noexcept {
+    const Guard held(lock_);
+    RegionRef region = find_name_locked(held, name);
+    if (!region)
+        return Error::not_found;
+    return region;
+}
+
+Result<Registry::RegionRef> Registry::find_id(u64 id) noexcept {
+    const u32 minor = static_cast<u32>(id);
+    const u32 generation = static_cast<u32>(id >> 32);
+    const Guard held(lock_);
+    RegionRef region = at_minor_locked(held, minor);
+    if (!region || region->generation_ != generation)
+        return Error::stale;
+    return region;
+}
+
+Result<Registry::RegionRef> Registry::find_next(u32 minor) noexcept {
+    const Guard held(lock_);
+    for (; minor < slots_.size(); ++minor) {
+        if (RegionRef region = at_minor_locked(held, minor))
+            return region;
+    }
+    return Error::not_found;
+}
+
+Status Registry::destroy(Region& region, Destroy when, Users users) noexcept {
+    RegionRef last;
+    const Guard held(lock_);
+    if (!region.linked_)
+        return Error::not_found;
+    const u32 allowed = users == Users::others_than_one ? 1 : 0;
+    const bool used = region.handle_count_ > allowed;
+    if (region.minor_ == 0 || (used && when == Destroy::unless_used))
+        return Error::busy;
+    last = unlink_locked(held, region);
+    return kSuccess;
+}
+
+// -- Telling --
+
+u64 Registry::id_of(const Region& region) noexcept {
+    const Guard held(lock_);
+    return static_cast<u64>(region.generation_) << 32 | region.minor_;
+}
+
+void Registry::describe(Region& region, stm_info& info) noexcept {
+    stm_owner owner;
+    char command[16];
+    stm_linux_identity_owner(region.identity(), &owner);
+    info.id = id_of(region);
+    info.region_flags = region.flags();
+    info.mode = owner.mode;
+    info.uid = owner.uid;
+    info.gid = owner.gid;
+    info.region_size = region.size();
+    info.resident_bytes = region.pages().resident() * kPageBytes;
+    info.mappings = stm_linux_identity_mappings(region.identity(), nullptr, nullptr);
+    info.creator_pid = stm_linux_process_describe(region.creator_.get(), command);
+    info.created_ns = region.created_ns_;
+    info.reads = region.counters().reads.load(Order::relaxed);
+    info.writes = region.counters().writes.load(Order::relaxed);
+    info.faults = region.counters().faults.load(Order::relaxed);
+    const runtime::StringView name = region.name().view();
+    __builtin_memset(info.name, 0, sizeof(info.name));
+    __builtin_memcpy(info.name, name.data(), name.size());
+
+    const Guard held(lock_);
+    info.minor = region.minor_;
+    info.handles = region.handle_count_;
+    info.state = (region.linked_ ? 0u : STM_STATE_UNLINKED) |
+                 (region.size() != 0 ? STM_STATE_SIZED : 0u);
+}
+
+u32 Registry::list_handles(Region& region, runtime::Span<stm_attachment> list) noexcept {
+    const Guard held(lock_);
+    u32 count = 0;
+    for (const Handle& handle : region.handles_) {
+        if (count < list.size()) {
+            stm_attachment& entry = list[count];
+            entry.kind = STM_ATTACHMENT_HANDLE;
+            entry.pid = stm_linux_process_describe(handle.opener(), entry.command);
+            entry.protection = handle.access();
+        }
+        ++count;
+    }
+    return count;
+}
+
+void Registry::describe_limits(stm_version& version) noexcept {
+    version.max_region_bytes = current(settings_.max_region_bytes);
+    version.max_bytes = current(settings_.max_bytes);
+    version.max_user_regions = current(settings_.max_user_regions);
+    version.max_user_bytes = current(settings_.max_user_bytes);
+    version.max_regions = static_cast<u32>(slots_.size());
+
+    const Guard held(lock_);
+    version.regions = linked_;
+    version.bytes = total_bytes_;
+    version.resident_bytes = 0;
+    for (const Region& region : admitted_)
+        version.resident_bytes += region.pages().resident() * kPageBytes;
+}
+
+} // namespace stm::kernel

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+// All regions: their names, their slots (one for each device minor), their users and the limits.
+//
+// One mutex, the registry lock, protects the books and every region's list of handles. It is taken when something is
+// opened, closed, created, destroyed or listed, never on a path that touches a region's contents.
+//
+// What must hold: memory is allocated, rights are checked and the last reference to a region is dropped outside of the
+// lock. What was found under it is looked at again after it was given up.
+#pragma once
+
+#include "kernel/core/uapi.hpp"
+
+#include "kernel/core/handle.hpp"
+#include "kernel/core/lock.hpp"
+#include "kernel/core/region.hpp"
+#include "kernel/core/user_account.hpp"
+#include "kernel/interface/entry.h"
+#include "runtime/support/fixed_string.hpp"
+#include "runtime/support/hash.hpp"
+#include "runtime/support/intrusive_hash.hpp"
+#include "runtime/support/lock_guard.hpp"
+#include "runtime/support/result.hpp"
+#include "runtime/support/span.hpp"
+#include "runtime/support/types.hpp"
+#include "runtime/support/unique.hpp"
+
+namespace stm::kernel {
+
+// What STM_IOC_OPEN asks for, checked.
+struct OpenRequest {
+    RegionName name;
+    runtime::u64 bytes;        // 0: whatever there is, or the default
+    runtime::u32 open_flags;   // STM_OPEN_*
+    runtime::u32 region_flags; // STM_REGION_*
+    runtime::u32 mode;
+    runtime::u32 access;       // STM_ACCESS_*
+};
+
+enum class Destroy { unless_used, deferred };
+
+// Which handles keep a region from being destroyed.
+enum class Users { any, others_than_one };
+
+class Registry : runtime::NonCopyable {
+    using u32 = runtime::u32;
+    using u64 = runtime::u64;
+    template <typename T>
+    using Result = runtime::Result<T>;
+    using Status = runtime::Status;
+    using RegionRef = runtime::Ref<Region>;
+    using HandleResult = Result<runtime::Unique<Handle>>;
+
+public:
+    // With the region `default` in slot 0. The settings outlive it. Error::invalid: a setting is out of its range.
+    [[nodiscard]] static Result<runtime::Unique<Registry>>
+    create(const stm_settings& settings) noexcept;
+
+    explicit Registry(const stm_settings& settings, runtime::HashSeed seed) noexcept
+        : settings_(settings), lock_(STM_RANK_REGISTRY), names_(ByName{seed}) {}
+    // No handle is left.
+    ~Registry();
+
+    // -- Handles --
+
+    struct Opened {
+        runtime::Unique<Handle> handle;
+        bool created;
+    };
+    // Errors: STM_IOC_OPEN in <stm/ioctl.h>.
+    [[nodiscard]] Result<Opened> open_name(const OpenRequest& request) noexcept;
+    [[nodiscard]] HandleResult open_id(u64 id, u64 bytes, u32 access) noexcept;
+    // Error::no_address: there is no such region, and the access is not for writing.
+    [[nodiscard]] HandleResult open_minor(u32 minor, u32 access) noexcept;
+    // Error::stale: the identity's region is gone.
+    [[nodiscard]] HandleResult open_identity(stm_identity* identity, u32 access) noexcept;
+    void close(runtime::Unique<Handle> handle) noexcept;
+
+    // At every use of the contents: counts the handle as a user of its region if it is not counted yet, and settles the
+    // region's size if it has none. Error::access: a handle of minor 0, and the caller has no rights to `default`.
+    [[nodiscard]] Status prepare_use(Handle& handle) noexcept {
+        if (handle.attached() && handle.region().size() != 0) [[likely]]
+            return runtime::kSuccess;
+        return prepare_first_use(handle);
+    }
+
+    // -- Regions --
+
+    // Gives the region its size in bytes; nothing changes if it has as much already. Errors: STM_IOC_SET_SIZE.
+    [[nodiscard]] Status settle_size(Region& region, u64 bytes) noexcept;
+
+    // Errors: STM_IOC_DESTROY. The rights were checked.
+    [[nodiscard]] Status destroy(Region& region, Destroy when, Users users) noexcept;
+
+    // Error::not_found, and Error::stale for an id whose region is gone.
+    [[nodiscard]] Result<RegionRef> find_name(const RegionName& name) noexcept;
+    [[nodiscard]] Result<RegionRef> find_id(u64 id) noexcept;
+    // The first region whose minor is at least this; Error::not_found if there is none.
+    [[nodiscard]] Result<RegionRef> find_next(u32 minor) noexcept;
+
+    [[nodiscard]] u64 id_of(const Region& region) noexcept;
+    void describe(Region& region, stm_info& info) noexcept;
+    // Fills what fits of the region's handles; how many there are.
+    [[nodiscard]] u32 list_handles(Region& region, runtime::Span<stm_attachment> list) noexcept;
+    void describe_limits(stm_version& version) noexcept;
+
+    [[nodiscard]] u32 device_major() const noexcept { return settings_.device_major; }
+
+    // The region's last reference is gone, and it is about to be freed.
+    void forget(Region& region) noexcept;
+
+private:
+    using Guard = runtime::LockGuard<Mutex>;
+
+    struct ByName {
+        using Key = runtime::StringView;
+        static Key key(const Region& region) noexcept { return region.name().view(); }
+        [[nodiscard]] u64 hash(Key key) const noexcept {
+            return runtime::hash_bytes(key.bytes(), seed);
+        }
+        static bool equal(Key left, Key right) noexcept { return left == right; }
+        runtime::HashSeed seed;
+    };
+
+    struct Slot {
+        Region* region; // a reference, or null
+        u32 generation; // of the region that is or was here; never 0 for one that was
+    };
+
+    [[nodiscard]] Status prepare_first_use(Handle& handle) noexcept;
+    // Error::stale: the region lost its name after it was found; look again.
+    [[nodiscard]] HandleResult open_existing(const RegionRef& region, u64 bytes,
+                                             u32 access) noexcept;
+    [[nodiscard]] Result<Opened> create_region(const OpenRequest& request, u32 minor,
+                                               Umask umask) noexcept;
+    [[nodiscard]] Result<RegionRef> prepare(const RegionName& name, u32 flags, u32 mode,
+                                            Umask umask, u64 bytes) noexcept;
+
+    void attach_locked(const Guard& held, Handle& handle) noexcept;
+    [[nodiscard]] RegionRef find_name_locked(const Guard& held, const RegionName& name) noexcept;
+    [[nodiscard]] RegionRef at_minor_locked(const Guard& held, u32 minor) noexcept;
+    [[nodiscard]] Status admit_locked(const Guard& held, Region& region, u64 bytes,
+                                      u32 minor) noexcept;
+    [[nodiscard]] Status charge_locked(const Guard& held, UserAccount& account, u32 regions,
+                                       u64 bytes) noexcept;
+    [[nodiscard]] RegionRef unlink_locked(const Guard& held, Region& region) noexcept;
+    [[nodiscard]] u32 free_minor_locked(const Guard& held) noexcept;
+
+    // A setting that may change at any time.
+    template <typename T>
+    [[nodiscard]] static T current(const T& setting) noexcept {
+        return __atomic_load_n(&setting, __ATOMIC_RELAXED);
+    }
+
+    const stm_settings& settings_;
+    Mutex lock_;
+    // All below: registry lock.
+    runtime::UniqueArray<Slot> slots_;
+    runtime::IntrusiveHash<Region, ByName> names_;
+    runtime::IntrusiveHash<UserAccount, UserAccount::ByUser> accounts_;
+    runtime::IntrusiveList<Region> admitted_; // with or without a name; from admission until they are freed
+    u64 total_bytes_ = 0; // of all admitted regions
+    u32 linked_ = 0;      // how many slots are taken
+};
+
+} // namespace stm::kernel

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0
+// What one user owns, for the per-user limits. Exists while the user owns a region; the registry lock protects it.
+#pragma once
+
+#include "runtime/support/hash.hpp"
+#include "runtime/support/intrusive_hash.hpp"
+#include "runtime/support/types.hpp"
+
+namespace stm::kernel {
+
+struct UserAccount : public runtime::HashLink<UserAccount> {
+    explicit UserAccount(runtime::u32 of_user) noexcept : user(of_user) {}
+
+    struct ByUser {
+        using Key = runtime::u32;
+        static Key key(const UserAccount& account) noexcept { return account.user; }
+        static runtime::u64 hash(Key key) noexcept { return runtime::mix(key); }
+        static bool equal(Key left, Key right) noexcept { return left == right; }
+    };
+
+    const runtime::u32 user;
+    runtime::u32 regions = 0;
+    runtime::u64 bytes = 0;
+};
+
+} // namespace stm::kernel

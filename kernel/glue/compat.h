@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Every difference between the supported kernels (6.1 and 6.12) that the glue meets, and only these. */
+#ifndef STM_COMPAT_H
+#define STM_COMPAT_H
+
+#include <linux/device/class.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/splice.h>
+#include <linux/version.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
+#error "stm needs Linux 6.1 or later"
+#endif
+
+static inline void stm_vm_flags_change(struct vm_area_struct *vma, vm_flags_t set, vm_flags_t clear)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	vm_flags_mod(vma, set, clear);
+#else
+	vma->vm_flags = (vma->vm_flags | set) & ~clear;
+#endif
+}
+
+static inline struct class *stm_class_create(const char *name)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+	return class_create(name);
+#else
+	return class_create(THIS_MODULE, name);
+#endif
+}
+
+/* The callback of struct class that names a node's mode. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
+#define STM_DEVNODE_DEVICE const struct device
+#else
+#define STM_DEVNODE_DEVICE struct device
+#endif
+
+/* The file system's id mapping: a namespace until 6.2. Anonymous inodes are never mapped. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+#define STM_IDMAP struct mnt_idmap
+#define stm_no_idmap (&nop_mnt_idmap)
+#else
+#define STM_IDMAP struct user_namespace
+#define stm_no_idmap (&init_user_ns)
+#endif
+
+static inline void stm_inode_set_times(struct inode *inode)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	simple_inode_init_ts(inode);
+#else
+	inode->i_atime = inode->i_mtime = inode->i_ctime = current_time(inode);
+#endif
+}
+
+static inline ssize_t stm_splice_read(struct file *in, loff_t *position, struct pipe_inode_info *pipe,
+				      size_t length, unsigned int flags)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
+	return copy_splice_read(in, position, pipe, length, flags);
+#else
+	return generic_file_splice_read(in, position, pipe, length, flags);
+#endif
+}
+
+#endif

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The character driver "stm": one minor for each region, and /dev/stm for minor 0. */
+#include <linux/cdev.h>
+#include <linux/device.h>
+#include <linux/fs.h>
+#include <linux/kdev_t.h>
+#include <linux/module.h>
+
+#include "kernel/glue/compat.h"
+#include "kernel/glue/glue.h"
+#include "kernel/interface/entry.h"
+
+static struct cdev stm_cdev;
+static struct class *stm_class;
+static dev_t first_device;
+static unsigned int device_count;
+
+/*
+ * Everyone may open the node, as everyone may call shmget: what one may do with a region is decided by the region's own
+ * owner and mode, and how much one may create by the per-user limits.
+ */
+static char *stm_devnode(STM_DEVNODE_DEVICE *device, umode_t *mode)
+{
+	if (mode)
+		*mode = 0666;
+	return NULL;
+}
+
+int stm_device_register(struct stm_settings *settings)
+{
+	struct device *device;
+	int error;
+
+	device_count = settings->max_regions;
+	if (settings->device_major) {
+		first_device = MKDEV(settings->device_major, 0);
+		error = register_chrdev_region(first_device, device_count, "stm");
+	} else {
+		error = alloc_chrdev_region(&first_device, 0, device_count, "stm");
+	}
+	if (error)
+		return error;
+	settings->device_major = MAJOR(first_device);
+
+	cdev_init(&stm_cdev, &stm_device_operations);
+	stm_cdev.owner = THIS_MODULE;
+	error = cdev_add(&stm_cdev, first_device, device_count);
+	if (error)
+		goto unregister_region;
+
+	stm_class = stm_class_create("stm");
+	if (IS_ERR(stm_class)) {
+		error = PTR_ERR(stm_class);
+		goto delete_cdev;
+	}
+	stm_class->devnode = stm_devnode;
+	device = device_create(stm_class, NULL, first_device, NULL, "stm");
+	if (IS_ERR(device)) {
+		error = PTR_ERR(device);
+		goto destroy_class;
+	}
+	return 0;
+
+destroy_class:
+	class_destroy(stm_class);
+delete_cdev:
+	cdev_del(&stm_cdev);
+unregister_region:
+	unregister_chrdev_region(first_device, device_count);
+	return error;
+}
+
+void stm_device_unregister(void)
+{
+	device_destroy(stm_class, first_device);
+	class_destroy(stm_class);
+	cdev_del(&stm_cdev);
+	unregister_chrdev_region(first_device, device_count);
+}

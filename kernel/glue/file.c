@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+/* File operations of handles: device nodes, and the files that STM_IOC_OPEN makes. */
+#define pr_fmt(format) KBUILD_MODNAME ": " format
+
+#include <linux/fs.h>
+#include <linux/module.h>
+#include <linux/sched.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/uio.h>
+
+#include <stm/ioctl.h>
+
+#include "kernel/glue/compat.h"
+#include "kernel/glue/glue.h"
+#include "kernel/interface/entry.h"
+
+static unsigned int access_of(const struct file *file)
+{
+	return (file->f_mode & FMODE_READ ? STM_ACCESS_READ : 0) |
+	       (file->f_mode & FMODE_WRITE ? STM_ACCESS_WRITE : 0);
+}
+
+static int stm_open_device(struct inode *inode, struct file *file)
+{
+	struct stm_handle *handle;
+	int error = stm_core_open_minor(iminor(inode), access_of(file), &handle);
+
+	stm_trace("open minor %u: %d\n", iminor(inode), error);
+	if (error)
+		return error;
+	file->private_data = handle;
+	/* A device node has pages of its own; the region's mappings belong to the region's inode. */
+	file->f_mapping = stm_identity_inode(stm_core_identity(handle))->i_mapping;
+	return 0;
+}
+
+/* Called only when an open handle is opened again, through /proc/PID/fd. */
+static int stm_open_region(struct inode *inode, struct file *file)
+{
+	struct stm_handle *handle;
+	int error = stm_core_open_identity((struct stm_identity *)inode, access_of(file), &handle);
+
+	stm_trace("open again: %d\n", error);
+	if (error)
+		return error;
+	file->private_data = handle;
+	return 0;
+}
+
+static int stm_release(struct inode *inode, struct file *file)
+{
+	stm_trace("release\n");
+	stm_core_release(file->private_data);
+	return 0;
+}
+
+static ssize_t stm_read_iter(struct kiocb *call, struct iov_iter *to)
+{
+	ssize_t result = stm_core_read(call->ki_filp->private_data, (struct stm_user_buffer *)to,
+				       call->ki_pos);
+
+	stm_trace("read at %lld: %zd\n", call->ki_pos, result);
+	if (result > 0)
+		call->ki_pos += result;
+	return result;
+}
+
+/* O_APPEND means nothing on a file of fixed size; it is ignored, as by every device. */
+static ssize_t stm_write_iter(struct kiocb *call, struct iov_iter *from)
+{
+	ssize_t result = stm_core_write(call->ki_filp->private_data, (struct stm_user_buffer *)from,
+					call->ki_pos);
+
+	stm_trace("write at %lld: %zd\n", call->ki_pos, result);
+	if (result > 0)
+		call->ki_pos += result;
+	return result;
+}
+
+static loff_t stm_llseek(struct file *file, loff_t offset, int whence)
+{
+	long long size = stm_core_size(file->private_data);
+
+	if (size < 0)
+		return size;
+	return fixed_size_llseek(file, offset, whence, size);
+}
+
+static long stm_ioctl(struct file *file, unsigned int request, unsigned long argument)
+{
+	long result = stm_core_control(file->private_data, request, argument);
+
+	stm_trace("ioctl %#x: %ld\n", request, result);
+	return result;
+}
+
+static void stm_show_fdinfo(struct seq_file *output, struct file *file)
+{
+	struct stm_info *info = kzalloc(sizeof(*info), GFP_KERNEL);
+
+	if (!info)
+		return;
+	stm_core_describe(file->private_data, info);
+	seq_printf(output, "stm-region:\t%s\nstm-id:\t%llu\nstm-size:\t%llu\nstm-flags:\t%#x\n",
+		   info->name, info->id, info->region_size, info->region_flags);
+	kfree(info);
+}
+
+#define STM_FILE_OPERATIONS                                                                        \
+	.owner = THIS_MODULE, .release = stm_release, .read_iter = stm_read_iter,                  \
+	.write_iter = stm_write_iter, .llseek = stm_llseek, .unlocked_ioctl = stm_ioctl,           \
+	.compat_ioctl = compat_ptr_ioctl, .mmap = stm_file_mmap, .show_fdinfo = stm_show_fdinfo,   \
+	.splice_read = stm_splice_read, .splice_write = iter_file_splice_write
+
+const struct file_operations stm_device_operations = {
+	STM_FILE_OPERATIONS,
+	.open = stm_open_device,
+};
+
+const struct file_operations stm_region_operations = {
+	STM_FILE_OPERATIONS,
+	.open = stm_open_region,
+};

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the files of the glue share among themselves. */
+#ifndef STM_GLUE_H
+#define STM_GLUE_H
+
+#include <linux/fs.h>
+
+struct stm_handle;
+struct stm_settings;
+struct stm_identity;
+struct stm_region;
+
+/* parameters.c */
+struct stm_settings *stm_parameters(void);
+extern bool stm_debug;
+
+/* Messages for who watches the device work: with debug=1 in the kernel log. */
+#define stm_trace(format, ...)                                                                     \
+	do {                                                                                       \
+		if (unlikely(READ_ONCE(stm_debug)))                                                \
+			pr_info("%s[%d] " format, current->comm, task_pid_nr(current),             \
+				##__VA_ARGS__);                                                    \
+	} while (0)
+
+/* file.c */
+extern const struct file_operations stm_device_operations;
+extern const struct file_operations stm_region_operations;
+
+/* device.c */
+int stm_device_register(struct stm_settings *settings);
+void stm_device_unregister(void);
+
+/* identity.c */
+int stm_identity_init(void);
+void stm_identity_exit(void);
+struct inode *stm_identity_inode(struct stm_identity *identity);
+
+/* mapping.c */
+int stm_file_mmap(struct file *file, struct vm_area_struct *vma);
+
+#endif

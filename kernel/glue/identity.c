@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A region's identity is an anonymous inode. It gives the region's pages the identity that futexes need, its i_mapping
+ * knows every mapping of the region, and its owner and mode are the region's: fstat, fchmod and fchown on a handle, and
+ * re-opening one through /proc/PID/fd, are the file system's own code.
+ *
+ * The inode lives in the kernel's file system of anonymous inodes rather than in one of ours: after the last release of
+ * a file Linux still walks through its dentry, mount and super block, at a time when this module may be gone.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/cred.h>
+#include <linux/file.h>
+#include <linux/fs_struct.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/mount.h>
+#include <linux/pagemap.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/task.h>
+
+#include "kernel/glue/compat.h"
+#include "kernel/glue/glue.h"
+#include "kernel/interface/entry.h"
+#include "kernel/interface/services.h"
+
+/* The mount of the anonymous inodes, held from init to exit. */
+static struct vfsmount *anonymous_mount;
+
+struct inode *stm_identity_inode(struct stm_identity *identity)
+{
+	return (struct inode *)identity;
+}
+
+/* Linux has no function that names the mount, but every anonymous file has it. */
+int stm_identity_init(void)
+{
+	/* The owner keeps the module until this file's delayed release has run through these operations. */
+	static const struct file_operations nothing = { .owner = THIS_MODULE };
+	struct file *file = anon_inode_getfile("stm", &nothing, NULL, O_RDONLY);
+
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	anonymous_mount = mntget(file->f_path.mnt);
+	fput(file);
+	return 0;
+}
+
+void stm_identity_exit(void)
+{
+	mntput(anonymous_mount);
+}
+
+/* Owner, group and mode may change; the size may not: it is the region's. */
+static int stm_identity_setattr(STM_IDMAP *idmap, struct dentry *dentry, struct iattr *attributes)
+{
+	if (attributes->ia_valid & ATTR_SIZE)
+		return -EPERM;
+	return simple_setattr(idmap, dentry, attributes);
+}
+
+static const struct inode_operations stm_identity_operations = {
+	.setattr = stm_identity_setattr,
+};
+
+int stm_linux_identity_create(struct stm_region *region, __u32 mode, int apply_umask,
+			      struct stm_identity **identity)
+{
+	struct inode *inode = alloc_anon_inode(anonymous_mount->mnt_sb);
+
+	if (IS_ERR(inode))
+		return PTR_ERR(inode);
+	if (apply_umask)
+		mode &= ~current_umask();
+	inode->i_mode = S_IFREG | (mode & 0777);
+	inode->i_flags &= ~S_PRIVATE;
+	inode->i_op = &stm_identity_operations;
+	inode->i_fop = &stm_region_operations;
+	inode->i_private = region;
+	/* No name in any directory: a core dump and /proc treat the mapping as shared anonymous memory. */
+	clear_nlink(inode);
+	/* Never on the LRU, never written back, never migrated: the pages are the module's. */
+	mapping_set_unevictable(inode->i_mapping);
+	*identity = (struct stm_identity *)inode;
+	return 0;
+}
+
+void stm_linux_identity_retire(struct stm_identity *identity)
+{
+	stm_identity_inode(identity)->i_private = NULL;
+}
+
+void stm_linux_identity_put(struct stm_identity *identity)
+{
+	iput(stm_identity_inode(identity));
+}
+
+struct stm_region *stm_linux_identity_region(struct stm_identity *identity)
+{
+	return stm_identity_inode(identity)->i_private;
+}
+
+void stm_linux_identity_set_size(struct stm_identity *identity, __u64 bytes)
+{
+	i_size_write(stm_identity_inode(identity), bytes);
+}
+
+void stm_linux_identity_owner(struct stm_identity *identity, struct stm_owner *owner)
+{
+	struct inode *inode = stm_identity_inode(identity);
+
+	owner->uid = from_kuid_munged(current_user_ns(), inode->i_uid);
+	owner->gid = from_kgid_munged(current_user_ns(), inode->i_gid);
+	owner->mode = inode->i_mode & 0777;
+}
+
+int stm_linux_identity_permission(struct stm_identity *identity, unsigned int access)
+{
+	int mask = 0;
+
+	if (access & STM_ACCESS_READ)
+		mask |= MAY_READ;
+	if (access & STM_ACCESS_WRITE)
+		mask |= MAY_WRITE;
+	return inode_permission(stm_no_idmap, stm_identity_inode(identity), mask);
+}
+
+int stm_linux_identity_owned_by_caller(struct stm_identity *identity)
+{
+	return inode_owner_or_capable(stm_no_idmap, stm_identity_inode(identity));
+}
+
+/* Whose address space it is. The owner of an mm is its thread group's leader. */
+static void describe_mapping(struct vm_area_struct *vma, bool all_addresses,
+			     struct stm_mapping *mapping)
+{
+	struct task_struct *task = NULL;
+
+	memset(mapping, 0, sizeof(*mapping));
+	mapping->length = vma->vm_end - vma->vm_start;
+	mapping->offset = (__u64)vma->vm_pgoff << PAGE_SHIFT;
+	mapping->protection = (vma->vm_flags & VM_READ ? 1 : 0) | (vma->vm_flags & VM_WRITE ? 2 : 0) |
+			      (vma->vm_flags & VM_EXEC ? 4 : 0);
+	rcu_read_lock();
+#ifdef CONFIG_MEMCG
+	task = rcu_dereference(vma->vm_mm->owner);
+#endif
+	if (task) {
+		mapping->pid = task_tgid_vnr(task);
+		strscpy(mapping->command, task->comm, sizeof(mapping->command));
+		/* Where another user's process has its memory is not for everyone to know. */
+		if (all_addresses || uid_eq(task_uid(task), current_uid()))
+			mapping->address = vma->vm_start;
+	}
+	rcu_read_unlock();
+}
+
+/*
+ * Linux keeps the mappings of a file in a tree; it is the one list of them that is never wrong, whatever is forked,
+ * split, merged or moved. The lock keeps them in it and holds their bounds.
+ */
+__u32 stm_linux_identity_mappings(struct stm_identity *identity,
+				  void (*visit)(void *context, const struct stm_mapping *mapping),
+				  void *context)
+{
+	struct address_space *space = stm_identity_inode(identity)->i_mapping;
+	bool all_addresses = visit && capable(CAP_SYS_PTRACE);
+	struct stm_mapping mapping;
+	struct rb_node *node;
+	__u32 count = 0;
+
+	i_mmap_lock_read(space);
+	for (node = rb_first_cached(&space->i_mmap); node; node = rb_next(node)) {
+		count++;
+		if (visit) {
+			describe_mapping(rb_entry(node, struct vm_area_struct, shared.rb),
+					 all_addresses, &mapping);
+			visit(context, &mapping);
+		}
+	}
+	i_mmap_unlock_read(space);
+	return count;
+}
+
+int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identity, const char *name,
+			  unsigned int access, struct stm_file **result)
+{
+	static const char prefix[] = "stm:";
+	char path[sizeof(prefix) + NAME_MAX];
+	struct file *file;
+	int flags = O_RDONLY;
+
+	if (access & STM_ACCESS_WRITE)
+		flags = access & STM_ACCESS_READ ? O_RDWR : O_WRONLY;
+	snprintf(path, sizeof(path), "%s%s", prefix, name);
+	ihold(stm_identity_inode(identity));
+	file = alloc_file_pseudo(stm_identity_inode(identity), anonymous_mount, path,
+				 flags | O_LARGEFILE, &stm_region_operations);
+	if (IS_ERR(file)) {
+		iput(stm_identity_inode(identity));
+		return PTR_ERR(file);
+	}
+	/* The file has its operations without a reference to their owner: fput gives one back. */
+	__module_get(THIS_MODULE);
+	file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
+	file->private_data = handle;
+	*result = (struct stm_file *)file;
+	return 0;
+}
+
+void stm_linux_file_drop(struct stm_file *file)
+{
+	fput((struct file *)file);
+}
+
+void stm_linux_file_install(int descriptor, struct stm_file *file)
+{
+	fd_install(descriptor, (struct file *)file);
+}
+
+int stm_linux_descriptor_reserve(int close_on_exec)
+{
+	return get_unused_fd_flags(close_on_exec ? O_CLOEXEC : 0);
+}
+
+void stm_linux_descriptor_release(int descriptor)
+{
+	put_unused_fd(descriptor);
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Memory for the core: objects and region pages, both charged to the caller's memory cgroup. */
+#define pr_fmt(format) KBUILD_MODNAME ": " format
+
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/random.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+
+#include "kernel/glue/glue.h"
+#include "kernel/interface/entry.h"
+#include "kernel/interface/services.h"
+#include "runtime/support/host.h"
+
+static_assert(STM_PAGE_BYTES == PAGE_SIZE);
+
+void *stm_allocate(size_t bytes)
+{
+	return kvmalloc(bytes, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+}
+
+void stm_free(void *memory)
+{
+	kvfree(memory);
+}
+
+void stm_panic(const char *message)
+{
+	pr_emerg("%s\n", message);
+	BUG();
+}
+
+struct stm_page *stm_linux_page_allocate(struct stm_identity *identity, __u64 index)
+{
+	struct page *page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
+
+	if (!page)
+		return NULL;
+	/* The futex code keys a shared page by its inode and index, and finds both here. */
+	page->index = index;
+	page->mapping = stm_identity_inode(identity)->i_mapping;
+	return (struct stm_page *)page;
+}
+
+void stm_linux_page_release(struct stm_page *handle)
+{
+	struct page *page = (struct page *)handle;
+
+	/* A page that is freed with a mapping is a "bad page", and a pin may outlive the inode. */
+	WRITE_ONCE(page->mapping, NULL);
+	put_page(page);
+}
+
+void *stm_linux_page_memory(struct stm_page *page)
+{
+	return page_address((struct page *)page);
+}
+
+void stm_linux_breathe(void)
+{
+	cond_resched();
+}
+
+void stm_linux_random(void *to, unsigned long bytes)
+{
+	get_random_bytes(to, bytes);
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The module's parameters: /sys/module/stm/parameters/, modinfo. Ranges are checked by the core at load. */
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+
+#include "kernel/glue/glue.h"
+#include "kernel/interface/entry.h"
+
+static struct stm_settings settings = {
+	.device_major = 0,
+	.max_regions = 4096,
+	.max_user_regions = 1024,
+	.default_size = 64UL << 10,
+	.max_region_bytes = 64UL << 30,
+	.max_bytes = 256UL << 30,
+	.max_user_bytes = 64UL << 30,
+	.default_mode = 0666,
+};
+
+bool stm_debug;
+
+module_param_named(major, settings.device_major, uint, 0444);
+MODULE_PARM_DESC(major, "Major number of the device nodes; 0 (default) takes a free one");
+module_param_named(max_regions, settings.max_regions, uint, 0444);
+MODULE_PARM_DESC(max_regions, "Largest number of regions, 1 to 65536 (default 4096)");
+module_param_named(max_user_regions, settings.max_user_regions, uint, 0644);
+MODULE_PARM_DESC(max_user_regions, "Largest number of regions of one user (default 1024)");
+module_param_named(default_size, settings.default_size, ulong, 0644);
+MODULE_PARM_DESC(default_size, "Bytes of a region that nobody gave a size (default 65536)");
+module_param_named(max_region_bytes, settings.max_region_bytes, ulong, 0644);
+MODULE_PARM_DESC(max_region_bytes, "Largest size of one region in bytes (default 64 GiB)");
+module_param_named(max_bytes, settings.max_bytes, ulong, 0644);
+MODULE_PARM_DESC(max_bytes, "Largest sum of all sizes in bytes (default 256 GiB)");
+module_param_named(max_user_bytes, settings.max_user_bytes, ulong, 0644);
+MODULE_PARM_DESC(max_user_bytes,
+		 "Largest sum of the sizes of one user's regions in bytes (default 64 GiB)");
+module_param_named(default_mode, settings.default_mode, uint, 0444);
+MODULE_PARM_DESC(default_mode, "Permission bits of the region `default` (default 0666)");
+module_param_named(debug, stm_debug, bool, 0644);
+MODULE_PARM_DESC(debug, "Tell every open, close, read, write, mmap and fault in the kernel log");
+
+struct stm_settings *stm_parameters(void)
+{
+	return &settings;
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+/* User memory. The checks of copy_*_user and FORTIFY live in C headers: here they stay active. */
+#include <linux/compiler.h>
+#include <linux/uaccess.h>
+#include <linux/uio.h>
+
+#include "kernel/interface/services.h"
+
+int stm_linux_copy_in(void *to, __u64 from, unsigned long bytes)
+{
+	return copy_from_user(to, u64_to_user_ptr(from), bytes) ? -EFAULT : 0;
+}
+
+int stm_linux_copy_out(__u64 to, const void *from, unsigned long bytes)
+{
+	return copy_to_user(u64_to_user_ptr(to), from, bytes) ? -EFAULT : 0;
+}
+
+int stm_linux_copy_struct_in(void *to, unsigned long known, __u64 from, unsigned long given)
+{
+	return copy_struct_from_user(to, known, u64_to_user_ptr(from), given);
+}
+
+unsigned long stm_linux_buffer_left(struct stm_user_buffer *buffer)
+{
+	return iov_iter_count((struct iov_iter *)buffer);
+}
+
+unsigned long stm_linux_buffer_put(struct stm_user_buffer *buffer, const void *from,
+				   unsigned long bytes)
+{
+	return copy_to_iter(from, bytes, (struct iov_iter *)buffer);
+}
+
+unsigned long stm_linux_buffer_get(struct stm_user_buffer *buffer, void *to, unsigned long bytes)
+{
+	return copy_from_iter(to, bytes, (struct iov_iter *)buffer);
+}
+
+void stm_linux_buffer_revert(struct stm_user_buffer *buffer, unsigned long bytes)
+{
+	iov_iter_revert((struct iov_iter *)buffer, bytes);
+}

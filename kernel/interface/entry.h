@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What Linux calls in the core. All of it is process context and may sleep unless a comment says otherwise. Results are
+ * 0 or more, or a negative errno value.
+ */
+#ifndef STM_INTERFACE_ENTRY_H
+#define STM_INTERFACE_ENTRY_H
+
+#include "kernel/interface/services.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct stm_info;
+
+/* The module's parameters. Those marked * may change at any time and are read when they are needed. */
+struct stm_settings {
+	unsigned int device_major;
+	unsigned int max_regions;	 /* number of device minors, 1 to STM_MAX_REGIONS */
+	unsigned int max_user_regions;	 /* * */
+	unsigned long default_size;	 /* * bytes */
+	unsigned long max_region_bytes;	 /* * */
+	unsigned long max_bytes;	 /* * */
+	unsigned long max_user_bytes;	 /* * */
+	unsigned int default_mode;	 /* permission bits of the region `default` */
+};
+#define STM_MAX_REGIONS 65536
+#define STM_PAGE_BYTES 4096
+
+/* -- The module -- */
+
+/* Must be the first call; @settings stays valid until stm_core_exit(). -EINVAL: a setting is out of its range. */
+int stm_core_init(const struct stm_settings *settings);
+/* Must be the last call; no handle is left. Frees every region. */
+void stm_core_exit(void);
+
+/* -- Handles -- */
+
+/*
+ * Opens the region that device minor @minor stands for. A minor that stands for none gets a new region without a size if
+ * @access has STM_ACCESS_WRITE, else -ENXIO.
+ */
+int stm_core_open_minor(unsigned int minor, unsigned int access, struct stm_handle **handle);
+/* Opens the region of an identity again (/proc/PID/fd). -ESTALE: the region is gone. The caller's rights are checked. */
+int stm_core_open_identity(struct stm_identity *identity, unsigned int access, struct stm_handle **handle);
+/* The end of a handle: called once, when its file is closed and none of its mappings is left. */
+void stm_core_release(struct stm_handle *handle);
+
+/* The identity of the handle's region, valid as long as the handle. Any context. */
+struct stm_identity *stm_core_identity(struct stm_handle *handle);
+/* The region's size in bytes. A region without one takes the default now, as at every first use. */
+long long stm_core_size(struct stm_handle *handle);
+/* For /proc/PID/fdinfo. */
+void stm_core_describe(struct stm_handle *handle, struct stm_info *info);
+
+/* -- Calls on a handle -- */
+
+long stm_core_read(struct stm_handle *handle, struct stm_user_buffer *to, __u64 position);
+long stm_core_write(struct stm_handle *handle, struct stm_user_buffer *from, __u64 position);
+/* @request: an STM_IOC_ number; @argument: the address of its structure. */
+long stm_core_control(struct stm_handle *handle, unsigned int request, __u64 argument);
+
+/* -- Mappings -- */
+
+#define STM_MAP_WRITE 0x1 /* in: PROT_WRITE is asked for; out: it may be, now or by mprotect */
+#define STM_MAP_EXEC 0x2  /* likewise PROT_EXEC */
+#define STM_MAP_PLAIN 0x4 /* out: stores go straight to the region */
+/* Checks a mapping of @pages pages from page @first on and says in @allowed what it may become. */
+int stm_core_map(struct stm_handle *handle, __u64 first, __u64 pages, unsigned int wanted, unsigned int *allowed);
+
+#define STM_FAULT_BATCH 16
+enum stm_fault_result {
+	STM_FAULT_MAP,	     /* map the pages of struct stm_fault */
+	STM_FAULT_NO_MEMORY,
+	STM_FAULT_OUTSIDE,   /* beyond the region: SIGBUS */
+	STM_FAULT_FORBIDDEN  /* a store to a transactional region outside a transaction: SIGSEGV */
+};
+/*
+ * in: @index is the page that is missing, @last the last one that may be mapped with it (at least @index), @write tells
+ * a store. out: @pages[0] is page @index, followed by its @count - 1 resident neighbours. They stay valid as long as
+ * the handle. Called with mmap_lock held, by any process, for any address space.
+ */
+struct stm_fault {
+	__u64 index;
+	__u64 last;
+	int write;
+	unsigned int count;
+	struct stm_page *pages[STM_FAULT_BATCH];
+};
+enum stm_fault_result stm_core_fault(struct stm_handle *handle, struct stm_fault *fault);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

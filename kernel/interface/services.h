@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the core asks of Linux. Implemented by kernel/glue/ and, for the host tests, by the simulated kernel in
+ * tests/unit/kernel/. Memory comes from runtime/support/host.h.
+ *
+ * Unless a comment says otherwise a function may sleep and is called in process context. Functions that can fail return
+ * 0 or a negative errno value.
+ *
+ * Lock order, outermost first:
+ *
+ *	mmap_lock (taken by Linux before it calls mmap and fault)
+ *	  REGISTRY	names, slots, users and the handles of every region
+ *	  CONTENTS	one region's bytes against read and write calls
+ *
+ * The registry lock is never taken in a fault. No lock of ours is held while user memory is touched.
+ */
+#ifndef STM_INTERFACE_SERVICES_H
+#define STM_INTERFACE_SERVICES_H
+
+#include "kernel/interface/types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct stm_handle;	/* core: one open file */
+struct stm_region;	/* core: one region */
+struct stm_page;	/* Linux: struct page */
+struct stm_identity;	/* Linux: the inode that gives a region's pages their identity, its owner and its mode */
+struct stm_user_buffer; /* Linux: struct iov_iter */
+struct stm_process;	/* Linux: struct pid of a thread group */
+struct stm_file;	/* Linux: struct file */
+
+/* -- Locks -- */
+
+enum stm_lock_rank {
+	STM_RANK_REGISTRY,
+	STM_RANK_CONTENTS,
+	STM_RANK_COUNT
+};
+
+/* Room for Linux's own locks, also with lockdep; the glue checks at compile time that they fit. */
+#define STM_LOCK_WORDS 32
+struct stm_mutex {
+	unsigned long words[STM_LOCK_WORDS];
+};
+struct stm_shared_mutex {
+	unsigned long words[STM_LOCK_WORDS];
+};
+
+void stm_linux_mutex_init(struct stm_mutex *mutex, enum stm_lock_rank rank);
+void stm_linux_mutex_destroy(struct stm_mutex *mutex);
+void stm_linux_mutex_lock(struct stm_mutex *mutex);
+void stm_linux_mutex_unlock(struct stm_mutex *mutex);
+
+/* A waiting writer keeps new readers out, so no writer starves. -EINTR: a fatal signal came while waiting. */
+void stm_linux_shared_mutex_init(struct stm_shared_mutex *mutex, enum stm_lock_rank rank);
+void stm_linux_shared_mutex_destroy(struct stm_shared_mutex *mutex);
+int stm_linux_shared_mutex_lock(struct stm_shared_mutex *mutex);
+void stm_linux_shared_mutex_unlock(struct stm_shared_mutex *mutex);
+int stm_linux_shared_mutex_lock_shared(struct stm_shared_mutex *mutex);
+void stm_linux_shared_mutex_unlock_shared(struct stm_shared_mutex *mutex);
+
+/* -- Pages -- */
+
+/*
+ * A page of zeros charged to the caller's memory cgroup, known to Linux as page @index of @identity (so that futexes in
+ * it work between processes). NULL: no memory. The caller owns one reference.
+ */
+struct stm_page *stm_linux_page_allocate(struct stm_identity *identity, __u64 index);
+
+/* Takes the page's identity away and gives back the reference; who has pinned it keeps its memory alive. */
+void stm_linux_page_release(struct stm_page *page);
+
+/* The page's bytes in the kernel's address space, valid as long as a reference is held. Any context. */
+void *stm_linux_page_memory(struct stm_page *page);
+
+/* -- Identity: owner, group, mode and memory identity of a region -- */
+
+/*
+ * A new identity owned by the caller's file system uid and gid. @mode: permission bits; @apply_umask: nonzero to apply
+ * the caller's umask. @region is what stm_linux_identity_region() returns until stm_linux_identity_retire().
+ */
+int stm_linux_identity_create(struct stm_region *region, __u32 mode, int apply_umask, struct stm_identity **identity);
+
+/* The identity forgets its region: who re-opens it from now on finds NULL. Then stm_linux_identity_put(). */
+void stm_linux_identity_retire(struct stm_identity *identity);
+void stm_linux_identity_put(struct stm_identity *identity);
+struct stm_region *stm_linux_identity_region(struct stm_identity *identity);
+
+/* What fstat shows as the size in bytes. */
+void stm_linux_identity_set_size(struct stm_identity *identity, __u64 bytes);
+
+struct stm_owner {
+	__u32 uid; /* as seen in the caller's user namespace */
+	__u32 gid;
+	__u32 mode;
+};
+void stm_linux_identity_owner(struct stm_identity *identity, struct stm_owner *owner);
+
+#define STM_ACCESS_READ 0x1
+#define STM_ACCESS_WRITE 0x2
+/* -EACCES unless the caller may open it with this access, by the rules of files. */
+int stm_linux_identity_permission(struct stm_identity *identity, unsigned int access);
+/* Nonzero: the caller owns it or has CAP_FOWNER. */
+int stm_linux_identity_owned_by_caller(struct stm_identity *identity);
+
+struct stm_mapping {
+	__s32 pid; /* in the caller's pid namespace, 0 if none */
+	__u32 protection; /* PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4 */
+	__u64 address; /* 0: not to be shown to the caller */
+	__u64 length;
+	__u64 offset;
+	char command[16];
+};
+/*
+ * Calls @visit for every memory mapping of the identity's pages, in all processes, or only counts them when @visit is
+ * NULL; returns how many there are. @visit must not sleep or take a lock.
+ */
+__u32 stm_linux_identity_mappings(struct stm_identity *identity,
+				  void (*visit)(void *context, const struct stm_mapping *mapping), void *context);
+
+/* -- Files -- */
+
+/*
+ * A file on @identity that owns @handle, not yet visible to anyone; stm_linux_file_install() makes it @descriptor,
+ * stm_linux_file_drop() forgets it and with it the handle. On failure the handle still belongs to the caller.
+ */
+int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identity, const char *name,
+			  unsigned int access, struct stm_file **file);
+void stm_linux_file_drop(struct stm_file *file);
+void stm_linux_file_install(int descriptor, struct stm_file *file);
+/* Reserves a descriptor of the calling process: at least 0, or a negative errno value. */
+int stm_linux_descriptor_reserve(int close_on_exec);
+void stm_linux_descriptor_release(int descriptor);
+
+/* -- The caller -- */
+
+/* A reference to the calling process, to be given back with stm_linux_process_put(). */
+struct stm_process *stm_linux_process_current(void);
+void stm_linux_process_put(struct stm_process *process);
+/* Its id in the caller's pid namespace (0 if none) and its name (empty when it is gone). */
+__s32 stm_linux_process_describe(struct stm_process *process, char command[16]);
+/* A number that stands for the user who is charged: the same for all processes of one uid. */
+__u32 stm_linux_current_user(void);
+/* Nonzero: the caller may exceed the per-user limits (CAP_SYS_RESOURCE). */
+int stm_linux_may_exceed_limits(void);
+__u64 stm_linux_realtime_ns(void);
+
+/* -- User memory; no lock of the core may be held -- */
+
+int stm_linux_copy_in(void *to, __u64 from, unsigned long bytes);
+int stm_linux_copy_out(__u64 to, const void *from, unsigned long bytes);
+/* Reads @known bytes of a structure that is @given bytes long for the caller: the rest is zero, or must be (-E2BIG). */
+int stm_linux_copy_struct_in(void *to, unsigned long known, __u64 from, unsigned long given);
+/* Bytes left in a read or write call's buffer. */
+unsigned long stm_linux_buffer_left(struct stm_user_buffer *buffer);
+/* Copy to or from the buffer and advance it; the number of bytes that went through. */
+unsigned long stm_linux_buffer_put(struct stm_user_buffer *buffer, const void *from, unsigned long bytes);
+unsigned long stm_linux_buffer_get(struct stm_user_buffer *buffer, void *to, unsigned long bytes);
+/* Makes the last @bytes of stm_linux_buffer_get() unread again. */
+void stm_linux_buffer_revert(struct stm_user_buffer *buffer, unsigned long bytes);
+
+/* -- Everything else -- */
+
+/* Lets others run in a long loop. */
+void stm_linux_breathe(void);
+/* Random bytes for the seeds of hash tables whose keys users choose. */
+void stm_linux_random(void *to, unsigned long bytes);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
