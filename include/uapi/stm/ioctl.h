@@ -40,6 +40,14 @@
 #define STM_IOC_ATTACHMENTS _IO(STM_IOC_TYPE, 0x04)
 #define STM_IOC_DESTROY _IO(STM_IOC_TYPE, 0x05)
 
+#define STM_IOC_START _IO(STM_IOC_TYPE, 0x10)
+#define STM_IOC_COMMIT _IO(STM_IOC_TYPE, 0x11)
+#define STM_IOC_CANCEL _IO(STM_IOC_TYPE, 0x12)
+#define STM_IOC_VALIDATE _IO(STM_IOC_TYPE, 0x13)
+#define STM_IOC_WAIT _IO(STM_IOC_TYPE, 0x14)
+#define STM_IOC_TRANSACTION _IO(STM_IOC_TYPE, 0x15)
+#define STM_IOC_STATISTICS _IO(STM_IOC_TYPE, 0x16)
+
 /* What a region is, from its creation on. */
 #define STM_REGION_PLAIN 0x1	 /* ordinary shared memory: no transactions, mapped read-write */
 #define STM_REGION_MUTEX 0x2	 /* transactions take the region's lock instead of being optimistic */
@@ -266,5 +274,171 @@ struct stm_destroy {
 	__aligned_u64 id;
 	char name[STM_NAME_SIZE];
 };
+
+/*
+ * Transactions.
+ *
+ * A transaction belongs to the thread that started it on that open file: threads of one process, and a parent and a child
+ * that share a descriptor, have one each and never mix. It ends when it is committed or cancelled, and it is discarded
+ * when its thread ends or calls exec, or the file is closed.
+ *
+ * read and write calls on the handle by that thread are part of the transaction: a read gives the bytes of the
+ * transaction's snapshot with its own writes over them; a write becomes visible to others at the commit. By a thread
+ * without a transaction each read and each write call is a transaction of its own (up to 16 MiB; a longer call
+ * is one for each 16 MiB).
+ *
+ * EAGAIN from read, write or VALIDATE means: the transaction is doomed, since something that it read has changed. Nothing
+ * it does has an effect any more; cancel it and start again.
+ */
+
+/*
+ * STM_IOC_START: begin a transaction, or a part nested in the one that runs. The argument is a number: STM_START_* or'ed
+ * with STM_START_SIGNAL(signal). The result is the nesting depth: 1 for a transaction, 2 and more for a part of one.
+ *
+ * RESTART ends what runs, all depths of it, as a conflict (if it is doomed or its reads are no longer valid; otherwise
+ * as a cancel), and begins again at depth 1.
+ *
+ * After conflicts in a row the call waits a random, growing time before it begins; after 16 (module parameter
+ * serial_after) the transaction holds the region's serial token: no other transaction commits until it ends, so it can
+ * not conflict. In a region of STM_REGION_MUTEX every transaction does.
+ *
+ * With a signal the thread is sent that signal when the transaction is found doomed while it runs: by a failing read or
+ * write call, before that call returns to the program, or, when it makes no calls, by a watchdog (module parameter
+ * watchdog_ms). Its siginfo has si_code SI_QUEUE, si_pid 0 and si_value.sival_int STM_SIGNAL_COOKIE.
+ *
+ * EOPNOTSUPP: a plain region. EINTR: a signal came while it waited; nothing has begun. E2BIG: nested too deeply.
+ * EAGAIN: nested in a doomed transaction. ENOMEM. ENOSPC: too many threads have used this handle.
+ */
+#define STM_START_RESTART 0x1
+#define STM_START_FLAGS 0x1
+#define STM_START_SIGNAL(number) ((number) << 8) /* 1 to 64 */
+#define STM_SIGNAL_COOKIE 0x53544d21
+
+/*
+ * STM_IOC_COMMIT: end the innermost part. The argument is 0. At depth 1 the result says whether the transaction took
+ * effect; in any case it is over. At a greater depth it becomes part of the one around it.
+ *
+ * 0: committed. EAGAIN: rolled back after a conflict. EINVAL: no transaction. ENOMEM, EINTR (a fatal signal): rolled
+ * back.
+ */
+
+/*
+ * STM_IOC_CANCEL: undo the innermost part, or with STM_CANCEL_ALL the whole transaction. EINVAL: no transaction.
+ */
+#define STM_CANCEL_ALL 0x1
+
+/*
+ * STM_IOC_VALIDATE: is everything that the transaction has read still valid? The argument is 0. 0: yes. EAGAIN: no.
+ * EINVAL: no transaction.
+ */
+
+/**
+ * struct stm_wait - STM_IOC_WAIT: end the transaction without an effect, and sleep until something it read changes
+ * @size: sizeof(struct stm_wait)
+ * @flags: 0
+ * @timeout_ns: nanoseconds; STM_WAIT_FOREVER
+ *
+ * The transaction is over when the call returns, unless it is EINVAL, EFAULT or EDEADLK.
+ *
+ * 0: something changed (or had changed before). ETIMEDOUT. EINTR: a signal came. EINVAL: no transaction. EDEADLK:
+ * nothing was read, so nothing could end the wait.
+ */
+#define STM_WAIT_FOREVER 0xffffffffffffffffull
+struct stm_wait {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 timeout_ns;
+};
+
+/* Why a transaction ended, or is doomed. */
+#define STM_REASON_NONE 0		/* it did not; or it was committed */
+#define STM_REASON_READ_LOCKED 1	/* a stripe to read stayed locked by a commit */
+#define STM_REASON_READ_VALIDATION 2	/* what was read before has changed, noticed by a read */
+#define STM_REASON_COMMIT_LOCKED 3	/* a stripe to write stayed locked by another commit */
+#define STM_REASON_COMMIT_VALIDATION 4	/* what was read has changed, noticed at the commit */
+#define STM_REASON_TOO_BIG 5		/* more than the module's limits allow */
+#define STM_REASON_NO_MEMORY 6
+#define STM_REASON_CANCEL 7		/* the program cancelled */
+#define STM_REASON_RETRY 8		/* STM_IOC_WAIT, or RESTART of a valid transaction */
+#define STM_REASON_SIGNAL 9		/* a signal interrupted a wait inside of the commit */
+#define STM_REASON_KILLED 10		/* the thread was killed, or called exec, or closed the file */
+#define STM_REASON_SERIAL_WAIT 11	/* the serial token could not be had */
+#define STM_REASON_OUT_OF_RANGE 12
+#define STM_REASON_FAULT 13		/* the caller's own memory could not be read or written */
+#define STM_REASONS 16
+
+/**
+ * struct stm_transaction - STM_IOC_TRANSACTION: the calling thread's transaction on this handle
+ * @size: sizeof(struct stm_transaction)
+ * @flags: 0
+ * @depth: out: nesting depth; 0: none runs
+ * @doom: out: STM_REASON_* why it can not commit any more; NONE: it may
+ * @last_reason: out: STM_REASON_* of the last one that ended
+ * @serial: out: 1 when it holds the serial token
+ * @stripes_read, @stripes_written: out: size of the read and the write set, in stripes of 64 bytes
+ * @conflicts: out: conflicts in a row of the attempts so far
+ * @longest_streak: out: the most that any transaction of this thread had, on this handle
+ */
+struct stm_transaction {
+	__u32 size;
+	__u32 flags;
+	__u32 depth;
+	__u32 doom;
+	__u32 last_reason;
+	__u32 serial;
+	__u32 stripes_read;
+	__u32 stripes_written;
+	__u32 conflicts;
+	__u32 longest_streak;
+};
+
+#define STM_STATISTICS_OF_HANDLE 0x10 /* only what went through this open file; with BY_HANDLE */
+
+/**
+ * struct stm_statistics - STM_IOC_STATISTICS: what the transactions of a region did since its creation
+ * @size: sizeof(struct stm_statistics)
+ * @flags: STM_BY_HANDLE, STM_BY_ID or STM_BY_NAME; STM_STATISTICS_OF_HANDLE
+ * @id: in with BY_ID; out: the region's id
+ * @starts: out: transactions begun, those of single read and write calls not included
+ * @commits: out: transactions committed
+ * @read_only: out: of these, how many had written nothing
+ * @calls: out: single read and write calls that were a transaction of their own
+ * @aborts: out: how often a transaction ended by each STM_REASON_*
+ * @restarts: out: STM_START_RESTART of a running transaction
+ * @serial: out: transactions that held the serial token
+ * @waits: out: STM_IOC_WAIT calls that slept
+ * @signals: out: signals sent to doomed transactions
+ * @extensions: out: times that a snapshot was moved forward
+ * @longest_streak: out: the most conflicts in a row that one transaction had
+ * @last_committer_pid: out: in the caller's pid namespace, 0 if none
+ * @waiting: out: threads that sleep in STM_IOC_WAIT now
+ * @name: in with BY_NAME
+ */
+struct stm_statistics {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 id;
+	__aligned_u64 starts;
+	__aligned_u64 commits;
+	__aligned_u64 read_only;
+	__aligned_u64 calls;
+	__aligned_u64 aborts[STM_REASONS];
+	__aligned_u64 restarts;
+	__aligned_u64 serial;
+	__aligned_u64 waits;
+	__aligned_u64 signals;
+	__aligned_u64 extensions;
+	__u32 longest_streak;
+	__s32 last_committer_pid;
+	__u32 waiting;
+	__u32 reserved;
+	char name[STM_NAME_SIZE];
+};
+
+/*
+ * poll, select and epoll on a handle: readable (POLLIN) when something was committed to the region, by a transaction or
+ * a write call, since this handle last looked: since its last STM_IOC_START, or read call outside of a transaction, or
+ * since it was opened. Always writable.
+ */
 
 #endif /* STM_IOCTL_H */
