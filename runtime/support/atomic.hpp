@@ -101,6 +101,59 @@ inline usize bytes_before_word(const void* address, usize bytes) noexcept {
     return runtime::min(head, bytes);
 }
 
+// One step of a copy: a byte, or a word that is aligned on the shared side.
+struct FromShared {
+    static const u8* shared_side(const u8*, const u8* source) noexcept { return source; }
+    [[gnu::always_inline]] static void byte(u8* target, const u8* source) noexcept {
+        *target = __atomic_load_n(source, __ATOMIC_RELAXED);
+    }
+    [[gnu::always_inline]] static void word(u8* target, const u8* source) noexcept {
+        const u64 value =
+            __atomic_load_n(reinterpret_cast<const SharedWord*>(source), __ATOMIC_RELAXED);
+        __builtin_memcpy(target, &value, sizeof(value));
+    }
+};
+
+struct ToShared {
+    static const u8* shared_side(const u8* target, const u8*) noexcept { return target; }
+    [[gnu::always_inline]] static void byte(u8* target, const u8* source) noexcept {
+        __atomic_store_n(target, *source, __ATOMIC_RELAXED);
+    }
+    [[gnu::always_inline]] static void word(u8* target, const u8* source) noexcept {
+        u64 value;
+        __builtin_memcpy(&value, source, sizeof(value));
+        __atomic_store_n(reinterpret_cast<SharedWord*>(target), value, __ATOMIC_RELAXED);
+    }
+};
+
+template <typename Step>
+void copy_shared(u8* target, const u8* source, usize bytes) noexcept {
+    constexpr usize kWord = sizeof(u64);
+    constexpr usize kBlock = 8 * kWord;
+
+    usize head = bytes_before_word(Step::shared_side(target, source), bytes);
+    bytes -= head;
+    for (; head != 0; --head)
+        Step::byte(target++, source++);
+
+    // By hand, since the compiler does not unroll loops of atomic accesses.
+    for (; bytes >= kBlock; bytes -= kBlock, target += kBlock, source += kBlock) {
+        Step::word(target, source);
+        Step::word(target + kWord, source + kWord);
+        Step::word(target + 2 * kWord, source + 2 * kWord);
+        Step::word(target + 3 * kWord, source + 3 * kWord);
+        Step::word(target + 4 * kWord, source + 4 * kWord);
+        Step::word(target + 5 * kWord, source + 5 * kWord);
+        Step::word(target + 6 * kWord, source + 6 * kWord);
+        Step::word(target + 7 * kWord, source + 7 * kWord);
+    }
+    for (; bytes >= kWord; bytes -= kWord, target += kWord, source += kWord)
+        Step::word(target, source);
+
+    for (; bytes != 0; --bytes)
+        Step::byte(target++, source++);
+}
+
 } // namespace detail
 
 // Copies bytes out of memory that others may write at the same time, or into memory that others
@@ -110,45 +163,15 @@ inline usize bytes_before_word(const void* address, usize bytes) noexcept {
 //
 // Every access to the shared side is a relaxed atomic one, of an aligned 8-byte word or of a byte
 // at the edges, so an aligned word is never torn, and no race detector sees a race between two
-// such copies. Each moves 8 bytes with one plain load and one plain store.
+// such copies. On x86-64 a word costs one plain load and one plain store.
 inline void copy_from_shared(void* to, const void* from, usize bytes) noexcept {
-    auto* target = static_cast<u8*>(to);
-    const auto* source = static_cast<const u8*>(from);
-
-    for (usize head = detail::bytes_before_word(source, bytes); head != 0; --head, --bytes)
-        *target++ = __atomic_load_n(source++, __ATOMIC_RELAXED);
-
-    while (bytes >= sizeof(u64)) {
-        const u64 word =
-            __atomic_load_n(reinterpret_cast<const detail::SharedWord*>(source), __ATOMIC_RELAXED);
-        __builtin_memcpy(target, &word, sizeof(word));
-        target += sizeof(word);
-        source += sizeof(word);
-        bytes -= sizeof(word);
-    }
-
-    for (; bytes != 0; --bytes)
-        *target++ = __atomic_load_n(source++, __ATOMIC_RELAXED);
+    detail::copy_shared<detail::FromShared>(static_cast<u8*>(to), static_cast<const u8*>(from),
+                                            bytes);
 }
 
 inline void copy_to_shared(void* to, const void* from, usize bytes) noexcept {
-    auto* target = static_cast<u8*>(to);
-    const auto* source = static_cast<const u8*>(from);
-
-    for (usize head = detail::bytes_before_word(target, bytes); head != 0; --head, --bytes)
-        __atomic_store_n(target++, *source++, __ATOMIC_RELAXED);
-
-    while (bytes >= sizeof(u64)) {
-        u64 word;
-        __builtin_memcpy(&word, source, sizeof(word));
-        __atomic_store_n(reinterpret_cast<detail::SharedWord*>(target), word, __ATOMIC_RELAXED);
-        target += sizeof(word);
-        source += sizeof(word);
-        bytes -= sizeof(word);
-    }
-
-    for (; bytes != 0; --bytes)
-        __atomic_store_n(target++, *source++, __ATOMIC_RELAXED);
+    detail::copy_shared<detail::ToShared>(static_cast<u8*>(to), static_cast<const u8*>(from),
+                                          bytes);
 }
 
 } // namespace stm::runtime

@@ -117,27 +117,40 @@ TEST(Atomic, ReleaseAndAcquirePublishPlainData) {
     reader.join();
 }
 
+// Two threads store into one variable each and then look at the other one: without the fences both
+// can find the old value, since the stores wait in the processor's buffers.
 TEST(Atomic, AFullFenceForbidsThatBothReadTheOldValue) {
-    for (int round = 0; round < 200; ++round) {
-        Atomic<u32> left;
-        Atomic<u32> right;
-        Atomic<u32> start;
-        u32 seen_left = 0;
-        u32 seen_right = 0;
-        std::thread other([&] {
-            while (start.load(Order::relaxed) == 0)
-                spin_hint();
-            right.store(1, Order::relaxed);
+    constexpr u32 kRounds = 20000;
+    struct alignas(64) Side {
+        Atomic<u32> variable;
+        Atomic<u32> arrived;
+        u32 seen = 0;
+    };
+    Side sides[2];
+    const auto meet = [&](u32 own, u32 count) {
+        sides[own].arrived.store(count, Order::release);
+        for (u32 spins = 0; sides[1 - own].arrived.load(Order::acquire) < count; ++spins) {
+            spin_hint();
+            if (spins % 4096 == 4095)
+                std::this_thread::yield();
+        }
+    };
+    u32 both_old = 0;
+    const auto run = [&](u32 own) {
+        for (u32 round = 1; round <= kRounds; ++round) {
+            meet(own, 2 * round - 1);
+            sides[own].variable.store(round, Order::relaxed);
             fence(Order::seq_cst);
-            seen_left = left.load(Order::relaxed);
-        });
-        start.store(1, Order::relaxed);
-        left.store(1, Order::relaxed);
-        fence(Order::seq_cst);
-        seen_right = right.load(Order::relaxed);
-        other.join();
-        EXPECT_TRUE(seen_left == 1 || seen_right == 1);
-    }
+            sides[own].seen = sides[1 - own].variable.load(Order::relaxed);
+            meet(own, 2 * round);
+            if (own == 0 && sides[0].seen != round && sides[1].seen != round)
+                ++both_old;
+        }
+    };
+    std::thread other(run, 1);
+    run(0);
+    other.join();
+    EXPECT_EQ(both_old, 0u);
 }
 
 } // namespace

@@ -20,7 +20,7 @@ class SharedCopy : public testing::TestWithParam<Copy> {};
 TEST_P(SharedCopy, CopiesExactlyTheBytesAtEveryAlignment) {
     for (usize target_offset = 0; target_offset < 9; ++target_offset) {
         for (usize source_offset = 0; source_offset < 9; ++source_offset) {
-            for (usize bytes = 0; bytes < 40; ++bytes) {
+            for (usize bytes = 0; bytes < 150; ++bytes) {
                 const auto source = std::make_unique<u8[]>(source_offset + bytes);
                 const auto target = std::make_unique<u8[]>(target_offset + bytes);
                 for (usize index = 0; index < bytes; ++index)
@@ -35,10 +35,10 @@ TEST_P(SharedCopy, CopiesExactlyTheBytesAtEveryAlignment) {
 }
 
 TEST_P(SharedCopy, LeavesTheBytesAroundAlone) {
-    std::vector<u8> source(64, 1);
+    std::vector<u8> source(256, 1);
     for (usize offset = 0; offset < 16; ++offset) {
-        for (usize bytes = 0; bytes < 32; ++bytes) {
-            std::vector<u8> target(64, 0);
+        for (usize bytes = 0; bytes < 150; ++bytes) {
+            std::vector<u8> target(256, 0);
             GetParam()(target.data() + offset, source.data() + 3, bytes);
             for (usize index = 0; index < target.size(); ++index)
                 EXPECT_EQ(target[index], index >= offset && index < offset + bytes ? 1 : 0);
