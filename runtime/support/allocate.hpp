@@ -26,7 +26,8 @@ requires constructible_from<T, Arguments...>
     void* memory = stm_allocate(sizeof(T));
     if (memory == nullptr)
         return Error::no_memory;
-    return Unique<T>::adopt(construct_at<T>(memory, runtime::forward<Arguments>(arguments)...));
+    return Unique<T>::adopt(
+        runtime::construct_at<T>(memory, runtime::forward<Arguments>(arguments)...));
 }
 
 // Count objects as T() makes them, and zeros in all bytes that it does not set; Error::overflow if
@@ -48,7 +49,7 @@ requires constructible_from<T>
     T* objects = static_cast<T*>(memory);
     if constexpr (!__is_trivially_constructible(T)) {
         for (usize index = 0; index < count; ++index)
-            construct_at<T>(objects + index);
+            runtime::construct_at<T>(objects + index);
     }
     return UniqueArray<T>::adopt(objects, count);
 }

@@ -144,7 +144,7 @@ public:
         if constexpr (requires { T::last_reference_gone(object); })
             T::last_reference_gone(object);
         else
-            destroy(object);
+            runtime::destroy(object);
     }
 
     // Gives the reference away as a plain pointer, for a C structure that keeps it; adopt() it

@@ -51,7 +51,7 @@ class ResultStorage<T, false> {
 public:
     ResultStorage(ResultStorage&& other) noexcept : none_(), error_(other.error_) {
         if (error_ == 0)
-            construct_at<T>(&value_, runtime::move(other.value_));
+            runtime::construct_at<T>(runtime::addressof(value_), runtime::move(other.value_));
     }
     ResultStorage& operator=(ResultStorage&&) = delete;
     ~ResultStorage() {

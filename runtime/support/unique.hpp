@@ -33,10 +33,10 @@ public:
     Unique(Unique&& other) noexcept : object_(other.release()) {}
     Unique& operator=(Unique&& other) noexcept {
         if (this != &other)
-            destroy(runtime::exchange(object_, other.release()));
+            runtime::destroy(runtime::exchange(object_, other.release()));
         return *this;
     }
-    ~Unique() { destroy(object_); }
+    ~Unique() { runtime::destroy(object_); }
 
     [[nodiscard]] explicit operator bool() const noexcept { return object_ != nullptr; }
     [[nodiscard]] T* get() const noexcept { return object_; }
@@ -48,7 +48,7 @@ public:
 
     // Gives the object away: the caller owns it now.
     [[nodiscard]] T* release() noexcept { return runtime::exchange(object_, nullptr); }
-    void reset() noexcept { destroy(release()); }
+    void reset() noexcept { runtime::destroy(release()); }
 
 private:
     explicit Unique(T* object) noexcept : object_(object) {}

@@ -2,8 +2,8 @@
 // The few general helpers and type traits that the rest needs, in place of <utility>, <algorithm>
 // and <type_traits>.
 //
-// What must hold: calls of move, forward, swap and exchange are written with their namespace
-// (runtime::move). On the host an unqualified call with an argument of a std type is ambiguous.
+// What must hold: generic code calls them with their namespace (runtime::move). An unqualified call
+// would also find functions of that name beside the argument's type, such as those of std.
 #pragma once
 
 #include "runtime/support/types.hpp"
