@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/contents.hpp"
 
-#include "runtime/support/allocate.hpp"
+#include "kernel/core/piece_buffer.hpp"
 #include "runtime/support/atomic.hpp"
 #include "runtime/support/lock_guard.hpp"
 #include "runtime/support/span.hpp"
@@ -18,25 +18,6 @@ using runtime::usize;
 
 namespace {
 
-// Room for one piece of a call: on the stack for a small one.
-class PieceBuffer : runtime::NonCopyable {
-public:
-    Status reserve(u64 bytes) noexcept {
-        if (bytes <= sizeof(small_))
-            return kSuccess;
-        auto large = runtime::make_array<u8>(runtime::min<u64>(bytes, kAtomicBytes));
-        if (!large.ok())
-            return large.error();
-        large_ = runtime::move(*large);
-        return kSuccess;
-    }
-    [[nodiscard]] u8* data() noexcept { return large_.empty() ? small_ : large_.data(); }
-
-private:
-    u8 small_[256];
-    runtime::UniqueArray<u8> large_;
-};
-
 // Calls copy(page index, offset in the page, place in the piece, bytes) for each page of a piece.
 template <typename Copy>
 void for_each_page(u64 position, usize bytes, Copy copy) noexcept {
@@ -48,7 +29,9 @@ void for_each_page(u64 position, usize bytes, Copy copy) noexcept {
     }
 }
 
-u8* memory_of(stm_page* page) noexcept { return static_cast<u8*>(stm_linux_page_memory(page)); }
+u8* memory_of(stm_page* page) noexcept {
+    return static_cast<u8*>(stm_linux_page_memory(page));
+}
 
 Status copy_out_of(Region& region, u64 position, u8* to, usize bytes) noexcept {
     const auto held = runtime::lock_shared_killable(region.contents_lock());
@@ -66,7 +49,7 @@ Status copy_out_of(Region& region, u64 position, u8* to, usize bytes) noexcept {
 
 Status touch(Region& region, u64 position, usize bytes) noexcept {
     for (u64 index = position / kPageBytes; index <= (position + bytes - 1) / kPageBytes; ++index) {
-        const Result<stm_page*> page = region.pages().obtain(index, region.identity());
+        const Result<stm_page*> page = region.pages().obtain(index, region.identity(), 0);
         if (!page.ok())
             return page.error();
     }
@@ -88,21 +71,20 @@ Status copy_into(Region& region, u64 position, const u8* from, usize bytes) noex
     return kSuccess;
 }
 
-// How much of a call fits into the region from the position on.
+} // namespace
+
 u64 fitting(const Region& region, stm_user_buffer* buffer, u64 position) noexcept {
     if (position >= region.size())
         return 0;
     return runtime::min<u64>(stm_linux_buffer_left(buffer), region.size() - position);
 }
 
-} // namespace
-
 Result<u64> read_contents(Region& region, stm_user_buffer* to, u64 position) noexcept {
     const u64 length = fitting(region, to, position);
     if (length == 0)
         return u64{0};
     PieceBuffer buffer;
-    const Status reserved = buffer.reserve(length);
+    const Status reserved = buffer.reserve(length, kAtomicBytes);
     if (!reserved.ok())
         return reserved.error();
     u64 done = 0;
@@ -127,7 +109,7 @@ Result<u64> write_contents(Region& region, stm_user_buffer* from, u64 position) 
     if (length == 0)
         return Error::no_space;
     PieceBuffer buffer;
-    const Status reserved = buffer.reserve(length);
+    const Status reserved = buffer.reserve(length, kAtomicBytes);
     if (!reserved.ok())
         return reserved.error();
     u64 done = 0;
@@ -141,6 +123,7 @@ Result<u64> write_contents(Region& region, stm_user_buffer* from, u64 position) 
             stm_linux_buffer_revert(from, got);
             return done != 0 ? Result<u64>(done) : copied.error();
         }
+        region.versions().changed();
         done += got;
         if (got < piece)
             return done;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/control.hpp"
 
+#include "kernel/core/transactions.hpp"
+
 #include "kernel/core/uapi.hpp"
 
 #include "kernel/interface/entry.h"
@@ -40,6 +42,13 @@ Status answer(const Call& call, const Argument& argument) noexcept {
         call.address, &argument, runtime::min<u64>(call.given, sizeof(Argument))));
 }
 
+// The result of a request that gives no descriptor.
+Result<i32> done(Status status) noexcept {
+    if (!status.ok())
+        return status.error();
+    return 0;
+}
+
 Result<RegionName> checked_name(const char (&name)[STM_NAME_SIZE]) noexcept {
     return RegionName::from_field(runtime::Span<const char>(name));
 }
@@ -66,13 +75,10 @@ Result<i32> tell_version(const Call& call, stm_version& argument) noexcept {
     argument.size = sizeof(argument);
     argument.abi_major = STM_ABI_MAJOR;
     argument.abi_minor = STM_ABI_MINOR;
-    argument.device_major = call.registry.device_major();
+    argument.device_major = call.registry.settings().device_major;
     argument.page_size = kPageBytes;
     call.registry.describe_limits(argument);
-    const Status answered = answer(call, argument);
-    if (!answered.ok())
-        return answered.error();
-    return 0;
+    return done(answer(call, argument));
 }
 
 Result<OpenRequest> checked_open(const stm_open& argument) noexcept {
@@ -89,21 +95,25 @@ Result<OpenRequest> checked_open(const stm_open& argument) noexcept {
         (plain && (kind & STM_REGION_MUTEX) != 0) || argument.mode > 0777)
         return Error::invalid;
     if (by_id) // the name is not looked at; any will do
-        return OpenRequest{RegionName::from_bytes("-").value(), argument.region_size,
-                           argument.flags, kind, argument.mode, access};
+        return OpenRequest{RegionName::from_bytes("-").value(),
+                           argument.region_size,
+                           argument.flags,
+                           kind,
+                           argument.mode,
+                           access};
     const Result<RegionName> name = checked_name(argument.name);
     if (!name.ok())
         return name.error();
     return OpenRequest{*name, argument.region_size, argument.flags, kind, argument.mode, access};
 }
 
-// In this order, so that a failure leaves nothing behind: descriptor, region, file, answer; then nothing can fail.
+// In this order, so that a failure leaves nothing behind: descriptor, region, file, answer; then
+// nothing can fail.
 Result<i32> open_region(const Call& call, stm_open& argument) noexcept {
     const Result<OpenRequest> request = checked_open(argument);
     if (!request.ok())
         return request.error();
-    const int descriptor =
-        stm_linux_descriptor_reserve((argument.flags & STM_OPEN_CLOEXEC) != 0);
+    const int descriptor = stm_linux_descriptor_reserve((argument.flags & STM_OPEN_CLOEXEC) != 0);
     if (descriptor < 0)
         return runtime::from_errno(descriptor);
     runtime::ScopeExit release_descriptor([&] { stm_linux_descriptor_release(descriptor); });
@@ -165,10 +175,7 @@ Result<i32> set_size(const Call& call, stm_set_size& argument) noexcept {
     if (!settled.ok())
         return settled.error();
     argument.region_size = region.size();
-    const Status answered = answer(call, argument);
-    if (!answered.ok())
-        return answered.error();
-    return 0;
+    return done(answer(call, argument));
 }
 
 Result<i32> tell_info(const Call& call, stm_info& argument) noexcept {
@@ -184,10 +191,7 @@ Result<i32> tell_info(const Call& call, stm_info& argument) noexcept {
     argument.size = sizeof(argument);
     argument.flags = flags;
     call.registry.describe(**region, argument);
-    const Status answered = answer(call, argument);
-    if (!answered.ok())
-        return answered.error();
-    return 0;
+    return done(answer(call, argument));
 }
 
 // The mappings go behind the handles, as far as there is room.
@@ -234,10 +238,7 @@ Result<i32> tell_attachments(const Call& call, stm_attachments& argument) noexce
         return copied.error();
     argument.count = list.count;
     argument.id = call.registry.id_of(**region);
-    const Status answered = answer(call, argument);
-    if (!answered.ok())
-        return answered.error();
-    return 0;
+    return done(answer(call, argument));
 }
 
 Result<i32> destroy_region(const Call& call, stm_destroy& argument) noexcept {
@@ -253,9 +254,51 @@ Result<i32> destroy_region(const Call& call, stm_destroy& argument) noexcept {
         **region,
         (argument.flags & STM_DESTROY_DEFERRED) != 0 ? Destroy::deferred : Destroy::unless_used,
         by == STM_BY_HANDLE ? Users::others_than_one : Users::any);
-    if (!destroyed.ok())
-        return destroyed.error();
-    return 0;
+    return done(destroyed);
+}
+
+Result<i32> wait_for_change(const Call& call, stm_wait& argument) noexcept {
+    if (argument.flags != 0)
+        return Error::invalid;
+    return done(wait(call.handle, argument.timeout_ns));
+}
+
+Result<i32> tell_transaction(const Call& call, stm_transaction& argument) noexcept {
+    if (argument.flags != 0)
+        return Error::invalid;
+    argument = stm_transaction{};
+    argument.size = sizeof(argument);
+    describe_transaction(call.handle, argument);
+    return done(answer(call, argument));
+}
+
+Result<i32> tell_statistics(const Call& call, stm_statistics& argument) noexcept {
+    const u32 flags = argument.flags;
+    const u32 by = flags & ~u32{STM_STATISTICS_OF_HANDLE};
+    const bool of_handle = by != flags;
+    if ((by & ~u32{STM_BY_FLAGS}) != 0 || (of_handle && by != STM_BY_HANDLE))
+        return Error::invalid;
+    const Result<Ref<Region>> region = named_region(call, by, argument);
+    if (!region.ok())
+        return region.error();
+    argument = stm_statistics{};
+    argument.size = sizeof(argument);
+    argument.flags = flags;
+    argument.id = call.registry.id_of(**region);
+    call.registry.describe_transactions(**region, argument);
+    if (of_handle) {
+        TransactionCounters own;
+        call.handle.add_counters(own);
+        fill(argument, own);
+    }
+    return done(answer(call, argument));
+}
+
+Result<i32> start_transaction(Registry& registry, Handle& handle, u64 argument) noexcept {
+    const Status prepared = registry.prepare_use(handle);
+    if (!prepared.ok())
+        return prepared.error();
+    return start(handle, argument);
 }
 
 // Reads a structure whose first member is its size, as the caller knows it, and runs the request.
@@ -295,6 +338,20 @@ Result<i32> control(Registry& registry, Handle& handle, u32 request, u64 argumen
         return run(registry, handle, argument, tell_attachments);
     case STM_IOC_DESTROY:
         return run(registry, handle, argument, destroy_region);
+    case STM_IOC_START:
+        return start_transaction(registry, handle, argument);
+    case STM_IOC_COMMIT:
+        return done(argument != 0 ? Status(Error::invalid) : commit(handle));
+    case STM_IOC_CANCEL:
+        return done(cancel(handle, argument));
+    case STM_IOC_VALIDATE:
+        return done(argument != 0 ? Status(Error::invalid) : validate(handle));
+    case STM_IOC_WAIT:
+        return run(registry, handle, argument, wait_for_change);
+    case STM_IOC_TRANSACTION:
+        return run(registry, handle, argument, tell_transaction);
+    case STM_IOC_STATISTICS:
+        return run(registry, handle, argument, tell_statistics);
     default:
         return Error::no_tty;
     }

@@ -9,9 +9,9 @@
 
 namespace stm::kernel {
 
-// The argument is a user address. The result is the request's own (0, or a new descriptor). Errors: <stm/ioctl.h>.
-[[nodiscard]] runtime::Result<runtime::i32> control(Registry& registry, Handle& handle,
-                                                    runtime::u32 request,
-                                                    runtime::u64 argument) noexcept;
+// The argument is a user address. The result is the request's own (0, or a new descriptor). Errors:
+// <stm/ioctl.h>.
+[[nodiscard]] runtime::Result<runtime::i32>
+control(Registry& registry, Handle& handle, runtime::u32 request, runtime::u64 argument) noexcept;
 
 } // namespace stm::kernel

@@ -8,6 +8,7 @@
 #include "kernel/core/control.hpp"
 #include "kernel/core/fault.hpp"
 #include "kernel/core/registry.hpp"
+#include "kernel/core/transactions.hpp"
 
 namespace stm::kernel {
 namespace {
@@ -19,7 +20,9 @@ using runtime::Unique;
 // From stm_core_init() to stm_core_exit().
 Registry* the_registry = nullptr;
 
-Handle& handle_of(stm_handle* handle) noexcept { return *reinterpret_cast<Handle*>(handle); }
+Handle& handle_of(stm_handle* handle) noexcept {
+    return *reinterpret_cast<Handle*>(handle);
+}
 
 int give(Result<Unique<Handle>> opened, stm_handle** handle) noexcept {
     if (!opened.ok())
@@ -60,6 +63,10 @@ int stm_core_open_identity(stm_identity* identity, unsigned int access, stm_hand
     return give(the_registry->open_identity(identity, access), handle);
 }
 
+void stm_core_flush(stm_handle* handle) {
+    handle_of(handle).discard(Handle::Whose::callers);
+}
+
 void stm_core_release(stm_handle* handle) {
     the_registry->close(Unique<Handle>::adopt(&handle_of(handle)));
 }
@@ -85,7 +92,9 @@ long stm_core_read(stm_handle* handle, stm_user_buffer* to, __u64 position) {
         return stm::runtime::to_errno(prepared);
     Region& region = handle_of(handle).region();
     region.counters().reads.fetch_add(1, stm::runtime::Order::relaxed);
-    return count_or_errno(read_contents(region, to, position));
+    handle_of(handle).look();
+    return count_or_errno(region.plain() ? read_contents(region, to, position)
+                                         : read_transactional(handle_of(handle), to, position));
 }
 
 long stm_core_write(stm_handle* handle, stm_user_buffer* from, __u64 position) {
@@ -94,12 +103,21 @@ long stm_core_write(stm_handle* handle, stm_user_buffer* from, __u64 position) {
         return stm::runtime::to_errno(prepared);
     Region& region = handle_of(handle).region();
     region.counters().writes.fetch_add(1, stm::runtime::Order::relaxed);
-    return count_or_errno(write_contents(region, from, position));
+    return count_or_errno(region.plain() ? write_contents(region, from, position)
+                                         : write_transactional(handle_of(handle), from, position));
 }
 
 long stm_core_control(stm_handle* handle, unsigned int request, __u64 argument) {
     const auto result = control(*the_registry, handle_of(handle), request, argument);
     return result.ok() ? *result : stm::runtime::to_errno(result.error());
+}
+
+stm_wait_queue* stm_core_poll_queue(stm_handle* handle) {
+    return handle_of(handle).region().versions().pollers.get();
+}
+
+int stm_core_poll_ready(stm_handle* handle) {
+    return handle_of(handle).has_news() ? 1 : 0;
 }
 
 int stm_core_map(stm_handle* handle, __u64 first, __u64 pages, unsigned int wanted,

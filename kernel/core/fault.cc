@@ -30,7 +30,7 @@ stm_fault_result serve_fault(Region& region, stm_fault& fault) noexcept {
         return STM_FAULT_OUTSIDE;
     if (fault.write != 0 && !region.plain())
         return STM_FAULT_FORBIDDEN;
-    const Result<stm_page*> page = region.pages().obtain(fault.index, region.identity());
+    const Result<stm_page*> page = region.pages().obtain(fault.index, region.identity(), 0);
     if (!page.ok())
         return STM_FAULT_NO_MEMORY;
     region.counters().faults.fetch_add(1, Order::relaxed);

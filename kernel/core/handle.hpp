@@ -1,30 +1,58 @@
 // SPDX-License-Identifier: GPL-2.0
 // A handle: one open file, bound to one region for all its life.
 //
-// Every handle but one of device minor 0 counts as a user of its region from the start. Minor 0 is also the control
-// device: a handle of it becomes a user of the region `default` at its first read, write or mmap.
+// Every handle but one of device minor 0 counts as a user of its region from the start. Minor 0 is
+// also the control device: a handle of it becomes a user of the region `default` at its first read,
+// write or mmap.
 #pragma once
 
+#include "kernel/core/lock.hpp"
 #include "kernel/core/process.hpp"
+#include "kernel/core/statistics.hpp"
 #include "kernel/interface/services.h"
 #include "runtime/support/atomic.hpp"
 #include "runtime/support/intrusive_list.hpp"
 #include "runtime/support/reference.hpp"
+#include "runtime/support/result.hpp"
 #include "runtime/support/types.hpp"
 
 namespace stm::kernel {
 
+class Context;
 class Region;
 
 class Handle : public runtime::ListLink<Handle> {
 public:
-    Handle(runtime::Ref<Region> region, runtime::u32 access) noexcept
-        : region_(runtime::move(region)), access_(access) {}
+    Handle(runtime::Ref<Region> region, runtime::u32 access) noexcept;
+    // Its transactions are discarded.
+    ~Handle();
 
     [[nodiscard]] Region& region() const noexcept { return *region_; }
     // STM_ACCESS_*
     [[nodiscard]] runtime::u32 access() const noexcept { return access_; }
     [[nodiscard]] stm_process* opener() const noexcept { return opener_.get(); }
+
+    // The calling thread's context, or null if it never had a transaction on this handle. Stays
+    // valid as long as the handle. A transaction that the thread began before it called exec is
+    // discarded.
+    [[nodiscard]] Context* find_context() noexcept;
+    // The same, made if need be. Error::no_memory; Error::no_space: max_contexts threads have one.
+    [[nodiscard]] runtime::Result<Context*> obtain_context() noexcept;
+    // Discards the transactions of all threads, or of those of the calling process, which ends.
+    enum class Whose { everybodys, callers };
+    void discard(Whose whose) noexcept;
+    // From now on a transaction of this handle that can not succeed is found out, as long as one
+    // runs.
+    void watch() noexcept;
+    // Sums up what all contexts counted.
+    void add_counters(TransactionCounters& sum) noexcept;
+    // The thread of the context that committed last among those after `version`, which is raised; 0
+    // if none.
+    [[nodiscard]] runtime::i32 last_committer(runtime::u64& version) noexcept;
+
+    // poll: what was committed until now is known.
+    void look() noexcept;
+    [[nodiscard]] bool has_news() const noexcept;
 
     // Whether it counts as a user of the region. Changes once, under the registry lock.
     [[nodiscard]] bool attached() const noexcept { return attached_.load(runtime::Order::acquire); }
@@ -32,10 +60,23 @@ public:
 private:
     friend class Registry;
 
+    void look_after_contexts() noexcept;
+    [[nodiscard]] Context* recent_context() const noexcept;
+
     runtime::Ref<Region> region_;
     const runtime::u32 access_;
     const Process opener_;
     runtime::Atomic<bool> attached_{false};
+    runtime::Atomic<runtime::u64> seen_changes_{0};
+
+    Mutex contexts_lock_;
+    // Under the lock; contexts are only added.
+    runtime::IntrusiveList<Context> contexts_;
+    runtime::u32 context_count_ = 0;
+    // The one that was looked up last: programs of one thread need no lock to find it.
+    runtime::Atomic<Context*> recent_{nullptr};
+    runtime::Atomic<bool> watched_{false};
+    stm_timer watchdog_;
 };
 
 } // namespace stm::kernel

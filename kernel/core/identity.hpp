@@ -22,8 +22,7 @@ public:
         return Identity(identity);
     }
     Identity() noexcept = default;
-    Identity(Identity&& other) noexcept
-        : identity_(runtime::exchange(other.identity_, nullptr)) {}
+    Identity(Identity&& other) noexcept : identity_(runtime::exchange(other.identity_, nullptr)) {}
     Identity& operator=(Identity&& other) noexcept {
         runtime::swap(identity_, other.identity_);
         return *this;

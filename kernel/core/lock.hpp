@@ -14,6 +14,7 @@ public:
     ~Mutex() { stm_linux_mutex_destroy(&mutex_); }
 
     void lock() noexcept { stm_linux_mutex_lock(&mutex_); }
+    [[nodiscard]] bool try_lock() noexcept { return stm_linux_mutex_try_lock(&mutex_) != 0; }
     void unlock() noexcept { stm_linux_mutex_unlock(&mutex_); }
 
 private:

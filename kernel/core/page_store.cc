@@ -23,7 +23,8 @@ Result<PageStore> PageStore::create(u64 pages) noexcept {
 
 PageStore::PageStore(PageStore&& other) noexcept
     : leaves_(runtime::move(other.leaves_)),
-      resident_(other.resident_.exchange(0, Order::relaxed)) {}
+      resident_(other.resident_.exchange(0, Order::relaxed)) {
+}
 
 PageStore& PageStore::operator=(PageStore&& other) noexcept {
     runtime::expects(leaves_.empty(), "PageStore: replaced while it has pages");
@@ -59,7 +60,7 @@ Result<PageStore::Leaf*> PageStore::obtain_leaf(u64 index) noexcept {
     return leaf;
 }
 
-Result<stm_page*> PageStore::obtain(u64 index, stm_identity* identity) noexcept {
+Result<stm_page*> PageStore::obtain(u64 index, stm_identity* identity, u64 first) noexcept {
     const Result<Leaf*> leaf = obtain_leaf(index);
     if (!leaf.ok())
         return leaf.error();
@@ -67,7 +68,7 @@ Result<stm_page*> PageStore::obtain(u64 index, stm_identity* identity) noexcept 
     stm_page* page = entry.load(Order::acquire);
     if (page != nullptr)
         return page;
-    stm_page* fresh = stm_linux_page_allocate(identity, index);
+    stm_page* fresh = stm_linux_page_allocate(identity, first + index);
     if (fresh == nullptr)
         return Error::no_memory;
     // The release makes the zeros visible before the page.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 // The pages of one region: a table of two levels, both filled at first touch.
 //
-// What must hold: pages are only added while the region lives, so a page that was found stays valid without a reference
-// of its own, and finding one takes no lock. Two callers that miss the same page at once both allocate; one installs, the
-// other gives its page back.
+// What must hold: pages are only added while the region lives, so a page that was found stays valid
+// without a reference of its own, and finding one takes no lock. Two callers that miss the same
+// page at once both allocate; one installs, the other gives its page back.
 #pragma once
 
 #include "kernel/interface/services.h"
@@ -29,17 +29,18 @@ public:
     // Nobody maps a page any more. May take long, and lets others run meanwhile.
     ~PageStore();
 
-    // The page, or null if nothing touched it yet. The index must be below the number of pages. Takes no lock, any
-    // context.
+    // The page, or null if nothing touched it yet. The index must be below the number of pages.
+    // Takes no lock, any context.
     [[nodiscard]] stm_page* find(runtime::u64 index) const noexcept {
         const Leaf* leaf = leaves_[index / kLeafPages].load(runtime::Order::acquire);
         return leaf == nullptr ? nullptr
                                : leaf->pages[index % kLeafPages].load(runtime::Order::acquire);
     }
 
-    // The page, allocated if need be; Error::no_memory. Any number of threads at once.
-    [[nodiscard]] runtime::Result<stm_page*> obtain(runtime::u64 index,
-                                                    stm_identity* identity) noexcept;
+    // The page, allocated if need be; Error::no_memory. Any number of threads at once. Linux knows
+    // it as page first + index of the identity.
+    [[nodiscard]] runtime::Result<stm_page*> obtain(runtime::u64 index, stm_identity* identity,
+                                                    runtime::u64 first) noexcept;
 
     // How many pages were touched.
     [[nodiscard]] runtime::u64 resident() const noexcept {

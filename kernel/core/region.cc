@@ -16,12 +16,15 @@ runtime::Result<runtime::Ref<Region>> Region::create(Registry& registry, const R
     if (!account.ok())
         return account.error();
     (*region)->spare_account_ = runtime::move(*account);
-    auto identity =
-        Identity::create(reinterpret_cast<stm_region*>(region->get()), mode, umask);
+    auto identity = Identity::create(reinterpret_cast<stm_region*>(region->get()), mode, umask);
     if (!identity.ok())
         return identity.error();
     (*region)->identity_ = runtime::move(*identity);
     return region;
+}
+
+const stm_settings& Region::settings() const noexcept {
+    return registry_.settings();
 }
 
 void Region::last_reference_gone(Region* region) noexcept {

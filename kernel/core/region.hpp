@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 // A region: a named piece of shared memory.
 //
-// Lifetime: referenced by its slot in the registry while it has a name, and by every handle. A mapping holds its file,
-// the file its handle. When the last reference goes, the region leaves the registry's books and its pages are freed.
+// Lifetime: referenced by its slot in the registry while it has a name, and by every handle. A
+// mapping holds its file, the file its handle. When the last reference goes, the region leaves the
+// registry's books and its pages are freed.
 //
-// What must hold: what is marked "registry lock" is only touched under it; name, id, flags and identity never change.
-// The size is settled once; pages may be looked at only after size() was seen not to be 0.
+// What must hold: what is marked "registry lock" is only touched under it; name, id, flags and
+// identity never change. The size is settled once; pages may be looked at only after size() was
+// seen not to be 0.
 #pragma once
 
 #include "kernel/core/uapi.hpp"
@@ -15,7 +17,10 @@
 #include "kernel/core/lock.hpp"
 #include "kernel/core/page_store.hpp"
 #include "kernel/core/process.hpp"
+#include "kernel/core/settings.hpp"
+#include "kernel/core/statistics.hpp"
 #include "kernel/core/user_account.hpp"
+#include "kernel/core/versions.hpp"
 #include "runtime/support/atomic.hpp"
 #include "runtime/support/fixed_string.hpp"
 #include "runtime/support/intrusive_hash.hpp"
@@ -34,8 +39,8 @@ class Region : public runtime::RefCounted<Region>,
                public runtime::HashLink<Region>,
                public runtime::ListLink<Region> {
 public:
-    // A region that nobody can find yet, without a size. Allocates everything it will need to be entered in the books.
-    // Error::no_memory.
+    // A region that nobody can find yet, without a size. Allocates everything it will need to be
+    // entered in the books. Error::no_memory.
     [[nodiscard]] static runtime::Result<runtime::Ref<Region>>
     create(Registry& registry, const RegionName& name, runtime::u32 flags, runtime::u32 mode,
            Umask umask) noexcept;
@@ -46,15 +51,19 @@ public:
 
     [[nodiscard]] const RegionName& name() const noexcept { return name_; }
     [[nodiscard]] runtime::u32 flags() const noexcept { return flags_; }
+    [[nodiscard]] const stm_settings& settings() const noexcept;
     [[nodiscard]] bool plain() const noexcept { return (flags_ & STM_REGION_PLAIN) != 0; }
     [[nodiscard]] stm_identity* identity() const noexcept { return identity_.get(); }
 
-    // Bytes, a multiple of the page size; 0 until the size is settled. From then on pages() is as large.
+    // Bytes, a multiple of the page size; 0 until the size is settled. From then on pages() is as
+    // large.
     [[nodiscard]] runtime::u64 size() const noexcept { return size_.load(runtime::Order::acquire); }
     [[nodiscard]] PageStore& pages() noexcept { return pages_; }
     [[nodiscard]] const PageStore& pages() const noexcept { return pages_; }
 
-    // Makes each read and write call see, or change, its bytes at once.
+    [[nodiscard]] Versions& versions() noexcept { return versions_; }
+
+    // A plain region: makes each read and write call see, or change, its bytes at once.
     [[nodiscard]] SharedMutex& contents_lock() noexcept { return contents_lock_; }
 
     struct Counters {
@@ -75,6 +84,7 @@ private:
     const runtime::u32 flags_;
     Identity identity_;
     PageStore pages_;
+    Versions versions_;
     runtime::Atomic<runtime::u64> size_{0};
     SharedMutex contents_lock_;
     Counters counters_;
@@ -84,11 +94,12 @@ private:
     // Registry lock:
     runtime::u32 minor_ = 0;
     runtime::u32 generation_ = 0;
-    bool linked_ = false;                           // has its slot and its name
-    UserAccount* account_ = nullptr;                // who is charged, from admission on
-    runtime::Unique<UserAccount> spare_account_;    // for a user's first region
-    runtime::IntrusiveList<Handle> handles_;        // those that use it
+    bool linked_ = false;                        // has its slot and its name
+    UserAccount* account_ = nullptr;             // who is charged, from admission on
+    runtime::Unique<UserAccount> spare_account_; // for a user's first region
+    runtime::IntrusiveList<Handle> handles_;     // those that use it
     runtime::u32 handle_count_ = 0;
+    TransactionCounters past_; // of the handles that were closed
 };
 
 } // namespace stm::kernel

@@ -46,6 +46,23 @@ Result<u64> rounded_size(u64 bytes, u64 limit) noexcept {
     return *size;
 }
 
+// Tables for the pages of a region of this size and for their ownership records.
+struct Stores {
+    PageStore data;
+    PageStore orecs;
+};
+
+Result<Stores> create_stores(u64 size) noexcept {
+    const u64 pages = size / kPageBytes;
+    Result<PageStore> data = PageStore::create(pages);
+    if (!data.ok())
+        return data.error();
+    Result<PageStore> orecs = PageStore::create(pages / Versions::kPagesPerOrecPage + 1);
+    if (!orecs.ok())
+        return orecs.error();
+    return Stores{runtime::move(*data), runtime::move(*orecs)};
+}
+
 Region* region_of(stm_identity* identity) noexcept {
     return reinterpret_cast<Region*>(stm_linux_identity_region(identity));
 }
@@ -114,8 +131,7 @@ void Registry::forget(Region& region) noexcept {
 
 // -- The books; all under the registry lock --
 
-Registry::RegionRef Registry::find_name_locked(const Guard& held,
-                                               const RegionName& name) noexcept {
+Registry::RegionRef Registry::find_name_locked(const Guard& held, const RegionName& name) noexcept {
     held.expects_holds(lock_);
     Region* region = names_.find(name.view());
     return region == nullptr ? RegionRef() : RegionRef::share(*region);
@@ -181,7 +197,8 @@ Status Registry::admit_locked(const Guard& held, Region& region, u64 bytes, u32 
     return kSuccess;
 }
 
-// Takes the name and the slot away. Returns the slot's reference, to be dropped outside of the lock.
+// Takes the name and the slot away. Returns the slot's reference, to be dropped outside of the
+// lock.
 Registry::RegionRef Registry::unlink_locked(const Guard& held, Region& region) noexcept {
     held.expects_holds(lock_);
     names_.remove(region);
@@ -204,12 +221,12 @@ Status Registry::settle_size(Region& region, u64 bytes) noexcept {
     const Result<u64> size = rounded_size(bytes, current(settings_.max_region_bytes));
     if (!size.ok())
         return size.error();
-    PageStore pages;
+    Stores stores;
     if (region.size() == 0) {
-        Result<PageStore> created = PageStore::create(*size / kPageBytes);
+        Result<Stores> created = create_stores(*size);
         if (!created.ok())
             return created.error();
-        pages = runtime::move(*created);
+        stores = runtime::move(*created);
     }
 
     const Guard held(lock_);
@@ -218,7 +235,8 @@ Status Registry::settle_size(Region& region, u64 bytes) noexcept {
     const Status charged = charge_locked(held, *region.account_, 0, *size);
     if (!charged.ok())
         return charged;
-    region.pages_ = runtime::move(pages);
+    region.pages_ = runtime::move(stores.data);
+    region.versions_.orecs = runtime::move(stores.orecs);
     stm_linux_identity_set_size(region.identity(), *size);
     region.size_.store(*size, Order::release);
     return kSuccess;
@@ -244,7 +262,8 @@ Status Registry::prepare_first_use(Handle& handle) noexcept {
 
 // -- Opening --
 
-// A region that nobody can find yet. With `bytes` it has a size, which is charged when it is admitted.
+// A region that nobody can find yet. With `bytes` it has a size, which is charged when it is
+// admitted.
 Result<Registry::RegionRef> Registry::prepare(const RegionName& name, u32 flags, u32 mode,
                                               Umask umask, u64 bytes) noexcept {
     Result<RegionRef> region = Region::create(*this, name, flags, mode, umask);
@@ -253,10 +272,11 @@ Result<Registry::RegionRef> Registry::prepare(const RegionName& name, u32 flags,
     const Result<u64> size = rounded_size(bytes, current(settings_.max_region_bytes));
     if (!size.ok())
         return size.error();
-    Result<PageStore> pages = PageStore::create(*size / kPageBytes);
-    if (!pages.ok())
-        return pages.error();
-    (*region)->pages_ = runtime::move(*pages);
+    Result<Stores> stores = create_stores(*size);
+    if (!stores.ok())
+        return stores.error();
+    (*region)->pages_ = runtime::move(stores->data);
+    (*region)->versions_.orecs = runtime::move(stores->orecs);
     stm_linux_identity_set_size((*region)->identity(), *size);
     (*region)->size_.store(*size, Order::release);
     return region;
@@ -285,8 +305,8 @@ Registry::HandleResult Registry::open_existing(const RegionRef& region, u64 byte
     return handle;
 }
 
-// Creates a region at this minor, or at a free one if the minor is 0. Error::exists: the name, or the minor, was taken
-// meanwhile.
+// Creates a region at this minor, or at a free one if the minor is 0. Error::exists: the name, or
+// the minor, was taken meanwhile.
 Result<Registry::Opened> Registry::create_region(const OpenRequest& request, u32 minor,
                                                  Umask umask) noexcept {
     const Result<RegionRef> region =
@@ -407,12 +427,14 @@ Registry::HandleResult Registry::open_identity(stm_identity* identity, u32 acces
 }
 
 void Registry::close(Unique<Handle> handle) noexcept {
+    handle->discard(Handle::Whose::everybodys);
     // Declared before the guard: dropped after the lock is given up.
     RegionRef last;
     const Guard held(lock_);
     if (!handle->attached())
         return;
     Region& region = handle->region();
+    handle->add_counters(region.past_);
     region.handles_.remove(*handle);
     if (--region.handle_count_ == 0 && region.linked_ &&
         (region.flags() & STM_REGION_EPHEMERAL) != 0)
@@ -492,8 +514,8 @@ void Registry::describe(Region& region, stm_info& info) noexcept {
     const Guard held(lock_);
     info.minor = region.minor_;
     info.handles = region.handle_count_;
-    info.state = (region.linked_ ? 0u : STM_STATE_UNLINKED) |
-                 (region.size() != 0 ? STM_STATE_SIZED : 0u);
+    info.state =
+        (region.linked_ ? 0u : STM_STATE_UNLINKED) | (region.size() != 0 ? STM_STATE_SIZED : 0u);
 }
 
 u32 Registry::list_handles(Region& region, runtime::Span<stm_attachment> list) noexcept {
@@ -524,6 +546,25 @@ void Registry::describe_limits(stm_version& version) noexcept {
     version.resident_bytes = 0;
     for (const Region& region : admitted_)
         version.resident_bytes += region.pages().resident() * kPageBytes;
+}
+
+void Registry::describe_transactions(Region& region, stm_statistics& statistics) noexcept {
+    TransactionCounters sum;
+    u64 version = 0;
+    {
+        const Guard held(lock_);
+        sum.add(region.past_);
+        version = region.past_.last_version.get();
+        for (Handle& handle : region.handles_) {
+            handle.add_counters(sum);
+            if (const runtime::i32 pid = handle.last_committer(version); pid != 0)
+                statistics.last_committer_pid = pid;
+        }
+    }
+    fill(statistics, sum);
+    statistics.waiting = region.versions().wait_filter.waiting();
+    const runtime::StringView name = region.name().view();
+    __builtin_memcpy(statistics.name, name.data(), name.size());
 }
 
 } // namespace stm::kernel

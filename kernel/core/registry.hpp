@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 // All regions: their names, their slots (one for each device minor), their users and the limits.
 //
-// One mutex, the registry lock, protects the books and every region's list of handles. It is taken when something is
-// opened, closed, created, destroyed or listed, never on a path that touches a region's contents.
+// One mutex, the registry lock, protects the books and every region's list of handles. It is taken
+// when something is opened, closed, created, destroyed or listed, never on a path that touches a
+// region's contents.
 //
-// What must hold: memory is allocated, rights are checked and the last reference to a region is dropped outside of the
-// lock. What was found under it is looked at again after it was given up.
+// What must hold: memory is allocated, rights are checked and the last reference to a region is
+// dropped outside of the lock. What was found under it is looked at again after it was given up.
 #pragma once
 
 #include "kernel/core/uapi.hpp"
@@ -13,6 +14,7 @@
 #include "kernel/core/handle.hpp"
 #include "kernel/core/lock.hpp"
 #include "kernel/core/region.hpp"
+#include "kernel/core/settings.hpp"
 #include "kernel/core/user_account.hpp"
 #include "kernel/interface/entry.h"
 #include "runtime/support/fixed_string.hpp"
@@ -33,7 +35,7 @@ struct OpenRequest {
     runtime::u32 open_flags;   // STM_OPEN_*
     runtime::u32 region_flags; // STM_REGION_*
     runtime::u32 mode;
-    runtime::u32 access;       // STM_ACCESS_*
+    runtime::u32 access; // STM_ACCESS_*
 };
 
 enum class Destroy { unless_used, deferred };
@@ -51,7 +53,8 @@ class Registry : runtime::NonCopyable {
     using HandleResult = Result<runtime::Unique<Handle>>;
 
 public:
-    // With the region `default` in slot 0. The settings outlive it. Error::invalid: a setting is out of its range.
+    // With the region `default` in slot 0. The settings outlive it. Error::invalid: a setting is
+    // out of its range.
     [[nodiscard]] static Result<runtime::Unique<Registry>>
     create(const stm_settings& settings) noexcept;
 
@@ -75,8 +78,9 @@ public:
     [[nodiscard]] HandleResult open_identity(stm_identity* identity, u32 access) noexcept;
     void close(runtime::Unique<Handle> handle) noexcept;
 
-    // At every use of the contents: counts the handle as a user of its region if it is not counted yet, and settles the
-    // region's size if it has none. Error::access: a handle of minor 0, and the caller has no rights to `default`.
+    // At every use of the contents: counts the handle as a user of its region if it is not counted
+    // yet, and settles the region's size if it has none. Error::access: a handle of minor 0, and
+    // the caller has no rights to `default`.
     [[nodiscard]] Status prepare_use(Handle& handle) noexcept {
         if (handle.attached() && handle.region().size() != 0) [[likely]]
             return runtime::kSuccess;
@@ -85,7 +89,8 @@ public:
 
     // -- Regions --
 
-    // Gives the region its size in bytes; nothing changes if it has as much already. Errors: STM_IOC_SET_SIZE.
+    // Gives the region its size in bytes; nothing changes if it has as much already. Errors:
+    // STM_IOC_SET_SIZE.
     [[nodiscard]] Status settle_size(Region& region, u64 bytes) noexcept;
 
     // Errors: STM_IOC_DESTROY. The rights were checked.
@@ -102,8 +107,10 @@ public:
     // Fills what fits of the region's handles; how many there are.
     [[nodiscard]] u32 list_handles(Region& region, runtime::Span<stm_attachment> list) noexcept;
     void describe_limits(stm_version& version) noexcept;
+    // Of all handles that the region has and had.
+    void describe_transactions(Region& region, stm_statistics& statistics) noexcept;
 
-    [[nodiscard]] u32 device_major() const noexcept { return settings_.device_major; }
+    [[nodiscard]] const stm_settings& settings() const noexcept { return settings_; }
 
     // The region's last reference is gone, and it is about to be freed.
     void forget(Region& region) noexcept;
@@ -145,19 +152,14 @@ private:
     [[nodiscard]] RegionRef unlink_locked(const Guard& held, Region& region) noexcept;
     [[nodiscard]] u32 free_minor_locked(const Guard& held) noexcept;
 
-    // A setting that may change at any time.
-    template <typename T>
-    [[nodiscard]] static T current(const T& setting) noexcept {
-        return __atomic_load_n(&setting, __ATOMIC_RELAXED);
-    }
-
     const stm_settings& settings_;
     Mutex lock_;
     // All below: registry lock.
     runtime::UniqueArray<Slot> slots_;
     runtime::IntrusiveHash<Region, ByName> names_;
     runtime::IntrusiveHash<UserAccount, UserAccount::ByUser> accounts_;
-    runtime::IntrusiveList<Region> admitted_; // with or without a name; from admission until they are freed
+    runtime::IntrusiveList<Region>
+        admitted_;        // with or without a name; from admission until they are freed
     u64 total_bytes_ = 0; // of all admitted regions
     u32 linked_ = 0;      // how many slots are taken
 };

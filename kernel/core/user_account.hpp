@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// What one user owns, for the per-user limits. Exists while the user owns a region; the registry lock protects it.
+// What one user owns, for the per-user limits. Exists while the user owns a region; the registry
+// lock protects it.
 #pragma once
 
 #include "runtime/support/hash.hpp"

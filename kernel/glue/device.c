@@ -16,8 +16,8 @@ static dev_t first_device;
 static unsigned int device_count;
 
 /*
- * Everyone may open the node, as everyone may call shmget: what one may do with a region is decided by the region's own
- * owner and mode, and how much one may create by the per-user limits.
+ * Everyone may open the node, as everyone may call shmget: what one may do with a region is decided
+ * by the region's own owner and mode, and how much one may create by the per-user limits.
  */
 static char *stm_devnode(STM_DEVNODE_DEVICE *device, umode_t *mode)
 {

@@ -3,7 +3,9 @@
 #define pr_fmt(format) KBUILD_MODNAME ": " format
 
 #include <linux/fs.h>
+#include <linux/compat.h>
 #include <linux/module.h>
+#include <linux/poll.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
@@ -30,7 +32,8 @@ static int stm_open_device(struct inode *inode, struct file *file)
 	if (error)
 		return error;
 	file->private_data = handle;
-	/* A device node has pages of its own; the region's mappings belong to the region's inode. */
+	/* A device node has pages of its own; the region's mappings belong to the region's inode.
+	 */
 	file->f_mapping = stm_identity_inode(stm_core_identity(handle))->i_mapping;
 	return 0;
 }
@@ -46,6 +49,23 @@ static int stm_open_region(struct inode *inode, struct file *file)
 		return error;
 	file->private_data = handle;
 	return 0;
+}
+
+/* On each close(2); what matters is the one by a process that ends while others still have the
+ * file. */
+static int stm_flush(struct file *file, fl_owner_t owner)
+{
+	if (current->flags & PF_EXITING)
+		stm_core_flush(file->private_data);
+	return 0;
+}
+
+static __poll_t stm_poll(struct file *file, struct poll_table_struct *table)
+{
+	struct stm_handle *handle = file->private_data;
+
+	poll_wait(file, (struct wait_queue_head *)stm_core_poll_queue(handle), table);
+	return EPOLLOUT | EPOLLWRNORM | (stm_core_poll_ready(handle) ? EPOLLIN | EPOLLRDNORM : 0);
 }
 
 static int stm_release(struct inode *inode, struct file *file)
@@ -95,6 +115,13 @@ static long stm_ioctl(struct file *file, unsigned int request, unsigned long arg
 	return result;
 }
 
+/* Structures are the same for 32-bit callers, and an argument that is no address fits into 32 bits.
+ */
+static long stm_compat_ioctl(struct file *file, unsigned int request, unsigned long argument)
+{
+	return stm_ioctl(file, request, (unsigned long)compat_ptr(argument));
+}
+
 static void stm_show_fdinfo(struct seq_file *output, struct file *file)
 {
 	struct stm_info *info = kzalloc(sizeof(*info), GFP_KERNEL);
@@ -110,8 +137,9 @@ static void stm_show_fdinfo(struct seq_file *output, struct file *file)
 #define STM_FILE_OPERATIONS                                                                        \
 	.owner = THIS_MODULE, .release = stm_release, .read_iter = stm_read_iter,                  \
 	.write_iter = stm_write_iter, .llseek = stm_llseek, .unlocked_ioctl = stm_ioctl,           \
-	.compat_ioctl = compat_ptr_ioctl, .mmap = stm_file_mmap, .show_fdinfo = stm_show_fdinfo,   \
-	.splice_read = stm_splice_read, .splice_write = iter_file_splice_write
+	.compat_ioctl = stm_compat_ioctl, .flush = stm_flush, .poll = stm_poll,                    \
+	.mmap = stm_file_mmap, .show_fdinfo = stm_show_fdinfo, .splice_read = stm_splice_read,     \
+	.splice_write = iter_file_splice_write
 
 const struct file_operations stm_device_operations = {
 	STM_FILE_OPERATIONS,

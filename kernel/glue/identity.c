@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A region's identity is an anonymous inode. It gives the region's pages the identity that futexes need, its i_mapping
- * knows every mapping of the region, and its owner and mode are the region's: fstat, fchmod and fchown on a handle, and
- * re-opening one through /proc/PID/fd, are the file system's own code.
+ * A region's identity is an anonymous inode. It gives the region's pages the identity that futexes
+ * need, its i_mapping knows every mapping of the region, and its owner and mode are the region's:
+ * fstat, fchmod and fchown on a handle, and re-opening one through /proc/PID/fd, are the file
+ * system's own code.
  *
- * The inode lives in the kernel's file system of anonymous inodes rather than in one of ours: after the last release of
- * a file Linux still walks through its dentry, mount and super block, at a time when this module may be gone.
+ * The inode lives in the kernel's file system of anonymous inodes rather than in one of ours: after
+ * the last release of a file Linux still walks through its dentry, mount and super block, at a time
+ * when this module may be gone.
  */
 #include <linux/anon_inodes.h>
 #include <linux/cred.h>
@@ -34,8 +36,9 @@ struct inode *stm_identity_inode(struct stm_identity *identity)
 /* Linux has no function that names the mount, but every anonymous file has it. */
 int stm_identity_init(void)
 {
-	/* The owner keeps the module until this file's delayed release has run through these operations. */
-	static const struct file_operations nothing = { .owner = THIS_MODULE };
+	/* The owner keeps the module until this file's delayed release has run through these
+	 * operations. */
+	static const struct file_operations nothing = {.owner = THIS_MODULE};
 	struct file *file = anon_inode_getfile("stm", &nothing, NULL, O_RDONLY);
 
 	if (IS_ERR(file))
@@ -76,7 +79,8 @@ int stm_linux_identity_create(struct stm_region *region, __u32 mode, int apply_u
 	inode->i_op = &stm_identity_operations;
 	inode->i_fop = &stm_region_operations;
 	inode->i_private = region;
-	/* No name in any directory: a core dump and /proc treat the mapping as shared anonymous memory. */
+	/* No name in any directory: a core dump and /proc treat the mapping as shared anonymous
+	 * memory. */
 	clear_nlink(inode);
 	/* Never on the LRU, never written back, never migrated: the pages are the module's. */
 	mapping_set_unevictable(inode->i_mapping);
@@ -138,7 +142,8 @@ static void describe_mapping(struct vm_area_struct *vma, bool all_addresses,
 	memset(mapping, 0, sizeof(*mapping));
 	mapping->length = vma->vm_end - vma->vm_start;
 	mapping->offset = (__u64)vma->vm_pgoff << PAGE_SHIFT;
-	mapping->protection = (vma->vm_flags & VM_READ ? 1 : 0) | (vma->vm_flags & VM_WRITE ? 2 : 0) |
+	mapping->protection = (vma->vm_flags & VM_READ ? 1 : 0) |
+			      (vma->vm_flags & VM_WRITE ? 2 : 0) |
 			      (vma->vm_flags & VM_EXEC ? 4 : 0);
 	rcu_read_lock();
 #ifdef CONFIG_MEMCG
@@ -155,8 +160,8 @@ static void describe_mapping(struct vm_area_struct *vma, bool all_addresses,
 }
 
 /*
- * Linux keeps the mappings of a file in a tree; it is the one list of them that is never wrong, whatever is forked,
- * split, merged or moved. The lock keeps them in it and holds their bounds.
+ * Linux keeps the mappings of a file in a tree; it is the one list of them that is never wrong,
+ * whatever is forked, split, merged or moved. The lock keeps them in it and holds their bounds.
  */
 __u32 stm_linux_identity_mappings(struct stm_identity *identity,
 				  void (*visit)(void *context, const struct stm_mapping *mapping),
@@ -181,8 +186,8 @@ __u32 stm_linux_identity_mappings(struct stm_identity *identity,
 	return count;
 }
 
-int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identity, const char *name,
-			  unsigned int access, struct stm_file **result)
+int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identity,
+			  const char *name, unsigned int access, struct stm_file **result)
 {
 	static const char prefix[] = "stm:";
 	char path[sizeof(prefix) + NAME_MAX];

@@ -10,7 +10,8 @@ static_assert(sizeof(struct rw_semaphore) <= sizeof(struct stm_shared_mutex));
 
 static struct lock_class_key rank_keys[STM_RANK_COUNT];
 static const char *const rank_names[STM_RANK_COUNT] = {
-	[STM_RANK_REGISTRY] = "stm_registry",
+	[STM_RANK_REGISTRY] = "stm_registry", [STM_RANK_CONTEXTS] = "stm_contexts",
+	[STM_RANK_CONTEXT] = "stm_context",   [STM_RANK_TOKEN] = "stm_token",
 	[STM_RANK_CONTENTS] = "stm_contents",
 };
 
@@ -37,6 +38,11 @@ void stm_linux_mutex_destroy(struct stm_mutex *mutex)
 void stm_linux_mutex_lock(struct stm_mutex *mutex)
 {
 	mutex_lock(as_mutex(mutex));
+}
+
+int stm_linux_mutex_try_lock(struct stm_mutex *mutex)
+{
+	return mutex_trylock(as_mutex(mutex));
 }
 
 void stm_linux_mutex_unlock(struct stm_mutex *mutex)

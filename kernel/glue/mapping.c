@@ -2,9 +2,9 @@
 /*
  * mmap of a handle and the page faults in it.
  *
- * There is no open or close operation and nothing is counted: a mapping holds its file, the file its handle, the handle
- * its region, and Linux keeps the list of the mappings (identity.c). fork, a partial munmap and mremap are right without
- * a line of ours.
+ * There is no open or close operation and nothing is counted: a mapping holds its file, the file
+ * its handle, the handle its region, and Linux keeps the list of the mappings (identity.c). fork, a
+ * partial munmap and mremap are right without a line of ours.
  */
 #define pr_fmt(format) KBUILD_MODNAME ": " format
 
@@ -17,8 +17,8 @@
 #include "kernel/interface/entry.h"
 
 /*
- * vm_insert_pages() takes the page table lock once for a whole batch, and installs what the core found without taking
- * a page's lock, so faults on one page do not wait for each other.
+ * vm_insert_pages() takes the page table lock once for a whole batch, and installs what the core
+ * found without taking a page's lock, so faults on one page do not wait for each other.
  */
 static vm_fault_t stm_fault(struct vm_fault *vmf)
 {
@@ -45,7 +45,8 @@ static vm_fault_t stm_fault(struct vm_fault *vmf)
 	stm_trace("fault at page %llu: %u pages\n", fault.index, fault.count);
 	left = fault.count;
 	error = vm_insert_pages(vma, vmf->address, (struct page **)fault.pages, &left);
-	/* EBUSY: another thread mapped a page of the batch first. If it was the missing one, all is well. */
+	/* EBUSY: another thread mapped a page of the batch first. If it was the missing one, all is
+	 * well. */
 	if (left < fault.count || error == -EBUSY)
 		return VM_FAULT_NOPAGE;
 	return vmf_error(error);
@@ -91,11 +92,12 @@ int stm_file_mmap(struct file *file, struct vm_area_struct *vma)
 		clear |= VM_MAYEXEC;
 	/*
 	 * MIXEDMAP: the fault inserts pages itself; it also lets fork copy the page table.
-	 * DONTEXPAND: mremap can not grow it; and Linux 6.12 does not merge it with a neighbour behind our back.
-	 * DONTDUMP: a core file would be as large as the region, most of it never touched.
+	 * DONTEXPAND: mremap can not grow it; and Linux 6.12 does not merge it with a neighbour
+	 * behind our back. DONTDUMP: a core file would be as large as the region, most of it never
+	 * touched.
 	 */
 	stm_vm_flags_change(vma, VM_MIXEDMAP | VM_DONTEXPAND | VM_DONTDUMP, clear);
-	vma->vm_ops = allowed & STM_MAP_PLAIN ? &stm_plain_vm_operations :
-						&stm_transactional_vm_operations;
+	vma->vm_ops = allowed & STM_MAP_PLAIN ? &stm_plain_vm_operations
+					      : &stm_transactional_vm_operations;
 	return 0;
 }

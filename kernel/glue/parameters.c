@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The module's parameters: /sys/module/stm/parameters/, modinfo. Ranges are checked by the core at load. */
+/* The module's parameters: /sys/module/stm/parameters/, modinfo. Ranges are checked by the core at
+ * load. */
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 
@@ -15,6 +16,11 @@ static struct stm_settings settings = {
 	.max_bytes = 256UL << 30,
 	.max_user_bytes = 64UL << 30,
 	.default_mode = 0666,
+	.max_stripes = 1U << 20,
+	.max_contexts = 4096,
+	.serial_after = 16,
+	.serial_lease_ms = 1000,
+	.watchdog_ms = 10,
 };
 
 bool stm_debug;
@@ -36,6 +42,22 @@ MODULE_PARM_DESC(max_user_bytes,
 		 "Largest sum of the sizes of one user's regions in bytes (default 64 GiB)");
 module_param_named(default_mode, settings.default_mode, uint, 0444);
 MODULE_PARM_DESC(default_mode, "Permission bits of the region `default` (default 0666)");
+module_param_named(max_stripes, settings.max_stripes, uint, 0644);
+MODULE_PARM_DESC(max_stripes,
+		 "Most stripes of 64 bytes that one transaction may touch (default 1048576)");
+module_param_named(max_contexts, settings.max_contexts, uint, 0644);
+MODULE_PARM_DESC(max_contexts,
+		 "Most threads that may use one open file for transactions (default 4096)");
+module_param_named(serial_after, settings.serial_after, uint, 0644);
+MODULE_PARM_DESC(serial_after,
+		 "Conflicts in a row after which a transaction runs alone (default 16)");
+module_param_named(serial_lease_ms, settings.serial_lease_ms, uint, 0644);
+MODULE_PARM_DESC(serial_lease_ms,
+		 "How long others let a transaction run alone, in ms (default 1000; 0: for ever)");
+module_param_named(watchdog_ms, settings.watchdog_ms, uint, 0644);
+MODULE_PARM_DESC(
+	watchdog_ms,
+	"How often a running transaction is checked for doom, in ms (default 10; 0: never)");
 module_param_named(debug, stm_debug, bool, 0644);
 MODULE_PARM_DESC(debug, "Tell every open, close, read, write, mmap and fault in the kernel log");
 

@@ -4,9 +4,12 @@
 #include <linux/cred.h>
 #include <linux/pid.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/timekeeping.h>
 #include <linux/uidgid.h>
+
+#include <stm/ioctl.h>
 
 #include "kernel/interface/services.h"
 
@@ -28,10 +31,80 @@ __s32 stm_linux_process_describe(struct stm_process *process, char command[16])
 	memset(command, 0, TASK_COMM_LEN);
 	task = get_pid_task((struct pid *)process, PIDTYPE_TGID);
 	if (task) {
-		get_task_comm(*(char (*)[TASK_COMM_LEN])command, task);
+		get_task_comm(*(char(*)[TASK_COMM_LEN])command, task);
 		put_task_struct(task);
 	}
 	return pid_vnr((struct pid *)process);
+}
+
+struct stm_thread *stm_linux_thread_current(void)
+{
+	return (struct stm_thread *)get_task_pid(current, PIDTYPE_PID);
+}
+
+void stm_linux_thread_put(struct stm_thread *thread)
+{
+	put_pid((struct pid *)thread);
+}
+
+int stm_linux_thread_is_current(const struct stm_thread *thread)
+{
+	return (const struct pid *)thread == task_pid(current);
+}
+
+int stm_linux_thread_is_alive(struct stm_thread *thread)
+{
+	struct task_struct *task;
+	bool alive;
+
+	rcu_read_lock();
+	task = pid_task((struct pid *)thread, PIDTYPE_PID);
+	alive = task && !READ_ONCE(task->exit_state);
+	rcu_read_unlock();
+	return alive;
+}
+
+__s32 stm_linux_thread_id(struct stm_thread *thread)
+{
+	return pid_vnr((struct pid *)thread);
+}
+
+void stm_linux_thread_signal(struct stm_thread *thread, int signal)
+{
+	struct kernel_siginfo info;
+	struct task_struct *task = get_pid_task((struct pid *)thread, PIDTYPE_PID);
+
+	if (!task)
+		return;
+	clear_siginfo(&info);
+	info.si_signo = signal;
+	info.si_code = SI_QUEUE;
+	info.si_int = STM_SIGNAL_COOKIE;
+	send_sig_info(signal, &info, task);
+	put_task_struct(task);
+}
+
+int stm_linux_thread_is_ours(struct stm_thread *thread)
+{
+	struct task_struct *task;
+	bool ours;
+
+	/* A thread that has ended has left its thread group. */
+	rcu_read_lock();
+	task = pid_task((struct pid *)thread, PIDTYPE_PID);
+	ours = task && same_thread_group(task, current);
+	rcu_read_unlock();
+	return ours;
+}
+
+__u64 stm_linux_exec_id(void)
+{
+	return READ_ONCE(current->self_exec_id);
+}
+
+int stm_linux_dying(void)
+{
+	return fatal_signal_pending(current);
 }
 
 __u32 stm_linux_current_user(void)

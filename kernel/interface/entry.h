@@ -24,6 +24,11 @@ struct stm_settings {
 	unsigned long max_bytes;	 /* * */
 	unsigned long max_user_bytes;	 /* * */
 	unsigned int default_mode;	 /* permission bits of the region `default` */
+	unsigned int max_stripes;	 /* * stripes that one transaction may touch */
+	unsigned int max_contexts;	 /* * threads that may have used one handle for transactions */
+	unsigned int serial_after;	 /* * conflicts in a row */
+	unsigned int serial_lease_ms;	 /* * how long others wait for a serial transaction */
+	unsigned int watchdog_ms;	 /* * how often a long transaction is looked at; 0: never */
 };
 #define STM_MAX_REGIONS 65536
 #define STM_PAGE_BYTES 4096
@@ -44,6 +49,8 @@ void stm_core_exit(void);
 int stm_core_open_minor(unsigned int minor, unsigned int access, struct stm_handle **handle);
 /* Opens the region of an identity again (/proc/PID/fd). -ESTALE: the region is gone. The caller's rights are checked. */
 int stm_core_open_identity(struct stm_identity *identity, unsigned int access, struct stm_handle **handle);
+/* The calling process ends, or forgets its last descriptor of the handle's file: discards its transactions. */
+void stm_core_flush(struct stm_handle *handle);
 /* The end of a handle: called once, when its file is closed and none of its mappings is left. */
 void stm_core_release(struct stm_handle *handle);
 
@@ -60,6 +67,10 @@ long stm_core_read(struct stm_handle *handle, struct stm_user_buffer *to, __u64 
 long stm_core_write(struct stm_handle *handle, struct stm_user_buffer *from, __u64 position);
 /* @request: an STM_IOC_ number; @argument: the address of its structure. */
 long stm_core_control(struct stm_handle *handle, unsigned int request, __u64 argument);
+
+/* What is woken after each commit, and whether one came since the handle last looked. Any context. */
+struct stm_wait_queue *stm_core_poll_queue(struct stm_handle *handle);
+int stm_core_poll_ready(struct stm_handle *handle);
 
 /* -- Mappings -- */
 

@@ -10,9 +10,12 @@
  *
  *	mmap_lock (taken by Linux before it calls mmap and fault)
  *	  REGISTRY	names, slots, users and the handles of every region
- *	  CONTENTS	one region's bytes against read and write calls
+ *	    CONTEXTS	one handle's list of the threads that have a transaction on it
+ *	      CONTEXT	one thread's transaction; its watchdog only tries
+ *	        TOKEN	who holds a region's serial token
+ *	  CONTENTS	a plain region's bytes against read and write calls
  *
- * The registry lock is never taken in a fault. No lock of ours is held while user memory is touched.
+ * A fault takes none of them. None is held while user memory is touched.
  */
 #ifndef STM_INTERFACE_SERVICES_H
 #define STM_INTERFACE_SERVICES_H
@@ -30,11 +33,15 @@ struct stm_identity;	/* Linux: the inode that gives a region's pages their ident
 struct stm_user_buffer; /* Linux: struct iov_iter */
 struct stm_process;	/* Linux: struct pid of a thread group */
 struct stm_file;	/* Linux: struct file */
+struct stm_thread;	/* Linux: struct pid of one thread */
 
 /* -- Locks -- */
 
 enum stm_lock_rank {
 	STM_RANK_REGISTRY,
+	STM_RANK_CONTEXTS,
+	STM_RANK_CONTEXT,
+	STM_RANK_TOKEN,
 	STM_RANK_CONTENTS,
 	STM_RANK_COUNT
 };
@@ -51,6 +58,8 @@ struct stm_shared_mutex {
 void stm_linux_mutex_init(struct stm_mutex *mutex, enum stm_lock_rank rank);
 void stm_linux_mutex_destroy(struct stm_mutex *mutex);
 void stm_linux_mutex_lock(struct stm_mutex *mutex);
+/* Nonzero: locked. Does not wait. */
+int stm_linux_mutex_try_lock(struct stm_mutex *mutex);
 void stm_linux_mutex_unlock(struct stm_mutex *mutex);
 
 /* A waiting writer keeps new readers out, so no writer starves. -EINTR: a fatal signal came while waiting. */
@@ -60,6 +69,47 @@ int stm_linux_shared_mutex_lock(struct stm_shared_mutex *mutex);
 void stm_linux_shared_mutex_unlock(struct stm_shared_mutex *mutex);
 int stm_linux_shared_mutex_lock_shared(struct stm_shared_mutex *mutex);
 void stm_linux_shared_mutex_unlock_shared(struct stm_shared_mutex *mutex);
+
+/* -- Waiting -- */
+
+#define STM_WAIT_QUEUE_WORDS 16
+struct stm_wait_queue {
+	unsigned long words[STM_WAIT_QUEUE_WORDS];
+};
+void stm_linux_wait_queue_init(struct stm_wait_queue *queue);
+
+enum stm_wait_kind {
+	STM_WAIT_KILLABLE,     /* only a fatal signal ends the wait */
+	STM_WAIT_INTERRUPTIBLE /* any signal does */
+};
+/*
+ * Sleeps until @ready says nonzero; it is asked first, and after each stm_linux_wake(), of which none is missed. It must
+ * not sleep. -ETIMEDOUT after @timeout_ns nanoseconds (~0: never), -EINTR after a signal.
+ */
+int stm_linux_wait(struct stm_wait_queue *queue, int (*ready)(void *context), void *context,
+		   __u64 timeout_ns, enum stm_wait_kind kind);
+/* Wakes everybody who sleeps on the queue, or polls it. Does not sleep; cheap when there is nobody. */
+void stm_linux_wake(struct stm_wait_queue *queue);
+/* Sleeps about so long, or a little spin for less than 10 microseconds; at most 10 ms. */
+void stm_linux_delay(__u64 nanoseconds);
+__u64 stm_linux_monotonic_ns(void);
+
+/* A function that is called once, in a thread of the kernel's, some time after it was armed. */
+#define STM_TIMER_WORDS 64
+struct stm_timer {
+	unsigned long words[STM_TIMER_WORDS];
+};
+void stm_linux_timer_init(struct stm_timer *timer, void (*call)(void *context), void *context);
+/* Any context; the call may arm its own timer again. An armed one stays as it is. */
+void stm_linux_timer_arm(struct stm_timer *timer, __u32 milliseconds);
+/* Afterwards it is not armed and the call does not run. */
+void stm_linux_timer_stop(struct stm_timer *timer);
+
+/* From here to the end this thread stays on its processor: nothing in between may sleep. Nests. */
+void stm_linux_stay_on_processor(void);
+void stm_linux_leave_processor(void);
+/* One turn of a spin. Any context. */
+void stm_linux_pause(void);
 
 /* -- Pages -- */
 
@@ -141,6 +191,24 @@ struct stm_process *stm_linux_process_current(void);
 void stm_linux_process_put(struct stm_process *process);
 /* Its id in the caller's pid namespace (0 if none) and its name (empty when it is gone). */
 __s32 stm_linux_process_describe(struct stm_process *process, char command[16]);
+/* A reference to the calling thread, to be given back with stm_linux_thread_put(). */
+struct stm_thread *stm_linux_thread_current(void);
+void stm_linux_thread_put(struct stm_thread *thread);
+/* Nonzero: it is the calling one. No reference is needed for the comparison. */
+int stm_linux_thread_is_current(const struct stm_thread *thread);
+/* Nonzero: it has not ended yet. */
+int stm_linux_thread_is_alive(struct stm_thread *thread);
+/* Its id in the caller's pid namespace, 0 if none. */
+__s32 stm_linux_thread_id(struct stm_thread *thread);
+/* Sends it @signal with STM_SIGNAL_COOKIE. Does not sleep. */
+void stm_linux_thread_signal(struct stm_thread *thread, int signal);
+/* Nonzero: the thread belongs to the calling process. */
+int stm_linux_thread_is_ours(struct stm_thread *thread);
+/* Changes when the calling process calls exec. */
+__u64 stm_linux_exec_id(void);
+/* Nonzero: a fatal signal is pending for the caller. */
+int stm_linux_dying(void);
+
 /* A number that stands for the user who is charged: the same for all processes of one uid. */
 __u32 stm_linux_current_user(void);
 /* Nonzero: the caller may exceed the per-user limits (CAP_SYS_RESOURCE). */

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "kernel/core/context.hpp"
+
+#include "kernel/core/settings.hpp"
+
+namespace stm::kernel {
+
+using protocol::AbortReason;
+using protocol::Advice;
+using runtime::Order;
+using runtime::u64;
+
+namespace {
+
+u64 random_seed() noexcept {
+    u64 seed = 0;
+    stm_linux_random(&seed, sizeof(seed));
+    return seed | 1; // never 0
+}
+
+} // namespace
+
+Context::Context(Region& region, protocol::Limits limits) noexcept
+    : region_(region), thread_(stm_linux_thread_current()), lock_(STM_RANK_CONTEXT),
+      memory_(region, *this, thread()),
+      transaction_(memory_, region.versions().next_owner.fetch_add(1, Order::relaxed), limits),
+      exec_id_(stm_linux_exec_id()), random_(random_seed()) {
+}
+
+Context::~Context() {
+    {
+        const Guard held(lock_);
+        cancel(AbortReason::killed);
+    }
+    stm_linux_thread_put(thread());
+}
+
+void Context::take_over() noexcept {
+    const Guard held(lock_);
+    cancel(AbortReason::killed);
+    stm_linux_thread_put(thread_.exchange(stm_linux_thread_current(), Order::relaxed));
+    memory_.set_thread(thread());
+    exec_id_ = stm_linux_exec_id();
+}
+
+void Context::back_off(const Advice& advice) noexcept {
+    if (advice.until == Advice::Until::gate) {
+        // A large commit is being applied: sleep exactly until it is over. A signal is seen by who
+        // called.
+        if (memory_.enter_commit().ok())
+            memory_.leave_commit();
+        return;
+    }
+    if (advice.delay_ns != 0)
+        stm_linux_delay(advice.delay_ns);
+}
+
+AbortReason Context::begin_after(const stm_settings& settings, stm_wait_kind kind) noexcept {
+    const bool mutex = (region_.flags() & STM_REGION_MUTEX) != 0;
+    const u64 lease_ms = current(settings.serial_lease_ms);
+    memory_.set_wait(kind, mutex || lease_ms == 0 ? kForever : lease_ms * 1'000'000);
+    auto path = mutex ? protocol::Path::serial : protocol::Path::concurrent;
+    if (const auto conflicts = transaction_.conflicts_in_row(); conflicts != 0) {
+        const protocol::RetryPolicy policy{.serial_after = current(settings.serial_after)};
+        const Advice advice = protocol::advise(policy, conflicts, last_reason_, random_);
+        if (advice.path == Advice::Path::serial)
+            path = protocol::Path::serial;
+        else
+            back_off(advice);
+    }
+    const AbortReason reason = transaction_.begin(path);
+    if (reason == AbortReason::none && path == protocol::Path::serial)
+        counters_.serial.add(1);
+    // What waits from now on is in the middle of a commit.
+    memory_.set_wait(STM_WAIT_KILLABLE, mutex || lease_ms == 0 ? kForever : lease_ms * 1'000'000);
+    return reason;
+}
+
+AbortReason Context::begin(const stm_settings& settings, int signal) noexcept {
+    const AbortReason reason = begin_after(settings, STM_WAIT_INTERRUPTIBLE);
+    if (reason != AbortReason::none)
+        return reason;
+    signal_ = signal;
+    exec_id_ = stm_linux_exec_id();
+    counters_.starts.add(1);
+    return reason;
+}
+
+AbortReason Context::begin_call(const stm_settings& settings) noexcept {
+    signal_ = 0;
+    // The lock of a mutex region is for transactions: a single call is atomic without it, and its
+    // commit waits for it.
+    if ((region_.flags() & STM_REGION_MUTEX) != 0)
+        return transaction_.begin();
+    return begin_after(settings, STM_WAIT_KILLABLE);
+}
+
+AbortReason Context::count_end(AbortReason reason) noexcept {
+    last_reason_ = reason;
+    signal_ = 0;
+    if (reason != AbortReason::none)
+        counters_.aborts[static_cast<runtime::u32>(reason)].add(1);
+    counters_.longest_streak.raise_to(transaction_.longest_streak());
+    counters_.extensions.add(transaction_.extensions() - extensions_counted_);
+    extensions_counted_ = transaction_.extensions();
+    return reason;
+}
+
+AbortReason Context::commit() noexcept {
+    const AbortReason reason = count_end(transaction_.commit());
+    if (reason != AbortReason::none)
+        return reason;
+    counters_.commits.add(1);
+    if (transaction_.committed_version() == 0) {
+        counters_.read_only.add(1);
+        return reason;
+    }
+    counters_.last_version.raise_to(transaction_.committed_version());
+    region_.versions().changed();
+    return reason;
+}
+
+AbortReason Context::commit_call() noexcept {
+    const AbortReason reason = count_end(transaction_.commit());
+    if (reason == AbortReason::none) {
+        counters_.calls.add(1);
+        if (transaction_.committed_version() != 0) {
+            counters_.last_version.raise_to(transaction_.committed_version());
+            region_.versions().changed();
+        }
+    }
+    return reason;
+}
+
+void Context::cancel(AbortReason reason) noexcept {
+    if (!transaction_.active())
+        return;
+    const AbortReason doom = transaction_.doom();
+    transaction_.cancel(reason);
+    (void)count_end(protocol::is_conflict(doom) ? doom : reason);
+}
+
+void Context::tell_doomed() noexcept {
+    if (signal_ == 0)
+        return;
+    stm_linux_thread_signal(thread(), runtime::exchange(signal_, 0));
+    counters_.signals.add(1);
+}
+
+bool Context::look_after() noexcept {
+    if (!transaction_.active() || signal_ == 0)
+        return false;
+    if (transaction_.validate() != protocol::Validity::changed)
+        return true;
+    tell_doomed();
+    return false;
+}
+
+} // namespace stm::kernel

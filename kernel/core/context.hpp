@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+// A context: one thread's transactions on one handle.
+//
+// Lifetime: made by the thread's first use, owned by the handle, freed with it. The context of a
+// thread that has ended is given to the next new one.
+//
+// What must hold: everything but the thread and the statistics is touched under the context's lock,
+// which its thread takes for each call; the handle's watchdog only tries it.
+#pragma once
+
+#include "kernel/core/lock.hpp"
+#include "kernel/core/region_memory.hpp"
+#include "kernel/core/settings.hpp"
+#include "kernel/core/statistics.hpp"
+#include "runtime/protocol/abort_reason.hpp"
+#include "runtime/protocol/backoff.hpp"
+#include "runtime/protocol/transaction.hpp"
+#include "runtime/support/atomic.hpp"
+#include "runtime/support/intrusive_list.hpp"
+#include "runtime/support/lock_guard.hpp"
+#include "runtime/support/types.hpp"
+
+namespace stm::kernel {
+
+class Context : public runtime::ListLink<Context> {
+    using u32 = runtime::u32;
+    using u64 = runtime::u64;
+
+public:
+    using Transaction = protocol::Transaction<RegionMemory>;
+    using Guard = runtime::LockGuard<Mutex>;
+
+    // For the calling thread.
+    Context(Region& region, protocol::Limits limits) noexcept;
+    ~Context();
+
+    // Whether it is the calling thread's. Any thread may ask.
+    [[nodiscard]] bool is_current() const noexcept {
+        return stm_linux_thread_is_current(thread_.load(runtime::Order::relaxed)) != 0;
+    }
+    [[nodiscard]] stm_thread* thread() const noexcept {
+        return thread_.load(runtime::Order::relaxed);
+    }
+    // Its thread has ended: from now on it belongs to the calling one.
+    void take_over() noexcept;
+
+    [[nodiscard]] Mutex& lock() noexcept { return lock_; }
+    [[nodiscard]] Transaction& transaction() noexcept { return transaction_; }
+    [[nodiscard]] RegionMemory& memory() noexcept { return memory_; }
+    [[nodiscard]] TransactionCounters& counters() noexcept { return counters_; }
+    [[nodiscard]] const TransactionCounters& counters() const noexcept { return counters_; }
+    [[nodiscard]] protocol::AbortReason last_reason() const noexcept { return last_reason_; }
+
+    // 0: none runs.
+    [[nodiscard]] u32 depth() const noexcept {
+        return transaction_.active() ? transaction_.nesting() + 1 : 0;
+    }
+
+    // Begins a transaction, after the back-off that the conflicts before it call for. 0: no signal.
+    protocol::AbortReason begin(const stm_settings& settings, int signal) noexcept;
+    protocol::AbortReason commit() noexcept;
+    // All depths of it.
+    void cancel(protocol::AbortReason reason) noexcept;
+    // A single call's transaction: begin and commit, counted as a call, waiting as long as it takes
+    // unless the thread is being killed.
+    protocol::AbortReason begin_call(const stm_settings& settings) noexcept;
+    protocol::AbortReason commit_call() noexcept;
+
+    // Discards what a program began that is not there any more: its thread called exec. Only for
+    // the thread itself.
+    void discard_foreign() noexcept {
+        if (transaction_.active() && exec_id_ != stm_linux_exec_id()) [[unlikely]] {
+            const Guard held(lock_);
+            cancel(protocol::AbortReason::killed);
+        }
+    }
+
+    // A read or a write noticed a conflict: tells the thread if it asked for that. Once for each
+    // transaction.
+    void tell_doomed() noexcept;
+    // Never again in this transaction.
+    void silence() noexcept { signal_ = 0; }
+    // By the watchdog: the same if what was read is no longer valid. True: a transaction runs that
+    // is to be looked at again.
+    bool look_after() noexcept;
+
+private:
+    void back_off(const protocol::Advice& advice) noexcept;
+    protocol::AbortReason begin_after(const stm_settings& settings, stm_wait_kind kind) noexcept;
+    protocol::AbortReason count_end(protocol::AbortReason reason) noexcept;
+
+    Region& region_;
+    runtime::Atomic<stm_thread*> thread_;
+    Mutex lock_;
+    RegionMemory memory_;
+    Transaction transaction_;
+    TransactionCounters counters_;
+    protocol::AbortReason last_reason_ = protocol::AbortReason::none;
+    u64 exec_id_ = 0;
+    u64 random_;
+    int signal_ = 0; // 0: none wanted, or sent already
+    u64 extensions_counted_ = 0;
+};
+
+} // namespace stm::kernel

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+// A region as the transaction engine sees it (runtime/protocol/memory.hpp), from one thread's
+// context.
+//
+// What must hold: the region's size is settled. A page that has no data yet, or none of whose
+// neighbours was ever written by a transaction, has no ownership records: it counts as zeros at
+// version 0, which is what it is.
+#pragma once
+
+#include "kernel/core/region.hpp"
+#include "kernel/core/versions.hpp"
+#include "runtime/protocol/memory.hpp"
+#include "runtime/protocol/stripe.hpp"
+#include "runtime/support/atomic.hpp"
+#include "runtime/support/result.hpp"
+#include "runtime/support/types.hpp"
+
+namespace stm::kernel {
+
+class RegionMemory : runtime::NonCopyable {
+    using u32 = runtime::u32;
+    using u64 = runtime::u64;
+    using u8 = runtime::u8;
+
+public:
+    RegionMemory(Region& region, const Context& context, stm_thread* thread) noexcept
+        : region_(region), versions_(region.versions()), context_(context), thread_(thread) {}
+
+    // Which signals end a wait for the token from now on, and how long the token may be kept from
+    // others.
+    void set_wait(stm_wait_kind kind, u64 lease_ns) noexcept {
+        wait_kind_ = kind;
+        lease_ns_ = lease_ns;
+    }
+    // The context serves another thread now.
+    void set_thread(stm_thread* thread) noexcept { thread_ = thread; }
+
+    // -- The concept Memory --
+
+    [[nodiscard]] runtime::Atomic<u64>& clock() noexcept { return versions_.clock; }
+
+    [[nodiscard]] runtime::Atomic<u64>* orec(u64 stripe) noexcept {
+        stm_page* orecs = versions_.orecs.find(stripe / kOrecsPerPage);
+        if (orecs == nullptr || region_.pages().find(protocol::page_of_stripe(stripe)) == nullptr)
+            return nullptr;
+        return static_cast<runtime::Atomic<u64>*>(stm_linux_page_memory(orecs)) +
+               stripe % kOrecsPerPage;
+    }
+
+    [[nodiscard]] u8* data(u64 stripe) noexcept {
+        return static_cast<u8*>(
+                   stm_linux_page_memory(region_.pages().find(protocol::page_of_stripe(stripe)))) +
+               stripe % protocol::kStripesPerPage * protocol::kStripeBytes;
+    }
+
+    // The records first: data that are there with records are complete.
+    [[nodiscard]] runtime::Status materialise(u64 stripe) noexcept {
+        const auto orecs =
+            versions_.orecs.obtain(stripe / kOrecsPerPage, region_.identity(), kOrecIndex);
+        if (!orecs.ok())
+            return orecs.error();
+        const auto data =
+            region_.pages().obtain(protocol::page_of_stripe(stripe), region_.identity(), 0);
+        if (!data.ok())
+            return data.error();
+        return runtime::kSuccess;
+    }
+
+    [[nodiscard]] u64 size() const noexcept { return region_.size(); }
+
+    void pause() noexcept { stm_linux_pause(); }
+    [[nodiscard]] u32 spin_limit() const noexcept { return 2000; }
+
+    [[nodiscard]] runtime::Status enter_commit() noexcept {
+        return versions_.token.enter(wait_kind_, lease_ns_);
+    }
+    void leave_commit() noexcept { versions_.token.leave(); }
+    [[nodiscard]] runtime::Status acquire_serial() noexcept {
+        return versions_.token.acquire(context_, thread_, wait_kind_, lease_ns_);
+    }
+    void release_serial() noexcept { versions_.token.release(context_); }
+
+    void begin_critical() noexcept { stm_linux_stay_on_processor(); }
+    void end_critical() noexcept { stm_linux_leave_processor(); }
+    void serial_batch() noexcept { stm_linux_breathe(); }
+
+    [[nodiscard]] protocol::WaitFilter& wait_filter() noexcept { return versions_.wait_filter; }
+    void wake(protocol::WaitMask) noexcept { versions_.readers.wake(); }
+
+private:
+    static constexpr u64 kOrecsPerPage = kPageBytes / sizeof(u64);
+    // Pages of records have their place behind every page of data.
+    static constexpr u64 kOrecIndex = u64{1} << 40;
+
+    Region& region_;
+    Versions& versions_;
+    const Context& context_;
+    stm_thread* thread_;
+    stm_wait_kind wait_kind_ = STM_WAIT_KILLABLE;
+    u64 lease_ns_ = kForever;
+};
+
+static_assert(protocol::Memory<RegionMemory>);
+
+} // namespace stm::kernel

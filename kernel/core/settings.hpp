@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0
+// The module's parameters, most of which may change at any time.
+#pragma once
+
+#include "kernel/interface/entry.h"
+
+namespace stm::kernel {
+
+// The value of a setting at this moment.
+template <typename T>
+[[nodiscard]] T current(const T& setting) noexcept {
+    return __atomic_load_n(&setting, __ATOMIC_RELAXED);
+}
+
+} // namespace stm::kernel

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "kernel/core/transactions.hpp"
+
+#include "kernel/core/contents.hpp"
+#include "kernel/core/context.hpp"
+#include "kernel/core/piece_buffer.hpp"
+#include "kernel/core/region.hpp"
+#include "runtime/support/scope_exit.hpp"
+
+namespace stm::kernel {
+
+using protocol::AbortReason;
+using protocol::Validity;
+using runtime::Error;
+using runtime::i32;
+using runtime::kSuccess;
+using runtime::Result;
+using runtime::Status;
+using runtime::u32;
+using runtime::u64;
+using runtime::usize;
+using Guard = Context::Guard;
+
+namespace {
+
+// The numbers of the UAPI are the engine's.
+static_assert(STM_REASON_FAULT == static_cast<u32>(AbortReason::fault));
+static_assert(STM_REASON_RETRY == static_cast<u32>(AbortReason::explicit_retry));
+static_assert(protocol::kAbortReasons <= STM_REASONS);
+
+// A read or write call copies through a buffer of this size; one outside of a transaction is atomic
+// up to kCallBytes.
+constexpr usize kPieceBytes = 64 * 1024;
+constexpr u64 kCallBytes = 16 * 1024 * 1024;
+constexpr u64 kMaxSignal = 64;
+
+Error error_of(AbortReason reason) noexcept {
+    switch (reason) {
+    case AbortReason::too_big:
+        return Error::too_big;
+    case AbortReason::no_memory:
+        return Error::no_memory;
+    case AbortReason::signal:
+    case AbortReason::killed:
+    case AbortReason::serial_wait:
+        return Error::interrupted;
+    case AbortReason::out_of_range:
+        return Error::invalid;
+    case AbortReason::fault:
+        return Error::fault;
+    default:
+        return Error::again;
+    }
+}
+
+Status status_of(AbortReason reason) noexcept {
+    return reason == AbortReason::none ? Status(kSuccess) : Status(error_of(reason));
+}
+
+// The piece-wise part of a call within a transaction that runs: `bytes` bytes, which fit into the
+// region, from the position on. Each piece holds the context's lock, and gives it back before it
+// touches user memory.
+struct Piecewise {
+    Context& context;
+    stm_user_buffer* user;
+    PieceBuffer& buffer;
+
+    struct Outcome {
+        u64 done;
+        AbortReason reason;
+    };
+
+    Outcome read(u64 position, u64 bytes) noexcept {
+        u64 done = 0;
+        while (done < bytes) {
+            const usize piece = runtime::min<u64>(bytes - done, buffer.size());
+            {
+                const Guard held(context.lock());
+                const AbortReason reason =
+                    context.transaction().read(position + done, buffer.data(), piece);
+                if (reason != AbortReason::none)
+                    return {done, reason};
+            }
+            const usize put = stm_linux_buffer_put(user, buffer.data(), piece);
+            done += put;
+            if (put < piece)
+                return {done, AbortReason::fault};
+            stm_linux_breathe();
+        }
+        return {done, AbortReason::none};
+    }
+
+    Outcome write(u64 position, u64 bytes) noexcept {
+        u64 done = 0;
+        while (done < bytes) {
+            const usize piece = runtime::min<u64>(bytes - done, buffer.size());
+            const usize got = stm_linux_buffer_get(user, buffer.data(), piece);
+            if (got != 0) {
+                const Guard held(context.lock());
+                const AbortReason reason =
+                    context.transaction().write(position + done, buffer.data(), got);
+                if (reason != AbortReason::none) {
+                    stm_linux_buffer_revert(user, got);
+                    return {done, reason};
+                }
+            }
+            done += got;
+            if (got < piece)
+                return {done, AbortReason::fault};
+            stm_linux_breathe();
+        }
+        return {done, AbortReason::none};
+    }
+};
+
+using Access = Piecewise::Outcome (Piecewise::*)(u64 position, u64 bytes) noexcept;
+
+// Within a transaction of the program's own. A short count is what a fault of the program's memory
+// leaves; every other failure fails the whole call.
+Result<u64> access_inside(Piecewise call, Access access, u64 position, u64 bytes) noexcept {
+    const auto [done, reason] = (call.*access)(position, bytes);
+    if (reason == AbortReason::none || (reason == AbortReason::fault && done != 0))
+        return done;
+    if (protocol::is_conflict(reason)) {
+        const Guard held(call.context.lock());
+        call.context.tell_doomed();
+    }
+    return error_of(reason);
+}
+
+// As a transaction of its own, again after each conflict.
+Result<u64> access_alone(const stm_settings& settings, Piecewise call, Access access, u64 position,
+                         u64 bytes) noexcept {
+    for (;;) {
+        {
+            const Guard held(call.context.lock());
+            const AbortReason begun = call.context.begin_call(settings);
+            if (begun != AbortReason::none)
+                return error_of(begun);
+        }
+        const auto [done, reason] = (call.*access)(position, bytes);
+        AbortReason ended = reason;
+        {
+            const Guard held(call.context.lock());
+            // What was copied before a fault counts, as in a file.
+            if (reason == AbortReason::none || (reason == AbortReason::fault && done != 0))
+                ended = call.context.commit_call();
+            else
+                call.context.cancel(reason);
+        }
+        if (ended == AbortReason::none)
+            return done;
+        if (!protocol::is_conflict(ended))
+            return error_of(ended);
+        if (stm_linux_dying() != 0)
+            return Error::interrupted;
+        stm_linux_buffer_revert(call.user, done);
+    }
+}
+
+Result<u64> access(Handle& handle, stm_user_buffer* user, u64 position, Access how) noexcept {
+    Region& region = handle.region();
+    const u64 length = fitting(region, user, position);
+    const Result<Context*> context = handle.obtain_context();
+    if (!context.ok())
+        return context.error();
+    PieceBuffer buffer;
+    const Status reserved = buffer.reserve(length, kPieceBytes);
+    if (!reserved.ok())
+        return reserved.error();
+    const Piecewise call{**context, user, buffer};
+    // Only the thread itself begins and ends its transactions.
+    if ((*context)->depth() != 0)
+        return access_inside(call, how, position, length);
+    u64 done = 0;
+    while (done < length) {
+        const u64 part = runtime::min(length - done, kCallBytes);
+        const Result<u64> went = access_alone(region.settings(), call, how, position + done, part);
+        if (!went.ok())
+            return done != 0 ? Result<u64>(done) : went;
+        done += *went;
+        if (*went < part)
+            break;
+    }
+    return done;
+}
+
+// The calling thread's context with a transaction in it, or Error::invalid.
+Result<Context*> running(Handle& handle) noexcept {
+    Context* context = handle.find_context();
+    if (context == nullptr || context->depth() == 0)
+        return Error::invalid;
+    return context;
+}
+
+} // namespace
+
+Result<i32> start(Handle& handle, u64 argument) noexcept {
+    const u64 flags = argument & 0xff;
+    const u64 signal = argument >> 8;
+    if ((flags & ~u64{STM_START_FLAGS}) != 0 || signal > kMaxSignal)
+        return Error::invalid;
+    if (handle.region().plain())
+        return Error::not_supported;
+    const Result<Context*> found = handle.obtain_context();
+    if (!found.ok())
+        return found.error();
+    Context& context = **found;
+    {
+        const Guard held(context.lock());
+        if ((flags & STM_START_RESTART) != 0 && context.depth() != 0) {
+            context.counters().restarts.add(1);
+            const bool valid = context.transaction().validate() == Validity::valid;
+            context.cancel(valid ? AbortReason::explicit_retry : AbortReason::read_validation);
+        }
+        const AbortReason reason = context.depth() != 0 ? context.transaction().begin_nested()
+                                                        : context.begin(handle.region().settings(),
+                                                                        static_cast<int>(signal));
+        if (reason != AbortReason::none)
+            return error_of(reason);
+    }
+    if (context.depth() == 1) {
+        handle.look();
+        if (signal != 0)
+            handle.watch();
+    }
+    return static_cast<i32>(context.depth());
+}
+
+Status commit(Handle& handle) noexcept {
+    const Result<Context*> context = running(handle);
+    if (!context.ok())
+        return context.error();
+    const Guard held((*context)->lock());
+    if ((*context)->depth() > 1) {
+        (*context)->transaction().commit_nested();
+        return kSuccess;
+    }
+    return status_of((*context)->commit());
+}
+
+Status cancel(Handle& handle, u64 flags) noexcept {
+    if ((flags & ~u64{STM_CANCEL_ALL}) != 0)
+        return Error::invalid;
+    const Result<Context*> context = running(handle);
+    if (!context.ok())
+        return context.error();
+    const Guard held((*context)->lock());
+    if ((*context)->depth() > 1 && (flags & STM_CANCEL_ALL) == 0)
+        (*context)->transaction().cancel_nested();
+    else
+        (*context)->cancel(AbortReason::explicit_cancel);
+    return kSuccess;
+}
+
+Status validate(Handle& handle) noexcept {
+    const Result<Context*> context = running(handle);
+    if (!context.ok())
+        return context.error();
+    const Guard held((*context)->lock());
+    return (*context)->transaction().validate() == Validity::valid ? Status(kSuccess)
+                                                                   : Status(Error::again);
+}
+
+Status wait(Handle& handle, u64 timeout_ns) noexcept {
+    const Result<Context*> found = running(handle);
+    if (!found.ok())
+        return found.error();
+    Context& context = **found;
+    bool has_read = false;
+    context.transaction().for_each_read([&](u64, u64) { has_read = true; });
+    if (!has_read)
+        return Error::deadlock;
+
+    Versions& versions = handle.region().versions();
+    protocol::WaitMask mask = 0;
+    {
+        const Guard held(context.lock());
+        context.silence(); // a change ends the wait
+        mask = context.transaction().announce_wait();
+        context.counters().waits.add(1);
+    }
+    // A stripe that is locked now is about to change; the program finds out by running again.
+    const Status waited =
+        versions.readers.wait([&] { return context.transaction().validate() != Validity::valid; },
+                              timeout_ns, STM_WAIT_INTERRUPTIBLE);
+    const Guard held(context.lock());
+    context.transaction().withdraw_wait(mask);
+    context.cancel(AbortReason::explicit_retry);
+    return waited;
+}
+
+void describe_transaction(Handle& handle, stm_transaction& transaction) noexcept {
+    Context* context = handle.find_context();
+    if (context == nullptr)
+        return;
+    const Guard held(context->lock());
+    const Context::Transaction& own = context->transaction();
+    u32 read = 0;
+    own.for_each_read([&](u64, u64) { ++read; });
+    transaction.depth = context->depth();
+    transaction.doom = static_cast<u32>(own.doom());
+    transaction.last_reason = static_cast<u32>(context->last_reason());
+    transaction.serial = own.active() && own.path() == protocol::Path::serial ? 1 : 0;
+    transaction.stripes_read = read;
+    transaction.stripes_written = own.stripes_written();
+    transaction.conflicts = own.conflicts_in_row();
+    transaction.longest_streak = own.longest_streak();
+}
+
+Result<u64> read_transactional(Handle& handle, stm_user_buffer* to, u64 position) noexcept {
+    if (fitting(handle.region(), to, position) == 0)
+        return u64{0};
+    return access(handle, to, position, &Piecewise::read);
+}
+
+Result<u64> write_transactional(Handle& handle, stm_user_buffer* from, u64 position) noexcept {
+    if (stm_linux_buffer_left(from) == 0)
+        return u64{0};
+    if (fitting(handle.region(), from, position) == 0)
+        return Error::no_space;
+    return access(handle, from, position, &Piecewise::write);
+}
+
+} // namespace stm::kernel

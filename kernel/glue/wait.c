@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Sleeping, waking, timers and the processor. */
+#include <linux/delay.h>
+#include <linux/jiffies.h>
+#include <linux/ktime.h>
+#include <linux/poll.h>
+#include <linux/preempt.h>
+#include <linux/processor.h>
+#include <linux/sched/signal.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include "kernel/glue/glue.h"
+#include "kernel/interface/services.h"
+
+static_assert(sizeof(struct wait_queue_head) <= sizeof(struct stm_wait_queue));
+
+static struct wait_queue_head *as_queue(struct stm_wait_queue *queue)
+{
+	return (struct wait_queue_head *)queue;
+}
+
+void stm_linux_wait_queue_init(struct stm_wait_queue *queue)
+{
+	init_waitqueue_head(as_queue(queue));
+}
+
+int stm_linux_wait(struct stm_wait_queue *queue, int (*ready)(void *context), void *context,
+		   __u64 timeout_ns, enum stm_wait_kind kind)
+{
+	unsigned long timeout = MAX_SCHEDULE_TIMEOUT;
+	long left;
+
+	if (timeout_ns != ~0ULL)
+		timeout = min_t(u64, nsecs_to_jiffies64(timeout_ns) + 1, MAX_SCHEDULE_TIMEOUT - 1);
+	if (kind == STM_WAIT_KILLABLE)
+		left = wait_event_killable_timeout(*as_queue(queue), ready(context), timeout);
+	else
+		left = wait_event_interruptible_timeout(*as_queue(queue), ready(context), timeout);
+	if (left > 0)
+		return 0;
+	return left ? -EINTR : -ETIMEDOUT;
+}
+
+void stm_linux_wake(struct stm_wait_queue *queue)
+{
+	/* The barrier in it stands between what the caller changed and the look at the sleepers. */
+	if (wq_has_sleeper(as_queue(queue)))
+		wake_up_poll(as_queue(queue), EPOLLIN | EPOLLRDNORM);
+}
+
+void stm_linux_delay(__u64 nanoseconds)
+{
+	unsigned long microseconds = min_t(u64, nanoseconds / NSEC_PER_USEC, 10000);
+
+	if (microseconds < 10)
+		ndelay(min_t(u64, nanoseconds, 10000));
+	else
+		usleep_range(microseconds, microseconds + microseconds / 4);
+}
+
+__u64 stm_linux_monotonic_ns(void)
+{
+	return ktime_get_ns();
+}
+
+struct timer {
+	struct delayed_work work;
+	void (*call)(void *context);
+	void *context;
+};
+static_assert(sizeof(struct timer) <= sizeof(struct stm_timer));
+
+static void run_timer(struct work_struct *work)
+{
+	struct timer *timer = container_of(to_delayed_work(work), struct timer, work);
+
+	timer->call(timer->context);
+}
+
+void stm_linux_timer_init(struct stm_timer *storage, void (*call)(void *context), void *context)
+{
+	struct timer *timer = (struct timer *)storage;
+
+	INIT_DELAYED_WORK(&timer->work, run_timer);
+	timer->call = call;
+	timer->context = context;
+}
+
+void stm_linux_timer_arm(struct stm_timer *timer, __u32 milliseconds)
+{
+	schedule_delayed_work(&((struct timer *)timer)->work, msecs_to_jiffies(milliseconds));
+}
+
+void stm_linux_timer_stop(struct stm_timer *timer)
+{
+	cancel_delayed_work_sync(&((struct timer *)timer)->work);
+}
+
+void stm_linux_stay_on_processor(void)
+{
+	preempt_disable();
+}
+
+void stm_linux_leave_processor(void)
+{
+	preempt_enable();
+}
+
+void stm_linux_pause(void)
+{
+	cpu_relax();
+}
