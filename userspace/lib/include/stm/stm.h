@@ -25,6 +25,7 @@
 #define STM_STM_H
 
 #include <stddef.h>
+#include <stm/transaction.h>
 #include <sys/types.h>
 
 #pragma GCC visibility push(default)

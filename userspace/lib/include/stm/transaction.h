@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Transactions on the regions of stm/stm.h: what a program reads and writes between stm_start and stm_commit happens for
+ * all other processes at once, or not at all.
+ *
+ *	do {
+ *		stm_start(fd);
+ *		pread(fd, &balance, sizeof balance, 0);
+ *		balance += 10;
+ *		pwrite(fd, &balance, sizeof balance, 0);
+ *	} while (stm_commit(fd));
+ *
+ * A transaction belongs to the thread that started it and to the open file behind @fd. Inside it, read, pread, readv
+ * and write, pwrite, writev on @fd give and take one consistent state of the region, with the transaction's own writes
+ * over it. Nothing is visible to others before the commit.
+ *
+ *
+ * Restarts
+ *
+ * stm_start returns again, as setjmp does, when the transaction has to begin anew: when a read or write call finds that
+ * what was read before has changed (that call does not return then; the program never sees the data), when the program
+ * does something for long that can not be committed any more (an endless loop on old data), when it gets SIGSEGV, SIGBUS,
+ * SIGFPE or SIGILL with such data, or calls stm_retry or stm_wait. What the transaction wrote to the region is gone then.
+ * Everything else is as the program left it, so what is between stm_start and stm_commit must be fit to be done several
+ * times: no output, no allocation that is not freed at the next start, no lock.
+ *
+ * The rules are those of setjmp. The function that called stm_start must not have returned. A local variable of it that
+ * was changed since stm_start has an indeterminate value after a restart, unless it is volatile:
+ *
+ *	int attempts = 0;		// wrong: may be 0, or anything, after a restart
+ *	volatile int attempts = 0;	// right
+ *	do {
+ *		stm_start(fd);
+ *		attempts = attempts + 1;
+ *		...
+ *	} while (stm_commit(fd));
+ *
+ * Variables that are set before stm_start and not changed, or set anew after it before they are used, need nothing. In
+ * C++ no object with a destructor may be made between stm_start and a restart: it would not be run.
+ *
+ * A restart of several transactions. stm_start within a transaction of the same descriptor begins a part of it (nesting):
+ * stm_commit of the part makes it belong to what is around it, stm_cancel undoes the part alone, and a restart always
+ * goes back to the outermost stm_start. When a thread has transactions on several descriptors at once, a restart of any
+ * of them goes back to the stm_start of the one that it started first, and those begun later are cancelled: only there all
+ * of what they did can be done again. They are committed one by one, not together.
+ *
+ * A transaction must be left by stm_commit, stm_cancel or the thread's end. Left by return or longjmp it goes on, and
+ * what follows is taken for a part of it. After stm_cancel the loop must be left with break.
+ *
+ *
+ * Signals
+ *
+ * The first stm_start of a process installs handlers for SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGURG; each thread's first
+ * one unblocks SIGURG. SIGURG is what the kernel sends to a transaction that can not commit. It is ignored by default, is
+ * passed over by debuggers, and a program that uses it has to expect it at any time anyway, so one that comes too late
+ * does no harm, not even after exec. A thread that blocks it gets EAGAIN from read and write instead of a restart.
+ *
+ * The program keeps its own signal handling. sigaction, signal and their relatives are replaced by functions of the same
+ * name in this library, which record what the program wants for these five signals and do it whenever a signal is not
+ * about a doomed transaction, with the program's flags, mask and alternate stack. A fault inside of a transaction with
+ * data that is still valid is an error of the program: its transactions are cancelled, and then the program's own handler
+ * is called, or the process dies by that signal at the faulting instruction. When such a handler returns to the same
+ * instruction, the transaction is begun again from stm_start. A transaction that runs out of stack is restarted only if the
+ * thread has an alternate stack (sigaltstack) and no own handler for SIGSEGV without SA_ONSTACK.
+ *
+ * Limits. A program that installs a handler past these functions (the system call itself, or from a library that found
+ * libc's sigaction first because this library was loaded by dlopen) takes the signal away from this library. A handler
+ * of the program for another signal, say SIGALRM, that interrupts a transaction may be left by a restart as by longjmp,
+ * with its signal blocked: block the signal during transactions, or do only trivial things in it. None of the functions
+ * below may be called by a signal handler, or be left by longjmp out of one, except stm_reason_text.
+ *
+ * fork: the child has no transaction. x86-64 only. The shadow stack (CET) is unwound as longjmp does.
+ */
+#ifndef STM_TRANSACTION_H
+#define STM_TRANSACTION_H
+
+#include <time.h>
+
+#if defined(__GNUC__)
+#define STM_RETURNS_TWICE __attribute__((returns_twice))
+#else
+#error "stm_start returns twice: the compiler must know an attribute for that"
+#endif
+
+#pragma GCC visibility push(default)
+#ifdef __cplusplus
+extern "C" {
+/* As in stm/stm.h: two functions are called as structures of stm/ioctl.h are. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"
+#endif
+
+/* What stm_statistics() fills: see stm/ioctl.h. */
+struct stm_statistics;
+
+/**
+ * stm_start - begin a transaction, or a part of the one that runs
+ * @fd: a handle of a transactional region
+ *
+ * Returns once for the call, and again for each restart. It can wait: after conflicts for a random, growing time, for
+ * the region's serial token, in a region of STM_MUTEX for its lock. It goes on waiting when a signal handler has run.
+ *
+ * There is no error for it to return, and to go on without a transaction would be worse than to stop. So it prints a
+ * line on standard error and calls abort() when it can not start: @fd is no handle of a transactional region, nested
+ * too deeply, no memory. stm_try_start() is for programs that want to know.
+ */
+void stm_start(int fd) STM_RETURNS_TWICE;
+
+/**
+ * stm_try_start - as stm_start, but it tells
+ * @fd: a handle of a transactional region
+ *
+ * Returns 0 in a transaction, or -1 without one, with errno: EBADF, ENOTTY: no handle. EOPNOTSUPP: a plain region.
+ * E2BIG: nested too deeply. ENOMEM, ENOSPC: out of memory, or more threads than the module allows on this handle. EAGAIN:
+ * the limit of stm_set_retry_limit() is reached. A restart, too, may return -1.
+ */
+int stm_try_start(int fd) STM_RETURNS_TWICE;
+
+/**
+ * stm_commit - end the transaction, or the innermost part of it
+ * @fd: the handle
+ *
+ * Returns 0 when everything that was written is visible to others (of a part: when it belongs to the transaction now).
+ * Otherwise 1, with errno, the transaction is over, and nothing of it has happened: EAGAIN: a conflict; try again.
+ * ENOMEM: no memory. EINVAL: there is no transaction. EBADF, ENOTTY: @fd is no handle. In a part a conflict restarts the
+ * whole transaction.
+ */
+int stm_commit(int fd);
+
+/**
+ * stm_cancel - undo the transaction, or the innermost part of it, and end that
+ * @fd: the handle
+ *
+ * Without a transaction it does nothing but set errno to EINVAL (EBADF, ENOTTY).
+ */
+void stm_cancel(int fd);
+
+/**
+ * stm_retry - undo everything and begin again from the outermost stm_start
+ * @fd: the handle
+ *
+ * Does not return. Begins at once; to sleep until there is something new use stm_wait(). Without a transaction it
+ * prints a line on standard error and calls abort().
+ */
+void stm_retry(int fd);
+
+/**
+ * stm_wait - undo everything, sleep until something that was read changes, and begin again from the outermost stm_start
+ * @fd: the handle
+ * @timeout: the longest time to sleep; NULL: no limit
+ *
+ * Returns only when it does not begin again: -1 with errno, and the transaction is over: ETIMEDOUT. EINTR: a signal
+ * handler has run. Or the transaction goes on: EDEADLK: it has read nothing, so nothing could end the wait. EINVAL: not
+ * a time (or there is no transaction). In the serial order of things nothing has happened.
+ */
+int stm_wait(int fd, const struct timespec* timeout);
+
+/**
+ * stm_validate - is all that the transaction has read still valid?
+ * @fd: the handle
+ *
+ * Returns 0: it was, at the time of the call. -1 with errno: EAGAIN: it is not, and the transaction can not commit.
+ * EINVAL: there is no transaction. If the kernel was first to notice, the transaction restarts and the call does not return.
+ */
+int stm_validate(int fd);
+
+/**
+ * stm_abort_reason - why this thread's transaction on @fd can not commit, or else, why the last one that ended did
+ * @fd: the handle
+ *
+ * Returns STM_REASON_* of stm/ioctl.h (0, STM_REASON_NONE: it was committed, or there was none), or -1 with errno.
+ */
+int stm_abort_reason(int fd);
+
+/** stm_reason_text - a few words for STM_REASON_*; "unknown" for other numbers. Always succeeds. */
+const char* stm_reason_text(int reason);
+
+/**
+ * stm_set_retry_limit - how often a transaction may be attempted
+ * @fd: a handle
+ * @attempts: so many in a row may fail; 0, the default: any number
+ *
+ * For the calling thread and this descriptor number. Counted are automatic restarts, stm_retry, stm_wait and commits
+ * that return 1; a commit or cancel of the whole transaction begins anew. When the limit is reached stm_try_start(), at
+ * the next call or at the restart, returns -1 with errno EAGAIN, and counts from zero again. stm_start() knows no limit.
+ * There is no need for one: the kernel waits between attempts and, after some (module parameter serial_after, 16), lets no
+ * other commit pass, so that the next attempt does not conflict.
+ *
+ * Returns 0, or -1 with errno ENOMEM; EBADF: @fd is negative.
+ */
+int stm_set_retry_limit(int fd, unsigned attempts);
+
+/**
+ * stm_statistics - what the transactions of the handle's region did since its creation
+ * @fd: a handle
+ * @result: filled in; include <stm/ioctl.h> for its members
+ *
+ * Returns 0, or -1 with errno EBADF, ENOTTY, EFAULT.
+ */
+int stm_statistics(int fd, struct stm_statistics* result);
+
+#ifdef __cplusplus
+#pragma GCC diagnostic pop
+}
+#endif
+#pragma GCC visibility pop
+
+#endif /* STM_TRANSACTION_H */

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "thread_state.hpp"
+
+#include <cerrno>
+#include <new>
+#include <pthread.h>
+#include <stm/ioctl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+namespace stm::library {
+namespace {
+
+// Of the initial-exec model: a signal handler reads it, and any other model may allocate memory at
+// the first use in a thread.
+[[gnu::tls_model("initial-exec")]] constinit thread_local ThreadState* this_thread = nullptr;
+
+pthread_key_t at_exit_key;
+pthread_once_t at_exit_once = PTHREAD_ONCE_INIT;
+bool has_key = false;
+
+constexpr std::size_t kFirstCapacity = 64;
+constexpr std::size_t kChunkBytes = 4096;
+
+void* map(std::size_t size) {
+    void* memory =
+        ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? nullptr : memory;
+}
+
+// What is written to memory before it must be there when a signal handler looks, and the other way
+// round.
+void fence() {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+
+bool may_be_running(int error) {
+    return error == EINTR || error == ENOMEM;
+}
+
+} // namespace
+
+struct Chunk {
+    static constexpr std::size_t kContexts = (kChunkBytes - sizeof(void*)) / sizeof(Context);
+    Chunk* next;
+    Context contexts[kContexts];
+};
+static_assert(sizeof(Chunk) <= kChunkBytes);
+
+ThreadState* ThreadState::current() {
+    return this_thread;
+}
+
+ThreadState* ThreadState::current_or_new() {
+    if (this_thread != nullptr)
+        return this_thread;
+    pthread_once(&at_exit_once, make_key);
+    void* memory = map(sizeof(ThreadState));
+    if (memory == nullptr)
+        return nullptr;
+    auto* state = new (memory) ThreadState();
+    if (state->grow() < 0) {
+        ::munmap(memory, sizeof(ThreadState));
+        return nullptr;
+    }
+    // Without a key the memory stays when the thread ends; nothing else depends on it.
+    if (has_key)
+        pthread_setspecific(at_exit_key, state);
+    fence();
+    this_thread = state;
+    return state;
+}
+
+void ThreadState::make_key() {
+    has_key = pthread_key_create(&at_exit_key, at_thread_exit) == 0;
+}
+
+void ThreadState::at_thread_exit(void* state) {
+    this_thread = nullptr;
+    fence();
+    static_cast<ThreadState*>(state)->destroy();
+}
+
+void ThreadState::destroy() {
+    for (Chunk* chunk = chunks_; chunk != nullptr;) {
+        Chunk* next = chunk->next;
+        ::munmap(chunk, sizeof(Chunk));
+        chunk = next;
+    }
+    ::munmap(table_, capacity_ * sizeof(Context*));
+    ::munmap(this, sizeof(ThreadState));
+}
+
+void ThreadState::forget_transactions() {
+    ThreadState* state = this_thread;
+    if (state == nullptr)
+        return;
+    while (state->first_ != nullptr)
+        state->remove_running(state->first_);
+    state->noticed_ = false;
+    state->leave_at_once();
+}
+
+Context** ThreadState::slot_of(Context** table, std::size_t capacity, int fd) const {
+    // Descriptors are small and dense, so they are their own hash.
+    std::size_t index = static_cast<unsigned>(fd) & (capacity - 1);
+    while (table[index] != nullptr && table[index]->fd != fd)
+        index = (index + 1) & (capacity - 1);
+    return &table[index];
+}
+
+Context* ThreadState::find(int fd) {
+    if (recent_ != nullptr && recent_->fd == fd)
+        return recent_;
+    Context* found = *slot_of(table_, capacity_, fd);
+    if (found != nullptr)
+        recent_ = found;
+    return found;
+}
+
+Context* ThreadState::find_or_add(int fd) {
+    Context* found = find(fd);
+    if (found != nullptr)
+        return found;
+    if (2 * (count_ + 1) > capacity_ && grow() < 0)
+        return nullptr;
+    Context* context = new_context();
+    if (context == nullptr)
+        return nullptr;
+    context->fd = fd;
+    *slot_of(table_, capacity_, fd) = context;
+    ++count_;
+    recent_ = context;
+    return context;
+}
+
+int ThreadState::grow() {
+    std::size_t larger = capacity_ == 0 ? kFirstCapacity : capacity_ * 2;
+    auto** table = static_cast<Context**>(map(larger * sizeof(Context*)));
+    if (table == nullptr)
+        return -1;
+    for (std::size_t index = 0; index < capacity_; ++index)
+        if (table_[index] != nullptr)
+            *slot_of(table, larger, table_[index]->fd) = table_[index];
+    if (table_ != nullptr)
+        ::munmap(table_, capacity_ * sizeof(Context*));
+    table_ = table;
+    capacity_ = larger;
+    return 0;
+}
+
+Context* ThreadState::new_context() {
+    if (free_in_chunk_ == 0) {
+        auto* chunk = static_cast<Chunk*>(map(sizeof(Chunk)));
+        if (chunk == nullptr)
+            return nullptr;
+        chunk->next = chunks_;
+        chunks_ = chunk;
+        free_in_chunk_ = Chunk::kContexts;
+    }
+    return &chunks_->contexts[--free_in_chunk_];
+}
+
+void ThreadState::add_running(Context* context) {
+    context->next = nullptr;
+    context->previous = last_;
+    (last_ != nullptr ? last_->next : first_) = context;
+    last_ = context;
+}
+
+void ThreadState::remove_running(Context* context) {
+    if (context->depth == 0)
+        return;
+    (context->previous != nullptr ? context->previous->next : first_) = context->next;
+    (context->next != nullptr ? context->next->previous : last_) = context->previous;
+    context->depth = 0;
+}
+
+Doom ThreadState::look() {
+    Doom result = Doom::none;
+    Context* next = nullptr;
+    for (Context* context = first_; context != nullptr; context = next) {
+        next = context->next;
+        if (::ioctl(context->fd, STM_IOC_VALIDATE, 0) == 0 || may_be_running(errno))
+            continue;
+        if (errno == EAGAIN)
+            result = Doom::doomed;
+        else
+            // It was closed, or ended by a system call of the program's own.
+            remove_running(context);
+    }
+    return first_ != nullptr ? result : Doom::none;
+}
+
+void ThreadState::cancel_others(const Context* but) {
+    Context* next = nullptr;
+    for (Context* context = first_; context != nullptr; context = next) {
+        next = context->next;
+        if (context == but)
+            continue;
+        ::ioctl(context->fd, STM_IOC_CANCEL, STM_CANCEL_ALL);
+        remove_running(context);
+    }
+}
+
+void ThreadState::enter(const void* frame) {
+    // The stack of an earlier section that is still open has been given up: its signal handler has
+    // left it by longjmp.
+    if (busy_ > 0 && frame > busy_frame_)
+        busy_ = 0;
+    if (busy_ == 0)
+        busy_frame_ = frame;
+    busy_ = busy_ + 1;
+    fence();
+}
+
+void ThreadState::leave_at_once() {
+    fence();
+    busy_ = 0;
+    fence();
+}
+
+void ThreadState::leave() {
+    fence();
+    busy_ = busy_ - 1;
+    fence();
+    if (busy_ > 0 || !noticed_)
+        return;
+    int error = errno;
+    while (noticed_) {
+        busy_ = 1;
+        noticed_ = false;
+        fence();
+        if (look() == Doom::doomed)
+            restart(*this);
+        leave_at_once(); // and then look for a notice again: one may have come just before
+    }
+    errno = error;
+}
+
+void ThreadState::begin_restart(const Context* target) {
+    busy_ = 1;
+    busy_frame_ = reinterpret_cast<const void*>(target->registers.rsp);
+    noticed_ = false;
+    fence();
+}
+
+void restart(ThreadState& thread) {
+    Context* target = thread.outermost();
+    thread.begin_restart(target);
+    stm_library_resume(target);
+}
+
+void restart_after_handler(ThreadState& thread, Context* target, ucontext_t* interrupted) {
+    constexpr greg_t kDirectionFlag = 0x400;
+    thread.begin_restart(target);
+    greg_t* registers = interrupted->uc_mcontext.gregs;
+    registers[REG_RIP] = reinterpret_cast<greg_t>(&stm_library_resume);
+    registers[REG_RDI] = reinterpret_cast<greg_t>(target);
+    registers[REG_RSP] = static_cast<greg_t>(target->registers.rsp);
+    registers[REG_EFL] &= ~kDirectionFlag;
+}
+
+} // namespace stm::library

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What a thread knows about its transactions: where to go back to, for each descriptor.
+//
+// Only the thread itself, and signal handlers that interrupt it, touch its state; there is no lock.
+// While library code changes it, the thread is inside of a Section: a signal handler that finds it
+// there does not look at the state; it leaves a note, and the section's end acts on it. Outside of
+// sections the state is whole, and a handler may send the thread back to stm_start from wherever
+// it is.
+//
+// Memory comes from mmap when a descriptor is first used by stm_start, never in a handler.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <ucontext.h>
+
+namespace stm::library {
+
+/** What stm_start saves of its caller. The layout is known to transaction_start.S. */
+struct Registers {
+    std::uint64_t rbx, rbp, r12, r13, r14, r15;
+    std::uint64_t rsp; // after the return
+    std::uint64_t rip; // where it returns to
+    std::uint32_t mxcsr;
+    std::uint32_t x87_control;
+    std::uint64_t shadow_stack; // 0: none
+};
+static_assert(offsetof(Registers, rsp) == 48 && offsetof(Registers, mxcsr) == 64 &&
+              offsetof(Registers, shadow_stack) == 72 && sizeof(Registers) == 80);
+
+/** Which function began the transaction, and so can or can not report an error. */
+enum class StartKind : int { start = 0, try_start = 1 };
+
+/** A thread's transaction on one descriptor. It stays where it is for the thread's life. */
+struct Context {
+    Registers registers; // first: stm_library_resume() takes a Context for it
+    Context* next;       // the running ones, in the order of their start
+    Context* previous;
+    int fd;
+    int depth; // 0: none runs
+    StartKind kind;
+    unsigned attempts; // that failed, in a row
+    unsigned limit;    // of attempts; 0: none
+};
+static_assert(offsetof(Context, registers) == 0);
+
+enum class Doom { none, doomed };
+
+struct Chunk;
+
+class ThreadState {
+public:
+    /** The calling thread's; null when it has none yet. For signal handlers too. */
+    static ThreadState* current();
+    /** The calling thread's, made if need be; null with errno ENOMEM. */
+    static ThreadState* current_or_new();
+    /** In the child of a fork: the kernel knows no transaction of this thread. */
+    static void forget_transactions();
+
+    /** The context of a descriptor, O(1); null when there is none. */
+    Context* find(int fd);
+    /** As find(), but made if need be; null with errno ENOMEM. */
+    Context* find_or_add(int fd);
+
+    [[nodiscard]] bool is_running() const { return first_ != nullptr; }
+    /** The transaction that was started first: where a restart goes. Null: none runs. */
+    [[nodiscard]] Context* outermost() const { return first_; }
+    void add_running(Context* context);
+    void remove_running(Context* context);
+
+    /** Whether a running transaction can not commit, as the kernel says; those that are gone are
+     * removed. */
+    Doom look();
+    /** Ends all running transactions but one (null: all). */
+    void cancel_others(const Context* but);
+
+    // Sections. `busy` and `noticed` are written by the thread and its signal handlers.
+    void enter(const void* frame);
+    /** Leaves the section and, if a notice came meanwhile and is true, restarts. */
+    void leave();
+    [[nodiscard]] bool is_busy() const { return busy_ > 0; }
+    void notice_later() { noticed_ = true; }
+    [[nodiscard]] bool has_notice() const { return noticed_; }
+    /** Ends whatever section there is, to restart: the thread is busy until it has. */
+    void begin_restart(const Context* target);
+    /** Leaves all sections without looking at notices. */
+    void leave_at_once();
+
+private:
+    Context** slot_of(Context** table, std::size_t capacity, int fd) const;
+    int grow();
+    Context* new_context();
+    void destroy();
+    static void at_thread_exit(void* state);
+    static void make_key();
+
+    Context* first_;
+    Context* last_;
+    Context* recent_; // the result of the last find()
+    const void* busy_frame_;
+    volatile int busy_;
+    volatile bool noticed_;
+
+    Context** table_; // open addressing by descriptor, a power of two, at most half full
+    std::size_t capacity_;
+    std::size_t count_;
+    Chunk* chunks_;
+    std::size_t free_in_chunk_;
+};
+
+/** A stretch of library code in which the thread's state may be half changed. */
+class Section {
+public:
+    explicit Section(ThreadState& thread) : thread_(thread) {
+        thread_.enter(__builtin_frame_address(0));
+    }
+    ~Section() { thread_.leave(); }
+    Section(const Section&) = delete;
+    Section& operator=(const Section&) = delete;
+
+private:
+    ThreadState& thread_;
+};
+
+/** Goes back to the thread's outermost stm_start. Some transaction must run. */
+[[noreturn]] void restart(ThreadState& thread);
+/** The same, by changing where a signal handler returns to. */
+void restart_after_handler(ThreadState& thread, Context* target, ucontext_t* interrupted);
+
+} // namespace stm::library
+
+extern "C" {
+// In transaction_start.S, and called from there.
+[[noreturn]] void stm_library_resume(stm::library::Context* context);
+int stm_library_restarted(stm::library::Context* context);
+int stm_library_start(int fd, stm::library::StartKind kind,
+                      const stm::library::Registers* registers);
+}

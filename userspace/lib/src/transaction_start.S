@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * stm_start and stm_try_start, which return twice, and the way back to them.
+ *
+ * The layout is that of struct Registers in thread_state.hpp.
+ */
+#ifndef __x86_64__
+#error "libstm: stm_start is written for x86-64 only"
+#endif
+
+#define RBX 0
+#define RBP 8
+#define R12 16
+#define R13 24
+#define R14 32
+#define R15 40
+#define RSP 48
+#define RIP 56
+#define MXCSR 64
+#define X87 68
+#define SSP 72
+#define SIZE 80
+
+#define FRAME (SIZE + 8) /* with the return address a multiple of 16 */
+
+	.text
+	.hidden stm_library_start
+	.hidden stm_library_restarted
+
+/* int stm_try_start(int fd); void stm_start(int fd) */
+	.globl stm_try_start
+	.type stm_try_start, @function
+	.p2align 4
+stm_try_start:
+	.cfi_startproc
+	endbr64
+	movl $1, %esi
+	jmp .Lstart
+	.cfi_endproc
+	.size stm_try_start, . - stm_try_start
+
+	.globl stm_start
+	.type stm_start, @function
+	.p2align 4
+stm_start:
+	.cfi_startproc
+	endbr64
+	xorl %esi, %esi
+.Lstart:
+	leaq 8(%rsp), %rax /* the caller's stack, once this has returned */
+	movq (%rsp), %rcx  /* where it returns to */
+	subq $FRAME, %rsp
+	.cfi_adjust_cfa_offset FRAME
+	movq %rbx, RBX(%rsp)
+	movq %rbp, RBP(%rsp)
+	movq %r12, R12(%rsp)
+	movq %r13, R13(%rsp)
+	movq %r14, R14(%rsp)
+	movq %r15, R15(%rsp)
+	movq %rax, RSP(%rsp)
+	movq %rcx, RIP(%rsp)
+	stmxcsr MXCSR(%rsp)
+	fnstcw X87(%rsp)
+	/* The shadow stack pointer, or 0: without a shadow stack this instruction does nothing. */
+	xorl %eax, %eax
+	rdsspq %rax
+	movq %rax, SSP(%rsp)
+	movq %rsp, %rdx
+	call stm_library_start
+	addq $FRAME, %rsp
+	.cfi_adjust_cfa_offset -FRAME
+	ret
+	.cfi_endproc
+	.size stm_start, . - stm_start
+
+/*
+ * [[noreturn]] void stm_library_resume(Context* context)
+ *
+ * Gives up everything that the thread did since stm_start, begins the transaction again and returns from stm_start once
+ * more. Called by the library, and entered by the return from a signal handler, with any content of the other
+ * registers. Below the caller's stack pointer nothing is of use any more.
+ */
+	.globl stm_library_resume
+	.hidden stm_library_resume
+	.type stm_library_resume, @function
+	.p2align 4
+stm_library_resume:
+	.cfi_startproc
+	.cfi_undefined rip
+	endbr64
+	movq %rdi, %rbx
+	movq RSP(%rbx), %rsp
+	cld
+	fninit
+	fldcw X87(%rbx)
+	ldmxcsr MXCSR(%rbx)
+
+	/* Take from the shadow stack what has been called since, and stm_start's own return address: by 255 at most. */
+	movq SSP(%rbx), %rcx
+	testq %rcx, %rcx
+	jz .Lunwound
+	xorl %eax, %eax
+	rdsspq %rax
+	testq %rax, %rax
+	jz .Lunwound
+	subq %rax, %rcx
+	jb .Lunwound
+	shrq $3, %rcx
+	incq %rcx
+	movl $255, %edx
+.Lunwind:
+	cmpq %rdx, %rcx
+	cmovbq %rcx, %rdx
+	incsspq %rdx
+	subq %rdx, %rcx
+	ja .Lunwind
+.Lunwound:
+	movq %rbx, %rdi
+	call stm_library_restarted
+	/* eax: what stm_try_start returns */
+	movq RBP(%rbx), %rbp
+	movq R12(%rbx), %r12
+	movq R13(%rbx), %r13
+	movq R14(%rbx), %r14
+	movq R15(%rbx), %r15
+	movq RIP(%rbx), %rdx
+	movq RBX(%rbx), %rbx
+	jmp *%rdx
+	.cfi_endproc
+	.size stm_library_resume, . - stm_library_resume
+
+	.section .note.GNU-stack, "", @progbits
