@@ -722,6 +722,7 @@ private:
         if (reason != AbortReason::none)
             return reason;
         if constexpr (kMutation == Mutation::late_clock) {
+            step(memory_, Step::read_clock, 0);
             const bool alone = clock_now(memory_.clock()) == snapshot_;
             if (!alone)
                 reason = validate_all(path);
