@@ -64,7 +64,7 @@ int stm_core_open_identity(stm_identity* identity, unsigned int access, stm_hand
 }
 
 void stm_core_flush(stm_handle* handle) {
-    handle_of(handle).discard(Handle::Whose::callers);
+    handle_of(handle).discard(Handle::Whose::ended_threads);
 }
 
 void stm_core_release(stm_handle* handle) {

@@ -88,7 +88,7 @@ Result<Context*> Handle::obtain_context() noexcept {
 void Handle::discard(Whose whose) noexcept {
     const Guard held(contexts_lock_);
     for (Context& context : contexts_) {
-        if (whose == Whose::callers && stm_linux_thread_is_ours(context.thread()) == 0)
+        if (whose == Whose::ended_threads && stm_linux_thread_is_alive(context.thread()) != 0)
             continue;
         const Context::Guard also(context.lock());
         context.cancel(AbortReason::killed);

@@ -427,7 +427,7 @@ Registry::HandleResult Registry::open_identity(stm_identity* identity, u32 acces
 }
 
 void Registry::close(Unique<Handle> handle) noexcept {
-    handle->discard(Handle::Whose::everybodys);
+    handle->discard(Handle::Whose::all_threads);
     // Declared before the guard: dropped after the lock is given up.
     RegionRef last;
     const Guard held(lock_);

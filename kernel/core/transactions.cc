@@ -42,8 +42,9 @@ Error error_of(AbortReason reason) noexcept {
         return Error::no_memory;
     case AbortReason::signal:
     case AbortReason::killed:
-    case AbortReason::serial_wait:
         return Error::interrupted;
+    case AbortReason::serial_wait:
+        return Error::deadlock;
     case AbortReason::out_of_range:
         return Error::invalid;
     case AbortReason::fault:

@@ -22,6 +22,8 @@ using Guard = runtime::LockGuard<Mutex>;
 Status SerialToken::wait_for_turn(bool (*ready)(protocol::SerialGate&) noexcept, stm_wait_kind kind,
                                   u64 lease_ns) noexcept {
     for (;;) {
+        if (held_by_caller())
+            return Error::deadlock;
         const Status waited = queue_.wait([&] { return ready(gate_); }, kLookNs, kind);
         if (waited.ok() || waited.error() != Error::timed_out)
             return waited;
@@ -71,6 +73,11 @@ void SerialToken::release(const Context& context) noexcept {
         gate_.open();
     }
     queue_.wake();
+}
+
+bool SerialToken::held_by_caller() noexcept {
+    const Guard held(lock_);
+    return holder_ != nullptr && stm_linux_thread_is_current(thread_) != 0;
 }
 
 void SerialToken::take_away(u64 lease_ns) noexcept {

@@ -27,9 +27,8 @@ class SerialToken : runtime::NonCopyable {
 public:
     SerialToken() noexcept : lock_(STM_RANK_TOKEN) {}
 
-    enum class Lease { bounded, unbounded };
-
-    // A commit passes the gate, asleep while it is closed. Error::interrupted.
+    // A commit passes the gate, asleep while it is closed. Error::interrupted; Error::deadlock: the
+    // thread itself has closed it, through another handle.
     [[nodiscard]] runtime::Status enter(stm_wait_kind kind, runtime::u64 lease_ns) noexcept;
     void leave() noexcept;
 
@@ -43,6 +42,7 @@ public:
 private:
     [[nodiscard]] runtime::Status wait_for_turn(bool (*ready)(protocol::SerialGate&) noexcept,
                                                 stm_wait_kind kind, runtime::u64 lease_ns) noexcept;
+    [[nodiscard]] bool held_by_caller() noexcept;
     void take_away(runtime::u64 lease_ns) noexcept;
 
     protocol::SerialGate gate_;

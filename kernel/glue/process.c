@@ -59,7 +59,8 @@ int stm_linux_thread_is_alive(struct stm_thread *thread)
 
 	rcu_read_lock();
 	task = pid_task((struct pid *)thread, PIDTYPE_PID);
-	alive = task && !READ_ONCE(task->exit_state);
+	/* One on its way out makes no system call any more. */
+	alive = task && !(READ_ONCE(task->flags) & PF_EXITING);
 	rcu_read_unlock();
 	return alive;
 }
@@ -82,19 +83,6 @@ void stm_linux_thread_signal(struct stm_thread *thread, int signal)
 	info.si_int = STM_SIGNAL_COOKIE;
 	send_sig_info(signal, &info, task);
 	put_task_struct(task);
-}
-
-int stm_linux_thread_is_ours(struct stm_thread *thread)
-{
-	struct task_struct *task;
-	bool ours;
-
-	/* A thread that has ended has left its thread group. */
-	rcu_read_lock();
-	task = pid_task((struct pid *)thread, PIDTYPE_PID);
-	ours = task && same_thread_group(task, current);
-	rcu_read_unlock();
-	return ours;
 }
 
 __u64 stm_linux_exec_id(void)

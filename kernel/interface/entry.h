@@ -49,7 +49,7 @@ void stm_core_exit(void);
 int stm_core_open_minor(unsigned int minor, unsigned int access, struct stm_handle **handle);
 /* Opens the region of an identity again (/proc/PID/fd). -ESTALE: the region is gone. The caller's rights are checked. */
 int stm_core_open_identity(struct stm_identity *identity, unsigned int access, struct stm_handle **handle);
-/* The calling process ends, or forgets its last descriptor of the handle's file: discards its transactions. */
+/* The calling process ends, and others may keep the handle's file open: discards the transactions of ended threads. */
 void stm_core_flush(struct stm_handle *handle);
 /* The end of a handle: called once, when its file is closed and none of its mappings is left. */
 void stm_core_release(struct stm_handle *handle);

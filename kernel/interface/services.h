@@ -196,14 +196,12 @@ struct stm_thread *stm_linux_thread_current(void);
 void stm_linux_thread_put(struct stm_thread *thread);
 /* Nonzero: it is the calling one. No reference is needed for the comparison. */
 int stm_linux_thread_is_current(const struct stm_thread *thread);
-/* Nonzero: it has not ended yet. */
+/* Nonzero: it has not ended, nor begun to end. */
 int stm_linux_thread_is_alive(struct stm_thread *thread);
 /* Its id in the caller's pid namespace, 0 if none. */
 __s32 stm_linux_thread_id(struct stm_thread *thread);
 /* Sends it @signal with STM_SIGNAL_COOKIE. Does not sleep. */
 void stm_linux_thread_signal(struct stm_thread *thread, int signal);
-/* Nonzero: the thread belongs to the calling process. */
-int stm_linux_thread_is_ours(struct stm_thread *thread);
 /* Changes when the calling process calls exec. */
 __u64 stm_linux_exec_id(void);
 /* Nonzero: a fatal signal is pending for the caller. */

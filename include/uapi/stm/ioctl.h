@@ -307,7 +307,8 @@ struct stm_destroy {
  * watchdog_ms). Its siginfo has si_code SI_QUEUE, si_pid 0 and si_value.sival_int STM_SIGNAL_COOKIE.
  *
  * EOPNOTSUPP: a plain region. EINTR: a signal came while it waited; nothing has begun. E2BIG: nested too deeply.
- * EAGAIN: nested in a doomed transaction. ENOMEM. ENOSPC: too many threads have used this handle.
+ * EAGAIN: nested in a doomed transaction. ENOMEM. ENOSPC: too many threads have used this handle. EDEADLK: the thread
+ * holds the serial token of the region by a transaction on another handle (so also from COMMIT, read and write).
  */
 #define STM_START_RESTART 0x1
 #define STM_START_FLAGS 0x1
