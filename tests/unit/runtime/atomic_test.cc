@@ -131,7 +131,7 @@ TEST(Atomic, AFullFenceForbidsThatBothReadTheOldValue) {
         sides[own].arrived.store(count, Order::release);
         for (u32 spins = 0; sides[1 - own].arrived.load(Order::acquire) < count; ++spins) {
             spin_hint();
-            if (spins % 4096 == 4095)
+            if (spins % 256 == 255)
                 std::this_thread::yield();
         }
     };

@@ -191,6 +191,7 @@ TEST(RefThreads, ALookupRacesWithTheLastRelease) {
     Atomic<u32> done;
     std::thread looking([&] {
         while (done.load(Order::acquire) == 0) {
+            std::this_thread::yield();
             Ref<Registered> found;
             const std::lock_guard held(Registered::mutex);
             if (Registered::registered == nullptr)
@@ -201,7 +202,7 @@ TEST(RefThreads, ALookupRacesWithTheLastRelease) {
             // held is released before found: the destructor of the last reference locks.
         }
     });
-    for (int round = 0; round < 2000; ++round) {
+    for (int round = 0; round < 1000; ++round) {
         Ref<Registered> object = make_ref<Registered>().value();
         {
             const std::lock_guard held(Registered::mutex);
