@@ -33,6 +33,7 @@ enum {
 	FROM_STDOUT = 'O',
 	FROM_STDERR = 'e',
 	FROM_CREDIT = 'c',	/* uint32_t: so many more bytes of stdin are welcome */
+	FROM_READY = 'R',	/* the boot has gone well; next come the module and the command */
 	FROM_STARTED = 'S',	/* the command runs from now on */
 	FROM_EXIT = 'X',	/* uint32_t: exit status as a shell tells it */
 	FROM_FAILED = 'F',	/* text: why the command could not be run */

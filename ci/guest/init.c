@@ -163,6 +163,7 @@ int main(void)
 	loopback_up();
 	if (config.hostname)
 		sethostname(config.hostname, strlen(config.hostname));
+	channel_send(FROM_READY, NULL, 0);
 	if (config.module)
 		module_load(config.module, config.module_args);
 	if (config.sections)

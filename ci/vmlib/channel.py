@@ -9,8 +9,8 @@ PART = 16384
 # to the guest
 CONFIG, STDIN, STDIN_EOF, SINK_CLOSED, WINDOW, STUCK = (ord(c) for c in "CIEZWD")
 # from the guest
-STDOUT, STDERR, CREDIT, STARTED, EXIT, FAILED, STUCK_TEXT, SECTIONS, LEAKS = (
-    ord(c) for c in "OecSXFTAK")
+STDOUT, STDERR, CREDIT, READY, STARTED, EXIT, FAILED, STUCK_TEXT, SECTIONS, LEAKS = (
+    ord(c) for c in "OecRSXFTAK")
 
 
 def frame(kind, data=b""):

@@ -23,6 +23,9 @@ EXIT_REPORT, EXIT_TIMEOUT, EXIT_LOST = 99, 124, 98
 END_MARK = b"stm-vm: end"
 ESCAPE = b"\x1d"  # Ctrl-]
 LOG_TAIL = 40
+# A boot takes 2 to 10 seconds, and many times that on a busy host. Where the emulated
+# processor fails, before any of our code has run, a second try is right.
+BOOT_LIMIT, BOOT_TRIES = 180, 3
 BACKLOG = 1 << 20
 
 
@@ -90,6 +93,7 @@ class Guest:
         self.parser = channel.Parser()
         self.status = None
         self.failure = None
+        self.ready = False
         self.started = None
         self.stuck = bytearray()
         self.stuck_done = False
@@ -156,7 +160,7 @@ class Guest:
 
     def raw_terminal(self):
         self.saved_tty = termios.tcgetattr(0)
-        tty.setraw(0)
+        tty.setraw(0, termios.TCSADRAIN)
         signal.signal(signal.SIGWINCH, self._on_window)
 
     def _on_window(self, *_):
@@ -285,6 +289,8 @@ class Guest:
                     self.output_size += len(payload)
             elif kind == channel.CREDIT:
                 self.credit += struct.unpack("<I", payload)[0]
+            elif kind == channel.READY:
+                self.ready = True
             elif kind == channel.STARTED:
                 self.started = time.monotonic()
             elif kind == channel.EXIT:
@@ -298,6 +304,36 @@ class Guest:
                 self.leaks += payload
             elif kind == channel.SECTIONS and self.spec.on_sections:
                 self.spec.on_sections(payload.decode())
+
+    # --- the course of things ---
+
+    def boot(self):
+        """Until the guest is ready, or has failed before any of our code ran."""
+        if self.spec.tty and not self.saved_tty:
+            self.raw_terminal()
+        limit = 1e9 if self.spec.gdb else BOOT_LIMIT
+        self.pump(time.monotonic() + limit, lambda: self.gone or self.ready
+                  or self.failure is not None)
+        return self.ready or self.failure is not None
+
+    def serve(self):
+        """Until the end, or the end of our patience; whether that was it, and the length
+        of the log at that moment."""
+        timed_out, judged = False, None
+        if not self.pump(time.monotonic() + self.spec.timeout, self._over):
+            timed_out, judged = True, len(self.console)
+            self.ask_where_stuck()
+        elif not self.gone:
+            self.pump(time.monotonic() + 10, lambda: self.gone or END_MARK in self.console)
+        self.kill()
+        if not self.spec.counted:
+            # What was on its way when QEMU ended.
+            self.pump(time.monotonic() + 1, lambda: self.gone)
+        self.pump(time.monotonic() + 60, lambda: not self.output)
+        return timed_out, judged
+
+    def _over(self):
+        return self.gone or self.failure is not None or self.status is not None
 
     # --- what is asked for when the time is over ---
 
@@ -366,31 +402,18 @@ def run(spec):
     """Runs the guest; returns the exit status for ours."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _on_signal)
-    deadline = time.monotonic() + spec.timeout
-    guest = Guest(spec)
-    timed_out = False
-    judged = None
-    try:
-        if spec.tty:
-            guest.raw_terminal()
-        finished = guest.pump(deadline, lambda: guest.gone or guest.failure is not None
-                              or guest.status is not None)
-        if not finished:
-            timed_out = True
-            judged = len(guest.console)
-            guest.ask_where_stuck()
-        elif not guest.gone:
-            guest.pump(time.monotonic() + 10, lambda: guest.gone or END_MARK in guest.console)
-        guest.kill()
-        if not spec.counted:
-            # What was on its way when QEMU ended.
-            guest.pump(time.monotonic() + 1, lambda: guest.gone)
-        guest.pump(time.monotonic() + 60, lambda: not guest.output)
-    except Interrupted as interrupt:
-        guest.kill()
-        return 128 + interrupt.args[0]
-    finally:
-        guest.kill()
+    for attempt in range(1, BOOT_TRIES + 1):
+        guest = Guest(spec)
+        try:
+            if not guest.boot() and attempt < BOOT_TRIES:
+                cache.say("the guest's kernel did not come up; trying again")
+                continue
+            timed_out, judged = guest.serve()
+        except Interrupted as interrupt:
+            return 128 + interrupt.args[0]
+        finally:
+            guest.kill()
+        break
     return _judge(guest, timed_out, judged)
 
 
@@ -409,7 +432,7 @@ def _judge(guest, timed_out, judged):
         _tell("lost memory:", guest.leaks.decode("utf-8", "replace"))
     if timed_out:
         _tell(f"no end after {spec.timeout:g} s"
-              + ("" if guest.started else " (the guest did not come up)"))
+              + ("" if guest.started else " (the command had not begun)"))
         _tell("the last lines of the guest's log:", "\n".join(before[-LOG_TAIL:]).strip())
         if guest.stuck:
             _tell("where its tasks are:", guest.stuck.decode("utf-8", "replace").strip())

@@ -73,7 +73,7 @@ def build(name, package, fragments, work, out):
                 raise cache.Failure(f"the {name} kernel does not build; see {log}")
     _check_config(name, config, os.path.join(objects, ".config"))
     _keep(source, objects, out)
-    return re.sub(r"[^\w.+~-]", "-", version)
+    return re.sub(r"[^\w.+-]", "-", version)
 
 
 def _config(fragments):

@@ -10,10 +10,10 @@ from . import cache, initramfs
 PROGRAM = "qemu-system-x86_64"
 
 # Quiet until init says otherwise; a panic ends QEMU at once (with -no-reboot). The last
-# three save time: ACPI's interrupt links cost a debug kernel with a 9p device 15 seconds.
+# two save time: ACPI's interrupt links cost a debug kernel with a 9p device 15 seconds.
 APPEND = ["console=ttyS0", "loglevel=5", "panic=-1", "oops=panic", "rdinit=/init",
           "no_timer_check", "tsc=reliable", "unknown_nmi_panic",
-          "pci=noacpi", "cryptomgr.notests", "no5lvl"]
+          "pci=noacpi", "cryptomgr.notests"]
 
 # Instruction-counted time: with these the boot neither waits for nor measures a clock
 # that the count cannot pass in time.
