@@ -178,6 +178,7 @@ TEST(RefThreads, OneOfManyOwnersEndsTheObject) {
 class Registered : public RefCounted<Registered> {
 public:
     ~Registered() {
+        std::this_thread::yield(); // time for a lookup to find it without references
         const std::lock_guard held(mutex);
         if (registered == this)
             registered = nullptr;
