@@ -51,10 +51,9 @@ class Debugger:
     def on_sections(self, text):
         """The guest tells where it has put the module's sections."""
         address = dict(line.split() for line in text.splitlines() if len(line.split()) == 2)
-        start = address.pop(".text", None)
-        if not start or not self.module:
+        if not self.module:
             return
-        words = [f"add-symbol-file {self.module} {start}"]
+        words = [f"add-symbol-file {self.module}"]
         # Sections that are gone after the module's start would only confuse.
         words += [f"-s {name} {where}" for name, where in sorted(address.items())
                   if name.startswith((".data", ".bss", ".rodata", ".text"))
