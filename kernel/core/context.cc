@@ -8,9 +8,14 @@ namespace stm::kernel {
 using protocol::AbortReason;
 using protocol::Advice;
 using runtime::Order;
+using runtime::u32;
 using runtime::u64;
 
 namespace {
+
+runtime::u8* bytes_of(stm_page* page) noexcept {
+    return static_cast<runtime::u8*>(stm_linux_page_memory(page));
+}
 
 u64 random_seed() noexcept {
     u64 seed = 0;
@@ -37,6 +42,7 @@ Context::~Context() {
 
 void Context::take_over() noexcept {
     const Guard held(lock_);
+    set_viewing(nullptr);
     cancel(AbortReason::killed);
     stm_linux_thread_put(thread_.exchange(stm_linux_thread_current(), Order::relaxed));
     memory_.set_thread(thread());
@@ -96,6 +102,7 @@ AbortReason Context::begin_call(const stm_settings& settings) noexcept {
 }
 
 AbortReason Context::count_end(AbortReason reason) noexcept {
+    private_pages_.clear();
     last_reason_ = reason;
     signal_ = 0;
     if (reason != AbortReason::none)
@@ -106,7 +113,89 @@ AbortReason Context::count_end(AbortReason reason) noexcept {
     return reason;
 }
 
+AbortReason Context::private_page(u64 index, Use use, stm_page*& page) noexcept {
+    PrivatePages::Page* own = nullptr;
+    AbortReason reason = private_pages_.obtain(transaction_, index, own);
+    if (reason == AbortReason::none && use == Use::store)
+        reason = private_pages_.prepare_store(transaction_, *own);
+    if (reason == AbortReason::none)
+        page = own->copy;
+    return reason;
+}
+
+AbortReason Context::read(u64 offset, void* to, u64 bytes) noexcept {
+    auto* target = static_cast<runtime::u8*>(to);
+    while (bytes != 0) {
+        const u64 part =
+            private_pages_.empty() ? bytes : runtime::min(bytes, kPageBytes - offset % kPageBytes);
+        PrivatePages::Page* own =
+            private_pages_.empty() ? nullptr : private_pages_.find(offset / kPageBytes);
+        if (own != nullptr) {
+            runtime::copy_from_shared(target, bytes_of(own->copy) + offset % kPageBytes, part);
+        } else if (const AbortReason reason = transaction_.read(offset, target, part);
+                   reason != AbortReason::none) {
+            return reason;
+        }
+        target += part;
+        offset += part;
+        bytes -= part;
+    }
+    return AbortReason::none;
+}
+
+AbortReason Context::write(u64 offset, const void* from, u64 bytes) noexcept {
+    const auto* source = static_cast<const runtime::u8*>(from);
+    while (bytes != 0) {
+        const u64 part =
+            private_pages_.empty() ? bytes : runtime::min(bytes, kPageBytes - offset % kPageBytes);
+        PrivatePages::Page* own =
+            private_pages_.empty() ? nullptr : private_pages_.find(offset / kPageBytes);
+        AbortReason reason = AbortReason::none;
+        if (own != nullptr) {
+            reason = private_pages_.prepare_store(transaction_, *own);
+            if (reason == AbortReason::none)
+                runtime::copy_to_shared(bytes_of(own->copy) + offset % kPageBytes, source, part);
+        } else {
+            reason = transaction_.write(offset, source, part);
+        }
+        if (reason != AbortReason::none)
+            return reason;
+        source += part;
+        offset += part;
+        bytes -= part;
+    }
+    return AbortReason::none;
+}
+
+AbortReason Context::begin_nested() noexcept {
+    const AbortReason reason = transaction_.begin_nested();
+    if (reason != AbortReason::none)
+        return reason;
+    const AbortReason saved = private_pages_.begin_level(transaction_.nesting());
+    if (saved != AbortReason::none)
+        transaction_.cancel_nested();
+    return saved;
+}
+
+void Context::commit_nested() noexcept {
+    private_pages_.commit_level(transaction_.nesting());
+    transaction_.commit_nested();
+}
+
+void Context::cancel_nested() noexcept {
+    const u32 level = transaction_.nesting();
+    transaction_.cancel_nested();
+    private_pages_.cancel_level(transaction_, level);
+}
+
 AbortReason Context::commit() noexcept {
+    if (!private_pages_.empty()) {
+        const AbortReason collected = private_pages_.collect(transaction_);
+        if (collected != AbortReason::none) {
+            cancel(collected);
+            return last_reason_;
+        }
+    }
     const AbortReason reason = count_end(transaction_.commit());
     if (reason != AbortReason::none)
         return reason;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "kernel/core/lock.hpp"
+#include "kernel/core/private_pages.hpp"
 #include "kernel/core/region_memory.hpp"
 #include "kernel/core/settings.hpp"
 #include "kernel/core/statistics.hpp"
@@ -21,6 +22,9 @@
 #include "runtime/support/types.hpp"
 
 namespace stm::kernel {
+
+// What a private page is wanted for.
+enum class Use { load, store };
 
 class Context : public runtime::ListLink<Context> {
     using u32 = runtime::u32;
@@ -51,6 +55,33 @@ public:
     [[nodiscard]] const TransactionCounters& counters() const noexcept { return counters_; }
     [[nodiscard]] protocol::AbortReason last_reason() const noexcept { return last_reason_; }
 
+    // -- In mappings --
+
+    // The address space in which the transaction has the handle's view, or null. Any thread may
+    // ask.
+    [[nodiscard]] stm_memory* viewing() const noexcept {
+        return viewing_.load(runtime::Order::acquire);
+    }
+    void set_viewing(stm_memory* memory) noexcept {
+        viewing_.store(memory, runtime::Order::release);
+    }
+    [[nodiscard]] u64 exposures_seen() const noexcept { return exposures_seen_; }
+    void set_exposures_seen(u64 exposures) noexcept { exposures_seen_ = exposures; }
+    [[nodiscard]] PrivatePages& private_pages() noexcept { return private_pages_; }
+    // The transaction's page of that index.
+    protocol::AbortReason private_page(u64 index, Use use, stm_page*& page) noexcept;
+
+    // -- By calls --
+
+    // As the functions of the transaction, with what was stored to private pages.
+    protocol::AbortReason read(u64 offset, void* to, u64 bytes) noexcept;
+    protocol::AbortReason write(u64 offset, const void* from, u64 bytes) noexcept;
+
+    // A nested part.
+    protocol::AbortReason begin_nested() noexcept;
+    void commit_nested() noexcept;
+    void cancel_nested() noexcept;
+
     // 0: none runs.
     [[nodiscard]] u32 depth() const noexcept {
         return transaction_.active() ? transaction_.nesting() + 1 : 0;
@@ -71,6 +102,7 @@ public:
     void discard_foreign() noexcept {
         if (transaction_.active() && exec_id_ != stm_linux_exec_id()) [[unlikely]] {
             const Guard held(lock_);
+            set_viewing(nullptr);
             cancel(protocol::AbortReason::killed);
         }
     }
@@ -94,6 +126,9 @@ private:
     Mutex lock_;
     RegionMemory memory_;
     Transaction transaction_;
+    PrivatePages private_pages_;
+    runtime::Atomic<stm_memory*> viewing_{nullptr};
+    u64 exposures_seen_ = 0;
     TransactionCounters counters_;
     protocol::AbortReason last_reason_ = protocol::AbortReason::none;
     u64 exec_id_ = 0;

@@ -154,7 +154,7 @@ Result<i32> open_region(const Call& call, stm_open& argument) noexcept {
     stm_file* file = nullptr;
     const Status filed = runtime::status_from_errno(
         stm_linux_file_create(reinterpret_cast<stm_handle*>(handle.get()), region->identity(),
-                              region->name().c_str(), request->access, &file));
+                              handle->view(), region->name().c_str(), request->access, &file));
     if (!filed.ok())
         return filed.error();
     (void)handle.release(); // the file owns it now
@@ -194,27 +194,6 @@ Result<i32> tell_info(const Call& call, stm_info& argument) noexcept {
     return done(answer(call, argument));
 }
 
-// The mappings go behind the handles, as far as there is room.
-struct AttachmentList {
-    runtime::Span<stm_attachment> entries;
-    u32 count;
-
-    static void add_mapping(void* context, const stm_mapping* mapping) noexcept {
-        auto& list = *static_cast<AttachmentList*>(context);
-        if (list.count < list.entries.size()) {
-            stm_attachment& entry = list.entries[list.count];
-            entry.kind = STM_ATTACHMENT_MAPPING;
-            entry.pid = mapping->pid;
-            entry.address = mapping->address;
-            entry.length = mapping->length;
-            entry.offset = mapping->offset;
-            entry.protection = mapping->protection;
-            __builtin_memcpy(entry.command, mapping->command, sizeof(entry.command));
-        }
-        ++list.count;
-    }
-};
-
 Result<i32> tell_attachments(const Call& call, stm_attachments& argument) noexcept {
     if ((argument.flags & ~u32{STM_BY_FLAGS}) != 0)
         return Error::invalid;
@@ -228,15 +207,13 @@ Result<i32> tell_attachments(const Call& call, stm_attachments& argument) noexce
     if (!entries.ok())
         return entries.error();
 
-    AttachmentList list{entries->span(), 0};
-    list.count = call.registry.list_handles(**region, list.entries);
-    (void)stm_linux_identity_mappings((*region)->identity(), AttachmentList::add_mapping, &list);
-    const u64 stored = runtime::min<u64>(list.count, *capacity) * sizeof(stm_attachment);
+    const u32 count = call.registry.list_attachments(**region, entries->span());
+    const u64 stored = runtime::min<u64>(count, *capacity) * sizeof(stm_attachment);
     const Status copied = runtime::status_from_errno(
         stored == 0 ? 0 : stm_linux_copy_out(argument.buffer, entries->data(), stored));
     if (!copied.ok())
         return copied.error();
-    argument.count = list.count;
+    argument.count = count;
     argument.id = call.registry.id_of(**region);
     return done(answer(call, argument));
 }

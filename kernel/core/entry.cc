@@ -71,8 +71,8 @@ void stm_core_release(stm_handle* handle) {
     the_registry->close(Unique<Handle>::adopt(&handle_of(handle)));
 }
 
-stm_identity* stm_core_identity(stm_handle* handle) {
-    return handle_of(handle).region().identity();
+stm_view* stm_core_view(stm_handle* handle) {
+    return handle_of(handle).view();
 }
 
 long long stm_core_size(stm_handle* handle) {
@@ -129,11 +129,22 @@ int stm_core_map(stm_handle* handle, __u64 first, __u64 pages, unsigned int want
     if (!result.ok())
         return stm::runtime::to_errno(result.error());
     *allowed = *result;
+    if ((*result & STM_MAP_PLAIN) == 0)
+        handle_of(handle).note_mapping();
     return 0;
 }
 
 stm_fault_result stm_core_fault(stm_handle* handle, stm_fault* fault) {
     return serve_fault(handle_of(handle).region(), *fault);
+}
+
+stm_fault_result stm_core_transactional_fault(stm_handle* handle, stm_fault* fault) {
+    return handle_of(handle).serve_fault(*fault);
+}
+
+stm_fault_result stm_core_make_writable(stm_handle* handle, stm_memory* memory, __u64 index,
+                                        stm_page* page) {
+    return handle_of(handle).make_writable(memory, index, page);
 }
 
 } // extern "C"

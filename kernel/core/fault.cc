@@ -28,8 +28,6 @@ stm_fault_result serve_fault(Region& region, stm_fault& fault) noexcept {
     // Checked at mmap already; a fault believes nothing.
     if (fault.index >= pages)
         return STM_FAULT_OUTSIDE;
-    if (fault.write != 0 && !region.plain())
-        return STM_FAULT_FORBIDDEN;
     const Result<stm_page*> page = region.pages().obtain(fault.index, region.identity(), 0);
     if (!page.ok())
         return STM_FAULT_NO_MEMORY;

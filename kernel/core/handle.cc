@@ -14,13 +14,25 @@ using runtime::Order;
 using runtime::Result;
 using runtime::u32;
 using runtime::u64;
+using runtime::Unique;
 
 namespace {
 using Guard = runtime::LockGuard<Mutex>;
 } // namespace
 
-Handle::Handle(runtime::Ref<Region> region, u32 access) noexcept
-    : region_(runtime::move(region)), access_(access), contexts_lock_(STM_RANK_CONTEXTS) {
+Result<Unique<Handle>> Handle::create(runtime::Ref<Region> region, u32 access) noexcept {
+    stm_view* view = stm_linux_view_create(region->identity());
+    if (view == nullptr)
+        return Error::no_memory;
+    auto handle = runtime::make<Handle>(runtime::move(region), access, view);
+    if (!handle.ok())
+        stm_linux_view_destroy(view);
+    return handle;
+}
+
+Handle::Handle(runtime::Ref<Region> region, u32 access, stm_view* view) noexcept
+    : region_(runtime::move(region)), access_(access), view_(view),
+      contexts_lock_(STM_RANK_CONTEXTS) {
     stm_linux_timer_init(
         &watchdog_, [](void* handle) { static_cast<Handle*>(handle)->look_after_contexts(); },
         this);
@@ -31,6 +43,7 @@ Handle::~Handle() {
     stm_linux_timer_stop(&watchdog_);
     while (Context* context = contexts_.pop_front())
         runtime::destroy(context);
+    stm_linux_view_destroy(view_);
 }
 
 // -- Contexts --
@@ -65,6 +78,9 @@ Result<Context*> Handle::obtain_context() noexcept {
         const Guard held(contexts_lock_);
         for (Context& context : contexts_) {
             if (stm_linux_thread_is_alive(context.thread()) == 0) {
+                // What the dead thread's transaction had in a mapping goes before the next one
+                // begins.
+                exposures_.fetch_add(1, Order::acq_rel);
                 context.take_over();
                 recent_.store(&context, Order::release);
                 return &context;
@@ -91,6 +107,8 @@ void Handle::discard(Whose whose) noexcept {
         if (whose == Whose::ended_threads && stm_linux_thread_is_alive(context.thread()) != 0)
             continue;
         const Context::Guard also(context.lock());
+        exposures_.fetch_add(1, Order::acq_rel);
+        context.set_viewing(nullptr);
         context.cancel(AbortReason::killed);
     }
 }
@@ -138,6 +156,115 @@ void Handle::look_after_contexts() noexcept {
     }
     if (again)
         watch();
+}
+
+// -- The view --
+
+// The context whose transaction has the view in that address space, or null.
+Context* Handle::viewer(stm_memory* memory) noexcept {
+    Context* recent = recent_.load(Order::acquire);
+    if (recent != nullptr && recent->viewing() == memory)
+        return recent;
+    const Guard held(contexts_lock_);
+    for (Context& context : contexts_) {
+        if (context.viewing() == memory)
+            return &context;
+    }
+    return nullptr;
+}
+
+runtime::Status Handle::enter_view(Context& context) noexcept {
+    stm_memory* const memory = stm_linux_memory_current();
+    if (!mapped_.load(Order::acquire) || memory == nullptr)
+        return runtime::kSuccess;
+    {
+        const Guard held(contexts_lock_);
+        for (Context& other : contexts_) {
+            if (&other != &context && other.viewing() == memory)
+                return Error::busy;
+        }
+        context.set_viewing(memory);
+    }
+    if (exposures_.load(Order::acquire) == context.exposures_seen())
+        return runtime::kSuccess;
+    // Committed pages are in the mappings. No fault of this address space is in progress between
+    // close and open, and each later one finds the context.
+    stm_linux_view_close();
+    context.set_exposures_seen(exposures_.load(Order::acquire));
+    stm_linux_view_unmap(view_, 0, region_->size() / kPageBytes);
+    stm_linux_view_open();
+    return runtime::kSuccess;
+}
+
+void Handle::leave_view(Context& context) noexcept {
+    stm_memory* const memory = context.viewing();
+    if (memory == nullptr)
+        return;
+    {
+        const Context::Guard held(context.lock());
+        if (context.private_pages().empty() || memory != stm_linux_memory_current()) {
+            context.set_viewing(nullptr);
+            return;
+        }
+    }
+    // Before the context's lock, as in a fault.
+    stm_linux_view_close();
+    {
+        const Context::Guard held(context.lock());
+        context.set_viewing(nullptr);
+        context.private_pages().for_each_run(
+            [&](u64 first, u64 count) { stm_linux_view_unmap(view_, first, count); });
+    }
+    stm_linux_view_open();
+}
+
+stm_fault_result Handle::serve_fault(stm_fault& fault) noexcept {
+    if (fault.index >= region_->size() / kPageBytes)
+        return STM_FAULT_OUTSIDE;
+    region_->counters().faults.fetch_add(1, Order::relaxed);
+    fault.count = 1;
+    if (Context* context = viewer(fault.memory)) {
+        const Context::Guard held(context->lock());
+        if (context->viewing() == fault.memory && context->depth() != 0) {
+            const AbortReason reason = context->private_page(
+                fault.index, fault.write != 0 ? Use::store : Use::load, fault.pages[0]);
+            if (reason == AbortReason::none) {
+                stm_linux_page_get(fault.pages[0]);
+                return STM_FAULT_MAP;
+            }
+            if (reason == AbortReason::no_memory)
+                return STM_FAULT_NO_MEMORY;
+            if (!protocol::is_conflict(reason))
+                return STM_FAULT_OUTSIDE;
+            context->tell_doomed();
+            return STM_FAULT_FORBIDDEN;
+        }
+    }
+    if (fault.write != 0)
+        return STM_FAULT_FORBIDDEN;
+    const Result<stm_page*> page = region_->pages().obtain(fault.index, region_->identity(), 0);
+    if (!page.ok())
+        return STM_FAULT_NO_MEMORY;
+    exposures_.fetch_add(1, Order::acq_rel);
+    fault.pages[0] = *page;
+    stm_linux_page_get(fault.pages[0]);
+    return STM_FAULT_MAP;
+}
+
+stm_fault_result Handle::make_writable(stm_memory* memory, u64 index, stm_page* page) noexcept {
+    Context* context = viewer(memory);
+    if (context == nullptr)
+        return STM_FAULT_FORBIDDEN;
+    const Context::Guard held(context->lock());
+    if (context->viewing() != memory || context->depth() == 0)
+        return STM_FAULT_FORBIDDEN;
+    stm_page* own = nullptr;
+    const AbortReason reason = context->private_page(index, Use::store, own);
+    if (reason == AbortReason::no_memory)
+        return STM_FAULT_NO_MEMORY;
+    if (reason == AbortReason::too_big)
+        return STM_FAULT_OUTSIDE;
+    return reason == AbortReason::none && own == page ? STM_FAULT_MAP : STM_FAULT_FORBIDDEN;
 }
 
 // -- poll --

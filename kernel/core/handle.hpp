@@ -9,12 +9,14 @@
 #include "kernel/core/lock.hpp"
 #include "kernel/core/process.hpp"
 #include "kernel/core/statistics.hpp"
+#include "kernel/interface/entry.h"
 #include "kernel/interface/services.h"
 #include "runtime/support/atomic.hpp"
 #include "runtime/support/intrusive_list.hpp"
 #include "runtime/support/reference.hpp"
 #include "runtime/support/result.hpp"
 #include "runtime/support/types.hpp"
+#include "runtime/support/unique.hpp"
 
 namespace stm::kernel {
 
@@ -23,7 +25,10 @@ class Region;
 
 class Handle : public runtime::ListLink<Handle> {
 public:
-    Handle(runtime::Ref<Region> region, runtime::u32 access) noexcept;
+    // Error::no_memory.
+    [[nodiscard]] static runtime::Result<runtime::Unique<Handle>>
+    create(runtime::Ref<Region> region, runtime::u32 access) noexcept;
+    Handle(runtime::Ref<Region> region, runtime::u32 access, stm_view* view) noexcept;
     // Its transactions are discarded.
     ~Handle();
 
@@ -50,6 +55,20 @@ public:
     // if none.
     [[nodiscard]] runtime::i32 last_committer(runtime::u64& version) noexcept;
 
+    // -- The view: transactions in mappings of this handle --
+
+    [[nodiscard]] stm_view* view() const noexcept { return view_; }
+    // It has a mapping, or had one.
+    void note_mapping() noexcept { mapped_.store(true, runtime::Order::release); }
+    // From now on a fault in the calling address space belongs to the context's transaction. Does
+    // nothing when there is no mapping. Error::busy: another thread's transaction has the view.
+    [[nodiscard]] runtime::Status enter_view(Context& context) noexcept;
+    // The end of that; the pages that the transaction has there are in no mapping any more.
+    void leave_view(Context& context) noexcept;
+    [[nodiscard]] stm_fault_result serve_fault(stm_fault& fault) noexcept;
+    [[nodiscard]] stm_fault_result make_writable(stm_memory* memory, runtime::u64 index,
+                                                 stm_page* page) noexcept;
+
     // poll: what was committed until now is known.
     void look() noexcept;
     [[nodiscard]] bool has_news() const noexcept;
@@ -61,6 +80,7 @@ private:
     friend class Registry;
 
     void look_after_contexts() noexcept;
+    [[nodiscard]] Context* viewer(stm_memory* memory) noexcept;
     [[nodiscard]] Context* recent_context() const noexcept;
 
     runtime::Ref<Region> region_;
@@ -68,6 +88,13 @@ private:
     const Process opener_;
     runtime::Atomic<bool> attached_{false};
     runtime::Atomic<runtime::u64> seen_changes_{0};
+
+    stm_view* const view_;
+    runtime::Atomic<bool> mapped_{false};
+    // How many committed pages were put into mappings outside of transactions. A context that has
+    // seen another number empties its mappings before its next transaction, so that each page
+    // faults again.
+    runtime::Atomic<runtime::u64> exposures_{0};
 
     Mutex contexts_lock_;
     // Under the lock; contexts are only added.

@@ -288,7 +288,7 @@ Registry::HandleResult Registry::open_existing(const RegionRef& region, u64 byte
         runtime::status_from_errno(stm_linux_identity_permission(region->identity(), access));
     if (!permitted.ok())
         return permitted.error();
-    auto handle = runtime::make<Handle>(region, access);
+    auto handle = Handle::create(region, access);
     if (!handle.ok())
         return handle.error();
     if (bytes != 0 && region->size() == 0) {
@@ -313,7 +313,7 @@ Result<Registry::Opened> Registry::create_region(const OpenRequest& request, u32
         prepare(request.name, request.region_flags, request.mode, umask, request.bytes);
     if (!region.ok())
         return region.error();
-    auto handle = runtime::make<Handle>(*region, request.access);
+    auto handle = Handle::create(*region, request.access);
     if (!handle.ok())
         return handle.error();
 
@@ -370,7 +370,7 @@ Registry::HandleResult Registry::open_minor(u32 minor, u32 access) noexcept {
         Result<RegionRef> region = find_next(0);
         if (!region.ok())
             return region.error();
-        return runtime::make<Handle>(runtime::move(*region), access);
+        return Handle::create(runtime::move(*region), access);
     }
     if (minor >= slots_.size())
         return Error::no_address;
@@ -415,7 +415,7 @@ Registry::HandleResult Registry::open_identity(stm_identity* identity, u32 acces
     }
     if (!region)
         return Error::stale;
-    auto handle = runtime::make<Handle>(region, access);
+    auto handle = Handle::create(region, access);
     if (!handle.ok())
         return handle.error();
     const Guard held(lock_);
@@ -501,7 +501,6 @@ void Registry::describe(Region& region, stm_info& info) noexcept {
     info.gid = owner.gid;
     info.region_size = region.size();
     info.resident_bytes = region.pages().resident() * kPageBytes;
-    info.mappings = stm_linux_identity_mappings(region.identity(), nullptr, nullptr);
     info.creator_pid = stm_linux_process_describe(region.creator_.get(), command);
     info.created_ns = region.created_ns_;
     info.reads = region.counters().reads.load(Order::relaxed);
@@ -512,25 +511,55 @@ void Registry::describe(Region& region, stm_info& info) noexcept {
     __builtin_memcpy(info.name, name.data(), name.size());
 
     const Guard held(lock_);
+    info.mappings = 0;
+    for (const Handle& handle : region.handles_)
+        info.mappings += stm_linux_view_mappings(handle.view(), nullptr, nullptr);
     info.minor = region.minor_;
     info.handles = region.handle_count_;
     info.state =
         (region.linked_ ? 0u : STM_STATE_UNLINKED) | (region.size() != 0 ? STM_STATE_SIZED : 0u);
 }
 
-u32 Registry::list_handles(Region& region, runtime::Span<stm_attachment> list) noexcept {
-    const Guard held(lock_);
-    u32 count = 0;
-    for (const Handle& handle : region.handles_) {
-        if (count < list.size()) {
-            stm_attachment& entry = list[count];
-            entry.kind = STM_ATTACHMENT_HANDLE;
-            entry.pid = stm_linux_process_describe(handle.opener(), entry.command);
-            entry.protection = handle.access();
-        }
-        ++count;
+namespace {
+
+// What fits of a list, and how long it is.
+struct AttachmentList {
+    runtime::Span<stm_attachment> entries;
+    u32 count;
+
+    stm_attachment* next() noexcept {
+        const u32 place = count++;
+        return place < entries.size() ? &entries[place] : nullptr;
     }
-    return count;
+
+    static void add_mapping(void* context, const stm_mapping* mapping) noexcept {
+        if (stm_attachment* entry = static_cast<AttachmentList*>(context)->next()) {
+            entry->kind = STM_ATTACHMENT_MAPPING;
+            entry->pid = mapping->pid;
+            entry->address = mapping->address;
+            entry->length = mapping->length;
+            entry->offset = mapping->offset;
+            entry->protection = mapping->protection;
+            __builtin_memcpy(entry->command, mapping->command, sizeof(entry->command));
+        }
+    }
+};
+
+} // namespace
+
+u32 Registry::list_attachments(Region& region, runtime::Span<stm_attachment> entries) noexcept {
+    AttachmentList list{entries, 0};
+    const Guard held(lock_);
+    for (const Handle& handle : region.handles_) {
+        if (stm_attachment* entry = list.next()) {
+            entry->kind = STM_ATTACHMENT_HANDLE;
+            entry->pid = stm_linux_process_describe(handle.opener(), entry->command);
+            entry->protection = handle.access();
+        }
+    }
+    for (const Handle& handle : region.handles_)
+        (void)stm_linux_view_mappings(handle.view(), AttachmentList::add_mapping, &list);
+    return list.count;
 }
 
 void Registry::describe_limits(stm_version& version) noexcept {

@@ -104,8 +104,8 @@ public:
 
     [[nodiscard]] u64 id_of(const Region& region) noexcept;
     void describe(Region& region, stm_info& info) noexcept;
-    // Fills what fits of the region's handles; how many there are.
-    [[nodiscard]] u32 list_handles(Region& region, runtime::Span<stm_attachment> list) noexcept;
+    // Fills what fits of the region's handles and their mappings; how many there are.
+    [[nodiscard]] u32 list_attachments(Region& region, runtime::Span<stm_attachment> list) noexcept;
     void describe_limits(stm_version& version) noexcept;
     // Of all handles that the region has and had.
     void describe_transactions(Region& region, stm_statistics& statistics) noexcept;

@@ -77,8 +77,7 @@ struct Piecewise {
             const usize piece = runtime::min<u64>(bytes - done, buffer.size());
             {
                 const Guard held(context.lock());
-                const AbortReason reason =
-                    context.transaction().read(position + done, buffer.data(), piece);
+                const AbortReason reason = context.read(position + done, buffer.data(), piece);
                 if (reason != AbortReason::none)
                     return {done, reason};
             }
@@ -98,8 +97,7 @@ struct Piecewise {
             const usize got = stm_linux_buffer_get(user, buffer.data(), piece);
             if (got != 0) {
                 const Guard held(context.lock());
-                const AbortReason reason =
-                    context.transaction().write(position + done, buffer.data(), got);
+                const AbortReason reason = context.write(position + done, buffer.data(), got);
                 if (reason != AbortReason::none) {
                     stm_linux_buffer_revert(user, got);
                     return {done, reason};
@@ -207,6 +205,8 @@ Result<i32> start(Handle& handle, u64 argument) noexcept {
     if (!found.ok())
         return found.error();
     Context& context = **found;
+    if ((flags & STM_START_RESTART) != 0)
+        handle.leave_view(context);
     {
         const Guard held(context.lock());
         if ((flags & STM_START_RESTART) != 0 && context.depth() != 0) {
@@ -214,13 +214,18 @@ Result<i32> start(Handle& handle, u64 argument) noexcept {
             const bool valid = context.transaction().validate() == Validity::valid;
             context.cancel(valid ? AbortReason::explicit_retry : AbortReason::read_validation);
         }
-        const AbortReason reason = context.depth() != 0 ? context.transaction().begin_nested()
+        const AbortReason reason = context.depth() != 0 ? context.begin_nested()
                                                         : context.begin(handle.region().settings(),
                                                                         static_cast<int>(signal));
         if (reason != AbortReason::none)
             return error_of(reason);
     }
     if (context.depth() == 1) {
+        if (const Status entered = handle.enter_view(context); !entered.ok()) {
+            const Guard held(context.lock());
+            context.cancel(AbortReason::explicit_cancel);
+            return entered.error();
+        }
         handle.look();
         if (signal != 0)
             handle.watch();
@@ -232,11 +237,13 @@ Status commit(Handle& handle) noexcept {
     const Result<Context*> context = running(handle);
     if (!context.ok())
         return context.error();
-    const Guard held((*context)->lock());
     if ((*context)->depth() > 1) {
-        (*context)->transaction().commit_nested();
+        const Guard held((*context)->lock());
+        (*context)->commit_nested();
         return kSuccess;
     }
+    handle.leave_view(**context);
+    const Guard held((*context)->lock());
     return status_of((*context)->commit());
 }
 
@@ -246,11 +253,14 @@ Status cancel(Handle& handle, u64 flags) noexcept {
     const Result<Context*> context = running(handle);
     if (!context.ok())
         return context.error();
+    if ((*context)->depth() > 1 && (flags & STM_CANCEL_ALL) == 0) {
+        const Guard held((*context)->lock());
+        (*context)->cancel_nested();
+        return kSuccess;
+    }
+    handle.leave_view(**context);
     const Guard held((*context)->lock());
-    if ((*context)->depth() > 1 && (flags & STM_CANCEL_ALL) == 0)
-        (*context)->transaction().cancel_nested();
-    else
-        (*context)->cancel(AbortReason::explicit_cancel);
+    (*context)->cancel(AbortReason::explicit_cancel);
     return kSuccess;
 }
 
@@ -273,6 +283,7 @@ Status wait(Handle& handle, u64 timeout_ns) noexcept {
     if (!has_read)
         return Error::deadlock;
 
+    handle.leave_view(context);
     Versions& versions = handle.region().versions();
     protocol::WaitMask mask = 0;
     {

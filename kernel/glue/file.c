@@ -32,9 +32,9 @@ static int stm_open_device(struct inode *inode, struct file *file)
 	if (error)
 		return error;
 	file->private_data = handle;
-	/* A device node has pages of its own; the region's mappings belong to the region's inode.
-	 */
-	file->f_mapping = stm_identity_inode(stm_core_identity(handle))->i_mapping;
+	/* A device node has an address space of its own; the mappings of a handle hang off its
+	 * view. */
+	file->f_mapping = stm_view_mapping(stm_core_view(handle));
 	return 0;
 }
 
@@ -48,6 +48,7 @@ static int stm_open_region(struct inode *inode, struct file *file)
 	if (error)
 		return error;
 	file->private_data = handle;
+	file->f_mapping = stm_view_mapping(stm_core_view(handle));
 	return 0;
 }
 

@@ -35,6 +35,10 @@ int stm_identity_init(void);
 void stm_identity_exit(void);
 struct inode *stm_identity_inode(struct stm_identity *identity);
 
+/* view.c */
+struct stm_view;
+struct address_space *stm_view_mapping(struct stm_view *view);
+
 /* mapping.c */
 int stm_file_mmap(struct file *file, struct vm_area_struct *vma);
 

@@ -133,61 +133,9 @@ int stm_linux_identity_owned_by_caller(struct stm_identity *identity)
 	return inode_owner_or_capable(stm_no_idmap, stm_identity_inode(identity));
 }
 
-/* Whose address space it is. The owner of an mm is its thread group's leader. */
-static void describe_mapping(struct vm_area_struct *vma, bool all_addresses,
-			     struct stm_mapping *mapping)
-{
-	struct task_struct *task = NULL;
-
-	memset(mapping, 0, sizeof(*mapping));
-	mapping->length = vma->vm_end - vma->vm_start;
-	mapping->offset = (__u64)vma->vm_pgoff << PAGE_SHIFT;
-	mapping->protection = (vma->vm_flags & VM_READ ? 1 : 0) |
-			      (vma->vm_flags & VM_WRITE ? 2 : 0) |
-			      (vma->vm_flags & VM_EXEC ? 4 : 0);
-	rcu_read_lock();
-#ifdef CONFIG_MEMCG
-	task = rcu_dereference(vma->vm_mm->owner);
-#endif
-	if (task) {
-		mapping->pid = task_tgid_vnr(task);
-		strscpy(mapping->command, task->comm, sizeof(mapping->command));
-		/* Where another user's process has its memory is not for everyone to know. */
-		if (all_addresses || uid_eq(task_uid(task), current_uid()))
-			mapping->address = vma->vm_start;
-	}
-	rcu_read_unlock();
-}
-
-/*
- * Linux keeps the mappings of a file in a tree; it is the one list of them that is never wrong,
- * whatever is forked, split, merged or moved. The lock keeps them in it and holds their bounds.
- */
-__u32 stm_linux_identity_mappings(struct stm_identity *identity,
-				  void (*visit)(void *context, const struct stm_mapping *mapping),
-				  void *context)
-{
-	struct address_space *space = stm_identity_inode(identity)->i_mapping;
-	bool all_addresses = visit && capable(CAP_SYS_PTRACE);
-	struct stm_mapping mapping;
-	struct rb_node *node;
-	__u32 count = 0;
-
-	i_mmap_lock_read(space);
-	for (node = rb_first_cached(&space->i_mmap); node; node = rb_next(node)) {
-		count++;
-		if (visit) {
-			describe_mapping(rb_entry(node, struct vm_area_struct, shared.rb),
-					 all_addresses, &mapping);
-			visit(context, &mapping);
-		}
-	}
-	i_mmap_unlock_read(space);
-	return count;
-}
-
 int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identity,
-			  const char *name, unsigned int access, struct stm_file **result)
+			  struct stm_view *view, const char *name, unsigned int access,
+			  struct stm_file **result)
 {
 	static const char prefix[] = "stm:";
 	char path[sizeof(prefix) + NAME_MAX];
@@ -208,6 +156,7 @@ int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identi
 	__module_get(THIS_MODULE);
 	file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
 	file->private_data = handle;
+	file->f_mapping = stm_view_mapping(view);
 	*result = (struct stm_file *)file;
 	return 0;
 }

@@ -16,6 +16,18 @@
 #include "kernel/glue/glue.h"
 #include "kernel/interface/entry.h"
 
+static vm_fault_t fault_code(enum stm_fault_result result)
+{
+	switch (result) {
+	case STM_FAULT_NO_MEMORY:
+		return VM_FAULT_OOM;
+	case STM_FAULT_FORBIDDEN:
+		return VM_FAULT_SIGSEGV;
+	default:
+		return VM_FAULT_SIGBUS;
+	}
+}
+
 /*
  * vm_insert_pages() takes the page table lock once for a whole batch, and installs what the core
  * found without taking a page's lock, so faults on one page do not wait for each other.
@@ -28,20 +40,13 @@ static vm_fault_t stm_fault(struct vm_fault *vmf)
 		.last = vmf->pgoff + ((vma->vm_end - vmf->address) >> PAGE_SHIFT) - 1,
 		.write = !!(vmf->flags & FAULT_FLAG_WRITE),
 	};
+	enum stm_fault_result result;
 	unsigned long left;
 	int error;
 
-	switch (stm_core_fault(vma->vm_file->private_data, &fault)) {
-	case STM_FAULT_MAP:
-		break;
-	case STM_FAULT_NO_MEMORY:
-		return VM_FAULT_OOM;
-	case STM_FAULT_FORBIDDEN:
-		return VM_FAULT_SIGSEGV;
-	case STM_FAULT_OUTSIDE:
-	default:
-		return VM_FAULT_SIGBUS;
-	}
+	result = stm_core_fault(vma->vm_file->private_data, &fault);
+	if (result != STM_FAULT_MAP)
+		return fault_code(result);
 	stm_trace("fault at page %llu: %u pages\n", fault.index, fault.count);
 	left = fault.count;
 	error = vm_insert_pages(vma, vmf->address, (struct page **)fault.pages, &left);
@@ -52,10 +57,44 @@ static vm_fault_t stm_fault(struct vm_fault *vmf)
 	return vmf_error(error);
 }
 
-/* A store to a page of a transactional region that is mapped read-only: outside a transaction. */
+/*
+ * Linux locks the page, calls page_mkwrite for a store, and maps it: writable after a store,
+ * read-only after a load. The mapping has no MIXEDMAP: fork must not copy a page table that may
+ * hold a transaction's private pages.
+ */
+static vm_fault_t stm_transactional_fault(struct vm_fault *vmf)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct stm_fault fault = {
+		.index = vmf->pgoff,
+		.last = vmf->pgoff,
+		.write = !!(vmf->flags & FAULT_FLAG_WRITE),
+		.memory = (struct stm_memory *)vma->vm_mm,
+	};
+	enum stm_fault_result result =
+		stm_core_transactional_fault(vma->vm_file->private_data, &fault);
+
+	stm_trace("transactional %s fault at page %llu: %d\n", fault.write ? "write" : "read",
+		  fault.index, result);
+	if (result != STM_FAULT_MAP)
+		return fault_code(result);
+	vmf->page = (struct page *)fault.pages[0];
+	return 0;
+}
+
+/* The page must come back locked: a page without a mapping counts as truncated otherwise, for ever.
+ */
 static vm_fault_t stm_page_mkwrite(struct vm_fault *vmf)
 {
-	return VM_FAULT_SIGSEGV;
+	struct vm_area_struct *vma = vmf->vma;
+	enum stm_fault_result result =
+		stm_core_make_writable(vma->vm_file->private_data, (struct stm_memory *)vma->vm_mm,
+				       vmf->pgoff, (struct stm_page *)vmf->page);
+
+	if (result != STM_FAULT_MAP)
+		return fault_code(result);
+	lock_page(vmf->page);
+	return VM_FAULT_LOCKED;
 }
 
 static const struct vm_operations_struct stm_plain_vm_operations = {
@@ -64,14 +103,14 @@ static const struct vm_operations_struct stm_plain_vm_operations = {
 
 /* Having page_mkwrite is what makes Linux map the pages of a writable mapping read-only. */
 static const struct vm_operations_struct stm_transactional_vm_operations = {
-	.fault = stm_fault,
+	.fault = stm_transactional_fault,
 	.page_mkwrite = stm_page_mkwrite,
 };
 
 int stm_file_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	unsigned int wanted = 0, allowed;
-	vm_flags_t clear = 0;
+	vm_flags_t set, clear = 0;
 	int error;
 
 	/* A private mapping would shadow the region's bytes by copies of its own. */
@@ -91,12 +130,15 @@ int stm_file_mmap(struct file *file, struct vm_area_struct *vma)
 	if (!(allowed & STM_MAP_EXEC))
 		clear |= VM_MAYEXEC;
 	/*
-	 * MIXEDMAP: the fault inserts pages itself; it also lets fork copy the page table.
-	 * DONTEXPAND: mremap can not grow it; and Linux 6.12 does not merge it with a neighbour
-	 * behind our back. DONTDUMP: a core file would be as large as the region, most of it never
-	 * touched.
+	 * MIXEDMAP: the fault of a plain region inserts pages itself; it also lets fork copy the
+	 * page table. DONTEXPAND: mremap can not grow it; and Linux 6.12 does not merge it with a
+	 * neighbour behind our back. DONTDUMP: a core file would be as large as the region, most of
+	 * it never touched.
 	 */
-	stm_vm_flags_change(vma, VM_MIXEDMAP | VM_DONTEXPAND | VM_DONTDUMP, clear);
+	set = VM_DONTEXPAND | VM_DONTDUMP;
+	if (allowed & STM_MAP_PLAIN)
+		set |= VM_MIXEDMAP;
+	stm_vm_flags_change(vma, set, clear);
 	vma->vm_ops = allowed & STM_MAP_PLAIN ? &stm_plain_vm_operations
 					      : &stm_transactional_vm_operations;
 	return 0;

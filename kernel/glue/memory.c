@@ -43,6 +43,21 @@ struct stm_page *stm_linux_page_allocate(struct stm_identity *identity, __u64 in
 	return (struct stm_page *)page;
 }
 
+struct stm_page *stm_linux_page_allocate_private(void)
+{
+	return (struct stm_page *)alloc_page(GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+}
+
+void stm_linux_page_get(struct stm_page *page)
+{
+	get_page((struct page *)page);
+}
+
+int stm_linux_page_is_alone(struct stm_page *page)
+{
+	return page_count((struct page *)page) == 1;
+}
+
 void stm_linux_page_release(struct stm_page *handle)
 {
 	struct page *page = (struct page *)handle;

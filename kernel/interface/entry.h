@@ -54,8 +54,8 @@ void stm_core_flush(struct stm_handle *handle);
 /* The end of a handle: called once, when its file is closed and none of its mappings is left. */
 void stm_core_release(struct stm_handle *handle);
 
-/* The identity of the handle's region, valid as long as the handle. Any context. */
-struct stm_identity *stm_core_identity(struct stm_handle *handle);
+/* The view of the handle, valid as long as it. Any context. */
+struct stm_view *stm_core_view(struct stm_handle *handle);
 /* The region's size in bytes. A region without one takes the default now, as at every first use. */
 long long stm_core_size(struct stm_handle *handle);
 /* For /proc/PID/fdinfo. */
@@ -84,22 +84,34 @@ int stm_core_map(struct stm_handle *handle, __u64 first, __u64 pages, unsigned i
 enum stm_fault_result {
 	STM_FAULT_MAP,	     /* map the pages of struct stm_fault */
 	STM_FAULT_NO_MEMORY,
-	STM_FAULT_OUTSIDE,   /* beyond the region: SIGBUS */
-	STM_FAULT_FORBIDDEN  /* a store to a transactional region outside a transaction: SIGSEGV */
+	STM_FAULT_OUTSIDE,   /* beyond the region, or beyond what a transaction may touch: SIGBUS */
+	STM_FAULT_FORBIDDEN  /* a store outside of a transaction, or the transaction is doomed: SIGSEGV */
 };
 /*
  * in: @index is the page that is missing, @last the last one that may be mapped with it (at least @index), @write tells
- * a store. out: @pages[0] is page @index, followed by its @count - 1 resident neighbours. They stay valid as long as
- * the handle. Called with mmap_lock held, by any process, for any address space.
+ * a store, @memory is the address space. out: @pages[0] is page @index, followed by its @count - 1 resident neighbours.
+ * Called with mmap_lock held, by any process, for any address space.
  */
 struct stm_fault {
 	__u64 index;
 	__u64 last;
 	int write;
 	unsigned int count;
+	struct stm_memory *memory;
 	struct stm_page *pages[STM_FAULT_BATCH];
 };
+/* A plain region. The pages stay valid as long as the handle. */
 enum stm_fault_result stm_core_fault(struct stm_handle *handle, struct stm_fault *fault);
+/*
+ * A transactional region: one page, with a reference of its own for the caller. A store gets a page of the transaction
+ * that runs in that address space on the handle; a load too, or if none runs the committed page.
+ */
+enum stm_fault_result stm_core_transactional_fault(struct stm_handle *handle, struct stm_fault *fault);
+/*
+ * A store to @page, which is mapped at @index for loads only: STM_FAULT_MAP when it may be written from now on.
+ */
+enum stm_fault_result stm_core_make_writable(struct stm_handle *handle, struct stm_memory *memory, __u64 index,
+					     struct stm_page *page);
 
 #ifdef __cplusplus
 }

@@ -8,14 +8,15 @@
  *
  * Lock order, outermost first:
  *
- *	mmap_lock (taken by Linux before it calls mmap and fault)
+ *	mmap_lock (taken by Linux before it calls mmap and fault, and by stm_linux_view_close())
  *	  REGISTRY	names, slots, users and the handles of every region
  *	    CONTEXTS	one handle's list of the threads that have a transaction on it
  *	      CONTEXT	one thread's transaction; its watchdog only tries
  *	        TOKEN	who holds a region's serial token
  *	  CONTENTS	a plain region's bytes against read and write calls
  *
- * A fault takes none of them. None is held while user memory is touched.
+ * A fault in a plain region takes none of them, one in a transactional region CONTEXTS and CONTEXT. None is held while
+ * user memory is touched.
  */
 #ifndef STM_INTERFACE_SERVICES_H
 #define STM_INTERFACE_SERVICES_H
@@ -34,6 +35,8 @@ struct stm_user_buffer; /* Linux: struct iov_iter */
 struct stm_process;	/* Linux: struct pid of a thread group */
 struct stm_file;	/* Linux: struct file */
 struct stm_thread;	/* Linux: struct pid of one thread */
+struct stm_memory;	/* Linux: struct mm_struct; only compared */
+struct stm_view;	/* Linux: the address space object that the mappings of one handle hang off */
 
 /* -- Locks -- */
 
@@ -155,6 +158,12 @@ int stm_linux_identity_permission(struct stm_identity *identity, unsigned int ac
 /* Nonzero: the caller owns it or has CAP_FOWNER. */
 int stm_linux_identity_owned_by_caller(struct stm_identity *identity);
 
+/* -- Views: the mappings of one handle -- */
+
+/* NULL: no memory. The identity outlives the view, the view all mappings. */
+struct stm_view *stm_linux_view_create(struct stm_identity *identity);
+void stm_linux_view_destroy(struct stm_view *view);
+
 struct stm_mapping {
 	__s32 pid; /* in the caller's pid namespace, 0 if none */
 	__u32 protection; /* PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4 */
@@ -164,20 +173,41 @@ struct stm_mapping {
 	char command[16];
 };
 /*
- * Calls @visit for every memory mapping of the identity's pages, in all processes, or only counts them when @visit is
- * NULL; returns how many there are. @visit must not sleep or take a lock.
+ * Calls @visit for every mapping of the view, in all processes, or only counts them when @visit is NULL; returns how
+ * many there are. @visit must not sleep or take a lock.
  */
-__u32 stm_linux_identity_mappings(struct stm_identity *identity,
-				  void (*visit)(void *context, const struct stm_mapping *mapping), void *context);
+__u32 stm_linux_view_mappings(struct stm_view *view,
+			      void (*visit)(void *context, const struct stm_mapping *mapping), void *context);
+
+/* The calling thread's address space; only compared. NULL: a thread of the kernel's, or one that is ending. */
+struct stm_memory *stm_linux_memory_current(void);
+/*
+ * Keeps every fault of the caller's address space out, and waits for those in progress, until stm_linux_view_open().
+ * Takes the caller's mmap_lock for writing.
+ */
+void stm_linux_view_close(void);
+void stm_linux_view_open(void);
+/* Takes @count pages from @first on out of all mappings of the view; who touches one faults. */
+void stm_linux_view_unmap(struct stm_view *view, __u64 first, __u64 count);
+
+/*
+ * A page without an identity and with any contents, for one transaction's private use; the caller writes all of it before
+ * it is mapped. NULL: no memory. Given back with stm_linux_page_release().
+ */
+struct stm_page *stm_linux_page_allocate_private(void);
+/* One more reference for a fault, which Linux gives back. */
+void stm_linux_page_get(struct stm_page *page);
+/* Nonzero: nobody but the caller has the page: not mapped, not pinned for input or output. */
+int stm_linux_page_is_alone(struct stm_page *page);
 
 /* -- Files -- */
 
 /*
- * A file on @identity that owns @handle, not yet visible to anyone; stm_linux_file_install() makes it @descriptor,
+ * A file on @identity whose mappings belong to @view, and that owns @handle, not yet visible to anyone; stm_linux_file_install() makes it @descriptor,
  * stm_linux_file_drop() forgets it and with it the handle. On failure the handle still belongs to the caller.
  */
-int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identity, const char *name,
-			  unsigned int access, struct stm_file **file);
+int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identity, struct stm_view *view,
+			  const char *name, unsigned int access, struct stm_file **file);
 void stm_linux_file_drop(struct stm_file *file);
 void stm_linux_file_install(int descriptor, struct stm_file *file);
 /* Reserves a descriptor of the calling process: at least 0, or a negative errno value. */

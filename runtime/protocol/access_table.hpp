@@ -67,6 +67,10 @@ public:
         }
     }
 
+    [[nodiscard]] const Access* find(u64 stripe) const noexcept {
+        return const_cast<AccessTable*>(this)->find(stripe);
+    }
+
     // Adds a stripe that is not in the table, as neither read nor written.
     Access& insert(u64 stripe, u64 version = kNotRead) noexcept {
         u32 slot = slot_of(stripe);

@@ -35,7 +35,8 @@ namespace stm::protocol {
 //                    enter_commit(), and then holds nothing.
 // release_serial()   Opens the gate and wakes who waits for it. Does not sleep, can not fail.
 // begin_critical()   From here to end_critical() the engine is critical and handles at most
-//                    kMaxConcurrentStripes stripes: the module disables preemption. Not called by
+//                    kMaxConcurrentStripes stripes and kMaxConcurrentChecks
+//                    records: the module disables preemption. Not called by
 //                    a serial commit, with which nobody competes for locks.
 // end_critical()     The end of that.
 // serial_batch()     Called by a serial commit after each kMaxConcurrentStripes stripes: the
@@ -66,6 +67,9 @@ concept Memory = requires(M& memory, const M& constant, u64 stripe, WaitMask mas
 // The most stripes that a commit locks with preemption disabled: about 256 * 3 cache misses, some
 // tens of microseconds at worst. A larger write set takes the serial path.
 inline constexpr u32 kMaxConcurrentStripes = 256;
+
+// The most records that it validates like that; a larger read set takes the serial path as well.
+inline constexpr u32 kMaxConcurrentChecks = 32768;
 
 // The accesses to shared memory, in front of each of which a Memory that has a function
 // step(Step, u64) is told of it, with the number of the stripe (clock steps: 0; data steps: the

@@ -92,6 +92,7 @@ namespace stm::protocol {
 struct Limits {
     u32 accesses = 1u << 20; // stripes read or written
     u32 writes = 1u << 19;   // stripes written
+    u32 pages = 1u << 16;    // read as a whole by read_page()
 };
 
 enum class Path : runtime::u8 { concurrent, serial };
@@ -188,6 +189,49 @@ public:
             bytes -= part.bytes;
         }
         return AbortReason::none;
+    }
+
+    // Reads a whole page at the snapshot, without what this transaction wrote to it. All of it
+    // enters the read set, as one entry. 4096 bytes from `to` on, private memory. Errors as read().
+    AbortReason read_page(u64 page, void* to) noexcept {
+        if (const AbortReason reason = usable(); reason != AbortReason::none) [[unlikely]]
+            return reason;
+        if (page >= memory_.size() / kPageBytes) [[unlikely]]
+            return AbortReason::out_of_range;
+        const AbortReason reason =
+            reason_of_growth(page_reads_.reserve(page_reads_.size() + u64{1}, limits_.pages));
+        if (reason != AbortReason::none) [[unlikely]]
+            return reason;
+        if (copy_page_at_snapshot(page, static_cast<u8*>(to))) [[likely]] {
+            page_reads_.next() = {page, snapshot_, kStripesPerPage, 0};
+            page_reads_.commit_append();
+            return AbortReason::none;
+        }
+        return read_page_slowly(page, static_cast<u8*>(to));
+    }
+
+    // Whether this transaction wrote to the page.
+    [[nodiscard]] bool writes_page(u64 page) const noexcept {
+        for (u32 i = 0; i < kStripesPerPage && log_.size() != 0; ++i) {
+            const Access* access = accesses_.find(page * kStripesPerPage + i);
+            if (access != nullptr && access->write != kNoWrite)
+                return true;
+        }
+        return false;
+    }
+
+    // Lays what this transaction wrote to a page over 4096 bytes of its contents.
+    void overlay_page(u64 page, void* to) const noexcept {
+        for (u32 i = 0; i < kStripesPerPage && log_.size() != 0; ++i) {
+            const Access* access = accesses_.find(page * kStripesPerPage + i);
+            if (access == nullptr || access->write == kNoWrite)
+                continue;
+            const Write& write = log_[access->write];
+            for_each_run(write.mask, [&](u32 first, u32 bytes) {
+                __builtin_memcpy(static_cast<u8*>(to) + i * kStripeBytes + first,
+                                 write.bytes + first, bytes);
+            });
+        }
     }
 
     // Notes bytes to be written at the commit. Any length and alignment; as a whole or not at
@@ -311,16 +355,29 @@ public:
             if (validity != Validity::valid)
                 return validity;
         }
+        const u32 pages = page_reads_.size();
+        signal_fence();
+        for (u32 i = 0; i < pages; ++i) {
+            const Validity validity = check_patiently(page_reads_[i]);
+            if (validity != Validity::valid)
+                return validity;
+        }
         return Validity::valid;
     }
 
-    // Calls function(stripe, version) for each stripe of the read set. A signal handler may.
+    // Calls function(stripe, version) for each stripe of the read set. The version of a stripe of a
+    // page that was read as a whole is an upper bound. A signal handler may.
     template <typename Function>
     void for_each_read(Function function) const noexcept {
         const u32 count = accesses_.size();
         for (u32 i = 0; i < count; ++i) {
             if (accesses_[i].version != kNotRead)
                 function(accesses_[i].stripe, accesses_[i].version);
+        }
+        const u32 pages = page_reads_.size();
+        for (u32 i = 0; i < pages; ++i) {
+            for (u32 stripe = 0; stripe < page_reads_[i].stripes; ++stripe)
+                function(page_reads_[i].page * kStripesPerPage + stripe, page_reads_[i].version);
         }
     }
 
@@ -395,6 +452,7 @@ private:
         doom_ = AbortReason::none;
         last_ = nullptr;
         accesses_.clear();
+        page_reads_.clear(kKeptPageReads);
         log_.clear();
         if (path_ == Path::serial)
             return_token();
@@ -627,7 +685,16 @@ private:
                     return validity == Validity::busy ? AbortReason::read_locked
                                                       : AbortReason::read_validation;
             }
+            for (u32 i = 0; i < page_reads_.size(); ++i) {
+                const Validity validity = check_patiently(page_reads_[i]);
+                if (validity != Validity::valid)
+                    return validity == Validity::busy ? AbortReason::read_locked
+                                                      : AbortReason::read_validation;
+            }
         }
+        // Each page was found as it was at some moment after the clock was read.
+        for (u32 i = 0; i < page_reads_.size(); ++i)
+            page_reads_[i].version = now;
         snapshot_ = now;
         ++extensions_;
         return AbortReason::none;
@@ -651,6 +718,111 @@ private:
         if (now == Orec::locked(owner_) && access.write != kNoWrite)
             return Orec{log_[access.write].replaced} == read ? Validity::valid : Validity::changed;
         return Validity::busy;
+    }
+
+    // ---- whole pages ---------------------------------------------------------------------------
+
+    // A page that was read as a whole: its first `stripes` stripes had, at some moment after the
+    // clock stood at `version`, versions not above that. Whatever commits to one of them later has
+    // a version above it (2. at the top), so one number stands for all.
+    struct PageRead {
+        u64 page;
+        u64 version;
+        u32 stripes;
+        u32 unused;
+    };
+    static constexpr u32 kKeptPageReads = 1024;
+
+    // Copies the page if all of its stripes are unlocked and not newer than the snapshot before and
+    // after. By 2. at the top a stripe that has such a version both times has the same one, so this
+    // is the two samples of read_shared().
+    bool copy_page_at_snapshot(u64 page, u8* to) noexcept {
+        const u64 first = page * kStripesPerPage;
+        step(memory_, Step::sample_orec, first);
+        const Atomic<u64>* const orecs = memory_.orec(first);
+        if (orecs == nullptr) {
+            __builtin_memset(to, 0, kPageBytes);
+            return true;
+        }
+        if (!none_newer(orecs, kStripesPerPage, snapshot_))
+            return false;
+        if constexpr (SteppedMemory<M>) {
+            for (u32 i = 0; i < kStripesPerPage; ++i)
+                load_part(memory_, StripePart{first + i, 0, kStripeBytes}, to + i * kStripeBytes);
+        } else {
+            runtime::copy_from_shared(to, memory_.data(first), kPageBytes);
+        }
+        if constexpr (kMutation == Mutation::no_second_sample)
+            return true;
+        runtime::fence(Order::acquire);
+        step(memory_, Step::resample_orec, first);
+        return none_newer(orecs, kStripesPerPage, snapshot_);
+    }
+
+    // The records of one page are adjacent.
+    [[nodiscard]] static bool none_newer(const Atomic<u64>* orecs, u32 count,
+                                         u64 version) noexcept {
+        const u64 limit = Orec::unlocked(version).word();
+        bool good = true;
+        for (u32 i = 0; i < count; ++i) {
+            const u64 word = orecs[i].load(Order::acquire);
+            good = good && (word & 1) == 0 && word <= limit;
+        }
+        return good;
+    }
+
+    // Stripe by stripe, moving the snapshot where needed. The part that was read already is checked
+    // with the rest.
+    [[gnu::noinline]] AbortReason read_page_slowly(u64 page, u8* to) noexcept {
+        const u32 index = page_reads_.size();
+        page_reads_.next() = {page, snapshot_, 0, 0};
+        page_reads_.commit_append();
+        for (u32 i = 0; i < kStripesPerPage; ++i) {
+            const StripePart part{page * kStripesPerPage + i, 0, kStripeBytes};
+            const Sample sample = read_shared(part, to + i * kStripeBytes, kNotRead);
+            if (sample.reason != AbortReason::none)
+                return doom(sample.reason);
+            page_reads_[index].stripes = i + 1;
+        }
+        return AbortReason::none;
+    }
+
+    Validity check(const PageRead& read) const noexcept {
+        const u64 first = read.page * kStripesPerPage;
+        step(memory_, Step::validate_orec, first);
+        const Atomic<u64>* const orecs = memory_.orec(first);
+        if (orecs == nullptr || none_newer(orecs, read.stripes, read.version)) [[likely]]
+            return Validity::valid;
+        Validity result = Validity::valid;
+        for (u32 i = 0; i < read.stripes; ++i) {
+            const Orec now{orecs[i].load(Order::acquire)};
+            if (!now.is_locked()) {
+                if (now.version() > read.version)
+                    return Validity::changed;
+            } else if (!is_mine_over(now, first + i, read.version)) {
+                result = Validity::busy;
+            }
+        }
+        return result;
+    }
+
+    // Whether this commit has locked the stripe, over a version not above that one.
+    bool is_mine_over(Orec now, u64 stripe, u64 version) const noexcept {
+        if (now != Orec::locked(owner_))
+            return false;
+        const Access* const access = accesses_.find(stripe);
+        if (access == nullptr || access->write == kNoWrite)
+            return false;
+        return Orec{log_[access->write].replaced}.version() <= version;
+    }
+
+    Validity check_patiently(const PageRead& read) const noexcept {
+        Validity validity = check(read);
+        for (u32 spins = memory_.spin_limit(); validity == Validity::busy && spins != 0; --spins) {
+            memory_.pause();
+            validity = check(read);
+        }
+        return validity;
     }
 
     [[gnu::always_inline]] void write_part(StripePart part, const u8* from) noexcept {
@@ -695,7 +867,8 @@ private:
     Entered enter() noexcept {
         if (path_ == Path::serial)
             return {Path::serial, AbortReason::none};
-        if (log_.size() > kMaxConcurrentStripes)
+        if (log_.size() > kMaxConcurrentStripes ||
+            accesses_.size() + page_reads_.size() * u64{kStripesPerPage} > kMaxConcurrentChecks)
             return {Path::serial, take_token()};
         const runtime::Status status = memory_.enter_commit();
         return {Path::concurrent, status.ok() ? AbortReason::none : reason_of(status.error())};
@@ -800,6 +973,12 @@ private:
                 return AbortReason::commit_validation;
             batch_done(path, i);
         }
+        for (u32 i = 0; i < page_reads_.size(); ++i) {
+            if (check(page_reads_[i]) != Validity::valid)
+                return AbortReason::commit_validation;
+            // A page is as many records as a batch has stripes, to a factor of four.
+            batch_done(path, (i + 1) * 4 - 1);
+        }
         return AbortReason::none;
     }
 
@@ -865,6 +1044,7 @@ private:
     u64 committed_version_ = 0;
     const Limits limits_;
     AccessTable accesses_;
+    GrowingArray<PageRead, 16> page_reads_;
     RedoLog log_;
 };
 

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "kernel/core/private_pages.hpp"
+
+namespace stm::kernel {
+
+using protocol::AbortReason;
+using protocol::kStripeBytes;
+using protocol::kStripesPerPage;
+using runtime::u32;
+using runtime::u64;
+using runtime::u8;
+
+namespace {
+
+u8* memory_of(stm_page* page) noexcept {
+    return static_cast<u8*>(stm_linux_page_memory(page));
+}
+
+// Private pages may be changed by a thread of the same process, or a device, at any time; what
+// matters is that each byte is read once.
+void copy_page(stm_page* to, stm_page* from) noexcept {
+    runtime::copy_from_shared(memory_of(to), memory_of(from), kPageBytes);
+}
+
+AbortReason reason_of_growth(runtime::Status status) noexcept {
+    if (status.ok())
+        return AbortReason::none;
+    return status.error() == runtime::Error::too_big ? AbortReason::too_big
+                                                     : AbortReason::no_memory;
+}
+
+} // namespace
+
+PrivatePages::~PrivatePages() {
+    clear();
+    while (spares_ != 0)
+        stm_linux_page_release(spare_[--spares_]);
+}
+
+stm_page* PrivatePages::allocate() noexcept {
+    return spares_ != 0 ? spare_[--spares_] : stm_linux_page_allocate_private();
+}
+
+void PrivatePages::recycle(stm_page* page) noexcept {
+    if (spares_ < kSparePages && stm_linux_page_is_alone(page) != 0)
+        spare_[spares_++] = page;
+    else
+        stm_linux_page_release(page);
+}
+
+PrivatePages::Page* PrivatePages::find(u64 index) noexcept {
+    const protocol::Access* found = index_.find(index);
+    return found == nullptr ? nullptr : &pages_[found->write];
+}
+
+AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& page) noexcept {
+    page = find(index);
+    if (page != nullptr)
+        return AbortReason::none;
+    AbortReason reason = reason_of_growth(pages_.reserve(pages_.size() + u64{1}, kMaxPages));
+    if (reason == AbortReason::none)
+        reason = reason_of_growth(index_.reserve(pages_.size() + u64{1}, kMaxPages));
+    if (reason != AbortReason::none)
+        return reason;
+    stm_page* copy = allocate();
+    if (copy == nullptr)
+        return AbortReason::no_memory;
+    reason = transaction.read_page(index, memory_of(copy));
+    if (reason != AbortReason::none) {
+        recycle(copy);
+        return reason;
+    }
+    index_.insert(index).write = pages_.size();
+    pages_.next() = {index, copy, nullptr, 0, 0};
+    pages_.commit_append();
+    page = &pages_[pages_.size() - 1];
+    // What calls wrote before is seen, and from now on belongs to the page.
+    if (!transaction.writes_page(index))
+        return AbortReason::none;
+    return prepare_store(transaction, *page);
+}
+
+AbortReason PrivatePages::prepare_store(Transaction& transaction, Page& page) noexcept {
+    if (page.twin != nullptr)
+        return AbortReason::none;
+    stm_page* twin = allocate();
+    if (twin == nullptr)
+        return AbortReason::no_memory;
+    copy_page(twin, page.copy);
+    page.twin = twin;
+    page.level = transaction.nesting();
+    transaction.overlay_page(page.index, memory_of(page.copy));
+    return AbortReason::none;
+}
+
+AbortReason PrivatePages::collect(Transaction& transaction) noexcept {
+    for (u32 i = 0; i < pages_.size(); ++i) {
+        const Page& page = pages_[i];
+        if (page.twin == nullptr)
+            continue;
+        const u8* const now = memory_of(page.copy);
+        const u8* const before = memory_of(page.twin);
+        for (u32 stripe = 0; stripe < kStripesPerPage; ++stripe) {
+            const u32 offset = stripe * kStripeBytes;
+            u8 bytes[kStripeBytes];
+            runtime::copy_from_shared(bytes, now + offset, kStripeBytes);
+            if (__builtin_memcmp(bytes, before + offset, kStripeBytes) == 0)
+                continue;
+            for (u32 first = 0; first < kStripeBytes;) {
+                if (bytes[first] == before[offset + first]) {
+                    ++first;
+                    continue;
+                }
+                u32 end = first + 1;
+                while (end < kStripeBytes && bytes[end] != before[offset + end])
+                    ++end;
+                const AbortReason reason = transaction.write(
+                    page.index * kPageBytes + offset + first, bytes + first, end - first);
+                if (reason != AbortReason::none)
+                    return reason;
+                first = end;
+            }
+        }
+    }
+    return AbortReason::none;
+}
+
+AbortReason PrivatePages::begin_level(u32 level) noexcept {
+    for (u32 i = 0; i < pages_.size(); ++i) {
+        if (pages_[i].twin == nullptr)
+            continue;
+        AbortReason reason = reason_of_growth(saved_.reserve(saved_.size() + u64{1}, kMaxPages));
+        stm_page* copy = reason == AbortReason::none ? allocate() : nullptr;
+        if (reason == AbortReason::none && copy == nullptr)
+            reason = AbortReason::no_memory;
+        if (reason != AbortReason::none) {
+            commit_level(level); // drops what was saved for it
+            return reason;
+        }
+        copy_page(copy, pages_[i].copy);
+        saved_.next() = {copy, i, level};
+        saved_.commit_append();
+    }
+    return AbortReason::none;
+}
+
+void PrivatePages::commit_level(u32 level) noexcept {
+    while (saved_.size() != 0 && saved_[saved_.size() - 1].level == level) {
+        recycle(saved_[saved_.size() - 1].copy);
+        saved_.truncate(saved_.size() - 1);
+    }
+    for (u32 i = 0; i < pages_.size(); ++i) {
+        if (pages_[i].twin != nullptr && pages_[i].level == level)
+            pages_[i].level = level - 1;
+    }
+}
+
+void PrivatePages::cancel_level(Transaction& transaction, u32 level) noexcept {
+    for (u32 i = 0; i < pages_.size(); ++i) {
+        Page& page = pages_[i];
+        if (page.twin == nullptr || page.level != level)
+            continue;
+        // First stored to by the inner part: back to what the page was, with what calls wrote
+        // outside of it.
+        runtime::copy_to_shared(memory_of(page.copy), memory_of(page.twin), kPageBytes);
+        transaction.overlay_page(page.index, memory_of(page.copy));
+        page.level = level - 1;
+    }
+    while (saved_.size() != 0 && saved_[saved_.size() - 1].level == level) {
+        const Saved& saved = saved_[saved_.size() - 1];
+        runtime::copy_to_shared(memory_of(pages_[saved.page].copy), memory_of(saved.copy),
+                                kPageBytes);
+        recycle(saved.copy);
+        saved_.truncate(saved_.size() - 1);
+    }
+}
+
+void PrivatePages::clear() noexcept {
+    for (u32 i = 0; i < saved_.size(); ++i)
+        recycle(saved_[i].copy);
+    for (u32 i = 0; i < pages_.size(); ++i) {
+        recycle(pages_[i].copy);
+        if (pages_[i].twin != nullptr)
+            recycle(pages_[i].twin);
+    }
+    saved_.clear(kSparePages);
+    pages_.clear(kSparePages);
+    index_.clear();
+}
+
+} // namespace stm::kernel

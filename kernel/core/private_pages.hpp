@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+// The pages that a transaction has instead of the region's own in a mapping.
+//
+// A page that is loaded from is copied at the transaction's snapshot, and mapped for loads. A page
+// that is stored to has a twin as well, a copy of what it was, and is mapped for stores; at the
+// commit the two are compared, and only the bytes that differ become writes. So what another
+// transaction changes elsewhere in the page is not undone; but a page that was stored to also
+// counts as read, since the hardware can not tell.
+//
+// What must hold: all of it is under the context's lock. A page is given back only after it was
+// taken out of all mappings; one that somebody else still holds (a pin for input or output) is not
+// used again.
+#pragma once
+
+#include "kernel/core/region_memory.hpp"
+#include "runtime/protocol/abort_reason.hpp"
+#include "runtime/protocol/access_table.hpp"
+#include "runtime/protocol/growing_array.hpp"
+#include "runtime/protocol/transaction.hpp"
+#include "runtime/support/types.hpp"
+
+namespace stm::kernel {
+
+class PrivatePages : runtime::NonCopyable {
+    using u32 = runtime::u32;
+    using u64 = runtime::u64;
+    using Transaction = protocol::Transaction<RegionMemory>;
+    using AbortReason = protocol::AbortReason;
+
+public:
+    struct Page {
+        u64 index;
+        stm_page* copy; // what the program sees
+        stm_page* twin; // what it was, or null if nothing was stored to it
+        u32 level;      // the nesting level that got the twin, 0 for the outermost
+        u32 unused;
+    };
+
+    PrivatePages() noexcept = default;
+    ~PrivatePages();
+
+    [[nodiscard]] bool empty() const noexcept { return pages_.size() == 0; }
+    [[nodiscard]] u32 size() const noexcept { return pages_.size(); }
+    // The page of that index, or null. The pointer holds until the next obtain().
+    [[nodiscard]] Page* find(u64 index) noexcept;
+
+    // The page, copied if need be, with what the transaction wrote by calls over it. A conflict,
+    // too_big, no_memory.
+    [[nodiscard]] AbortReason obtain(Transaction& transaction, u64 index, Page*& page) noexcept;
+    // From now on the page may be stored to. no_memory.
+    [[nodiscard]] AbortReason prepare_store(Transaction& transaction, Page& page) noexcept;
+
+    // Hands what was stored over to the transaction, as writes. The pages are in no mapping.
+    // too_big, no_memory.
+    [[nodiscard]] AbortReason collect(Transaction& transaction) noexcept;
+
+    // Beside the same functions of the transaction, which go first (and after cancel_nested() for
+    // the last one).
+    [[nodiscard]] AbortReason begin_level(u32 level) noexcept;
+    void commit_level(u32 level) noexcept;
+    void cancel_level(Transaction& transaction, u32 level) noexcept;
+
+    // Calls function(first index, count) for runs of pages that follow each other in the order of
+    // their first touch.
+    template <typename Function>
+    void for_each_run(Function function) const noexcept {
+        for (u32 i = 0; i < pages_.size();) {
+            const u64 first = pages_[i].index;
+            u32 count = 1;
+            while (i + count < pages_.size() && pages_[i + count].index == first + count)
+                ++count;
+            function(first, u64{count});
+            i += count;
+        }
+    }
+
+    // Forgets all pages. Some that nobody else holds, as a mapping does, are kept for the next
+    // transaction.
+    void clear() noexcept;
+
+private:
+    // A stored-to page as it was when an inner part began.
+    struct Saved {
+        stm_page* copy;
+        u32 page; // its number in pages_
+        u32 level;
+    };
+
+    [[nodiscard]] stm_page* allocate() noexcept;
+    void recycle(stm_page* page) noexcept;
+
+    static constexpr u32 kSparePages = 64;
+    static constexpr u32 kMaxPages = 1u << 24;
+
+    protocol::AccessTable index_; // page index to number in pages_, in the field `write`
+    protocol::GrowingArray<Page, 16> pages_;
+    protocol::GrowingArray<Saved, 4> saved_;
+    stm_page* spare_[kSparePages];
+    u32 spares_ = 0;
+};
+
+} // namespace stm::kernel

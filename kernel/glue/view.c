@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A view is what the mappings of one handle hang off: an address_space of its own for each open
+ * file, so that a handle's transaction can take pages out of its own mappings and nobody else's.
+ */
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/sched/task.h>
+#include <linux/slab.h>
+
+#include "kernel/glue/glue.h"
+#include "kernel/interface/services.h"
+
+struct address_space *stm_view_mapping(struct stm_view *view)
+{
+	return (struct address_space *)view;
+}
+
+struct stm_view *stm_linux_view_create(struct stm_identity *identity)
+{
+	struct inode *inode = stm_identity_inode(identity);
+	struct address_space *space = kzalloc(sizeof(*space), GFP_KERNEL_ACCOUNT);
+
+	if (!space)
+		return NULL;
+	address_space_init_once(space);
+	space->host = inode;
+	/* Linux asks a file's address_space for its operations without a look whether there are
+	 * any. */
+	space->a_ops = inode->i_mapping->a_ops;
+	mapping_set_gfp_mask(space, GFP_KERNEL);
+	mapping_set_unevictable(space);
+	return (struct stm_view *)space;
+}
+
+void stm_linux_view_destroy(struct stm_view *view)
+{
+	kfree(stm_view_mapping(view));
+}
+
+/* Whose address space it is. The owner of an mm is its thread group's leader. */
+static void describe_mapping(struct vm_area_struct *vma, bool all_addresses,
+			     struct stm_mapping *mapping)
+{
+	struct task_struct *task = NULL;
+
+	memset(mapping, 0, sizeof(*mapping));
+	mapping->length = vma->vm_end - vma->vm_start;
+	mapping->offset = (__u64)vma->vm_pgoff << PAGE_SHIFT;
+	mapping->protection = (vma->vm_flags & VM_READ ? 1 : 0) |
+			      (vma->vm_flags & VM_WRITE ? 2 : 0) |
+			      (vma->vm_flags & VM_EXEC ? 4 : 0);
+	rcu_read_lock();
+#ifdef CONFIG_MEMCG
+	task = rcu_dereference(vma->vm_mm->owner);
+#endif
+	if (task) {
+		mapping->pid = task_tgid_vnr(task);
+		strscpy(mapping->command, task->comm, sizeof(mapping->command));
+		/* Where another user's process has its memory is not for everyone to know. */
+		if (all_addresses || uid_eq(task_uid(task), current_uid()))
+			mapping->address = vma->vm_start;
+	}
+	rcu_read_unlock();
+}
+
+/*
+ * Linux keeps the mappings of a file in a tree; it is the one list of them that is never wrong,
+ * whatever is forked, split, merged or moved. The lock keeps them in it and holds their bounds.
+ */
+__u32 stm_linux_view_mappings(struct stm_view *view,
+			      void (*visit)(void *context, const struct stm_mapping *mapping),
+			      void *context)
+{
+	struct address_space *space = stm_view_mapping(view);
+	bool all_addresses = visit && capable(CAP_SYS_PTRACE);
+	struct stm_mapping mapping;
+	struct rb_node *node;
+	__u32 count = 0;
+
+	i_mmap_lock_read(space);
+	for (node = rb_first_cached(&space->i_mmap); node; node = rb_next(node)) {
+		count++;
+		if (visit) {
+			describe_mapping(rb_entry(node, struct vm_area_struct, shared.rb),
+					 all_addresses, &mapping);
+			visit(context, &mapping);
+		}
+	}
+	i_mmap_unlock_read(space);
+	return count;
+}
+
+struct stm_memory *stm_linux_memory_current(void)
+{
+	return (struct stm_memory *)current->mm;
+}
+
+void stm_linux_view_close(void)
+{
+	mmap_write_lock(current->mm);
+}
+
+void stm_linux_view_open(void)
+{
+	mmap_write_unlock(current->mm);
+}
+
+void stm_linux_view_unmap(struct stm_view *view, __u64 first, __u64 count)
+{
+	unmap_mapping_range(stm_view_mapping(view), first << PAGE_SHIFT, count << PAGE_SHIFT, 1);
+}
