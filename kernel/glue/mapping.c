@@ -8,9 +8,11 @@
  */
 #define pr_fmt(format) KBUILD_MODNAME ": " format
 
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 
 #include "kernel/glue/compat.h"
 #include "kernel/glue/glue.h"
@@ -20,7 +22,7 @@
  * vm_insert_pages() takes the page table lock once for a whole batch, and installs what the core
  * found without taking a page's lock, so faults on one page do not wait for each other.
  */
-static vm_fault_t stm_fault(struct vm_fault *vmf)
+static vm_fault_t insert_pages(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	struct stm_fault fault = {
@@ -56,6 +58,23 @@ static vm_fault_t stm_fault(struct vm_fault *vmf)
 static vm_fault_t stm_page_mkwrite(struct vm_fault *vmf)
 {
 	return VM_FAULT_SIGSEGV;
+}
+
+/* A page is charged to the cgroup of whose address space it is, also when another process, or the
+ * kernel, touches it. */
+static vm_fault_t stm_fault(struct vm_fault *vmf)
+{
+	struct mem_cgroup *group, *before;
+	vm_fault_t result;
+
+	if (likely(vmf->vma->vm_mm == current->mm))
+		return insert_pages(vmf);
+	group = get_mem_cgroup_from_mm(vmf->vma->vm_mm);
+	before = set_active_memcg(group);
+	result = insert_pages(vmf);
+	set_active_memcg(before);
+	mem_cgroup_put(group);
+	return result;
 }
 
 static const struct vm_operations_struct stm_plain_vm_operations = {
