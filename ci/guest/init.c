@@ -110,6 +110,8 @@ static void tune(void)
 	write_file("/proc/sys/kernel/printk_devkmsg", "on");
 	write_file("/proc/sys/kernel/sysrq", "1");
 	write_file("/proc/sys/kernel/hung_task_timeout_secs", "60");
+	/* Twice this is a soft lockup: a busy host stops a processor for a while. */
+	write_file("/proc/sys/kernel/watchdog_thresh", "30");
 	write_file("/proc/sys/kernel/hung_task_warnings", "-1");
 }
 

@@ -19,6 +19,7 @@ from vmlib import cache, kernels
 
 VM = os.path.join(cache.CI, "vm")
 OUR_OWN = threading.Lock()
+FOLDERS = []
 
 
 def vm(*words, verb="run", module=False, **kwargs):
@@ -32,7 +33,8 @@ def vm(*words, verb="run", module=False, **kwargs):
 
 @functools.lru_cache(maxsize=None)
 def _stand_in(kernel):
-    folder = os.path.join(tempfile.mkdtemp(prefix="stm-test."), "module")
+    FOLDERS.append(tempfile.mkdtemp(prefix="stm-test."))
+    folder = os.path.join(FOLDERS[-1], "module")
     shutil.copytree(os.path.join(cache.CI, "tests", "module"), folder)
     env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     cache.run(["make", "-s", "-C", f"{kernels.folder(kernel)}/build", f"M={folder}", "modules"],
@@ -48,8 +50,8 @@ def stand_in(how, kernel="6.12"):
 
 
 def clean_up():
-    if _stand_in.cache_info().currsize:
-        shutil.rmtree(os.path.dirname(os.path.dirname(_stand_in("6.12"))), ignore_errors=True)
+    for folder in FOLDERS:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_status_output_and_folder():

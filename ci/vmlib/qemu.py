@@ -13,7 +13,7 @@ PROGRAM = "qemu-system-x86_64"
 # two save time: ACPI's interrupt links cost a debug kernel with a 9p device 15 seconds.
 APPEND = ["console=ttyS0", "loglevel=5", "panic=-1", "oops=panic", "rdinit=/init",
           "no_timer_check", "tsc=reliable", "unknown_nmi_panic",
-          "pci=noacpi", "cryptomgr.notests"]
+          "rcupdate.rcu_cpu_stall_timeout=60", "pci=noacpi", "cryptomgr.notests"]
 
 # Instruction-counted time: with these the boot neither waits for nor measures a clock
 # that the count cannot pass in time.
@@ -26,6 +26,8 @@ def append(spec):
     config = kernel_config(spec.kernel_folder)
     if spec.counted:
         words += APPEND_COUNTED
+    elif not spec.kvm:
+        words += [f"tsc_early_khz={tsc_khz()}"]
     if spec.gdb:
         words += ["nokaslr"]
     if "CONFIG_KASAN=y" in config or "CONFIG_KCSAN=y" in config:
@@ -34,6 +36,23 @@ def append(spec):
         # More than half of the debug kernel's cost.
         words += ["kmemleak=off"]
     return " ".join(words + spec.append)
+
+
+def tsc_khz():
+    """The rate of the counter that an emulated processor shows as its own.
+
+    A guest on a busy host measures it wrongly, and then lives in a time of its own.
+    """
+    path = os.path.join(cache.root(), "tsc-khz")
+    boot = _boot_id()
+    known = _read_verdict(path, boot)
+    if known is None:
+        with tempfile.TemporaryDirectory() as folder:
+            program = os.path.join(folder, "tsc")
+            cache.run(["gcc", "-O2", "-o", program, os.path.join(cache.CI, "vmlib", "tsc.c")])
+            known = cache.run([program]).strip()
+        _write_verdict(path, boot, known)
+    return known
 
 
 def kernel_config(folder):
@@ -85,19 +104,21 @@ def kvm_works(kernel_folder):
     """Tried once per boot of the host: the device may be there and run no kernel."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as handle:
-        boot = handle.read().strip()
+    boot = _boot_id()
     path = os.path.join(cache.root(), "kvm-verdict")
     verdict = _read_verdict(path, boot)
     if verdict is None:
         with cache.lock("kvm"):
             verdict = _read_verdict(path, boot)
             if verdict is None:
-                verdict = _try_kvm(kernel_folder)
-                with open(path + ".new", "w", encoding="ascii") as handle:
-                    handle.write(f"{boot} {'yes' if verdict else 'no'}\n")
-                os.rename(path + ".new", path)
-    return verdict
+                verdict = "yes" if _try_kvm(kernel_folder) else "no"
+                _write_verdict(path, boot, verdict)
+    return verdict == "yes"
+
+
+def _boot_id():
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as handle:
+        return handle.read().strip()
 
 
 def _read_verdict(path, boot):
@@ -105,7 +126,14 @@ def _read_verdict(path, boot):
         return None
     with open(path, encoding="ascii") as handle:
         words = handle.read().split()
-    return words[1] == "yes" if len(words) == 2 and words[0] == boot else None
+    return words[1] if len(words) == 2 and words[0] == boot else None
+
+
+def _write_verdict(path, boot, verdict):
+    temporary = f"{path}.{os.getpid()}"
+    with open(temporary, "w", encoding="ascii") as handle:
+        handle.write(f"{boot} {verdict}\n")
+    os.rename(temporary, path)
 
 
 def _try_kvm(kernel_folder, limit=2.0):

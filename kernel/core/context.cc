@@ -232,7 +232,7 @@ void Context::cancel(AbortReason reason) noexcept {
 void Context::tell_doomed() noexcept {
     if (signal_ == 0)
         return;
-    stm_linux_thread_signal(thread(), runtime::exchange(signal_, 0));
+    stm_linux_thread_signal(thread(), exec_id_, runtime::exchange(signal_, 0));
     counters_.signals.add(1);
 }
 

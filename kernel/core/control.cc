@@ -81,6 +81,10 @@ Result<i32> tell_version(const Call& call, stm_version& argument) noexcept {
     return done(answer(call, argument));
 }
 
+bool has_reserved_name(const char (&name)[STM_NAME_SIZE]) noexcept {
+    return __builtin_memcmp(name, "minor:", 6) == 0;
+}
+
 Result<OpenRequest> checked_open(const stm_open& argument) noexcept {
     const bool by_id = (argument.flags & STM_OPEN_BY_ID) != 0;
     const bool create = (argument.flags & STM_OPEN_CREATE) != 0;
@@ -93,6 +97,9 @@ Result<OpenRequest> checked_open(const stm_open& argument) noexcept {
     const bool plain = (kind & STM_REGION_PLAIN) != 0;
     if ((kind & ~u32{STM_REGION_FLAGS}) != 0 || (!plain && (kind & STM_REGION_EXEC) != 0) ||
         (plain && (kind & STM_REGION_MUTEX) != 0) || argument.mode > 0777)
+        return Error::invalid;
+    // Regions that are born by opening a device node have these names.
+    if (create && has_reserved_name(argument.name))
         return Error::invalid;
     if (by_id) // the name is not looked at; any will do
         return OpenRequest{RegionName::from_bytes("-").value(),
@@ -171,6 +178,13 @@ Result<i32> set_size(const Call& call, stm_set_size& argument) noexcept {
     if ((call.handle.access() & STM_ACCESS_WRITE) == 0)
         return Error::bad_descriptor;
     Region& region = call.handle.region();
+    // A handle of minor 0 was opened without a question for the rights to `default`.
+    const Status permitted = runtime::status_from_errno(
+        call.handle.attached()
+            ? 0
+            : stm_linux_identity_permission(region.identity(), STM_ACCESS_WRITE));
+    if (!permitted.ok())
+        return permitted.error();
     const Status settled = call.registry.settle_size(region, argument.region_size);
     if (!settled.ok())
         return settled.error();

@@ -55,12 +55,9 @@ void stm_core_exit(void) {
     the_registry = nullptr;
 }
 
-int stm_core_open_minor(unsigned int minor, unsigned int access, stm_handle** handle) {
-    return give(the_registry->open_minor(minor, access), handle);
-}
-
-int stm_core_open_identity(stm_identity* identity, unsigned int access, stm_handle** handle) {
-    return give(the_registry->open_identity(identity, access), handle);
+int stm_core_open_minor(unsigned int minor, unsigned int access, const stm_node* node,
+                        stm_handle** handle) {
+    return give(the_registry->open_minor(minor, access, node), handle);
 }
 
 void stm_core_flush(stm_handle* handle) {

@@ -8,15 +8,12 @@
 
 namespace stm::kernel {
 
-enum class Umask { ignored, applied };
-
 class Identity : runtime::NonCopyable {
 public:
-    [[nodiscard]] static runtime::Result<Identity> create(stm_region* region, runtime::u32 mode,
-                                                          Umask umask) noexcept {
+    [[nodiscard]] static runtime::Result<Identity> create(const stm_birth& birth) noexcept {
         stm_identity* identity = nullptr;
-        const runtime::Status created = runtime::status_from_errno(
-            stm_linux_identity_create(region, mode, umask == Umask::applied, &identity));
+        const runtime::Status created =
+            runtime::status_from_errno(stm_linux_identity_create(&birth, &identity));
         if (!created.ok())
             return created.error();
         return Identity(identity);

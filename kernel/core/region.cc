@@ -7,8 +7,8 @@
 namespace stm::kernel {
 
 runtime::Result<runtime::Ref<Region>> Region::create(Registry& registry, const RegionName& name,
-                                                     runtime::u32 flags, runtime::u32 mode,
-                                                     Umask umask) noexcept {
+                                                     runtime::u32 flags,
+                                                     const stm_birth& birth) noexcept {
     auto region = runtime::make_ref<Region>(registry, name, flags);
     if (!region.ok())
         return region.error();
@@ -16,10 +16,11 @@ runtime::Result<runtime::Ref<Region>> Region::create(Registry& registry, const R
     if (!account.ok())
         return account.error();
     (*region)->spare_account_ = runtime::move(*account);
-    auto identity = Identity::create(reinterpret_cast<stm_region*>(region->get()), mode, umask);
+    auto identity = Identity::create(birth);
     if (!identity.ok())
         return identity.error();
     (*region)->identity_ = runtime::move(*identity);
+    (*region)->born_by_node_ = birth.node != nullptr;
     return region;
 }
 

@@ -42,8 +42,8 @@ public:
     // A region that nobody can find yet, without a size. Allocates everything it will need to be
     // entered in the books. Error::no_memory.
     [[nodiscard]] static runtime::Result<runtime::Ref<Region>>
-    create(Registry& registry, const RegionName& name, runtime::u32 flags, runtime::u32 mode,
-           Umask umask) noexcept;
+    create(Registry& registry, const RegionName& name, runtime::u32 flags,
+           const stm_birth& birth) noexcept;
 
     Region(Registry& registry, const RegionName& name, runtime::u32 flags) noexcept
         : registry_(registry), name_(name), flags_(flags), contents_lock_(STM_RANK_CONTENTS),
@@ -53,6 +53,8 @@ public:
     [[nodiscard]] runtime::u32 flags() const noexcept { return flags_; }
     [[nodiscard]] const stm_settings& settings() const noexcept;
     [[nodiscard]] bool plain() const noexcept { return (flags_ & STM_REGION_PLAIN) != 0; }
+    // Born by opening a device node: that node's own mode decides who may open it.
+    [[nodiscard]] bool born_by_node() const noexcept { return born_by_node_; }
     [[nodiscard]] stm_identity* identity() const noexcept { return identity_.get(); }
 
     // Bytes, a multiple of the page size; 0 until the size is settled. From then on pages() is as
@@ -82,6 +84,7 @@ private:
     Registry& registry_;
     const RegionName name_;
     const runtime::u32 flags_;
+    bool born_by_node_ = false; // set before anybody can find it
     Identity identity_;
     PageStore pages_;
     Versions versions_;

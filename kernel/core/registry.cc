@@ -18,10 +18,12 @@ using runtime::usize;
 
 namespace {
 
+constexpr u32 kMaxMajor = 4095; // 12 bits of a device number
 constexpr u32 kNameTableOrder = 10;
 constexpr u32 kAccountTableOrder = 6;
 
-// "minor:" and the number: the name of a region that was born by opening its device node.
+// "minor:" and the number (nobody else may create such a name): the name of a region that was born
+// by opening its device node.
 RegionName name_of_minor(u32 minor) noexcept {
     char text[16] = {'m', 'i', 'n', 'o', 'r', ':'};
     char digits[10];
@@ -63,10 +65,6 @@ Result<Stores> create_stores(u64 size) noexcept {
     return Stores{runtime::move(*data), runtime::move(*orecs)};
 }
 
-Region* region_of(stm_identity* identity) noexcept {
-    return reinterpret_cast<Region*>(stm_linux_identity_region(identity));
-}
-
 } // namespace
 
 // -- Birth and end --
@@ -75,7 +73,8 @@ Result<Unique<Registry>> Registry::create(const stm_settings& settings) noexcept
     if (settings.max_regions == 0 || settings.max_regions > STM_MAX_REGIONS ||
         settings.default_size == 0 || settings.default_size > settings.max_region_bytes ||
         settings.max_user_regions == 0 || settings.max_user_bytes == 0 ||
-        settings.max_bytes < settings.default_size || settings.default_mode > 0777)
+        settings.max_bytes < settings.default_size || settings.default_mode > 0777 ||
+        settings.device_major > kMaxMajor)
         return Error::invalid;
 
     runtime::HashSeed seed;
@@ -94,7 +93,7 @@ Result<Unique<Registry>> Registry::create(const stm_settings& settings) noexcept
         return allocated.error();
 
     auto region = (*registry)->prepare(RegionName::from_bytes("default").value(), 0,
-                                       settings.default_mode, Umask::ignored, 0);
+                                       stm_birth{nullptr, settings.default_mode, 0}, 0);
     if (!region.ok())
         return region.error();
     const Guard held((*registry)->lock_);
@@ -114,9 +113,6 @@ Registry::~Registry() {
 
 void Registry::forget(Region& region) noexcept {
     const Guard held(lock_);
-    // Who re-opens the identity takes this lock and finds nothing from now on.
-    if (region.identity() != nullptr)
-        stm_linux_identity_retire(region.identity());
     if (region.account_ == nullptr)
         return; // never admitted
     UserAccount& account = *region.account_;
@@ -144,12 +140,13 @@ Registry::RegionRef Registry::at_minor_locked(const Guard& held, u32 minor) noex
     return RegionRef::share(*slots_[minor].region);
 }
 
-// The lowest one that is free, not counting 0; the number of slots if there is none.
+// The highest one that is free: low ones are for nodes that people make by hand. 0 if there is
+// none.
 u32 Registry::free_minor_locked(const Guard& held) noexcept {
     held.expects_holds(lock_);
-    u32 minor = 1;
-    while (minor < slots_.size() && slots_[minor].region != nullptr)
-        ++minor;
+    u32 minor = static_cast<u32>(slots_.size()) - 1;
+    while (minor != 0 && slots_[minor].region != nullptr)
+        --minor;
     return minor;
 }
 
@@ -264,9 +261,9 @@ Status Registry::prepare_first_use(Handle& handle) noexcept {
 
 // A region that nobody can find yet. With `bytes` it has a size, which is charged when it is
 // admitted.
-Result<Registry::RegionRef> Registry::prepare(const RegionName& name, u32 flags, u32 mode,
-                                              Umask umask, u64 bytes) noexcept {
-    Result<RegionRef> region = Region::create(*this, name, flags, mode, umask);
+Result<Registry::RegionRef> Registry::prepare(const RegionName& name, u32 flags,
+                                              const stm_birth& birth, u64 bytes) noexcept {
+    Result<RegionRef> region = Region::create(*this, name, flags, birth);
     if (!region.ok() || bytes == 0)
         return region;
     const Result<u64> size = rounded_size(bytes, current(settings_.max_region_bytes));
@@ -282,16 +279,20 @@ Result<Registry::RegionRef> Registry::prepare(const RegionName& name, u32 flags,
     return region;
 }
 
-Registry::HandleResult Registry::open_existing(const RegionRef& region, u64 bytes,
-                                               u32 access) noexcept {
-    const Status permitted =
-        runtime::status_from_errno(stm_linux_identity_permission(region->identity(), access));
-    if (!permitted.ok())
-        return permitted.error();
+Registry::HandleResult Registry::open_existing(const RegionRef& region, u64 bytes, u32 access,
+                                               Rights rights) noexcept {
+    if (rights == Rights::to_be_checked) {
+        const Status permitted =
+            runtime::status_from_errno(stm_linux_identity_permission(region->identity(), access));
+        if (!permitted.ok())
+            return permitted.error();
+    }
     auto handle = Handle::create(region, access);
     if (!handle.ok())
         return handle.error();
     if (bytes != 0 && region->size() == 0) {
+        if ((access & STM_ACCESS_WRITE) == 0)
+            return Error::access;
         const Status settled = settle_size(*region, bytes);
         if (!settled.ok() && region->size() == 0)
             return settled.error();
@@ -308,9 +309,9 @@ Registry::HandleResult Registry::open_existing(const RegionRef& region, u64 byte
 // Creates a region at this minor, or at a free one if the minor is 0. Error::exists: the name, or
 // the minor, was taken meanwhile.
 Result<Registry::Opened> Registry::create_region(const OpenRequest& request, u32 minor,
-                                                 Umask umask) noexcept {
+                                                 const stm_birth& birth) noexcept {
     const Result<RegionRef> region =
-        prepare(request.name, request.region_flags, request.mode, umask, request.bytes);
+        prepare(request.name, request.region_flags, birth, request.bytes);
     if (!region.ok())
         return region.error();
     auto handle = Handle::create(*region, request.access);
@@ -321,7 +322,7 @@ Result<Registry::Opened> Registry::create_region(const OpenRequest& request, u32
     if (names_.find(request.name.view()) != nullptr)
         return Error::exists;
     const u32 place = minor == 0 ? free_minor_locked(held) : minor;
-    if (place == slots_.size())
+    if (place == 0)
         return Error::no_space;
     if (slots_[place].region != nullptr)
         return Error::exists;
@@ -341,7 +342,8 @@ Result<Registry::Opened> Registry::open_name(const OpenRequest& request) noexcep
         if (region.ok()) {
             if (exclusive)
                 return Error::exists;
-            HandleResult handle = open_existing(*region, request.bytes, request.access);
+            HandleResult handle =
+                open_existing(*region, request.bytes, request.access, Rights::to_be_checked);
             if (handle.ok())
                 return Opened{runtime::move(*handle), false};
             if (handle.error() != Error::stale)
@@ -349,7 +351,7 @@ Result<Registry::Opened> Registry::open_name(const OpenRequest& request) noexcep
         } else {
             if (!create)
                 return Error::not_found;
-            Result<Opened> created = create_region(request, 0, Umask::applied);
+            Result<Opened> created = create_region(request, 0, stm_birth{nullptr, request.mode, 1});
             if (created.ok() || created.error() != Error::exists)
                 return created;
         }
@@ -361,10 +363,10 @@ Registry::HandleResult Registry::open_id(u64 id, u64 bytes, u32 access) noexcept
     const Result<RegionRef> region = find_id(id);
     if (!region.ok())
         return region.error();
-    return open_existing(*region, bytes, access);
+    return open_existing(*region, bytes, access, Rights::to_be_checked);
 }
 
-Registry::HandleResult Registry::open_minor(u32 minor, u32 access) noexcept {
+Registry::HandleResult Registry::open_minor(u32 minor, u32 access, const stm_node* node) noexcept {
     if (minor == 0) {
         // The control device: no user of its region, whose rights are asked, before its first use.
         Result<RegionRef> region = find_next(0);
@@ -381,49 +383,22 @@ Registry::HandleResult Registry::open_minor(u32 minor, u32 access) noexcept {
             region = at_minor_locked(held, minor);
         }
         if (region) {
-            HandleResult handle = open_existing(region, 0, access);
+            HandleResult handle = open_existing(
+                region, 0, access, region->born_by_node() ? Rights::given : Rights::to_be_checked);
             if (handle.ok() || handle.error() != Error::stale)
                 return handle;
         } else {
             if ((access & STM_ACCESS_WRITE) == 0)
                 return Error::no_address;
-            // The node's own mode decides who may open it.
-            const OpenRequest request{name_of_minor(minor), 0, 0, 0, 0666, access};
-            Result<Opened> created = create_region(request, minor, Umask::ignored);
+            const OpenRequest request{name_of_minor(minor), 0, 0, 0, 0, access};
+            Result<Opened> created = create_region(request, minor, stm_birth{node, 0, 0});
             if (created.ok())
                 return runtime::move(created->handle);
             if (created.error() != Error::exists)
                 return created.error();
-            const Guard held(lock_);
-            // Not the minor, but its name was taken, by a named region elsewhere.
-            if (slots_[minor].region == nullptr)
-                return Error::exists;
         }
         stm_linux_breathe();
     }
-}
-
-Registry::HandleResult Registry::open_identity(stm_identity* identity, u32 access) noexcept {
-    RegionRef region;
-    {
-        const Guard held(lock_);
-        if (Region* found = region_of(identity)) {
-            Result<RegionRef> shared = RegionRef::try_share(*found);
-            if (shared.ok())
-                region = runtime::move(*shared);
-        }
-    }
-    if (!region)
-        return Error::stale;
-    auto handle = Handle::create(region, access);
-    if (!handle.ok())
-        return handle.error();
-    const Guard held(lock_);
-    // Without a name and without users it is on its way out.
-    if (!region->linked_ && region->handle_count_ == 0)
-        return Error::stale;
-    attach_locked(held, **handle);
-    return handle;
 }
 
 void Registry::close(Unique<Handle> handle) noexcept {
@@ -551,6 +526,7 @@ u32 Registry::list_attachments(Region& region, runtime::Span<stm_attachment> ent
     AttachmentList list{entries, 0};
     const Guard held(lock_);
     for (const Handle& handle : region.handles_) {
+        stm_linux_breathe();
         if (stm_attachment* entry = list.next()) {
             entry->kind = STM_ATTACHMENT_HANDLE;
             entry->pid = stm_linux_process_describe(handle.opener(), entry->command);

@@ -73,9 +73,7 @@ public:
     [[nodiscard]] Result<Opened> open_name(const OpenRequest& request) noexcept;
     [[nodiscard]] HandleResult open_id(u64 id, u64 bytes, u32 access) noexcept;
     // Error::no_address: there is no such region, and the access is not for writing.
-    [[nodiscard]] HandleResult open_minor(u32 minor, u32 access) noexcept;
-    // Error::stale: the identity's region is gone.
-    [[nodiscard]] HandleResult open_identity(stm_identity* identity, u32 access) noexcept;
+    [[nodiscard]] HandleResult open_minor(u32 minor, u32 access, const stm_node* node) noexcept;
     void close(runtime::Unique<Handle> handle) noexcept;
 
     // At every use of the contents: counts the handle as a user of its region if it is not counted
@@ -135,12 +133,13 @@ private:
 
     [[nodiscard]] Status prepare_first_use(Handle& handle) noexcept;
     // Error::stale: the region lost its name after it was found; look again.
-    [[nodiscard]] HandleResult open_existing(const RegionRef& region, u64 bytes,
-                                             u32 access) noexcept;
+    enum class Rights { to_be_checked, given };
+    [[nodiscard]] HandleResult open_existing(const RegionRef& region, u64 bytes, u32 access,
+                                             Rights rights) noexcept;
     [[nodiscard]] Result<Opened> create_region(const OpenRequest& request, u32 minor,
-                                               Umask umask) noexcept;
-    [[nodiscard]] Result<RegionRef> prepare(const RegionName& name, u32 flags, u32 mode,
-                                            Umask umask, u64 bytes) noexcept;
+                                               const stm_birth& birth) noexcept;
+    [[nodiscard]] Result<RegionRef> prepare(const RegionName& name, u32 flags,
+                                            const stm_birth& birth, u64 bytes) noexcept;
 
     void attach_locked(const Guard& held, Handle& handle) noexcept;
     [[nodiscard]] RegionRef find_name_locked(const Guard& held, const RegionName& name) noexcept;

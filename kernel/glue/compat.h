@@ -47,15 +47,6 @@ static inline struct class *stm_class_create(const char *name)
 #define stm_no_idmap (&init_user_ns)
 #endif
 
-static inline void stm_inode_set_times(struct inode *inode)
-{
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
-	simple_inode_init_ts(inode);
-#else
-	inode->i_atime = inode->i_mtime = inode->i_ctime = current_time(inode);
-#endif
-}
-
 static inline ssize_t stm_splice_read(struct file *in, loff_t *position, struct pipe_inode_info *pipe,
 				      size_t length, unsigned int flags)
 {

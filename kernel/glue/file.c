@@ -26,7 +26,8 @@ static unsigned int access_of(const struct file *file)
 static int stm_open_device(struct inode *inode, struct file *file)
 {
 	struct stm_handle *handle;
-	int error = stm_core_open_minor(iminor(inode), access_of(file), &handle);
+	int error = stm_core_open_minor(iminor(inode), access_of(file),
+					(const struct stm_node *)inode, &handle);
 
 	stm_trace("open minor %u: %d\n", iminor(inode), error);
 	if (error)
@@ -34,20 +35,6 @@ static int stm_open_device(struct inode *inode, struct file *file)
 	file->private_data = handle;
 	/* A device node has an address space of its own; the mappings of a handle hang off its
 	 * view. */
-	file->f_mapping = stm_view_mapping(stm_core_view(handle));
-	return 0;
-}
-
-/* Called only when an open handle is opened again, through /proc/PID/fd. */
-static int stm_open_region(struct inode *inode, struct file *file)
-{
-	struct stm_handle *handle;
-	int error = stm_core_open_identity((struct stm_identity *)inode, access_of(file), &handle);
-
-	stm_trace("open again: %d\n", error);
-	if (error)
-		return error;
-	file->private_data = handle;
 	file->f_mapping = stm_view_mapping(stm_core_view(handle));
 	return 0;
 }
@@ -130,8 +117,10 @@ static void stm_show_fdinfo(struct seq_file *output, struct file *file)
 	if (!info)
 		return;
 	stm_core_describe(file->private_data, info);
-	seq_printf(output, "stm-region:\t%s\nstm-id:\t%llu\nstm-size:\t%llu\nstm-flags:\t%#x\n",
-		   info->name, info->id, info->region_size, info->region_flags);
+	seq_puts(output, "stm-region:\t");
+	seq_escape(output, info->name, "\n\t\\");
+	seq_printf(output, "\nstm-id:\t%llu\nstm-size:\t%llu\nstm-flags:\t%#x\n", info->id,
+		   info->region_size, info->region_flags);
 	kfree(info);
 }
 
@@ -140,14 +129,14 @@ static void stm_show_fdinfo(struct seq_file *output, struct file *file)
 	.write_iter = stm_write_iter, .llseek = stm_llseek, .unlocked_ioctl = stm_ioctl,           \
 	.compat_ioctl = stm_compat_ioctl, .flush = stm_flush, .poll = stm_poll,                    \
 	.mmap = stm_file_mmap, .show_fdinfo = stm_show_fdinfo, .splice_read = stm_splice_read,     \
-	.splice_write = iter_file_splice_write
+	.fsync = noop_fsync, .splice_write = iter_file_splice_write
 
 const struct file_operations stm_device_operations = {
 	STM_FILE_OPERATIONS,
 	.open = stm_open_device,
 };
 
+/* What STM_IOC_OPEN makes is open from the start. */
 const struct file_operations stm_region_operations = {
 	STM_FILE_OPERATIONS,
-	.open = stm_open_region,
 };

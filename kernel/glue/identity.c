@@ -2,12 +2,13 @@
 /*
  * A region's identity is an anonymous inode. It gives the region's pages the identity that futexes
  * need, its i_mapping knows every mapping of the region, and its owner and mode are the region's:
- * fstat, fchmod and fchown on a handle, and re-opening one through /proc/PID/fd, are the file
- * system's own code.
+ * fstat, fchmod and fchown on a handle are the file system's own code.
  *
- * The inode lives in the kernel's file system of anonymous inodes rather than in one of ours: after
- * the last release of a file Linux still walks through its dentry, mount and super block, at a time
- * when this module may be gone.
+ * The inode lives in the kernel's file system of anonymous inodes, and it has no operation of ours:
+ * whoever holds it by an O_PATH descriptor, or walks through a file's dentry, mount and super block
+ * after the last release, does so without a reference to this module, perhaps when the module is
+ * gone. So a handle can not be opened again through /proc/PID/fd (ENXIO), and the inode is no
+ * regular file, which truncate would accept.
  */
 #include <linux/anon_inodes.h>
 #include <linux/cred.h>
@@ -36,14 +37,15 @@ struct inode *stm_identity_inode(struct stm_identity *identity)
 /* Linux has no function that names the mount, but every anonymous file has it. */
 int stm_identity_init(void)
 {
-	/* The owner keeps the module until this file's delayed release has run through these
-	 * operations. */
 	static const struct file_operations nothing = {.owner = THIS_MODULE};
 	struct file *file = anon_inode_getfile("stm", &nothing, NULL, O_RDONLY);
 
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	anonymous_mount = mntget(file->f_path.mnt);
+	/* The file is released later, when a module that fails to load is gone already: nothing of
+	 * ours may be in it. */
+	replace_fops(file, file_inode(file)->i_fop);
 	fput(file);
 	return 0;
 }
@@ -53,34 +55,23 @@ void stm_identity_exit(void)
 	mntput(anonymous_mount);
 }
 
-/* Owner, group and mode may change; the size may not: it is the region's. */
-static int stm_identity_setattr(STM_IDMAP *idmap, struct dentry *dentry, struct iattr *attributes)
-{
-	if (attributes->ia_valid & ATTR_SIZE)
-		return -EPERM;
-	return simple_setattr(idmap, dentry, attributes);
-}
-
-static const struct inode_operations stm_identity_operations = {
-	.setattr = stm_identity_setattr,
-};
-
-int stm_linux_identity_create(struct stm_region *region, __u32 mode, int apply_umask,
-			      struct stm_identity **identity)
+int stm_linux_identity_create(const struct stm_birth *birth, struct stm_identity **identity)
 {
 	struct inode *inode = alloc_anon_inode(anonymous_mount->mnt_sb);
+	const struct inode *node = (const struct inode *)birth->node;
 
 	if (IS_ERR(inode))
 		return PTR_ERR(inode);
-	if (apply_umask)
-		mode &= ~current_umask();
-	inode->i_mode = S_IFREG | (mode & 0777);
-	inode->i_flags &= ~S_PRIVATE;
-	inode->i_op = &stm_identity_operations;
-	inode->i_fop = &stm_region_operations;
-	inode->i_private = region;
-	/* No name in any directory: a core dump and /proc treat the mapping as shared anonymous
-	 * memory. */
+	if (node) {
+		inode->i_uid = node->i_uid;
+		inode->i_gid = node->i_gid;
+		inode->i_mode = node->i_mode & 0777;
+	} else {
+		inode->i_mode = birth->mode & 0777;
+		if (birth->apply_umask)
+			inode->i_mode &= ~current_umask();
+	}
+	/* No name in any directory. */
 	clear_nlink(inode);
 	/* Never on the LRU, never written back, never migrated: the pages are the module's. */
 	mapping_set_unevictable(inode->i_mapping);
@@ -88,19 +79,9 @@ int stm_linux_identity_create(struct stm_region *region, __u32 mode, int apply_u
 	return 0;
 }
 
-void stm_linux_identity_retire(struct stm_identity *identity)
-{
-	stm_identity_inode(identity)->i_private = NULL;
-}
-
 void stm_linux_identity_put(struct stm_identity *identity)
 {
 	iput(stm_identity_inode(identity));
-}
-
-struct stm_region *stm_linux_identity_region(struct stm_identity *identity)
-{
-	return stm_identity_inode(identity)->i_private;
 }
 
 void stm_linux_identity_set_size(struct stm_identity *identity, __u64 bytes)
@@ -138,7 +119,9 @@ int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identi
 			  struct stm_file **result)
 {
 	static const char prefix[] = "stm:";
-	char path[sizeof(prefix) + NAME_MAX];
+	/* d_path prints "anon_inode:" and this through a buffer of 64 bytes, and fails if it does
+	 * not fit. */
+	char path[64 - sizeof("anon_inode:") + 1];
 	struct file *file;
 	int flags = O_RDONLY;
 
@@ -154,7 +137,7 @@ int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identi
 	}
 	/* The file has its operations without a reference to their owner: fput gives one back. */
 	__module_get(THIS_MODULE);
-	file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
+	file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE | FMODE_ATOMIC_POS;
 	file->private_data = handle;
 	file->f_mapping = stm_view_mapping(view);
 	*result = (struct stm_file *)file;

@@ -8,9 +8,11 @@
  */
 #define pr_fmt(format) KBUILD_MODNAME ": " format
 
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 
 #include "kernel/glue/compat.h"
 #include "kernel/glue/glue.h"
@@ -32,7 +34,7 @@ static vm_fault_t fault_code(enum stm_fault_result result)
  * vm_insert_pages() takes the page table lock once for a whole batch, and installs what the core
  * found without taking a page's lock, so faults on one page do not wait for each other.
  */
-static vm_fault_t stm_fault(struct vm_fault *vmf)
+static vm_fault_t plain_fault(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	struct stm_fault fault = {
@@ -62,7 +64,7 @@ static vm_fault_t stm_fault(struct vm_fault *vmf)
  * read-only after a load. The mapping has no MIXEDMAP: fork must not copy a page table that may
  * hold a transaction's private pages.
  */
-static vm_fault_t stm_transactional_fault(struct vm_fault *vmf)
+static vm_fault_t transactional_fault(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	struct stm_fault fault = {
@@ -84,7 +86,7 @@ static vm_fault_t stm_transactional_fault(struct vm_fault *vmf)
 
 /* The page must come back locked: a page without a mapping counts as truncated otherwise, for ever.
  */
-static vm_fault_t stm_page_mkwrite(struct vm_fault *vmf)
+static vm_fault_t make_writable(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	enum stm_fault_result result =
@@ -97,8 +99,43 @@ static vm_fault_t stm_page_mkwrite(struct vm_fault *vmf)
 	return VM_FAULT_LOCKED;
 }
 
+/*
+ * A page is charged to the cgroup of whose address space it is, also when another process, or the
+ * kernel, touches it.
+ */
+static vm_fault_t fault_charged_to_owner(struct vm_fault *vmf,
+					 vm_fault_t (*fault)(struct vm_fault *vmf))
+{
+	struct mem_cgroup *group, *before;
+	vm_fault_t result;
+
+	if (likely(vmf->vma->vm_mm == current->mm))
+		return fault(vmf);
+	group = get_mem_cgroup_from_mm(vmf->vma->vm_mm);
+	before = set_active_memcg(group);
+	result = fault(vmf);
+	set_active_memcg(before);
+	mem_cgroup_put(group);
+	return result;
+}
+
+static vm_fault_t stm_plain_fault(struct vm_fault *vmf)
+{
+	return fault_charged_to_owner(vmf, plain_fault);
+}
+
+static vm_fault_t stm_transactional_fault(struct vm_fault *vmf)
+{
+	return fault_charged_to_owner(vmf, transactional_fault);
+}
+
+static vm_fault_t stm_page_mkwrite(struct vm_fault *vmf)
+{
+	return fault_charged_to_owner(vmf, make_writable);
+}
+
 static const struct vm_operations_struct stm_plain_vm_operations = {
-	.fault = stm_fault,
+	.fault = stm_plain_fault,
 };
 
 /* Having page_mkwrite is what makes Linux map the pages of a writable mapping read-only. */

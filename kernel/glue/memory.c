@@ -62,8 +62,13 @@ void stm_linux_page_release(struct stm_page *handle)
 {
 	struct page *page = (struct page *)handle;
 
-	/* A page that is freed with a mapping is a "bad page", and a pin may outlive the inode. */
-	WRITE_ONCE(page->mapping, NULL);
+	/*
+	 * A page that is freed with a mapping is a "bad page", and a pin may outlive the inode. Who
+	 * marks a pinned page dirty holds the page's lock while it uses the mapping.
+	 */
+	lock_page(page);
+	page->mapping = NULL;
+	unlock_page(page);
 	put_page(page);
 }
 

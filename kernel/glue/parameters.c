@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The module's parameters: /sys/module/stm/parameters/, modinfo. Ranges are checked by the core at
  * load. */
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 
@@ -12,9 +13,6 @@ static struct stm_settings settings = {
 	.max_regions = 4096,
 	.max_user_regions = 1024,
 	.default_size = 64UL << 10,
-	.max_region_bytes = 64UL << 30,
-	.max_bytes = 256UL << 30,
-	.max_user_bytes = 64UL << 30,
 	.default_mode = 0666,
 	.max_stripes = 1U << 20,
 	.max_contexts = 4096,
@@ -34,12 +32,12 @@ MODULE_PARM_DESC(max_user_regions, "Largest number of regions of one user (defau
 module_param_named(default_size, settings.default_size, ulong, 0644);
 MODULE_PARM_DESC(default_size, "Bytes of a region that nobody gave a size (default 65536)");
 module_param_named(max_region_bytes, settings.max_region_bytes, ulong, 0644);
-MODULE_PARM_DESC(max_region_bytes, "Largest size of one region in bytes (default 64 GiB)");
+MODULE_PARM_DESC(max_region_bytes, "Largest size of one region in bytes (default: max_bytes)");
 module_param_named(max_bytes, settings.max_bytes, ulong, 0644);
-MODULE_PARM_DESC(max_bytes, "Largest sum of all sizes in bytes (default 256 GiB)");
+MODULE_PARM_DESC(max_bytes, "Largest sum of all sizes in bytes (default: half of the memory)");
 module_param_named(max_user_bytes, settings.max_user_bytes, ulong, 0644);
-MODULE_PARM_DESC(max_user_bytes,
-		 "Largest sum of the sizes of one user's regions in bytes (default 64 GiB)");
+MODULE_PARM_DESC(max_user_bytes, "Largest sum of the sizes of one user's regions in bytes "
+				 "(default: a quarter of the memory)");
 module_param_named(default_mode, settings.default_mode, uint, 0444);
 MODULE_PARM_DESC(default_mode, "Permission bits of the region `default` (default 0666)");
 module_param_named(max_stripes, settings.max_stripes, uint, 0644);
@@ -61,7 +59,21 @@ MODULE_PARM_DESC(
 module_param_named(debug, stm_debug, bool, 0644);
 MODULE_PARM_DESC(debug, "Tell every open, close, read, write, mmap and fault in the kernel log");
 
+/* Region pages can not be swapped, so what nobody set depends on how much memory there is. */
+static void set_defaults(void)
+{
+	const unsigned long memory = totalram_pages() << PAGE_SHIFT;
+
+	if (!settings.max_bytes)
+		settings.max_bytes = memory / 2;
+	if (!settings.max_user_bytes)
+		settings.max_user_bytes = memory / 4;
+	if (!settings.max_region_bytes)
+		settings.max_region_bytes = settings.max_bytes;
+}
+
 struct stm_settings *stm_parameters(void)
 {
+	set_defaults();
 	return &settings;
 }

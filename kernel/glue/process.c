@@ -70,7 +70,7 @@ __s32 stm_linux_thread_id(struct stm_thread *thread)
 	return pid_vnr((struct pid *)thread);
 }
 
-void stm_linux_thread_signal(struct stm_thread *thread, int signal)
+void stm_linux_thread_signal(struct stm_thread *thread, __u64 exec_id, int signal)
 {
 	struct kernel_siginfo info;
 	struct task_struct *task = get_pid_task((struct pid *)thread, PIDTYPE_PID);
@@ -81,7 +81,10 @@ void stm_linux_thread_signal(struct stm_thread *thread, int signal)
 	info.si_signo = signal;
 	info.si_code = SI_QUEUE;
 	info.si_int = STM_SIGNAL_COOKIE;
-	send_sig_info(signal, &info, task);
+	/* exec raises the id before it takes on other rights: the signal never crosses that border.
+	 */
+	if (READ_ONCE(task->self_exec_id) == exec_id)
+		send_sig_info(signal, &info, task);
 	put_task_struct(task);
 }
 

@@ -10,6 +10,7 @@
 #include <linux/pagemap.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/sched/coredump.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 
@@ -43,6 +44,16 @@ void stm_linux_view_destroy(struct stm_view *view)
 	kfree(stm_view_mapping(view));
 }
 
+/* Whether the caller could read where the task has its memory in /proc/PID/maps. */
+static bool may_see_addresses(struct task_struct *task, struct mm_struct *mm)
+{
+	const struct cred *cred = __task_cred(task);
+	kuid_t caller = current_fsuid();
+
+	return uid_eq(cred->uid, caller) && uid_eq(cred->euid, caller) &&
+	       uid_eq(cred->suid, caller) && get_dumpable(mm) == SUID_DUMP_USER;
+}
+
 /* Whose address space it is. The owner of an mm is its thread group's leader. */
 static void describe_mapping(struct vm_area_struct *vma, bool all_addresses,
 			     struct stm_mapping *mapping)
@@ -62,8 +73,7 @@ static void describe_mapping(struct vm_area_struct *vma, bool all_addresses,
 	if (task) {
 		mapping->pid = task_tgid_vnr(task);
 		strscpy(mapping->command, task->comm, sizeof(mapping->command));
-		/* Where another user's process has its memory is not for everyone to know. */
-		if (all_addresses || uid_eq(task_uid(task), current_uid()))
+		if (all_addresses || may_see_addresses(task, vma->vm_mm))
 			mapping->address = vma->vm_start;
 	}
 	rcu_read_unlock();
@@ -86,6 +96,7 @@ __u32 stm_linux_view_mappings(struct stm_view *view,
 	i_mmap_lock_read(space);
 	for (node = rb_first_cached(&space->i_mmap); node; node = rb_next(node)) {
 		count++;
+		cond_resched();
 		if (visit) {
 			describe_mapping(rb_entry(node, struct vm_area_struct, shared.rb),
 					 all_addresses, &mapping);

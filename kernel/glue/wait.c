@@ -89,7 +89,9 @@ void stm_linux_timer_init(struct stm_timer *storage, void (*call)(void *context)
 
 void stm_linux_timer_arm(struct stm_timer *timer, __u32 milliseconds)
 {
-	schedule_delayed_work(&((struct timer *)timer)->work, msecs_to_jiffies(milliseconds));
+	/* Not on this processor's own workers: looking at a large transaction takes a while. */
+	queue_delayed_work(system_unbound_wq, &((struct timer *)timer)->work,
+			   msecs_to_jiffies(milliseconds));
 }
 
 void stm_linux_timer_stop(struct stm_timer *timer)

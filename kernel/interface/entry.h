@@ -43,12 +43,11 @@ void stm_core_exit(void);
 /* -- Handles -- */
 
 /*
- * Opens the region that device minor @minor stands for. A minor that stands for none gets a new region without a size if
- * @access has STM_ACCESS_WRITE, else -ENXIO.
+ * Opens the region that device minor @minor stands for, through @node. A minor that stands for none gets a new region
+ * without a size, with the node's owner and mode, if @access has STM_ACCESS_WRITE, else -ENXIO.
  */
-int stm_core_open_minor(unsigned int minor, unsigned int access, struct stm_handle **handle);
-/* Opens the region of an identity again (/proc/PID/fd). -ESTALE: the region is gone. The caller's rights are checked. */
-int stm_core_open_identity(struct stm_identity *identity, unsigned int access, struct stm_handle **handle);
+int stm_core_open_minor(unsigned int minor, unsigned int access, const struct stm_node *node,
+			struct stm_handle **handle);
 /* The calling process ends, and others may keep the handle's file open: discards the transactions of ended threads. */
 void stm_core_flush(struct stm_handle *handle);
 /* The end of a handle: called once, when its file is closed and none of its mappings is left. */

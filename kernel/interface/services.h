@@ -28,12 +28,12 @@ extern "C" {
 #endif
 
 struct stm_handle;	/* core: one open file */
-struct stm_region;	/* core: one region */
 struct stm_page;	/* Linux: struct page */
 struct stm_identity;	/* Linux: the inode that gives a region's pages their identity, its owner and its mode */
 struct stm_user_buffer; /* Linux: struct iov_iter */
 struct stm_process;	/* Linux: struct pid of a thread group */
 struct stm_file;	/* Linux: struct file */
+struct stm_node;	/* Linux: the inode of a device node */
 struct stm_thread;	/* Linux: struct pid of one thread */
 struct stm_memory;	/* Linux: struct mm_struct; only compared */
 struct stm_view;	/* Linux: the address space object that the mappings of one handle hang off */
@@ -130,16 +130,14 @@ void *stm_linux_page_memory(struct stm_page *page);
 
 /* -- Identity: owner, group, mode and memory identity of a region -- */
 
-/*
- * A new identity owned by the caller's file system uid and gid. @mode: permission bits; @apply_umask: nonzero to apply
- * the caller's umask. @region is what stm_linux_identity_region() returns until stm_linux_identity_retire().
- */
-int stm_linux_identity_create(struct stm_region *region, __u32 mode, int apply_umask, struct stm_identity **identity);
-
-/* The identity forgets its region: who re-opens it from now on finds NULL. Then stm_linux_identity_put(). */
-void stm_linux_identity_retire(struct stm_identity *identity);
+/* How a region comes into being: owner, group and mode of a device node, or the caller's own and this mode. */
+struct stm_birth {
+	const struct stm_node *node; /* or NULL */
+	__u32 mode;		     /* permission bits */
+	int apply_umask;	     /* nonzero: the caller's umask is taken off */
+};
+int stm_linux_identity_create(const struct stm_birth *birth, struct stm_identity **identity);
 void stm_linux_identity_put(struct stm_identity *identity);
-struct stm_region *stm_linux_identity_region(struct stm_identity *identity);
 
 /* What fstat shows as the size in bytes. */
 void stm_linux_identity_set_size(struct stm_identity *identity, __u64 bytes);
@@ -230,8 +228,11 @@ int stm_linux_thread_is_current(const struct stm_thread *thread);
 int stm_linux_thread_is_alive(struct stm_thread *thread);
 /* Its id in the caller's pid namespace, 0 if none. */
 __s32 stm_linux_thread_id(struct stm_thread *thread);
-/* Sends it @signal with STM_SIGNAL_COOKIE. Does not sleep. */
-void stm_linux_thread_signal(struct stm_thread *thread, int signal);
+/*
+ * Sends it @signal with STM_SIGNAL_COOKIE, unless its process has called exec since stm_linux_exec_id() said @exec_id.
+ * Does not sleep.
+ */
+void stm_linux_thread_signal(struct stm_thread *thread, __u64 exec_id, int signal);
 /* Changes when the calling process calls exec. */
 __u64 stm_linux_exec_id(void);
 /* Nonzero: a fatal signal is pending for the caller. */

@@ -31,7 +31,7 @@
 /* Size in bytes of a region's name with its terminating NUL. A name is any non-empty string that fits. */
 #define STM_NAME_SIZE 256
 
-#define STM_IOC_TYPE 0xB5
+#define STM_IOC_TYPE 0xBD
 
 #define STM_IOC_VERSION _IO(STM_IOC_TYPE, 0x00)
 #define STM_IOC_OPEN _IO(STM_IOC_TYPE, 0x01)
@@ -91,7 +91,7 @@ struct stm_version {
 };
 
 #define STM_OPEN_READ 0x1    /* the handle may read and map for reading */
-#define STM_OPEN_WRITE 0x2   /* the handle may write; implies STM_OPEN_READ for mapping */
+#define STM_OPEN_WRITE 0x2   /* the handle may write; a mapping needs READ as well */
 #define STM_OPEN_CREATE 0x4  /* create the region when there is none of that name */
 #define STM_OPEN_EXCL 0x8    /* with CREATE: fail with EEXIST when there is one */
 #define STM_OPEN_CLOEXEC 0x10 /* the descriptor is closed by exec */
@@ -112,12 +112,15 @@ struct stm_version {
  * @name: in without BY_ID: the region's name, NUL terminated; compared in full
  *
  * A new region belongs to the caller's file system uid and gid. An existing one is opened with the rules of a file:
- * its owner, group and mode decide (and may be changed by fchmod and fchown on a handle).
+ * its owner, group and mode decide (and may be changed by fchmod and fchown on the new descriptor; on a device node they
+ * change the node). A region that was born by opening a device node has that node's owner and mode.
  *
- * ENOENT: no such region and no CREATE. EEXIST: with EXCL. EACCES: the mode forbids it. EINVAL: empty name, more bytes
- * than the existing region has, EXEC without PLAIN, MUTEX with PLAIN. ENAMETOOLONG: no NUL within @name. EFBIG: larger
- * than max_region_bytes. ENOSPC: a limit on the number or bytes of regions, of all or of this user, is reached.
- * ESTALE: @id is of a region that is gone. EMFILE, ENFILE: too many open files.
+ * ENOENT: no such region and no CREATE. EEXIST: with EXCL. EACCES: the mode forbids it, or a size is to be given to a
+ * region that has none without WRITE. EINVAL: empty name, more bytes than the existing region has, EXEC without PLAIN,
+ * MUTEX with PLAIN, CREATE with a name that begins with "minor:" (those are of regions that device nodes made).
+ * ENAMETOOLONG: no NUL within @name. EFBIG: larger than max_region_bytes. ENOSPC: a limit on the number or bytes of
+ * regions, of all or of this user, is reached. ESTALE: @id is of a region that is gone. EMFILE, ENFILE: too many open
+ * files.
  */
 struct stm_open {
 	__u32 size;

@@ -6,6 +6,11 @@
 //
 // The kernel is given the program's own flags and mask with our handler, so alternate stack, masks
 // and nesting are what the program asked for without further ado; only SA_RESETHAND is imitated.
+//
+// What must hold: a restart never leaves a signal handler of the program half done, with its signal
+// blocked for ever. So kDoomSignal is added to the mask of every handler of the process, of any
+// signal: it waits until they have returned. That it is blocked where a fault happens tells that
+// the fault is a handler's, which can not be left either.
 #include "signals.hpp"
 
 #include "thread_state.hpp"
@@ -89,6 +94,9 @@ private:
 };
 
 constinit Actions actions;
+// Handlers, of signals that are not ours, that have kDoomSignal in their mask by the program's own
+// wish. Protected by the lock of `actions`.
+sigset_t masked_by_program;
 bool installed = false; // protected by the lock of `actions`
 pthread_once_t install_once = PTHREAD_ONCE_INIT;
 
@@ -111,12 +119,44 @@ int install(int signal, const struct sigaction& wanted) {
     }
     ours.sa_flags |= SA_SIGINFO;
     ours.sa_sigaction = on_signal;
+    sigaddset(&ours.sa_mask, kDoomSignal);
     return __sigaction(signal, &ours, nullptr);
+}
+
+// For signals that are not ours: sigaction, but for the mask.
+int install_foreign_locked(int signal, const struct sigaction* action, struct sigaction* old) {
+    struct sigaction masked {};
+    if (action != nullptr) {
+        masked = *action;
+        if (!is_default(masked) && !is_ignored(masked))
+            sigaddset(&masked.sa_mask, kDoomSignal);
+    }
+    if (__sigaction(signal, action != nullptr ? &masked : nullptr, old) < 0)
+        return -1;
+    if (sigismember(&masked_by_program, signal) == 0)
+        sigdelset(&old->sa_mask, kDoomSignal);
+    if (action != nullptr) {
+        if (sigismember(&action->sa_mask, kDoomSignal) == 1)
+            sigaddset(&masked_by_program, signal);
+        else
+            sigdelset(&masked_by_program, signal);
+    }
+    return 0;
 }
 
 void install_all() {
     SignalsBlocked blocked;
     actions.lock();
+    for (int signal = 1; signal < NSIG; ++signal) {
+        struct sigaction before {};
+        if (index_of(signal) >= 0 || __sigaction(signal, nullptr, &before) < 0 ||
+            is_default(before) || is_ignored(before))
+            continue;
+        if (sigismember(&before.sa_mask, kDoomSignal) == 1)
+            sigaddset(&masked_by_program, signal);
+        sigaddset(&before.sa_mask, kDoomSignal);
+        __sigaction(signal, &before, nullptr);
+    }
     for (std::size_t index = 0; index < kSignalCount; ++index) {
         struct sigaction before {};
         __sigaction(kSignals[index], nullptr, &before);
@@ -137,6 +177,18 @@ bool is_fault(int signal, const siginfo_t* info) {
 bool is_from_the_module(int signal, const siginfo_t* info) {
     return signal == kDoomSignal && info->si_code == SI_QUEUE && info->si_pid == 0 &&
            info->si_value.sival_int == STM_SIGNAL_COOKIE;
+}
+
+void unblock_doom_signal() {
+    sigset_t doom;
+    sigemptyset(&doom);
+    sigaddset(&doom, kDoomSignal);
+    pthread_sigmask(SIG_UNBLOCK, &doom, nullptr);
+}
+
+// Whether a handler of the program was interrupted, or code that blocks kDoomSignal itself.
+bool is_within_handler(const void* context) {
+    return sigismember(&static_cast<const ucontext_t*>(context)->uc_sigmask, kDoomSignal) == 1;
 }
 
 // The default action, for signals whose default is death with a core.
@@ -171,6 +223,12 @@ void do_programs_action(int signal, siginfo_t* info, void* context) {
         }
         actions.unlock();
     }
+    // Without transactions there is no need to keep kDoomSignal blocked: the handler may be left by
+    // a longjmp that does not restore the mask.
+    const ThreadState* thread = ThreadState::current();
+    if ((thread == nullptr || !thread->is_running()) && signal != kDoomSignal &&
+        sigismember(&action.sa_mask, kDoomSignal) == 0 && !is_within_handler(context))
+        unblock_doom_signal();
     // As the kernel does, which gives all three arguments with SA_SIGINFO or without.
     action.sa_sigaction(signal, info, context);
 }
@@ -232,6 +290,7 @@ void on_signal(int signal, siginfo_t* info, void* context) {
     }
     ThreadState* thread = ThreadState::current();
     if (is_fault(signal, info) && thread != nullptr && thread->is_running() && !thread->is_busy() &&
+        !is_within_handler(context) &&
         on_fault(*thread, signal, info, interrupted) == Fault::done) {
         errno = error;
         return;
@@ -249,27 +308,24 @@ void on_signal(int signal, siginfo_t* info, void* context) {
 
 void prepare_signals() {
     pthread_once(&install_once, install_all);
-    sigset_t doom;
-    sigemptyset(&doom);
-    sigaddset(&doom, kDoomSignal);
-    pthread_sigmask(SIG_UNBLOCK, &doom, nullptr);
+    unblock_doom_signal();
 }
 
 int program_action(int signal, const struct sigaction* action, struct sigaction* old) {
     int index = index_of(signal);
-    if (index < 0)
-        return __sigaction(signal, action, old);
-
     struct sigaction wanted {};
     if (action != nullptr)
         wanted = *action;
+    const struct sigaction* request = action != nullptr ? &wanted : nullptr;
     struct sigaction before {};
     int result = 0;
     {
         SignalsBlocked blocked;
         actions.lock();
         if (!installed) {
-            result = __sigaction(signal, action != nullptr ? &wanted : nullptr, &before);
+            result = __sigaction(signal, request, &before);
+        } else if (index < 0) {
+            result = install_foreign_locked(signal, request, &before);
         } else {
             before = actions.get_locked(index);
             if (action != nullptr) {

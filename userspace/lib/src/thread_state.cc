@@ -98,6 +98,7 @@ void ThreadState::forget_transactions() {
     while (state->first_ != nullptr)
         state->remove_running(state->first_);
     state->noticed_ = false;
+    state->held_ = 0;
     state->leave_at_once();
 }
 
@@ -224,7 +225,7 @@ void ThreadState::leave() {
     fence();
     busy_ = busy_ - 1;
     fence();
-    if (busy_ > 0 || !noticed_)
+    if (is_busy() || !noticed_)
         return;
     int error = errno;
     while (noticed_) {
@@ -238,9 +239,18 @@ void ThreadState::leave() {
     errno = error;
 }
 
+void ThreadState::release() {
+    if (held_ == 0)
+        return;
+    enter(__builtin_frame_address(0));
+    held_ = held_ - 1;
+    leave();
+}
+
 void ThreadState::begin_restart(const Context* target) {
     busy_ = 1;
     busy_frame_ = reinterpret_cast<const void*>(target->registers.rsp);
+    held_ = 0;
     noticed_ = false;
     fence();
 }

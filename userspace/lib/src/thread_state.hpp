@@ -79,7 +79,11 @@ public:
     void enter(const void* frame);
     /** Leaves the section and, if a notice came meanwhile and is true, restarts. */
     void leave();
-    [[nodiscard]] bool is_busy() const { return busy_ > 0; }
+    /** Whether a restart has to wait. */
+    [[nodiscard]] bool is_busy() const { return busy_ > 0 || held_ > 0; }
+    /** For the program: as a section, but one that ends when the program says so. */
+    void hold() { held_ = held_ + 1; }
+    void release();
     void notice_later() { noticed_ = true; }
     [[nodiscard]] bool has_notice() const { return noticed_; }
     /** Ends whatever section there is, to restart: the thread is busy until it has. */
@@ -100,6 +104,7 @@ private:
     Context* recent_; // the result of the last find()
     const void* busy_frame_;
     volatile int busy_;
+    volatile int held_;
     volatile bool noticed_;
 
     Context** table_; // open addressing by descriptor, a power of two, at most half full

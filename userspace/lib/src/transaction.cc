@@ -264,6 +264,16 @@ int stm_wait(int fd, const struct timespec* timeout) {
     return -1;
 }
 
+void stm_defer_restarts(void) {
+    if (ThreadState* thread = ThreadState::current())
+        thread->hold();
+}
+
+void stm_allow_restarts(void) {
+    if (ThreadState* thread = ThreadState::current())
+        thread->release();
+}
+
 int stm_validate(int fd) {
     ThreadState* thread = ThreadState::current();
     if (thread == nullptr)

@@ -22,7 +22,9 @@
  * does something for long that can not be committed any more (an endless loop on old data), when it gets SIGSEGV, SIGBUS,
  * SIGFPE or SIGILL with such data, or calls stm_retry or stm_wait. What the transaction wrote to the region is gone then.
  * Everything else is as the program left it, so what is between stm_start and stm_commit must be fit to be done several
- * times: no output, no allocation that is not freed at the next start, no lock.
+ * times: no output, no allocation that is not freed at the next start, no lock. And since a restart may come at any
+ * instruction, it must not call functions that may not be left in the middle, as malloc and printf may not (those that a
+ * signal handler may call are right), unless between stm_defer_restarts and stm_allow_restarts.
  *
  * The rules are those of setjmp. The function that called stm_start must not have returned. A local variable of it that
  * was changed since stm_start has an indeterminate value after a restart, unless it is volatile:
@@ -57,17 +59,18 @@
  *
  * The program keeps its own signal handling. sigaction, signal and their relatives are replaced by functions of the same
  * name in this library, which record what the program wants for these five signals and do it whenever a signal is not
- * about a doomed transaction, with the program's flags, mask and alternate stack. A fault inside of a transaction with
+ * about a doomed transaction, with the program's flags, mask and alternate stack. SIGURG is blocked while any handler of
+ * the program runs, so that a restart waits for its end. A fault inside of a transaction with
  * data that is still valid is an error of the program: its transactions are cancelled, and then the program's own handler
  * is called, or the process dies by that signal at the faulting instruction. When such a handler returns to the same
  * instruction, the transaction is begun again from stm_start. A transaction that runs out of stack is restarted only if the
  * thread has an alternate stack (sigaltstack) and no own handler for SIGSEGV without SA_ONSTACK.
  *
  * Limits. A program that installs a handler past these functions (the system call itself, or from a library that found
- * libc's sigaction first because this library was loaded by dlopen) takes the signal away from this library. A handler
- * of the program for another signal, say SIGALRM, that interrupts a transaction may be left by a restart as by longjmp,
- * with its signal blocked: block the signal during transactions, or do only trivial things in it. None of the functions
- * below may be called by a signal handler, or be left by longjmp out of one, except stm_reason_text.
+ * libc's sigaction first because this library was loaded by dlopen) takes the signal away from this library, or, if it
+ * is for another signal, may be left by a restart as by longjmp. A fault in a handler of the program, or in code that
+ * blocks SIGURG, is always taken for the program's own. None of the functions below may be called by a signal handler, or
+ * be left by longjmp out of one, except stm_reason_text. A handler that leaves a transaction by siglongjmp has to cancel it.
  *
  * fork: the child has no transaction. x86-64 only. The shadow stack (CET) is unwound as longjmp does.
  */
@@ -154,6 +157,16 @@ void stm_retry(int fd);
  * a time (or there is no transaction). In the serial order of things nothing has happened.
  */
 int stm_wait(int fd, const struct timespec* timeout);
+
+/**
+ * stm_defer_restarts, stm_allow_restarts - do something that a restart must not interrupt
+ *
+ * Between the two calls the thread's transactions do not restart by themselves: read and write on a handle can fail with
+ * EAGAIN, and a fault is taken for the program's own. A restart that was due happens in stm_allow_restarts, which does
+ * not return then. Calls nest; a restart ends all. No system call is made, unless one was due. Always succeed.
+ */
+void stm_defer_restarts(void);
+void stm_allow_restarts(void);
 
 /**
  * stm_validate - is all that the transaction has read still valid?

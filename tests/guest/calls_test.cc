@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+// read, write and lseek on handles: as on a file of fixed size.
+#include "guest.hpp"
+
+#include <csignal>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+using namespace stm::test;
+
+namespace {
+
+constexpr std::size_t kAtomic = 256 * 1024;
+
+class Calls : public ::testing::Test {
+protected:
+    Region region_{"calls", 2 * kPage, 0,
+                   0600}; // transactional: the calls are its plain way of access
+    int fd_ = region_.fd();
+};
+
+TEST_F(Calls, ReadBackWhatWasWritten) {
+    EXPECT_EQ(::write(fd_, "hello", 5), 5);
+    EXPECT_EQ(::lseek(fd_, 0, SEEK_CUR), 5);
+    EXPECT_EQ(::lseek(fd_, 0, SEEK_SET), 0);
+    char text[6] = "";
+    EXPECT_EQ(::read(fd_, text, 5), 5);
+    EXPECT_STREQ(text, "hello");
+    EXPECT_EQ(::lseek(fd_, 0, SEEK_CUR), 5);
+}
+
+TEST_F(Calls, ReadZerosWhereNothingWasWritten) {
+    std::string data(2 * kPage, 'x');
+    EXPECT_EQ(::read(fd_, data.data(), data.size()), static_cast<ssize_t>(data.size()));
+    EXPECT_EQ(data, std::string(2 * kPage, '\0'));
+    EXPECT_EQ(info_of(fd_).resident_bytes, 0u) << "reading made pages";
+}
+
+TEST_F(Calls, AtTheEndReadNothing) {
+    char byte = 0;
+    EXPECT_EQ(::lseek(fd_, 0, SEEK_END), 2 * static_cast<off_t>(kPage));
+    EXPECT_EQ(::read(fd_, &byte, 1), 0);
+    EXPECT_EQ(::pread(fd_, &byte, 1, 2 * kPage), 0);
+    EXPECT_EQ(::pread(fd_, &byte, 1, 1000 * kPage), 0);
+}
+
+TEST_F(Calls, AcrossTheEndAreShort) {
+    std::string data(100, 'e');
+    EXPECT_EQ(::pwrite(fd_, data.data(), 100, 2 * kPage - 40), 40);
+    EXPECT_EQ(::pread(fd_, data.data(), 100, 2 * kPage - 30), 30);
+    EXPECT_EQ(::lseek(fd_, -10, SEEK_END), 2 * static_cast<off_t>(kPage) - 10);
+    EXPECT_EQ(::write(fd_, data.data(), 100), 10);
+    EXPECT_EQ(::lseek(fd_, 0, SEEK_CUR), 2 * static_cast<off_t>(kPage));
+}
+
+TEST_F(Calls, BeyondTheEndWriteNothing) {
+    EXPECT_EQ(::pwrite(fd_, "x", 1, 2 * kPage), -1);
+    EXPECT_EQ(errno, ENOSPC);
+    EXPECT_EQ(::pwrite(fd_, "x", 1, 1000 * kPage), -1);
+    EXPECT_EQ(errno, ENOSPC);
+    EXPECT_EQ(stm_size(fd_), 2 * static_cast<ssize_t>(kPage));
+}
+
+TEST_F(Calls, OfNoBytesDoNothing) {
+    EXPECT_EQ(::write(fd_, "", 0), 0);
+    EXPECT_EQ(::read(fd_, nullptr, 0), 0);
+    EXPECT_EQ(::pwrite(fd_, "", 0, 2 * kPage), 0);
+    EXPECT_EQ(info_of(fd_).resident_bytes, 0u);
+}
+
+TEST_F(Calls, SeekWithinTheRegionOnly) {
+    EXPECT_EQ(::lseek(fd_, 100, SEEK_SET), 100);
+    EXPECT_EQ(::lseek(fd_, 50, SEEK_CUR), 150);
+    EXPECT_EQ(::lseek(fd_, -200, SEEK_CUR), -1);
+    EXPECT_EQ(errno, EINVAL);
+    EXPECT_EQ(::lseek(fd_, -1, SEEK_SET), -1);
+    EXPECT_EQ(errno, EINVAL);
+    EXPECT_EQ(::lseek(fd_, 0, 77), -1);
+    EXPECT_EQ(errno, EINVAL);
+    EXPECT_EQ(::lseek(fd_, 0, SEEK_CUR), 150);
+}
+
+TEST_F(Calls, AtAPlaceDoNotMoveTheHandle) {
+    EXPECT_EQ(::lseek(fd_, 7, SEEK_SET), 7);
+    EXPECT_EQ(::pwrite(fd_, "abc", 3, 100), 3);
+    char text[4] = "";
+    EXPECT_EQ(::pread(fd_, text, 3, 100), 3);
+    EXPECT_STREQ(text, "abc");
+    EXPECT_EQ(::lseek(fd_, 0, SEEK_CUR), 7);
+    EXPECT_EQ(::pread(fd_, text, 1, -1), -1);
+    EXPECT_EQ(errno, EINVAL);
+}
+
+TEST_F(Calls, GatherAndScatter) {
+    char one[] = "one", two[] = "twotwo";
+    struct iovec out[] = {{one, 3}, {nullptr, 0}, {two, 6}};
+    EXPECT_EQ(::writev(fd_, out, 3), 9);
+    EXPECT_EQ(::pwritev(fd_, out, 3, kPage - 4), 9);
+    char first[5] = "", second[6] = "";
+    struct iovec in[] = {{first, 4}, {second, 5}};
+    EXPECT_EQ(::preadv(fd_, in, 2, 0), 9);
+    EXPECT_STREQ(first, "onet");
+    EXPECT_STREQ(second, "wotwo");
+    EXPECT_EQ(::lseek(fd_, kPage - 4, SEEK_SET), static_cast<off_t>(kPage) - 4);
+    EXPECT_EQ(::readv(fd_, in, 2), 9);
+    EXPECT_STREQ(second, "wotwo");
+}
+
+TEST_F(Calls, WithABadAddressAreEfault) {
+    char* volatile bad = reinterpret_cast<char*>(8); // volatile: the compiler would object
+    EXPECT_EQ(::read(fd_, bad, 10), -1);
+    EXPECT_EQ(errno, EFAULT);
+    EXPECT_EQ(::write(fd_, bad, 10), -1);
+    EXPECT_EQ(errno, EFAULT);
+    EXPECT_EQ(::lseek(fd_, 0, SEEK_CUR), 0);
+    char text[11] = "";
+    EXPECT_EQ(::pread(fd_, text, 10, 0), 10);
+    EXPECT_EQ(std::string(text, 10), std::string(10, '\0')) << "a failed write changed something";
+}
+
+TEST_F(Calls, WithABufferThatEndsEarlyAreShort) {
+    Mapping pages(-1, 2 * kPage, PROT_READ | PROT_WRITE, 0, MAP_PRIVATE | MAP_ANONYMOUS);
+    ASSERT_EQ(::mprotect(pages.at(kPage), kPage, PROT_NONE), 0);
+    std::memset(pages.at(), 'p', kPage);
+    EXPECT_EQ(::pwrite(fd_, pages.at(kPage - 10), 20, 0), 10);
+    char text[21] = "";
+    EXPECT_EQ(::pread(fd_, text, 20, 0), 20);
+    EXPECT_STREQ(text, "pppppppppp");
+    ssize_t got = ::pread(fd_, pages.at(kPage - 10), 20, 0);
+    EXPECT_TRUE(got == 10 || (got == -1 && errno == EFAULT)) << got;
+}
+
+// A copy under a lock that the fault handler takes as well would never end.
+TEST_F(Calls, WithABufferInARegionItselfWork) {
+    Region plain("buffer", 2 * kPage);
+    Mapping mapping(plain.fd(), 2 * kPage);
+    ASSERT_TRUE(mapping.ok());
+    std::strcpy(mapping.at(10), "through");
+    EXPECT_EQ(::pwrite(plain.fd(), mapping.at(10), 8, kPage + 5),
+              8); // both pages of this very region
+    EXPECT_STREQ(mapping.at(kPage + 5), "through");
+    EXPECT_EQ(::pread(plain.fd(), mapping.at(100), 8, kPage + 5), 8);
+    EXPECT_STREQ(mapping.at(100), "through");
+    // Into pages that were never touched.
+    Region fresh("fresh", kPage);
+    Mapping untouched(fresh.fd(), kPage);
+    EXPECT_EQ(::pread(fresh.fd(), untouched.at(), 100, 200), 100);
+    EXPECT_EQ(::pread(plain.fd(), untouched.at(), 8, kPage + 5), 8);
+    EXPECT_STREQ(untouched.at(), "through");
+}
+
+TEST_F(Calls, OnAReadOnlyHandleDoNotWrite) {
+    Fd reader(stm_open(region_.name().c_str(), 0, STM_RDONLY, 0));
+    ASSERT_TRUE(reader);
+    EXPECT_EQ(::write(reader.get(), "x", 1), -1);
+    EXPECT_EQ(errno, EBADF);
+    char byte = 1;
+    EXPECT_EQ(::read(reader.get(), &byte, 1), 1);
+    EXPECT_EQ(byte, 0);
+    auto size = make<struct stm_set_size>();
+    size.region_size = kPage;
+    EXPECT_EQ(request(reader.get(), STM_IOC_SET_SIZE, &size), EBADF);
+}
+
+TEST_F(Calls, TouchOnlyThePagesTheyWrite) {
+    EXPECT_EQ(info_of(fd_).resident_bytes, 0u);
+    EXPECT_EQ(::pwrite(fd_, "x", 1, kPage), 1);
+    EXPECT_EQ(info_of(fd_).resident_bytes, kPage);
+    EXPECT_EQ(::pwrite(fd_, "x", 1, kPage + 5), 1);
+    EXPECT_EQ(info_of(fd_).resident_bytes, kPage);
+    EXPECT_EQ(::pwrite(fd_, "xy", 2, kPage - 1), 2);
+    EXPECT_EQ(info_of(fd_).resident_bytes, 2 * kPage);
+}
+
+TEST_F(Calls, SeeWhatTheHandleOfAnotherProcessWrote) {
+    EXPECT_EQ(Child([&] {
+                  Fd fd(stm_open(region_.name().c_str(), 0, 0, 0));
+                  return ::pwrite(fd.get(), "child", 6, 50) == 6 ? 0 : 1;
+              }).wait(),
+              0);
+    char text[6] = "";
+    EXPECT_EQ(::pread(fd_, text, 6, 50), 6);
+    EXPECT_STREQ(text, "child");
+}
+
+TEST_F(Calls, TellTheFilesAttributes) {
+    struct stat status;
+    ASSERT_EQ(::fstat(fd_, &status), 0);
+    EXPECT_EQ(status.st_size, 2 * static_cast<off_t>(kPage));
+    EXPECT_EQ(status.st_mode & 0777, 0600u);
+    EXPECT_EQ(status.st_uid, 0u);
+}
+
+TEST_F(Calls, WorkOnAHandleOpenedAgainThroughProc) {
+    ASSERT_EQ(::pwrite(fd_, "again", 6, 0), 6);
+    Fd again(::open(("/proc/self/fd/" + std::to_string(fd_)).c_str(), O_RDONLY));
+    ASSERT_TRUE(again) << std::strerror(errno);
+    char text[6] = "";
+    EXPECT_EQ(::read(again.get(), text, 6), 6);
+    EXPECT_STREQ(text, "again");
+    EXPECT_EQ(::write(again.get(), "x", 1), -1);
+    EXPECT_EQ(errno, EBADF);
+    EXPECT_EQ(info_of(fd_).handles, 2u);
+    EXPECT_EQ(info_of(again.get()).id, info_of(fd_).id);
+}
+
+TEST_F(Calls, OnLargeRegionsMoveEverything) {
+    Region large("large", 3 * kAtomic);
+    std::string data;
+    for (std::size_t at = 0; at < 3 * kAtomic; at += 8)
+        data += std::to_string(10000000 + at % 89999999);
+    data.resize(3 * kAtomic);
+    EXPECT_EQ(::pwrite(large.fd(), data.data(), data.size(), 0), static_cast<ssize_t>(data.size()));
+    std::string got(data.size(), '\0');
+    EXPECT_EQ(::pread(large.fd(), got.data(), got.size(), 0), static_cast<ssize_t>(got.size()));
+    EXPECT_TRUE(got == data);
+    EXPECT_EQ(::pread(large.fd(), got.data(), 1000, kAtomic - 500), 1000);
+    EXPECT_EQ(got.substr(0, 1000), data.substr(kAtomic - 500, 1000));
+}
+
+// One writer and eight readers: every read is one state, and the writer gets its turns.
+TEST(AtomicCalls, AreNeverTornAndTheWriterProgresses) {
+    constexpr std::size_t kSize = 64 * 1024;
+    constexpr int kWrites = 200;
+    Region region("torn", kSize, 0);
+    Mapping shared(-1, kPage, PROT_READ | PROT_WRITE, 0, MAP_SHARED | MAP_ANONYMOUS);
+    auto* stop = shared.at<int>();
+    StartingLine line(9);
+    std::vector<Child> readers;
+    for (int index = 0; index < 8; ++index)
+        readers.push_back(Child::doing([&] {
+            std::string data(kSize, '\0');
+            line.wait();
+            long reads = 0;
+            while (__atomic_load_n(stop, __ATOMIC_ACQUIRE) == 0) {
+                ASSERT_EQ(::pread(region.fd(), data.data(), kSize, 0), static_cast<ssize_t>(kSize));
+                ASSERT_EQ(data.find_first_not_of(data[0]), std::string::npos) << "a torn read";
+                ++reads;
+            }
+            EXPECT_GT(reads, 0);
+        }));
+    std::string data(kSize, '\0');
+    line.wait();
+    for (int round = 1; round <= kWrites; ++round) {
+        std::fill(data.begin(), data.end(), static_cast<char>('A' + round % 50));
+        ASSERT_EQ(::pwrite(region.fd(), data.data(), kSize, 0), static_cast<ssize_t>(kSize));
+    }
+    __atomic_store_n(stop, 1, __ATOMIC_RELEASE);
+    for (Child& reader : readers)
+        EXPECT_EQ(reader.wait(), 0);
+}
+
+TEST(AtomicCalls, OfTwoWritersNeverMix) {
+    constexpr std::size_t kSize = kAtomic;
+    Region region("mixed", kSize, 0);
+    std::vector<Child> writers;
+    for (char letter : {'a', 'b'})
+        writers.push_back(Child::doing([&, letter] {
+            std::string data(kSize, letter);
+            for (int round = 0; round < 20; ++round)
+                ASSERT_EQ(::pwrite(region.fd(), data.data(), kSize, 0),
+                          static_cast<ssize_t>(kSize));
+        }));
+    std::string data(kSize, '\0');
+    for (int round = 0; round < 40; ++round) {
+        ASSERT_EQ(::pread(region.fd(), data.data(), kSize, 0), static_cast<ssize_t>(kSize));
+        ASSERT_EQ(data.find_first_not_of(data[0]), std::string::npos);
+    }
+    for (Child& writer : writers)
+        EXPECT_EQ(writer.wait(), 0);
+}
+
+} // namespace
