@@ -68,7 +68,7 @@ AbortReason Context::begin_after(const stm_settings& settings, stm_wait_kind kin
     auto path = mutex ? protocol::Path::serial : protocol::Path::concurrent;
     if (const auto conflicts = transaction_.conflicts_in_row(); conflicts != 0) {
         const protocol::RetryPolicy policy{.serial_after = current(settings.serial_after)};
-        const Advice advice = protocol::advise(policy, conflicts, last_reason_, random_);
+        const Advice advice = protocol::advise(policy, conflicts, end_reason_, random_);
         if (advice.path == Advice::Path::serial)
             path = protocol::Path::serial;
         else
@@ -86,6 +86,7 @@ AbortReason Context::begin(const stm_settings& settings, int signal) noexcept {
     const AbortReason reason = begin_after(settings, STM_WAIT_INTERRUPTIBLE);
     if (reason != AbortReason::none)
         return reason;
+    in_call_ = false;
     signal_ = signal;
     exec_id_ = stm_linux_exec_id();
     counters_.starts.add(1);
@@ -93,6 +94,7 @@ AbortReason Context::begin(const stm_settings& settings, int signal) noexcept {
 }
 
 AbortReason Context::begin_call(const stm_settings& settings) noexcept {
+    in_call_ = true;
     signal_ = 0;
     // The lock of a mutex region is for transactions: a single call is atomic without it, and its
     // commit waits for it.
@@ -103,7 +105,9 @@ AbortReason Context::begin_call(const stm_settings& settings) noexcept {
 
 AbortReason Context::count_end(AbortReason reason) noexcept {
     private_pages_.clear();
-    last_reason_ = reason;
+    end_reason_ = reason;
+    if (!in_call_)
+        last_reason_ = reason;
     signal_ = 0;
     if (reason != AbortReason::none)
         counters_.aborts[static_cast<runtime::u32>(reason)].add(1);

@@ -53,6 +53,7 @@ public:
     [[nodiscard]] RegionMemory& memory() noexcept { return memory_; }
     [[nodiscard]] TransactionCounters& counters() noexcept { return counters_; }
     [[nodiscard]] const TransactionCounters& counters() const noexcept { return counters_; }
+    // How the last transaction of the program ended; single calls do not count.
     [[nodiscard]] protocol::AbortReason last_reason() const noexcept { return last_reason_; }
 
     // -- In mappings --
@@ -130,7 +131,9 @@ private:
     runtime::Atomic<stm_memory*> viewing_{nullptr};
     u64 exposures_seen_ = 0;
     TransactionCounters counters_;
-    protocol::AbortReason last_reason_ = protocol::AbortReason::none;
+    protocol::AbortReason last_reason_ = protocol::AbortReason::none; // of the program's own
+    protocol::AbortReason end_reason_ = protocol::AbortReason::none;  // also of single calls
+    bool in_call_ = false;
     u64 exec_id_ = 0;
     u64 random_;
     int signal_ = 0; // 0: none wanted, or sent already

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Sleeping, waking, timers and the processor. */
 #include <linux/delay.h>
+#include <linux/hrtimer.h>
 #include <linux/jiffies.h>
 #include <linux/ktime.h>
 #include <linux/poll.h>
@@ -28,18 +29,31 @@ void stm_linux_wait_queue_init(struct stm_wait_queue *queue)
 int stm_linux_wait(struct stm_wait_queue *queue, int (*ready)(void *context), void *context,
 		   __u64 timeout_ns, enum stm_wait_kind kind)
 {
-	unsigned long timeout = MAX_SCHEDULE_TIMEOUT;
-	long left;
+	const unsigned int state = kind == STM_WAIT_KILLABLE ? TASK_KILLABLE : TASK_INTERRUPTIBLE;
+	const bool limited = timeout_ns != ~0ULL;
+	/* Absolute, so that no number of wake-ups makes the wait longer or shorter. */
+	ktime_t deadline = ktime_add_safe(ktime_get(), min_t(u64, timeout_ns, KTIME_MAX));
+	DEFINE_WAIT(wait);
+	int result = 0;
 
-	if (timeout_ns != ~0ULL)
-		timeout = min_t(u64, nsecs_to_jiffies64(timeout_ns) + 1, MAX_SCHEDULE_TIMEOUT - 1);
-	if (kind == STM_WAIT_KILLABLE)
-		left = wait_event_killable_timeout(*as_queue(queue), ready(context), timeout);
-	else
-		left = wait_event_interruptible_timeout(*as_queue(queue), ready(context), timeout);
-	if (left > 0)
-		return 0;
-	return left ? -EINTR : -ETIMEDOUT;
+	for (;;) {
+		prepare_to_wait(as_queue(queue), &wait, state);
+		if (ready(context))
+			break;
+		if (signal_pending_state(state, current)) {
+			result = -EINTR;
+			break;
+		}
+		if (!limited) {
+			schedule();
+		} else if (!schedule_hrtimeout_range(&deadline, current->timer_slack_ns,
+						     HRTIMER_MODE_ABS)) {
+			result = ready(context) ? 0 : -ETIMEDOUT;
+			break;
+		}
+	}
+	finish_wait(as_queue(queue), &wait);
+	return result;
 }
 
 void stm_linux_wake(struct stm_wait_queue *queue)
