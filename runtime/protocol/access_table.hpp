@@ -40,9 +40,7 @@ public:
     }
 
     // True if count accesses in all need no allocation.
-    [[nodiscard]] bool has_room(u64 count) const noexcept {
-        return count <= accesses_.capacity() && count * 2 <= u64{slot_mask_} + 1;
-    }
+    [[nodiscard]] bool has_room(u64 count) const noexcept { return count <= room_; }
 
     // Makes room for count accesses in all: too_big or no_memory.
     [[nodiscard]] runtime::Status reserve(u64 count, u32 limit) noexcept {
@@ -50,20 +48,30 @@ public:
             return runtime::Error::too_big;
         if (has_room(count)) [[likely]]
             return runtime::kSuccess;
-        const runtime::Status room = accesses_.reserve(count, limit);
-        if (!room.ok())
-            return room;
-        return grow_index(count);
+        runtime::Status status = accesses_.reserve(count, limit);
+        if (status.ok())
+            status = grow_index(count);
+        measure_room();
+        return status;
     }
 
     // The access of the stripe, or nullptr. The pointer holds until the next reservation.
     [[nodiscard, gnu::always_inline]] Access* find(u64 stripe) noexcept {
+        return locate(stripe).access;
+    }
+
+    // Where a stripe is, or where it would go.
+    struct Place {
+        Access* access; // or nullptr
+        u32 slot;
+    };
+    [[nodiscard, gnu::always_inline]] Place locate(u64 stripe) noexcept {
         for (u32 slot = slot_of(stripe);; slot = (slot + 1) & slot_mask_) {
             if (slots_[slot].generation != generation_)
-                return nullptr;
+                return {nullptr, slot};
             Access& access = accesses_[slots_[slot].access];
             if (access.stripe == stripe)
-                return &access;
+                return {&access, slot};
         }
     }
 
@@ -73,9 +81,10 @@ public:
 
     // Adds a stripe that is not in the table, as neither read nor written.
     Access& insert(u64 stripe, u64 version = kNotRead) noexcept {
-        u32 slot = slot_of(stripe);
-        while (slots_[slot].generation == generation_)
-            slot = (slot + 1) & slot_mask_;
+        return insert_at(locate(stripe).slot, stripe, version);
+    }
+    // The slot is what locate() said, and the table has not changed since.
+    [[gnu::always_inline]] Access& insert_at(u32 slot, u64 stripe, u64 version) noexcept {
         Access& access = accesses_.next();
         access = {stripe, version, kNoWrite, 0};
         slots_[slot] = {generation_, accesses_.size()};
@@ -91,6 +100,7 @@ public:
             slot_mask_ = kInlineSlots - 1;
             shift_ = kInlineShift;
         }
+        measure_room();
         if (++generation_ == 0) [[unlikely]] {
             // After 2^32 transactions a slot could look filled: empty them all once, the inline
             // ones as well, which a grown table may come back to.
@@ -127,6 +137,11 @@ private:
         return static_cast<u32>(stripe * 0x9e3779b97f4a7c15ull >> shift_);
     }
 
+    // Both the array and the index must have it.
+    void measure_room() noexcept {
+        room_ = runtime::min(accesses_.capacity(), (slot_mask_ + 1) / 2);
+    }
+
     [[nodiscard]] runtime::Status grow_index(u64 count) noexcept {
         u64 slots = u64{slot_mask_} + 1;
         u32 shift = shift_;
@@ -158,6 +173,7 @@ private:
     u32 slot_mask_ = kInlineSlots - 1;
     u32 shift_ = kInlineShift;
     u32 generation_ = 1;
+    u32 room_ = kInlineAccesses;
     GrowingArray<Access, kInlineAccesses> accesses_;
     Slot inline_slots_[kInlineSlots];
 };

@@ -43,7 +43,8 @@ namespace stm::protocol {
 //                    module gives up the processor if another one wants it. Must not do more.
 // wait_filter()      The announcements of those who wait for a change.
 // wake(mask)         Wakes the waiters that have a bit of the mask. After the last release and
-//                    outside of the gate. Does not sleep, can not fail.
+//                    end_critical(); a serial commit still holds its token. Does not sleep, can
+//                    not fail.
 template <typename M>
 concept Memory = requires(M& memory, const M& constant, u64 stripe, WaitMask mask) {
     { memory.clock() } -> runtime::same_as<runtime::Atomic<u64>&>;

@@ -51,7 +51,7 @@ template <Memory M>
                              runtime::copy_from_shared(to + (first - part.first), data + first,
                                                        bytes);
                          });
-    } else if (part.bytes == 8 && part.first % 8 == 0) {
+    } else if (part.bytes == 8 && part.first % 8 == 0) [[likely]] {
         // The length is a constant here, so the copy becomes one load and one store.
         runtime::copy_from_shared(to, __builtin_assume_aligned(data + part.first, 8), 8);
     } else {

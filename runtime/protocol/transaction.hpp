@@ -88,7 +88,8 @@
 namespace stm::protocol {
 
 // How much one transaction may grow; more is too_big. The defaults bound it to about 128 MiB
-// (a write of 32 MiB and a little).
+// (a write of 32 MiB and a little). Above kMostStripes they count as that.
+inline constexpr u32 kMostStripes = 1u << 28;
 struct Limits {
     u32 accesses = 1u << 20; // stripes read or written
     u32 writes = 1u << 19;   // stripes written
@@ -114,10 +115,11 @@ enum class [[nodiscard]] Validity : runtime::u8{
 template <Memory M, Mutation kMutation = Mutation::none>
 class Transaction : runtime::NonCopyable {
 public:
-    // The owner: nonzero, below 2^63, and nobody else's in this region. The memory must outlive
+    // The owner: from 1 to 2^63 - 1, and nobody else's in this region. The memory must outlive
     // the transaction.
     Transaction(M& memory, u64 owner, Limits limits = {}) noexcept
-        : memory_(memory), owner_(owner), limits_(limits) {}
+        : memory_(memory), owner_(owner), limits_{runtime::min(limits.accesses, kMostStripes),
+                                                  runtime::min(limits.writes, kMostStripes)} {}
     ~Transaction() {
         if (active_)
             cancel(AbortReason::explicit_cancel);
@@ -145,7 +147,7 @@ public:
         if (reason != AbortReason::none)
             return reason;
         if (snapshot > snapshot_)
-            doom_ = AbortReason::read_validation;
+            static_cast<void>(doom(AbortReason::read_validation));
         snapshot_ = snapshot;
         return AbortReason::none;
     }
@@ -174,21 +176,14 @@ public:
     // Any length and alignment. read_locked, read_validation; too_big, no_memory, out_of_range.
     // `to` is private memory.
     AbortReason read(u64 offset, void* to, u64 bytes) noexcept {
-        if (const AbortReason reason = usable(); reason != AbortReason::none) [[unlikely]]
-            return reason;
+        if (!ready_) [[unlikely]]
+            return usable();
         if (!in_region(offset, bytes)) [[unlikely]]
             return AbortReason::out_of_range;
-        auto* target = static_cast<u8*>(to);
-        while (bytes != 0) {
-            const StripePart part = first_part(offset, bytes);
-            const AbortReason reason = read_part(part, target);
-            if (reason != AbortReason::none) [[unlikely]]
-                return reason;
-            offset += part.bytes;
-            target += part.bytes;
-            bytes -= part.bytes;
-        }
-        return AbortReason::none;
+        auto* const target = static_cast<u8*>(to);
+        if (is_one_part(offset, bytes)) [[likely]]
+            return read_part(first_part(offset, bytes), target);
+        return read_parts(offset, target, bytes);
     }
 
     // Reads a whole page at the snapshot, without what this transaction wrote to it. All of it
@@ -237,32 +232,29 @@ public:
     // Notes bytes to be written at the commit. Any length and alignment; as a whole or not at
     // all. too_big, no_memory, out_of_range. `from` is private memory.
     AbortReason write(u64 offset, const void* from, u64 bytes) noexcept {
-        if (const AbortReason reason = usable(); reason != AbortReason::none) [[unlikely]]
-            return reason;
+        if (!ready_) [[unlikely]]
+            return usable();
         if (!in_region(offset, bytes)) [[unlikely]]
             return AbortReason::out_of_range;
         if (const AbortReason reason = reserve_writes(offset, bytes); reason != AbortReason::none)
             [[unlikely]]
             return reason;
-        const auto* source = static_cast<const u8*>(from);
-        while (bytes != 0) {
-            const StripePart part = first_part(offset, bytes);
-            write_part(part, source);
-            offset += part.bytes;
-            source += part.bytes;
-            bytes -= part.bytes;
-        }
+        const auto* const source = static_cast<const u8*>(from);
+        if (is_one_part(offset, bytes)) [[likely]]
+            write_part(first_part(offset, bytes), source);
+        else
+            write_parts(offset, source, bytes);
         return AbortReason::none;
     }
 
     // Ends the transaction: committed, or rolled back for the reason returned. Waits, asleep,
     // before the commit proper while a serial transaction is in progress (signal, killed,
-    // serial_wait). Not inside of an inner part.
+    // serial_wait). Not inside of an inner part, unless it is doomed.
     AbortReason commit() noexcept {
         runtime::expects(active_, "Transaction: commit without begin");
-        runtime::expects(log_.levels() == 0, "Transaction: commit inside of an inner part");
         if (doom_ != AbortReason::none)
             return finish(doom_);
+        runtime::expects(log_.levels() == 0, "Transaction: commit inside of an inner part");
         committed_version_ = 0;
         if (log_.size() == 0)
             return finish(AbortReason::none);
@@ -338,6 +330,10 @@ public:
     //
     // Each stripe is found with the version under which it was read before the call, and versions
     // do not come back: so all of them were valid together when the call began.
+    //
+    // A handler that finds `changed` or `busy` may restart the program only if it did not interrupt
+    // a function of this class: that has to return first, and will return a conflict by itself if
+    // there is one. (In the middle of a commit that succeeds, `changed` can be the answer too.)
     Validity validate() const noexcept {
         if (!active_)
             return Validity::valid;
@@ -401,6 +397,7 @@ public:
         if (path_ == Path::serial)
             return_token();
         waiting_ = true;
+        ready_ = false;
         if (mask != 0) {
             memory_.wait_filter().announce(mask);
             clock_meet(memory_.clock());
@@ -437,6 +434,7 @@ private:
         waiting_ = false;
         last_ = nullptr;
         active_ = true;
+        ready_ = true;
     }
 
     AbortReason finish(AbortReason reason) noexcept {
@@ -448,14 +446,16 @@ private:
             conflicts_ = 0;
         }
         active_ = false;
+        ready_ = false;
         signal_fence();
         doom_ = AbortReason::none;
         last_ = nullptr;
+        // First, since others wait for it, and to empty large sets takes a while.
+        if (path_ == Path::serial)
+            return_token();
         accesses_.clear();
         page_reads_.clear(kKeptPageReads);
         log_.clear();
-        if (path_ == Path::serial)
-            return_token();
         return reason;
     }
 
@@ -466,6 +466,7 @@ private:
 
     AbortReason doom(AbortReason reason) noexcept {
         doom_ = reason;
+        ready_ = false;
         return reason;
     }
 
@@ -499,7 +500,12 @@ private:
                                                          : AbortReason::no_memory;
     }
 
-    AbortReason reserve_accesses(u64 more) noexcept {
+    [[nodiscard]] bool has_access_room() const noexcept {
+        const u64 more = u64{accesses_.size()} + 1;
+        return more <= limits_.accesses && accesses_.has_room(more);
+    }
+
+    [[gnu::noinline]] AbortReason reserve_accesses(u64 more) noexcept {
         const AbortReason reason =
             reason_of_growth(accesses_.reserve(accesses_.size() + more, limits_.accesses));
         last_ = nullptr;
@@ -545,36 +551,69 @@ private:
 
     // ---- read and write ------------------------------------------------------------------------
 
-    // Programs go through a stripe word by word, so the last one is remembered.
-    [[gnu::always_inline]] Access* find(u64 stripe) noexcept {
-        if (last_ != nullptr && last_->stripe == stripe)
-            return last_;
-        return accesses_.find(stripe);
+    // last_: programs go through a stripe word by word, so the last one is remembered.
+
+    // At least one byte, and all in one stripe.
+    [[nodiscard]] static bool is_one_part(u64 offset, u64 bytes) noexcept {
+        return bytes - 1 < kStripeBytes - (offset & (kStripeBytes - 1));
+    }
+
+    [[gnu::noinline]] AbortReason read_parts(u64 offset, u8* target, u64 bytes) noexcept {
+        while (bytes != 0) {
+            const StripePart part = first_part(offset, bytes);
+            const AbortReason reason = read_part(part, target);
+            if (reason != AbortReason::none) [[unlikely]]
+                return reason;
+            offset += part.bytes;
+            target += part.bytes;
+            bytes -= part.bytes;
+        }
+        return AbortReason::none;
+    }
+
+    [[gnu::noinline]] void write_parts(u64 offset, const u8* source, u64 bytes) noexcept {
+        while (bytes != 0) {
+            const StripePart part = first_part(offset, bytes);
+            write_part(part, source);
+            offset += part.bytes;
+            source += part.bytes;
+            bytes -= part.bytes;
+        }
     }
 
     [[gnu::always_inline]] AbortReason read_part(StripePart part, u8* to) noexcept {
-        Access* access = find(part.stripe);
-        if (access == nullptr) {
-            if (const AbortReason reason = reserve_accesses(1); reason != AbortReason::none)
-                [[unlikely]]
-                return reason;
-        } else if (access->write != kNoWrite) {
-            return read_own_part(*access, part, to);
+        if (last_ == nullptr || last_->stripe != part.stripe) {
+            auto place = accesses_.locate(part.stripe);
+            if (place.access == nullptr)
+                return read_first(part, to, place.slot);
+            last_ = place.access;
         }
-        const u64 expected = access == nullptr ? kNotRead : access->version;
-        const Sample sample = read_shared(part, to, expected);
+        Access& access = *last_;
+        if (access.write != kNoWrite)
+            return read_own_part(access, part, to);
+        const Sample sample = read_shared(part, to, access.version);
         if (sample.reason != AbortReason::none) [[unlikely]]
             return doom(sample.reason);
-        if (access == nullptr) {
-            if constexpr (kMutation == Mutation::stale_absent) {
-                if (memory_.orec(part.stripe) == nullptr)
-                    return AbortReason::none;
-            }
-            access = &accesses_.insert(part.stripe, sample.version);
-        } else {
-            access->version = sample.version;
+        access.version = sample.version;
+        return AbortReason::none;
+    }
+
+    // Of a stripe that was not touched before.
+    [[gnu::always_inline]] AbortReason read_first(StripePart part, u8* to, u32 slot) noexcept {
+        if (!has_access_room()) [[unlikely]] {
+            const AbortReason reason = reserve_accesses(1);
+            if (reason != AbortReason::none)
+                return reason;
+            slot = accesses_.locate(part.stripe).slot;
         }
-        last_ = access;
+        const Sample sample = read_shared(part, to, kNotRead);
+        if (sample.reason != AbortReason::none) [[unlikely]]
+            return doom(sample.reason);
+        if constexpr (kMutation == Mutation::stale_absent) {
+            if (memory_.orec(part.stripe) == nullptr)
+                return AbortReason::none;
+        }
+        last_ = &accesses_.insert_at(slot, part.stripe, sample.version);
         return AbortReason::none;
     }
 
@@ -826,9 +865,13 @@ private:
     }
 
     [[gnu::always_inline]] void write_part(StripePart part, const u8* from) noexcept {
-        Access* access = find(part.stripe);
-        if (access == nullptr)
-            access = &accesses_.insert(part.stripe);
+        Access* access = last_;
+        if (access == nullptr || access->stripe != part.stripe) {
+            const auto place = accesses_.locate(part.stripe);
+            access = place.access != nullptr
+                         ? place.access
+                         : &accesses_.insert_at(place.slot, part.stripe, kNotRead);
+        }
         if (access->write == kNoWrite)
             access->write = log_.append(part.stripe, accesses_.index_of(*access));
         else
@@ -1034,6 +1077,7 @@ private:
     const u64 owner_;
     u64 snapshot_ = 0;
     Access* last_ = nullptr; // into accesses_; the stripe touched last, or nullptr
+    bool ready_ = false;     // active, not doomed, not waiting
     bool active_ = false;
     bool waiting_ = false;
     AbortReason doom_ = AbortReason::none;

@@ -199,8 +199,8 @@ INSTANTIATE_TEST_SUITE_P(Each, Interface, ::testing::ValuesIn(kRequests),
 TEST(Unknown, RequestsAreEnotty) {
     Region region("unknown");
     std::vector<char> argument(kPage);
-    for (unsigned long number : {0x0UL, 0x5401UL /* TCGETS */, 0xb500UL + 0x7fUL, 0xb6UL << 8,
-                                 _IOWR(STM_IOC_TYPE, 1, int), ~0UL})
+    for (unsigned long number : {0x0UL, 0x5413UL /* TIOCGWINSZ */, (STM_IOC_TYPE << 8) + 0x7fUL,
+                                 0xb6UL << 8, _IOWR(STM_IOC_TYPE, 1, int), ~0UL})
         EXPECT_EQ(request(region.fd(), number, argument.data()), ENOTTY) << std::hex << number;
 }
 

@@ -117,7 +117,9 @@ TEST_F(Limits, OfTheNumberOfRegionsAreKept) {
     unsigned most = totals().max_regions;
     if (most > 8192)
         GTEST_SKIP() << "max_regions is " << most << ": too many to make";
-    struct rlimit descriptors {most + 100, most + 100};
+    struct rlimit descriptors {
+        most + 100, most + 100
+    };
     ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &descriptors), 0) << std::strerror(errno);
     std::vector<Fd> open;
     int error = 0;

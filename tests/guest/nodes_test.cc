@@ -59,15 +59,15 @@ private:
     std::string path_;
 };
 
-// The highest minor that stands for no region: tests that run beside this one take low ones.
-unsigned free_minor(unsigned below) {
-    for (unsigned candidate = below - 1; candidate > 0; --candidate) {
+// The lowest minor that stands for no region: named regions of tests that run beside this one take
+// high ones.
+unsigned free_minor() {
+    for (unsigned candidate = 1;; ++candidate) {
         auto info = make<struct stm_info>(STM_BY_NEXT);
         info.minor = candidate;
         if (request(STM_IOC_INFO, &info) == ENOENT || info.minor != candidate)
             return candidate;
     }
-    return 0;
 }
 
 std::string text_of(int fd) {
@@ -114,7 +114,7 @@ TEST(Device, IsTheDefaultRegionForReadAndWrite) {
 
 TEST(Node, MadeByHandStandsForARegion) {
     Path path("node");
-    unsigned number = free_minor(max_regions());
+    unsigned number = free_minor();
     path.make_node(number);
     Output output = shell("echo abc > '" + path.text() + "' && head -c 4 '" + path.text() + "'");
     EXPECT_EQ(output.status, 0);
@@ -135,7 +135,7 @@ TEST(Node, MadeByHandStandsForARegion) {
 TEST(Node, IsTheSameRegionUnderEveryName) {
     Path first("first");
     Path second("second");
-    unsigned number = free_minor(max_regions());
+    unsigned number = free_minor();
     first.make_node(number);
     second.make_node(number);
     EXPECT_EQ(shell("echo same > '" + first.text() + "'").status, 0);
@@ -144,7 +144,7 @@ TEST(Node, IsTheSameRegionUnderEveryName) {
 
 TEST(Node, OfAFreeMinorCanNotBeOpenedForReadingOnly) {
     Path path("free");
-    path.make_node(free_minor(max_regions()));
+    path.make_node(free_minor());
     EXPECT_EQ(::open(path.c_str(), O_RDONLY), -1);
     EXPECT_EQ(errno, ENXIO);
 }
@@ -158,7 +158,7 @@ TEST(Node, BeyondTheLastMinorDoesNotOpen) {
 
 TEST(Node, GetsItsSizeOnce) {
     Path path("size");
-    path.make_node(free_minor(max_regions()));
+    path.make_node(free_minor());
     Fd fd(::open(path.c_str(), O_RDWR));
     ASSERT_TRUE(fd) << std::strerror(errno);
     EXPECT_EQ(stm_size(fd.get()), 0);
@@ -175,6 +175,25 @@ TEST(Node, GetsItsSizeOnce) {
     EXPECT_EQ(stm_size(fd.get()), 2 * static_cast<ssize_t>(kPage));
     size.region_size = ~0ULL;
     EXPECT_EQ(request(fd.get(), STM_IOC_SET_SIZE, &size), EFBIG);
+}
+
+TEST(Node, GivesItsOwnerAndModeToTheRegionThatItMakes) {
+    Path path("owner");
+    path.make_node(free_minor());
+    ASSERT_EQ(::chmod(path.c_str(), 0620), 0);
+    ASSERT_EQ(::chown(path.c_str(), kNobody, 1234), 0);
+    Fd fd(::open(path.c_str(), O_RDWR));
+    ASSERT_TRUE(fd) << std::strerror(errno);
+    struct stm_info info = info_of(fd.get());
+    EXPECT_EQ(info.mode, 0620u);
+    EXPECT_EQ(info.uid, kNobody);
+    EXPECT_EQ(info.gid, 1234u);
+}
+
+TEST(Node, HasANameThatNobodyElseCanTake) {
+    Fd fd(stm_open("minor:7", kPage, STM_CREATE, 0600));
+    EXPECT_FALSE(fd);
+    EXPECT_EQ(errno, EINVAL);
 }
 
 TEST(Node, OfANamedRegionStandsForIt) {
@@ -307,7 +326,7 @@ TEST(Create, NeverLeadsToTheRegionOfAnotherName) {
 
 TEST(Create, ReusesANodeThatWasMadeAndOpenedByHand) {
     Path path("by hand");
-    path.make_node(free_minor(max_regions()));
+    path.make_node(free_minor());
     ASSERT_EQ(shell("echo hand > '" + path.text() + "'").status, 0);
     Fd fd(stm_create(path.data(), 5));
     ASSERT_TRUE(fd) << std::strerror(errno);

@@ -72,7 +72,8 @@ extern "C" {
  *   anything else: EEXIST.
  *
  * When the node can not be made, replaced or used (no CAP_MKNOD, a read-only or nodev file system) the region is
- * attached by its name through the control device, and the result is the same but for the missing node.
+ * attached by its name through the control device, and the result is the same but for the missing node. fchmod and
+ * fchown on a descriptor of a node change the node; on one from stm_open() they change the region.
  *
  * Returns a descriptor, or -1 with errno:
  *   EINVAL        @filename is NULL, @size is not positive, or the region exists and is smaller than @size
@@ -87,7 +88,8 @@ int stm_create(char *filename, int size);
 
 /**
  * stm_open - open a named region, or create it
- * @name: its name: any string of 1 to 255 bytes, compared in full
+ * @name: its name: any string of 1 to 255 bytes, compared in full. Names that begin with "minor:" are those of regions
+ *	made by opening a device node, and can be opened but not created
  * @size: bytes wanted, rounded up to whole pages; 0 takes what an existing region has, or the module's default size
  *	for a new one. An existing region keeps its size
  * @flags: STM_* above, or 0
@@ -100,7 +102,7 @@ int stm_create(char *filename, int size);
  *   ENOENT        there is no such region, and no STM_CREATE
  *   EEXIST        there is one, with STM_EXCL
  *   EACCES        its mode forbids what is asked
- *   EINVAL        @name is NULL or empty; an unknown or impossible combination of flags; bits in @mode that are not
+ *   EINVAL        @name is NULL, empty or (to create) begins with "minor:"; an impossible combination of flags; bits in @mode that are not
  *		   permissions; the existing region is smaller than @size or of another kind
  *   ENAMETOOLONG  @name has more than 255 bytes
  *   EFBIG, ENOSPC a limit of the module: bytes of one region; number or bytes of all regions, or of this user's
@@ -129,7 +131,7 @@ int stm_unlink_deferred(const char *name);
  * stm_size - the size of a handle's region
  * @fd: a handle
  *
- * Returns bytes (0: the region was made by opening a node and has no size yet), or -1 with errno: EBADF: no open
+ * Returns bytes (0: the region has none yet and takes the default at its first use), or -1 with errno: EBADF: no open
  * descriptor. ENOTTY or EINVAL: not a handle.
  */
 ssize_t stm_size(int fd);

@@ -95,6 +95,7 @@ extern "C" {
 
 /* What stm_statistics() fills: see stm/ioctl.h. */
 struct stm_statistics;
+struct timespec; /* which time.h keeps to itself in strict C99 */
 
 /**
  * stm_start - begin a transaction, or a part of the one that runs
@@ -181,7 +182,8 @@ int stm_validate(int fd);
  * stm_abort_reason - why this thread's transaction on @fd can not commit, or else, why the last one that ended did
  * @fd: the handle
  *
- * Returns STM_REASON_* of stm/ioctl.h (0, STM_REASON_NONE: it was committed, or there was none), or -1 with errno.
+ * Returns STM_REASON_* of stm/ioctl.h (0, STM_REASON_NONE: it was committed, or there was none), or -1 with errno. A read or
+ * write call outside of a transaction is a transaction, too: ask before the next one.
  */
 int stm_abort_reason(int fd);
 
