@@ -291,7 +291,7 @@ TEST(Answers, LeaveNoKernelMemoryInPadding) {
 TEST(Compatibility, Serves32BitCallers) {
     std::string program = build_folder() + "/tests/guest/caller32";
     if (::access(program.c_str(), X_OK) != 0)
-        GTEST_SKIP() << "this compiler makes no 32-bit programs (gcc -m32 needs gcc-multilib)";
+        GTEST_SKIP() << "only x86-64 has 32-bit callers here";
     Output output = shell(program + " '" + unique_name("32 bits") + "'");
     if (output.status == 126 || output.status == 127)
         GTEST_SKIP() << "this kernel runs no 32-bit programs";
