@@ -309,7 +309,15 @@ struct stm_destroy {
  * write call, before that call returns to the program, or, when it makes no calls, by a watchdog (module parameter
  * watchdog_ms). Its siginfo has si_code SI_QUEUE, si_pid 0 and si_value.sival_int STM_SIGNAL_COOKIE.
  *
+ * In mappings of the handle, in the calling address space, ordinary loads and stores are part of the transaction: loads
+ * see the snapshot with the transaction's stores over it; stores become visible to others at the commit. A load that can
+ * not be given the snapshot gets SIGSEGV (and the signal that was asked for): the transaction is doomed. Page tables belong
+ * to a process, so only one of its threads at a time can have a transaction on a handle that is mapped (EBUSY): threads
+ * that work at the same time open a handle each. Without a transaction a load sees what was committed last, and a store
+ * gets SIGSEGV.
+ *
  * EOPNOTSUPP: a plain region. EINTR: a signal came while it waited; nothing has begun. E2BIG: nested too deeply.
+ * EBUSY: see above.
  * EAGAIN: nested in a doomed transaction. ENOMEM. ENOSPC: too many threads have used this handle. EDEADLK: the thread
  * holds the serial token of the region by a transaction on another handle (so also from COMMIT, read and write).
  */
