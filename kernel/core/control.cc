@@ -69,7 +69,7 @@ Result<Ref<Region>> named_region(const Call& call, u32 by, const Argument& argum
 }
 
 Result<i32> tell_version(const Call& call, stm_version& argument) noexcept {
-    if (argument.flags != 0)
+    if (argument.flags != 0 || argument.reserved != 0)
         return Error::invalid;
     argument = stm_version{};
     argument.size = sizeof(argument);
@@ -193,7 +193,7 @@ Result<i32> set_size(const Call& call, stm_set_size& argument) noexcept {
 }
 
 Result<i32> tell_info(const Call& call, stm_info& argument) noexcept {
-    if ((argument.flags & ~u32{STM_BY_FLAGS}) != 0)
+    if ((argument.flags & ~u32{STM_BY_FLAGS}) != 0 || argument.reserved != 0)
         return Error::invalid;
     const Result<Ref<Region>> region = argument.flags == STM_BY_NEXT
                                            ? call.registry.find_next(argument.minor)
