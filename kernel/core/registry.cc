@@ -48,6 +48,12 @@ Result<u64> rounded_size(u64 bytes, u64 limit) noexcept {
     return *size;
 }
 
+// What a file with this access must be allowed. One that can neither be read nor written, open(2)
+// with the access mode 3, needs both: so it is with a file's own permissions.
+u32 rights_for(u32 access) noexcept {
+    return access != 0 ? access : STM_ACCESS_READ | STM_ACCESS_WRITE;
+}
+
 // Tables for the pages of a region of this size and for their ownership records.
 struct Stores {
     PageStore data;
@@ -243,7 +249,7 @@ Status Registry::prepare_first_use(Handle& handle) noexcept {
     Region& region = handle.region();
     if (!handle.attached()) {
         const Status permitted = runtime::status_from_errno(
-            stm_linux_identity_permission(region.identity(), handle.access()));
+            stm_linux_identity_permission(region.identity(), rights_for(handle.access())));
         if (!permitted.ok())
             return permitted;
         const Guard held(lock_);
@@ -282,8 +288,8 @@ Result<Registry::RegionRef> Registry::prepare(const RegionName& name, u32 flags,
 Registry::HandleResult Registry::open_existing(const RegionRef& region, u64 bytes, u32 access,
                                                Rights rights) noexcept {
     if (rights == Rights::to_be_checked) {
-        const Status permitted =
-            runtime::status_from_errno(stm_linux_identity_permission(region->identity(), access));
+        const Status permitted = runtime::status_from_errno(
+            stm_linux_identity_permission(region->identity(), rights_for(access)));
         if (!permitted.ok())
             return permitted.error();
     }
