@@ -245,6 +245,7 @@ Status Registry::settle_size(Region& region, u64 bytes) noexcept {
     return kSuccess;
 }
 
+// A use that fails has not happened: the handle becomes a user when nothing can fail any more.
 Status Registry::prepare_first_use(Handle& handle) noexcept {
     Region& region = handle.region();
     if (!handle.attached()) {
@@ -252,15 +253,19 @@ Status Registry::prepare_first_use(Handle& handle) noexcept {
             stm_linux_identity_permission(region.identity(), rights_for(handle.access())));
         if (!permitted.ok())
             return permitted;
+    }
+    if (region.size() == 0) {
+        const Status settled = settle_size(region, current(settings_.default_size));
+        // Somebody gave it a smaller size meanwhile, which is as good.
+        if (region.size() == 0)
+            return settled;
+    }
+    if (!handle.attached()) {
         const Guard held(lock_);
         if (!handle.attached())
             attach_locked(held, handle);
     }
-    if (region.size() != 0)
-        return kSuccess;
-    const Status settled = settle_size(region, current(settings_.default_size));
-    // Somebody gave it a smaller size meanwhile, which is as good.
-    return region.size() != 0 ? Status(kSuccess) : settled;
+    return kSuccess;
 }
 
 // -- Opening --
