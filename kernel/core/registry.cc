@@ -76,10 +76,10 @@ Result<Stores> create_stores(u64 size) noexcept {
 // -- Birth and end --
 
 Result<Unique<Registry>> Registry::create(const stm_settings& settings) noexcept {
-    if (settings.max_regions == 0 || settings.max_regions > STM_MAX_REGIONS ||
-        settings.default_size == 0 || settings.default_size > settings.max_region_bytes ||
-        settings.max_user_regions == 0 || settings.max_user_bytes == 0 ||
-        settings.max_bytes < settings.default_size || settings.default_mode > 0777 ||
+    const Result<u64> size = rounded_size(settings.default_size, settings.max_region_bytes);
+    if (settings.max_regions == 0 || settings.max_regions > STM_MAX_REGIONS || !size.ok() ||
+        *size > settings.max_bytes || settings.max_user_regions == 0 ||
+        settings.max_user_bytes == 0 || settings.default_mode > 0777 ||
         settings.device_major > kMaxMajor)
         return Error::invalid;
 
