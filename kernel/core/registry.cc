@@ -362,7 +362,10 @@ Result<Registry::Opened> Registry::open_name(const OpenRequest& request) noexcep
         } else {
             if (!create)
                 return Error::not_found;
-            Result<Opened> created = create_region(request, 0, stm_birth{nullptr, request.mode, 1});
+            OpenRequest sized = request;
+            if (sized.bytes == 0)
+                sized.bytes = current(settings_.default_size);
+            Result<Opened> created = create_region(sized, 0, stm_birth{nullptr, request.mode, 1});
             if (created.ok() || created.error() != Error::exists)
                 return created;
         }
