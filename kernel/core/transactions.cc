@@ -124,6 +124,7 @@ Result<u64> access_inside(Piecewise call, Access access, u64 position, u64 bytes
         const Guard held(call.context.lock());
         call.context.tell_doomed();
     }
+    stm_linux_buffer_revert(call.user, done);
     return error_of(reason);
 }
 
@@ -149,11 +150,12 @@ Result<u64> access_alone(const stm_settings& settings, Piecewise call, Access ac
         }
         if (ended == AbortReason::none)
             return done;
+        // The call did not happen, also for the caller's buffer.
+        stm_linux_buffer_revert(call.user, done);
         if (!protocol::is_conflict(ended))
             return error_of(ended);
         if (stm_linux_dying() != 0)
             return Error::interrupted;
-        stm_linux_buffer_revert(call.user, done);
     }
 }
 
