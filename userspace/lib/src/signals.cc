@@ -93,6 +93,10 @@ private:
     struct sigaction wanted_[kSignalCount] = {};
 };
 
+// Makes a static program that has this file also take sigaction.cc from the archive.
+[[gnu::used]] int (*const replacement)(int, const struct sigaction*,
+                                       struct sigaction*) = &::sigaction;
+
 constinit Actions actions;
 // Handlers, of signals that are not ours, that have kDoomSignal in their mask by the program's own
 // wish. Protected by the lock of `actions`.
