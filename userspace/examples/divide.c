@@ -40,6 +40,8 @@ static void change_for_ever(int fd) {
     }
 }
 
+static volatile long one = 1; // or the compiler finds a way without a division
+
 // Two reads, each of them right, at two moments.
 static long difference(int fd) {
     long x = get(fd, X);
@@ -50,7 +52,7 @@ static long quotient(int fd) {
     volatile long result = 0;
     do {
         stm_start(fd);
-        result = 1 / difference(fd);
+        result = one / difference(fd);
     } while (stm_commit(fd));
     return result;
 }
