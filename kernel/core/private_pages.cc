@@ -22,6 +22,16 @@ void copy_page(stm_page* to, stm_page* from) noexcept {
     runtime::copy_from_shared(memory_of(to), memory_of(from), kPageBytes);
 }
 
+// The bytes in which two stripes differ.
+protocol::ByteMask difference(const u8* left, const u8* right) noexcept {
+    if (__builtin_memcmp(left, right, kStripeBytes) == 0)
+        return 0;
+    protocol::ByteMask mask = 0;
+    for (u32 byte = 0; byte < kStripeBytes; ++byte)
+        mask |= protocol::ByteMask{left[byte] != right[byte]} << byte;
+    return mask;
+}
+
 AbortReason reason_of_growth(runtime::Status status) noexcept {
     if (status.ok())
         return AbortReason::none;
@@ -104,22 +114,19 @@ AbortReason PrivatePages::collect(Transaction& transaction) noexcept {
             const u32 offset = stripe * kStripeBytes;
             u8 bytes[kStripeBytes];
             runtime::copy_from_shared(bytes, now + offset, kStripeBytes);
-            if (__builtin_memcmp(bytes, before + offset, kStripeBytes) == 0)
-                continue;
-            for (u32 first = 0; first < kStripeBytes;) {
-                if (bytes[first] == before[offset + first]) {
-                    ++first;
-                    continue;
-                }
-                u32 end = first + 1;
-                while (end < kStripeBytes && bytes[end] != before[offset + end])
-                    ++end;
-                const AbortReason reason = transaction.write(
-                    page.index * kPageBytes + offset + first, bytes + first, end - first);
-                if (reason != AbortReason::none)
-                    return reason;
-                first = end;
-            }
+            // What calls wrote before the page was copied is in the log: a store may have put the
+            // old value back.
+            const protocol::ByteMask changed =
+                difference(bytes, before + offset) |
+                transaction.written_bytes(page.index * kStripesPerPage + stripe);
+            AbortReason reason = AbortReason::none;
+            protocol::for_each_run(changed, [&](u32 first, u32 count) {
+                if (reason == AbortReason::none)
+                    reason = transaction.write(page.index * kPageBytes + offset + first,
+                                               bytes + first, count);
+            });
+            if (reason != AbortReason::none)
+                return reason;
         }
     }
     return AbortReason::none;

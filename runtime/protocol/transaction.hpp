@@ -215,6 +215,12 @@ public:
         return false;
     }
 
+    // The bytes of the stripe that this transaction wrote.
+    [[nodiscard]] ByteMask written_bytes(u64 stripe) const noexcept {
+        const Access* access = accesses_.find(stripe);
+        return access == nullptr || access->write == kNoWrite ? 0 : log_[access->write].mask;
+    }
+
     // Lays what this transaction wrote to a page over 4096 bytes of its contents.
     void overlay_page(u64 page, void* to) const noexcept {
         for (u32 i = 0; i < kStripesPerPage && log_.size() != 0; ++i) {
