@@ -114,8 +114,21 @@ Result<OpenRequest> checked_open(const stm_open& argument) noexcept {
     return OpenRequest{*name, argument.region_size, argument.flags, kind, argument.mode, access};
 }
 
-// In this order, so that a failure leaves nothing behind: descriptor, region, file, answer; then
-// nothing can fail.
+// Gives the region its size, and corrects an answer that foretold another one: somebody else was
+// first.
+template <typename Argument>
+Status settle_and_tell(const Call& call, Region& region, u64 bytes, Argument& argument) noexcept {
+    const Status settled = call.registry.settle_size(region, bytes);
+    if (!settled.ok())
+        return settled;
+    if (region.size() == argument.region_size)
+        return kSuccess;
+    argument.region_size = region.size();
+    return answer(call, argument);
+}
+
+// In this order, so that a failure leaves nothing behind: descriptor, region, answer, file, and the
+// size of a region that has none; then nothing can fail.
 Result<i32> open_region(const Call& call, stm_open& argument) noexcept {
     const Result<OpenRequest> request = checked_open(argument);
     if (!request.ok())
@@ -147,9 +160,16 @@ Result<i32> open_region(const Call& call, stm_open& argument) noexcept {
     });
     runtime::ScopeExit close_handle([&] { call.registry.close(runtime::move(handle)); });
 
+    const bool gets_size = request->bytes != 0 && region->size() == 0;
+    const Result<u64> size = request->bytes == 0
+                                 ? Result<u64>(region->size())
+                                 : call.registry.expected_size(*region, request->bytes);
+    if (!size.ok())
+        return size.error() == Error::busy ? Error::invalid : size.error();
+
     stm_owner owner;
     stm_linux_identity_owner(region->identity(), &owner);
-    argument.region_size = region->size();
+    argument.region_size = *size;
     argument.id = call.registry.id_of(*region);
     argument.minor = static_cast<u32>(argument.id);
     argument.region_flags = region->flags();
@@ -166,6 +186,13 @@ Result<i32> open_region(const Call& call, stm_open& argument) noexcept {
         return filed.error();
     (void)handle.release(); // the file owns it now
     close_handle.dismiss();
+    if (gets_size) {
+        const Status settled = settle_and_tell(call, *region, request->bytes, argument);
+        if (!settled.ok()) {
+            stm_linux_file_drop(file);
+            return settled.error() == Error::busy ? Error::invalid : settled.error();
+        }
+    }
     undo_creation.dismiss();
     release_descriptor.dismiss();
     stm_linux_file_install(descriptor, file);
@@ -185,11 +212,16 @@ Result<i32> set_size(const Call& call, stm_set_size& argument) noexcept {
             : stm_linux_identity_permission(region.identity(), STM_ACCESS_WRITE));
     if (!permitted.ok())
         return permitted.error();
-    const Status settled = call.registry.settle_size(region, argument.region_size);
-    if (!settled.ok())
-        return settled.error();
-    argument.region_size = region.size();
-    return done(answer(call, argument));
+    const u64 bytes = argument.region_size;
+    const Result<u64> expected = call.registry.expected_size(region, bytes);
+    if (!expected.ok())
+        return expected.error();
+    // A size is given for good: what can fail comes before.
+    argument.region_size = *expected;
+    const Status answered = answer(call, argument);
+    if (!answered.ok())
+        return answered.error();
+    return done(settle_and_tell(call, region, bytes, argument));
 }
 
 Result<i32> tell_info(const Call& call, stm_info& argument) noexcept {

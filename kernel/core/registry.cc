@@ -220,6 +220,15 @@ void Registry::attach_locked(const Guard& held, Handle& handle) noexcept {
 
 // -- Sizes --
 
+Result<u64> Registry::expected_size(const Region& region, u64 bytes) const noexcept {
+    const u64 size = region.size();
+    if (size == 0)
+        return rounded_size(bytes, current(settings_.max_region_bytes));
+    if (bytes == 0)
+        return Error::invalid;
+    return bytes <= size ? Result<u64>(size) : Error::busy;
+}
+
 Status Registry::settle_size(Region& region, u64 bytes) noexcept {
     const Result<u64> size = rounded_size(bytes, current(settings_.max_region_bytes));
     if (!size.ok())
@@ -301,15 +310,12 @@ Registry::HandleResult Registry::open_existing(const RegionRef& region, u64 byte
     auto handle = Handle::create(region, access);
     if (!handle.ok())
         return handle.error();
-    if (bytes != 0 && region->size() == 0) {
-        if ((access & STM_ACCESS_WRITE) == 0)
+    if (region->size() == 0) {
+        if (bytes != 0 && (access & STM_ACCESS_WRITE) == 0)
             return Error::access;
-        const Status settled = settle_size(*region, bytes);
-        if (!settled.ok() && region->size() == 0)
-            return settled.error();
-    }
-    if (bytes > region->size())
+    } else if (bytes > region->size()) {
         return Error::invalid;
+    }
     const Guard held(lock_);
     if (!region->linked_)
         return Error::stale;

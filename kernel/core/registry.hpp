@@ -69,7 +69,8 @@ public:
         runtime::Unique<Handle> handle;
         bool created;
     };
-    // Errors: STM_IOC_OPEN in <stm/ioctl.h>.
+    // Errors: STM_IOC_OPEN in <stm/ioctl.h>. A region that exists and has no size is left without:
+    // settle_size() is for the caller, as its last step.
     [[nodiscard]] Result<Opened> open_name(const OpenRequest& request) noexcept;
     [[nodiscard]] HandleResult open_id(u64 id, u64 bytes, u32 access) noexcept;
     // Error::no_address: there is no such region, and the access is not for writing.
@@ -90,6 +91,9 @@ public:
     // Gives the region its size in bytes; nothing changes if it has as much already. Errors:
     // STM_IOC_SET_SIZE.
     [[nodiscard]] Status settle_size(Region& region, u64 bytes) noexcept;
+    // What size() will be after that, if it succeeds and nobody else gives the region another size
+    // first.
+    [[nodiscard]] Result<u64> expected_size(const Region& region, u64 bytes) const noexcept;
 
     // Errors: STM_IOC_DESTROY. The rights were checked.
     [[nodiscard]] Status destroy(Region& region, Destroy when, Users users) noexcept;
