@@ -494,8 +494,9 @@ void Registry::describe(Region& region, stm_info& info) noexcept {
     info.mode = owner.mode;
     info.uid = owner.uid;
     info.gid = owner.gid;
-    info.region_size = region.size();
+    // In this order: a region has a size before it has pages.
     info.resident_bytes = region.pages().resident() * kPageBytes;
+    info.region_size = region.size();
     info.creator_pid = stm_linux_process_describe(region.creator_.get(), command);
     info.created_ns = region.created_ns_;
     info.reads = region.counters().reads.load(Order::relaxed);
@@ -512,7 +513,7 @@ void Registry::describe(Region& region, stm_info& info) noexcept {
     info.minor = region.minor_;
     info.handles = region.handle_count_;
     info.state =
-        (region.linked_ ? 0u : STM_STATE_UNLINKED) | (region.size() != 0 ? STM_STATE_SIZED : 0u);
+        (region.linked_ ? 0u : STM_STATE_UNLINKED) | (info.region_size != 0 ? STM_STATE_SIZED : 0u);
 }
 
 namespace {
