@@ -25,6 +25,13 @@ int main(int argc, char** argv) {
                      argv[0]);
         return 1;
     }
+    auto version = stm::test::make<struct stm_version>();
+    int error = stm::test::request(device.get(), STM_IOC_VERSION, &version);
+    if (error != 0 || version.abi_major != STM_ABI_MAJOR) {
+        std::fprintf(stderr, "%s: the loaded module is not of this version: %s\n", argv[0],
+                     error != 0 ? std::strerror(error) : "another interface");
+        return 1;
+    }
     device.reset();
     ::umask(022);
     return RUN_ALL_TESTS();
