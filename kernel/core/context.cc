@@ -87,6 +87,7 @@ AbortReason Context::begin(const stm_settings& settings, int signal) noexcept {
     if (reason != AbortReason::none)
         return reason;
     in_call_ = false;
+    started_in_ = stm_linux_memory_current();
     signal_ = signal;
     exec_id_ = stm_linux_exec_id();
     counters_.starts.add(1);

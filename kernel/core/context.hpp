@@ -66,6 +66,8 @@ public:
     void set_viewing(stm_memory* memory) noexcept {
         viewing_.store(memory, runtime::Order::release);
     }
+    // The address space in which the transaction began; only compared.
+    [[nodiscard]] stm_memory* started_in() const noexcept { return started_in_; }
     [[nodiscard]] u64 exposures_seen() const noexcept { return exposures_seen_; }
     void set_exposures_seen(u64 exposures) noexcept { exposures_seen_ = exposures; }
     [[nodiscard]] PrivatePages& private_pages() noexcept { return private_pages_; }
@@ -129,6 +131,7 @@ private:
     Transaction transaction_;
     PrivatePages private_pages_;
     runtime::Atomic<stm_memory*> viewing_{nullptr};
+    stm_memory* started_in_ = nullptr;
     u64 exposures_seen_ = 0;
     TransactionCounters counters_;
     protocol::AbortReason last_reason_ = protocol::AbortReason::none; // of the program's own

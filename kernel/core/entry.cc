@@ -127,7 +127,7 @@ int stm_core_map(stm_handle* handle, __u64 first, __u64 pages, unsigned int want
         return stm::runtime::to_errno(result.error());
     *allowed = *result;
     if ((*result & STM_MAP_PLAIN) == 0)
-        handle_of(handle).note_mapping();
+        return stm::runtime::to_errno(handle_of(handle).note_mapping());
     return 0;
 }
 

@@ -173,22 +173,49 @@ Context* Handle::viewer(stm_memory* memory) noexcept {
     return nullptr;
 }
 
+runtime::Status Handle::note_mapping() noexcept {
+    stm_memory* const memory = stm_linux_memory_current();
+    const Guard held(contexts_lock_);
+    if (mapped_)
+        return runtime::kSuccess;
+    // The first mapping: a transaction that runs already gets it, if there is only one. The caller
+    // holds mmap_lock for writing, so nobody loads from the mapping yet.
+    Context* running = nullptr;
+    for (Context& context : contexts_) {
+        const Context::Guard also(context.lock());
+        if (context.depth() == 0 || context.started_in() != memory)
+            continue;
+        if (running != nullptr)
+            return Error::busy;
+        running = &context;
+    }
+    if (running != nullptr)
+        running->set_viewing(memory);
+    mapped_ = true;
+    return runtime::kSuccess;
+}
+
 runtime::Status Handle::enter_view(Context& context) noexcept {
     stm_memory* const memory = stm_linux_memory_current();
-    if (!mapped_.load(Order::acquire) || memory == nullptr)
+    if (memory == nullptr)
         return runtime::kSuccess;
     {
         const Guard held(contexts_lock_);
+        if (!mapped_)
+            return runtime::kSuccess;
         for (Context& other : contexts_) {
             if (&other != &context && other.viewing() == memory)
                 return Error::busy;
         }
         context.set_viewing(memory);
     }
+    // Of this and a fault by another thread, which counts an exposure and looks for a context then,
+    // one comes first: the fault finds the context, or its exposure is seen here.
+    runtime::fence(Order::seq_cst);
     if (exposures_.load(Order::acquire) == context.exposures_seen())
         return runtime::kSuccess;
-    // Committed pages are in the mappings. No fault of this address space is in progress between
-    // close and open, and each later one finds the context.
+    // Committed pages are in the mappings, or about to be. No fault of this address space is in
+    // progress between close and open, and each later one finds the context.
     stm_linux_view_close();
     context.set_exposures_seen(exposures_.load(Order::acquire));
     stm_linux_view_unmap(view_, 0, region_->size() / kPageBytes);
@@ -223,32 +250,45 @@ stm_fault_result Handle::serve_fault(stm_fault& fault) noexcept {
         return STM_FAULT_OUTSIDE;
     region_->counters().faults.fetch_add(1, Order::relaxed);
     fault.count = 1;
-    if (Context* context = viewer(fault.memory)) {
-        const Context::Guard held(context->lock());
-        if (context->viewing() == fault.memory && context->depth() != 0) {
-            const AbortReason reason = context->private_page(
-                fault.index, fault.write != 0 ? Use::store : Use::load, fault.pages[0]);
-            if (reason == AbortReason::none) {
-                stm_linux_page_get(fault.pages[0]);
-                return STM_FAULT_MAP;
-            }
-            if (reason == AbortReason::no_memory)
-                return STM_FAULT_NO_MEMORY;
-            if (!protocol::is_conflict(reason))
-                return STM_FAULT_OUTSIDE;
-            context->tell_doomed();
-            return STM_FAULT_FORBIDDEN;
+    for (bool exposed = false;; exposed = true) {
+        while (Context* context = viewer(fault.memory)) {
+            const Context::Guard held(context->lock());
+            // If not, its transaction has just ended.
+            if (context->viewing() == fault.memory)
+                return serve_private_page(*context, fault);
         }
+        if (fault.write != 0)
+            return STM_FAULT_FORBIDDEN;
+        if (exposed)
+            break;
+        // Then look again: see enter_view().
+        exposures_.fetch_add(1, Order::seq_cst);
+        runtime::fence(Order::seq_cst);
     }
-    if (fault.write != 0)
-        return STM_FAULT_FORBIDDEN;
     const Result<stm_page*> page = region_->pages().obtain(fault.index, region_->identity(), 0);
     if (!page.ok())
         return STM_FAULT_NO_MEMORY;
-    exposures_.fetch_add(1, Order::acq_rel);
     fault.pages[0] = *page;
     stm_linux_page_get(fault.pages[0]);
     return STM_FAULT_MAP;
+}
+
+// The context's lock is held, and it has the view.
+stm_fault_result Handle::serve_private_page(Context& context, stm_fault& fault) noexcept {
+    if (context.depth() == 0)
+        return STM_FAULT_FORBIDDEN;
+    const AbortReason reason = context.private_page(
+        fault.index, fault.write != 0 ? Use::store : Use::load, fault.pages[0]);
+    if (reason == AbortReason::none) {
+        stm_linux_page_get(fault.pages[0]);
+        return STM_FAULT_MAP;
+    }
+    if (reason == AbortReason::no_memory)
+        return STM_FAULT_NO_MEMORY;
+    if (!protocol::is_conflict(reason))
+        return STM_FAULT_OUTSIDE;
+    context.tell_doomed();
+    return STM_FAULT_FORBIDDEN;
 }
 
 stm_fault_result Handle::make_writable(stm_memory* memory, u64 index, stm_page* page) noexcept {

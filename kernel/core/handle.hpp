@@ -58,8 +58,9 @@ public:
     // -- The view: transactions in mappings of this handle --
 
     [[nodiscard]] stm_view* view() const noexcept { return view_; }
-    // It has a mapping, or had one.
-    void note_mapping() noexcept { mapped_.store(true, runtime::Order::release); }
+    // It gets a mapping, in the calling address space. Error::busy: several threads of it have a
+    // transaction on the handle.
+    [[nodiscard]] runtime::Status note_mapping() noexcept;
     // From now on a fault in the calling address space belongs to the context's transaction. Does
     // nothing when there is no mapping. Error::busy: another thread's transaction has the view.
     [[nodiscard]] runtime::Status enter_view(Context& context) noexcept;
@@ -81,6 +82,7 @@ private:
 
     void look_after_contexts() noexcept;
     [[nodiscard]] Context* viewer(stm_memory* memory) noexcept;
+    [[nodiscard]] stm_fault_result serve_private_page(Context& context, stm_fault& fault) noexcept;
     [[nodiscard]] Context* recent_context() const noexcept;
 
     runtime::Ref<Region> region_;
@@ -90,7 +92,6 @@ private:
     runtime::Atomic<runtime::u64> seen_changes_{0};
 
     stm_view* const view_;
-    runtime::Atomic<bool> mapped_{false};
     // How many committed pages were put into mappings outside of transactions. A context that has
     // seen another number empties its mappings before its next transaction, so that each page
     // faults again.
@@ -100,6 +101,7 @@ private:
     // Under the lock; contexts are only added.
     runtime::IntrusiveList<Context> contexts_;
     runtime::u32 context_count_ = 0;
+    bool mapped_ = false; // has a mapping, or had one
     // The one that was looked up last: programs of one thread need no lock to find it.
     runtime::Atomic<Context*> recent_{nullptr};
     runtime::Atomic<bool> watched_{false};
