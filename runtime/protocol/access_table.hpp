@@ -155,11 +155,16 @@ private:
         if (grown == nullptr)
             return runtime::Error::no_memory;
         __builtin_memset(grown, 0, slots * sizeof(Slot));
-        if (slots_ != inline_slots_)
-            stm_free(slots_);
+        Slot* const old = slots_;
+        // In this order a signal handler that looks something up meanwhile stays inside of either.
         slots_ = grown;
+        signal_fence();
         slot_mask_ = static_cast<u32>(slots - 1);
+        signal_fence();
         shift_ = shift;
+        signal_fence();
+        if (old != inline_slots_)
+            stm_free(old);
         for (u32 i = 0; i < accesses_.size(); ++i) {
             u32 slot = slot_of(accesses_[i].stripe);
             while (slots_[slot].generation == generation_)

@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstdlib>
 #include <functional>
 #include <iostream>
@@ -37,7 +38,8 @@ constexpr u64 kWordObjects = 3000;
 template <typename Storage>
 class SteppedStorage : public Storage {
 public:
-    SteppedStorage(u64 size, u32 spins) : Storage(size), spins_(spins) {}
+    SteppedStorage(u64 size, u32 spins, bool whole_pages)
+        : Storage(size), spins_(spins), whole_pages_(whole_pages) {}
 
     Atomic<u64>& clock() { return clock_; }
     Status materialise(u64 stripe) {
@@ -76,17 +78,17 @@ public:
     void wake(WaitMask) {}
 
     void step(Step what, u64 where) {
+        const u64 orec = kOrecObjects + (whole_pages_ ? protocol::page_of_stripe(where) : where);
         switch (what) {
         case Step::read_clock:
             Explorer::step({{kClockObject, Touch::Mode::read}, {kTimeObject, Touch::Mode::begin}});
             return;
         case Step::sample_orec:
         case Step::validate_orec:
-            Explorer::step(
-                {{kOrecObjects + where, Touch::Mode::read}, page_of(where, Touch::Mode::read)});
+            Explorer::step({{orec, Touch::Mode::read}, page_of(where, Touch::Mode::read)});
             return;
         case Step::resample_orec:
-            Explorer::step({{kOrecObjects + where, Touch::Mode::read}, {}});
+            Explorer::step({{orec, Touch::Mode::read}, {}});
             return;
         case Step::read_data:
             Explorer::step({{kWordObjects + where, Touch::Mode::read}, {}});
@@ -94,7 +96,7 @@ public:
         case Step::lock_orec:
         case Step::release_orec:
         case Step::restore_orec:
-            Explorer::step({{kOrecObjects + where, Touch::Mode::write}, {}});
+            Explorer::step({{orec, Touch::Mode::write}, {}});
             return;
         case Step::advance_clock:
             Explorer::step({{kClockObject, Touch::Mode::write}, {}});
@@ -125,25 +127,12 @@ private:
     SerialGate gate_;
     WaitFilter filter_;
     u32 spins_;
-};
-
-// The type-erased view of a recorded transaction, so that one scenario serves all mutations.
-class Actor {
-public:
-    virtual ~Actor() = default;
-    virtual AbortReason begin(Path path) = 0;
-    virtual AbortReason read(u64 offset, u64 bytes) = 0;
-    virtual AbortReason write(u64 offset, u64 bytes) = 0;
-    virtual AbortReason begin_nested() = 0;
-    virtual void commit_nested() = 0;
-    virtual void cancel_nested() = 0;
-    virtual AbortReason commit() = 0;
-    virtual void cancel() = 0;
+    bool whole_pages_;
 };
 
 // One action of a program. r: read, w: write; then an offset and a length in bytes.
 struct Action {
-    enum class Kind { read, write, nest, keep, undo, cancel };
+    enum class Kind { read, write, page, nest, keep, undo, cancel };
     Kind kind;
     u64 offset = 0;
     u64 bytes = 8;
@@ -153,6 +142,10 @@ constexpr Action r(u64 offset, u64 bytes = 8) {
 }
 constexpr Action w(u64 offset, u64 bytes = 8) {
     return {Action::Kind::write, offset, bytes};
+}
+// The page of the offset as a whole.
+constexpr Action page(u64 offset) {
+    return {Action::Kind::page, offset, 0};
 }
 constexpr Action kNest{Action::Kind::nest};
 constexpr Action kKeep{Action::Kind::keep};
@@ -170,6 +163,8 @@ struct Scenario {
     std::vector<Program> programs;
     bool paged = false;
     u32 spins = 0;
+    // Somebody reads whole pages: then all the records of a page are one object.
+    bool whole_pages = false;
 };
 
 // Places: A, B, C are stripes of one page, P and Q of two others.
@@ -219,6 +214,11 @@ const std::vector<Scenario>& scenarios() {
         {"absent pages, crossing", {{{r(P), w(Q)}}, {{r(Q), w(P)}}}, true},
         {"absent pages, reader", {{{r(P), r(Q)}}, {{w(P), w(Q)}}}, true},
         {"absent page, extension", {{{r(P), r(Q)}}, {{w(Q)}}, {{w(P)}}}, true},
+        {"a whole page", {{{page(A)}}, {{w(A), w(B)}}}, false, 0, true},
+        {"a whole page, then a stripe", {{{page(A), r(P)}}, {{w(A), w(P)}}}, false, 0, true},
+        {"a stripe, then a whole page", {{{r(P), page(A)}}, {{w(B), w(P)}}}, false, 0, true},
+        {"a whole page, absent", {{{page(P), w(A)}}, {{r(A), w(P)}}}, true, 0, true},
+        {"a whole page read and written", {{{page(A), w(A)}}, {{r(A), w(B)}}}, false, 0, true},
         {"absent page, read in part after a write",
          {{{w(P), r(P, 16), r(Q)}}, {{w(P + 8), w(Q)}}},
          true},
@@ -234,7 +234,7 @@ public:
     static_assert(protocol::Memory<Memory>);
 
     explicit World(const Scenario& scenario)
-        : scenario_(scenario), memory_(kSize, scenario.spins) {}
+        : scenario_(scenario), memory_(kSize, scenario.spins, scenario.whole_pages) {}
 
     Explorer::Programs programs() {
         Explorer::Programs all;
@@ -306,6 +306,9 @@ private:
             switch (action.kind) {
             case Action::Kind::read:
                 reason = recorded.read(action.offset, bytes, action.bytes);
+                break;
+            case Action::Kind::page:
+                reason = recorded.read_page(action.offset / 4096, std::array{A, B, C});
                 break;
             case Action::Kind::write:
                 // Nobody else writes these values.

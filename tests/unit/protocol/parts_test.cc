@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <random>
 #include <string>
@@ -531,6 +532,45 @@ TEST_F(Tx, ForEach) {
     EXPECT_EQ(written, 1u);
     EXPECT_EQ(tx.commit(), AbortReason::none);
     EXPECT_EQ(tx.committed_version(), 1u);
+}
+
+TEST_F(Tx, WholePages) {
+    put(4096 + 8, 5);
+    std::vector<u8> page(kPageBytes, 0xee);
+    const auto word = [&](u64 offset) {
+        u64 value = 0;
+        std::memcpy(&value, page.data() + offset, 8);
+        return value;
+    };
+    ASSERT_EQ(tx.begin(), AbortReason::none);
+    ASSERT_EQ(tx.read_page(1, page.data()), AbortReason::none);
+    EXPECT_EQ(word(8), 5u);
+    EXPECT_EQ(word(0), 0u);
+    ASSERT_EQ(tx.read_page(2, page.data()), AbortReason::none); // not allocated
+    EXPECT_EQ(word(8), 0u);
+    EXPECT_FALSE(tx.writes_page(1));
+    ASSERT_EQ(tx.write(8192 - 4, &one, 8), AbortReason::none);
+    EXPECT_TRUE(tx.writes_page(1));
+    EXPECT_TRUE(tx.writes_page(2));
+    ASSERT_EQ(tx.read_page(1, page.data()), AbortReason::none);
+    tx.overlay_page(1, page.data());
+    EXPECT_EQ(page[4092], 1);
+    EXPECT_EQ(page[4091], 0);
+    // Elsewhere: the snapshot moves. Anywhere in a page that was read: a conflict.
+    put(16384, 6);
+    ASSERT_EQ(tx.read_page(4, page.data()), AbortReason::none);
+    EXPECT_EQ(word(0), 6u);
+    EXPECT_EQ(tx.validate(), Validity::valid);
+    put(4096 + 2048, 7);
+    EXPECT_EQ(tx.validate(), Validity::changed);
+    EXPECT_EQ(tx.commit(), AbortReason::commit_validation);
+    ASSERT_EQ(tx.begin(), AbortReason::none);
+    EXPECT_EQ(tx.read_page(memory.size() / kPageBytes, page.data()), AbortReason::out_of_range);
+    ASSERT_EQ(tx.read_page(1, page.data()), AbortReason::none);
+    EXPECT_EQ(word(2048), 7u);
+    ASSERT_EQ(tx.write(4096, &one, 8), AbortReason::none);
+    EXPECT_EQ(tx.commit(), AbortReason::none);
+    EXPECT_TRUE(memory.is_quiet());
 }
 
 TEST_F(Tx, NestingIsBounded) {

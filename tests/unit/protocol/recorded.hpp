@@ -38,6 +38,18 @@ public:
             note(Operation::Kind::read, offset, to, bytes);
         return reason;
     }
+    // A whole page; of it the 8 bytes at each of the places are written down.
+    template <typename Places>
+    AbortReason read_page(std::uint64_t page, const Places& places) {
+        std::vector<std::uint8_t> bytes(protocol::kPageBytes);
+        const AbortReason reason = tx_.read_page(page, bytes.data());
+        for (const std::uint64_t place : places) {
+            if (reason == AbortReason::none)
+                note(Operation::Kind::read, page * protocol::kPageBytes + place,
+                     bytes.data() + place, 8);
+        }
+        return reason;
+    }
     AbortReason write(std::uint64_t offset, const void* from, std::uint64_t bytes) {
         const AbortReason reason = tx_.write(offset, from, bytes);
         if (reason == AbortReason::none)
