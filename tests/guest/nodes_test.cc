@@ -164,6 +164,9 @@ TEST(Node, GetsItsSizeOnce) {
     EXPECT_EQ(stm_size(fd.get()), 0);
     auto size = make<struct stm_set_size>();
     EXPECT_EQ(request(fd.get(), STM_IOC_SET_SIZE, &size), EINVAL);
+    size.region_size = ~0ULL;
+    EXPECT_EQ(request(fd.get(), STM_IOC_SET_SIZE, &size), EFBIG);
+    EXPECT_EQ(stm_size(fd.get()), 0);
     size.region_size = 5000;
     EXPECT_EQ(request(fd.get(), STM_IOC_SET_SIZE, &size), 0);
     EXPECT_EQ(size.region_size, 2 * kPage);
@@ -173,8 +176,6 @@ TEST(Node, GetsItsSizeOnce) {
     size.region_size = 3 * kPage;
     EXPECT_EQ(request(fd.get(), STM_IOC_SET_SIZE, &size), EBUSY);
     EXPECT_EQ(stm_size(fd.get()), 2 * static_cast<ssize_t>(kPage));
-    size.region_size = ~0ULL;
-    EXPECT_EQ(request(fd.get(), STM_IOC_SET_SIZE, &size), EFBIG);
 }
 
 TEST(Node, GivesItsOwnerAndModeToTheRegionThatItMakes) {
