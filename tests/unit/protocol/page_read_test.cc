@@ -218,9 +218,9 @@ TYPED_TEST(PageReadModel, EverythingReadIsOfOneState) {
     const NoLeak no_leak;
     u64 conflicts = 0;
     u64 commits = 0;
-    EXPECT_EQ((find_error<TypeParam, Mutation::none>(150, conflicts, commits)), "");
-    EXPECT_GT(conflicts, 100u);
-    EXPECT_GT(commits, 300u);
+    EXPECT_EQ((find_error<TypeParam, Mutation::none>(1500, conflicts, commits)), "");
+    EXPECT_GT(conflicts, 1000u);
+    EXPECT_GT(commits, 1000u);
 }
 
 TYPED_TEST(PageReadModel, PlantedErrorsAreFound) {
