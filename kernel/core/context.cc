@@ -35,6 +35,7 @@ Context::Context(Region& region, protocol::Limits limits) noexcept
 Context::~Context() {
     {
         const Guard held(lock_);
+        set_viewing(nullptr);
         cancel(AbortReason::killed);
     }
     stm_linux_thread_put(thread());
@@ -42,11 +43,16 @@ Context::~Context() {
 
 void Context::take_over() noexcept {
     const Guard held(lock_);
-    set_viewing(nullptr);
-    cancel(AbortReason::killed);
     stm_linux_thread_put(thread_.exchange(stm_linux_thread_current(), Order::relaxed));
     memory_.set_thread(thread());
-    exec_id_ = stm_linux_exec_id();
+    exec_id_.store(stm_linux_exec_id(), Order::relaxed);
+}
+
+void Context::set_viewing(stm_memory* memory) noexcept {
+    if (memory != nullptr)
+        stm_linux_memory_hold(memory);
+    if (stm_memory* before = viewing_.exchange(memory, Order::seq_cst))
+        stm_linux_memory_drop(before);
 }
 
 void Context::back_off(const Advice& advice) noexcept {
@@ -89,7 +95,7 @@ AbortReason Context::begin(const stm_settings& settings, int signal) noexcept {
     in_call_ = false;
     started_in_ = stm_linux_memory_current();
     signal_ = signal;
-    exec_id_ = stm_linux_exec_id();
+    exec_id_.store(stm_linux_exec_id(), Order::relaxed);
     counters_.starts.add(1);
     return reason;
 }
@@ -136,6 +142,10 @@ AbortReason Context::read(u64 offset, void* to, u64 bytes) noexcept {
         PrivatePages::Page* own =
             private_pages_.empty() ? nullptr : private_pages_.find(offset / kPageBytes);
         if (own != nullptr) {
+            if (const AbortReason reason =
+                    private_pages_.obtain(transaction_, offset / kPageBytes, own);
+                reason != AbortReason::none)
+                return reason;
             runtime::copy_from_shared(target, bytes_of(own->copy) + offset % kPageBytes, part);
         } else if (const AbortReason reason = transaction_.read(offset, target, part);
                    reason != AbortReason::none) {
@@ -237,7 +247,7 @@ void Context::cancel(AbortReason reason) noexcept {
 void Context::tell_doomed() noexcept {
     if (signal_ == 0)
         return;
-    stm_linux_thread_signal(thread(), exec_id_, runtime::exchange(signal_, 0));
+    stm_linux_thread_signal(thread(), exec_id_.load(Order::relaxed), runtime::exchange(signal_, 0));
     counters_.signals.add(1);
 }
 

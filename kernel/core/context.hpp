@@ -45,7 +45,7 @@ public:
     [[nodiscard]] stm_thread* thread() const noexcept {
         return thread_.load(runtime::Order::relaxed);
     }
-    // Its thread has ended: from now on it belongs to the calling one.
+    // Its thread has ended, and its transaction: from now on it belongs to the calling one.
     void take_over() noexcept;
 
     [[nodiscard]] Mutex& lock() noexcept { return lock_; }
@@ -63,9 +63,8 @@ public:
     [[nodiscard]] stm_memory* viewing() const noexcept {
         return viewing_.load(runtime::Order::acquire);
     }
-    void set_viewing(stm_memory* memory) noexcept {
-        viewing_.store(memory, runtime::Order::release);
-    }
+    // While it is set the object behind the pointer is held: no other address space has the same.
+    void set_viewing(stm_memory* memory) noexcept;
     // The address space in which the transaction began; only compared.
     [[nodiscard]] stm_memory* started_in() const noexcept { return started_in_; }
     [[nodiscard]] u64 exposures_seen() const noexcept { return exposures_seen_; }
@@ -100,14 +99,10 @@ public:
     protocol::AbortReason begin_call(const stm_settings& settings) noexcept;
     protocol::AbortReason commit_call() noexcept;
 
-    // Discards what a program began that is not there any more: its thread called exec. Only for
-    // the thread itself.
-    void discard_foreign() noexcept {
-        if (transaction_.active() && exec_id_ != stm_linux_exec_id()) [[unlikely]] {
-            const Guard held(lock_);
-            set_viewing(nullptr);
-            cancel(protocol::AbortReason::killed);
-        }
+    // Whether the program that began the transaction is not there any more: its thread has ended,
+    // or called exec.
+    [[nodiscard]] bool is_orphan() const noexcept {
+        return stm_linux_thread_runs(thread(), exec_id_.load(runtime::Order::relaxed)) == 0;
     }
 
     // A read or a write noticed a conflict: tells the thread if it asked for that. Once for each
@@ -137,7 +132,7 @@ private:
     protocol::AbortReason last_reason_ = protocol::AbortReason::none; // of the program's own
     protocol::AbortReason end_reason_ = protocol::AbortReason::none;  // also of single calls
     bool in_call_ = false;
-    u64 exec_id_ = 0;
+    runtime::Atomic<u64> exec_id_;
     u64 random_;
     int signal_ = 0; // 0: none wanted, or sent already
     u64 extensions_counted_ = 0;

@@ -89,7 +89,8 @@ long stm_core_read(stm_handle* handle, stm_user_buffer* to, __u64 position) {
         return stm::runtime::to_errno(prepared);
     Region& region = handle_of(handle).region();
     region.counters().reads.fetch_add(1, stm::runtime::Order::relaxed);
-    handle_of(handle).look();
+    if (region.plain())
+        handle_of(handle).look();
     return count_or_errno(region.plain() ? read_contents(region, to, position)
                                          : read_transactional(handle_of(handle), to, position));
 }

@@ -65,8 +65,10 @@ Context* Handle::find_context() noexcept {
             }
         }
     }
-    if (found != nullptr)
-        found->discard_foreign();
+    if (found != nullptr && found->depth() != 0 && found->is_orphan()) [[unlikely]] {
+        const Context::Guard held(found->lock());
+        abandon(*found);
+    }
     return found;
 }
 
@@ -78,9 +80,10 @@ Result<Context*> Handle::obtain_context() noexcept {
         const Guard held(contexts_lock_);
         for (Context& context : contexts_) {
             if (stm_linux_thread_is_alive(context.thread()) == 0) {
-                // What the dead thread's transaction had in a mapping goes before the next one
-                // begins.
-                exposures_.fetch_add(1, Order::acq_rel);
+                {
+                    const Context::Guard also(context.lock());
+                    abandon(context);
+                }
                 context.take_over();
                 recent_.store(&context, Order::release);
                 return &context;
@@ -90,7 +93,10 @@ Result<Context*> Handle::obtain_context() noexcept {
             return Error::no_space;
     }
     const u32 stripes = current(region_->settings().max_stripes);
-    auto made = runtime::make<Context>(*region_, protocol::Limits{stripes, stripes});
+    auto made = runtime::make<Context>(
+        *region_, protocol::Limits{.accesses = stripes,
+                                   .writes = stripes,
+                                   .pages = stripes / protocol::kStripesPerPage + 1});
     if (!made.ok())
         return made.error();
     Context* context = made->release();
@@ -107,10 +113,19 @@ void Handle::discard(Whose whose) noexcept {
         if (whose == Whose::ended_threads && stm_linux_thread_is_alive(context.thread()) != 0)
             continue;
         const Context::Guard also(context.lock());
-        exposures_.fetch_add(1, Order::acq_rel);
-        context.set_viewing(nullptr);
-        context.cancel(AbortReason::killed);
+        abandon(context);
     }
+}
+
+// The context's lock is held. Ends the transaction of a program that is not there any more, which
+// may still have private pages in mappings of a process that is.
+void Handle::abandon(Context& context) noexcept {
+    if (context.viewing() != nullptr) {
+        context.set_viewing(nullptr);
+        exposures_.fetch_add(1, Order::seq_cst);
+        stm_linux_view_unmap(view_, 0, region_->size() / kPageBytes);
+    }
+    context.cancel(AbortReason::killed);
 }
 
 void Handle::add_counters(TransactionCounters& sum) noexcept {
@@ -183,7 +198,7 @@ runtime::Status Handle::note_mapping() noexcept {
     Context* running = nullptr;
     for (Context& context : contexts_) {
         const Context::Guard also(context.lock());
-        if (context.depth() == 0 || context.started_in() != memory)
+        if (context.depth() == 0 || context.started_in() != memory || context.is_orphan())
             continue;
         if (running != nullptr)
             return Error::busy;
@@ -204,8 +219,12 @@ runtime::Status Handle::enter_view(Context& context) noexcept {
         if (!mapped_)
             return runtime::kSuccess;
         for (Context& other : contexts_) {
-            if (&other != &context && other.viewing() == memory)
+            if (&other == &context || other.viewing() != memory)
+                continue;
+            const Context::Guard also(other.lock());
+            if (!other.is_orphan())
                 return Error::busy;
+            abandon(other);
         }
         context.set_viewing(memory);
     }
@@ -229,8 +248,12 @@ void Handle::leave_view(Context& context) noexcept {
         return;
     {
         const Context::Guard held(context.lock());
-        if (context.private_pages().empty() || memory != stm_linux_memory_current()) {
+        if (context.private_pages().empty()) {
             context.set_viewing(nullptr);
+            return;
+        }
+        if (memory != stm_linux_memory_current()) {
+            abandon(context);
             return;
         }
     }
@@ -239,8 +262,10 @@ void Handle::leave_view(Context& context) noexcept {
     {
         const Context::Guard held(context.lock());
         context.set_viewing(nullptr);
-        context.private_pages().for_each_run(
-            [&](u64 first, u64 count) { stm_linux_view_unmap(view_, first, count); });
+        context.private_pages().for_each_run([&](u64 first, u64 count) {
+            stm_linux_view_unmap(view_, first, count);
+            stm_linux_breathe();
+        });
     }
     stm_linux_view_open();
 }
@@ -254,8 +279,11 @@ stm_fault_result Handle::serve_fault(stm_fault& fault) noexcept {
         while (Context* context = viewer(fault.memory)) {
             const Context::Guard held(context->lock());
             // If not, its transaction has just ended.
-            if (context->viewing() == fault.memory)
+            if (context->viewing() != fault.memory)
+                continue;
+            if (!context->is_orphan())
                 return serve_private_page(*context, fault);
+            abandon(*context);
         }
         if (fault.write != 0)
             return STM_FAULT_FORBIDDEN;

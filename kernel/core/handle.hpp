@@ -81,6 +81,7 @@ private:
     friend class Registry;
 
     void look_after_contexts() noexcept;
+    void abandon(Context& context) noexcept;
     [[nodiscard]] Context* viewer(stm_memory* memory) noexcept;
     [[nodiscard]] stm_fault_result serve_private_page(Context& context, stm_fault& fault) noexcept;
     [[nodiscard]] Context* recent_context() const noexcept;

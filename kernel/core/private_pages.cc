@@ -22,6 +22,12 @@ void copy_page(stm_page* to, stm_page* from) noexcept {
     runtime::copy_from_shared(memory_of(to), memory_of(from), kPageBytes);
 }
 
+// Lets others run now and then in a loop over pages.
+void breathe(u32 turn) noexcept {
+    if (turn % 64 == 63)
+        stm_linux_breathe();
+}
+
 // The bytes in which two stripes differ.
 protocol::ByteMask difference(const u8* left, const u8* right) noexcept {
     if (__builtin_memcmp(left, right, kStripeBytes) == 0)
@@ -65,8 +71,11 @@ PrivatePages::Page* PrivatePages::find(u64 index) noexcept {
 
 AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& page) noexcept {
     page = find(index);
-    if (page != nullptr)
-        return AbortReason::none;
+    if (page !=
+        nullptr) // what calls wrote may still be missing, if there was no memory for the twin
+        return page->twin == nullptr && transaction.writes_page(index)
+                   ? prepare_store(transaction, *page)
+                   : AbortReason::none;
     AbortReason reason = reason_of_growth(pages_.reserve(pages_.size() + u64{1}, kMaxPages));
     if (reason == AbortReason::none)
         reason = reason_of_growth(index_.reserve(pages_.size() + u64{1}, kMaxPages));
@@ -105,6 +114,7 @@ AbortReason PrivatePages::prepare_store(Transaction& transaction, Page& page) no
 
 AbortReason PrivatePages::collect(Transaction& transaction) noexcept {
     for (u32 i = 0; i < pages_.size(); ++i) {
+        breathe(i);
         const Page& page = pages_[i];
         if (page.twin == nullptr)
             continue;
@@ -134,6 +144,7 @@ AbortReason PrivatePages::collect(Transaction& transaction) noexcept {
 
 AbortReason PrivatePages::begin_level(u32 level) noexcept {
     for (u32 i = 0; i < pages_.size(); ++i) {
+        breathe(i);
         if (pages_[i].twin == nullptr)
             continue;
         AbortReason reason = reason_of_growth(saved_.reserve(saved_.size() + u64{1}, kMaxPages));
@@ -157,6 +168,7 @@ void PrivatePages::commit_level(u32 level) noexcept {
         saved_.truncate(saved_.size() - 1);
     }
     for (u32 i = 0; i < pages_.size(); ++i) {
+        breathe(i);
         if (pages_[i].twin != nullptr && pages_[i].level == level)
             pages_[i].level = level - 1;
     }
@@ -164,6 +176,7 @@ void PrivatePages::commit_level(u32 level) noexcept {
 
 void PrivatePages::cancel_level(Transaction& transaction, u32 level) noexcept {
     for (u32 i = 0; i < pages_.size(); ++i) {
+        breathe(i);
         Page& page = pages_[i];
         if (page.twin == nullptr || page.level != level)
             continue;
@@ -186,6 +199,7 @@ void PrivatePages::clear() noexcept {
     for (u32 i = 0; i < saved_.size(); ++i)
         recycle(saved_[i].copy);
     for (u32 i = 0; i < pages_.size(); ++i) {
+        breathe(i);
         recycle(pages_[i].copy);
         if (pages_[i].twin != nullptr)
             recycle(pages_[i].twin);

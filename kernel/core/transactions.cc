@@ -117,7 +117,13 @@ using Access = Piecewise::Outcome (Piecewise::*)(u64 position, u64 bytes) noexce
 // Within a transaction of the program's own. A short count is what a fault of the program's memory
 // leaves; every other failure fails the whole call.
 Result<u64> access_inside(Piecewise call, Access access, u64 position, u64 bytes) noexcept {
-    const auto [done, reason] = (call.*access)(position, bytes);
+    auto [done, reason] = (call.*access)(position, bytes);
+    if (reason == AbortReason::fault) {
+        // The buffer may be a mapping of the region, and the fault in it what found the conflict.
+        const Guard held(call.context.lock());
+        if (protocol::is_conflict(call.context.transaction().doom()))
+            reason = call.context.transaction().doom();
+    }
     if (reason == AbortReason::none || (reason == AbortReason::fault && done != 0))
         return done;
     if (protocol::is_conflict(reason)) {
@@ -173,6 +179,8 @@ Result<u64> access(Handle& handle, stm_user_buffer* user, u64 position, Access h
     // Only the thread itself begins and ends its transactions.
     if ((*context)->depth() != 0)
         return access_inside(call, how, position, length);
+    if (how == &Piecewise::read)
+        handle.look();
     u64 done = 0;
     while (done < length) {
         const u64 part = runtime::min(length - done, kCallBytes);
@@ -216,6 +224,9 @@ Result<i32> start(Handle& handle, u64 argument) noexcept {
             const bool valid = context.transaction().validate() == Validity::valid;
             context.cancel(valid ? AbortReason::explicit_retry : AbortReason::read_validation);
         }
+        // Before the snapshot: what is committed in between is news.
+        if (context.depth() == 0)
+            handle.look();
         const AbortReason reason = context.depth() != 0 ? context.begin_nested()
                                                         : context.begin(handle.region().settings(),
                                                                         static_cast<int>(signal));
@@ -228,7 +239,6 @@ Result<i32> start(Handle& handle, u64 argument) noexcept {
             context.cancel(AbortReason::explicit_cancel);
             return entered.error();
         }
-        handle.look();
         if (signal != 0)
             handle.watch();
     }

@@ -7,6 +7,7 @@ namespace stm::kernel {
 
 using runtime::Error;
 using runtime::kSuccess;
+using runtime::Order;
 using runtime::Status;
 using runtime::u64;
 
@@ -45,30 +46,41 @@ void SerialToken::leave() noexcept {
 
 Status SerialToken::acquire(const Context& context, stm_thread* thread, stm_wait_kind kind,
                             u64 lease_ns) noexcept {
-    Status waited = wait_for_turn(
-        [](protocol::SerialGate& gate) noexcept { return gate.try_close(); }, kind, lease_ns);
-    if (!waited.ok())
-        return waited;
-    {
+    for (;;) {
+        Status waited = wait_for_turn(
+            [](protocol::SerialGate& gate) noexcept { return gate.try_close(); }, kind, lease_ns);
+        if (!waited.ok())
+            return waited;
+        {
+            const Guard held(lock_);
+            holder_.store(&context, Order::release);
+            thread_ = thread;
+            exec_id_ = stm_linux_exec_id();
+            since_ns_ = stm_linux_monotonic_ns();
+        }
+        // Those inside are commits, which end by themselves; also for a thread that is being killed
+        // the wait is short. One that runs late may have lost the token meanwhile.
+        waited =
+            queue_.wait([&] { return holder_.load(Order::acquire) != &context || gate_.drained(); },
+                        kForever, STM_WAIT_KILLABLE);
+        if (!waited.ok()) {
+            release(context);
+            return waited;
+        }
         const Guard held(lock_);
-        holder_ = &context;
-        thread_ = thread;
-        since_ns_ = stm_linux_monotonic_ns();
+        if (holder_.load(Order::relaxed) == &context) {
+            since_ns_ = stm_linux_monotonic_ns();
+            return kSuccess;
+        }
     }
-    // Those inside are commits, which end by themselves; also for a thread that is being killed the
-    // wait is short.
-    waited = queue_.wait([&] { return gate_.drained(); }, kForever, STM_WAIT_KILLABLE);
-    if (!waited.ok())
-        release(context);
-    return waited;
 }
 
 void SerialToken::release(const Context& context) noexcept {
     {
         const Guard held(lock_);
-        if (holder_ != &context)
+        if (holder_.load(Order::relaxed) != &context)
             return; // it was taken away
-        holder_ = nullptr;
+        holder_.store(nullptr, Order::release);
         thread_ = nullptr;
         gate_.open();
     }
@@ -77,19 +89,19 @@ void SerialToken::release(const Context& context) noexcept {
 
 bool SerialToken::held_by_caller() noexcept {
     const Guard held(lock_);
-    return holder_ != nullptr && stm_linux_thread_is_current(thread_) != 0;
+    return holder_.load(Order::relaxed) != nullptr && stm_linux_thread_is_current(thread_) != 0;
 }
 
 void SerialToken::take_away(u64 lease_ns) noexcept {
     {
         const Guard held(lock_);
-        if (holder_ == nullptr)
+        if (holder_.load(Order::relaxed) == nullptr)
             return;
         const bool expired =
             lease_ns != kForever && stm_linux_monotonic_ns() - since_ns_ > lease_ns;
-        if (stm_linux_thread_is_alive(thread_) != 0 && !expired)
+        if (stm_linux_thread_runs(thread_, exec_id_) != 0 && !expired)
             return;
-        holder_ = nullptr;
+        holder_.store(nullptr, Order::release);
         thread_ = nullptr;
         gate_.open();
     }

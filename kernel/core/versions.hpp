@@ -48,9 +48,11 @@ private:
     protocol::SerialGate gate_;
     WaitQueue queue_; // of those who want in, and of the one who waits until all are out
     Mutex lock_;
+    // Changed under the lock:
+    runtime::Atomic<const Context*> holder_{nullptr};
     // Under the lock:
-    const Context* holder_ = nullptr;
     stm_thread* thread_ = nullptr; // the holder's; it has a reference as long as it is the holder
+    runtime::u64 exec_id_ = 0;     // of the holder's program
     runtime::u64 since_ns_ = 0;    // when the holder got it
 };
 

@@ -65,6 +65,19 @@ int stm_linux_thread_is_alive(struct stm_thread *thread)
 	return alive;
 }
 
+int stm_linux_thread_runs(struct stm_thread *thread, __u64 exec_id)
+{
+	struct task_struct *task;
+	bool runs;
+
+	rcu_read_lock();
+	task = pid_task((struct pid *)thread, PIDTYPE_PID);
+	runs = task && !(READ_ONCE(task->flags) & PF_EXITING) &&
+	       READ_ONCE(task->self_exec_id) == exec_id;
+	rcu_read_unlock();
+	return runs;
+}
+
 __s32 stm_linux_thread_id(struct stm_thread *thread)
 {
 	return pid_vnr((struct pid *)thread);

@@ -11,6 +11,7 @@
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/coredump.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 
@@ -110,6 +111,16 @@ __u32 stm_linux_view_mappings(struct stm_view *view,
 struct stm_memory *stm_linux_memory_current(void)
 {
 	return (struct stm_memory *)current->mm;
+}
+
+void stm_linux_memory_hold(struct stm_memory *memory)
+{
+	mmgrab((struct mm_struct *)memory);
+}
+
+void stm_linux_memory_drop(struct stm_memory *memory)
+{
+	mmdrop((struct mm_struct *)memory);
 }
 
 void stm_linux_view_close(void)

@@ -179,6 +179,9 @@ __u32 stm_linux_view_mappings(struct stm_view *view,
 
 /* The calling thread's address space; only compared. NULL: a thread of the kernel's, or one that is ending. */
 struct stm_memory *stm_linux_memory_current(void);
+/* A reference that keeps the object, though not the memory, so that no other address space has the same pointer. */
+void stm_linux_memory_hold(struct stm_memory *memory);
+void stm_linux_memory_drop(struct stm_memory *memory);
 /*
  * Keeps every fault of the caller's address space out, and waits for those in progress, until stm_linux_view_open().
  * Takes the caller's mmap_lock for writing.
@@ -226,6 +229,8 @@ void stm_linux_thread_put(struct stm_thread *thread);
 int stm_linux_thread_is_current(const struct stm_thread *thread);
 /* Nonzero: it has not ended, nor begun to end. */
 int stm_linux_thread_is_alive(struct stm_thread *thread);
+/* Nonzero: it is alive, and has not called exec since stm_linux_exec_id() said @exec_id to it. */
+int stm_linux_thread_runs(struct stm_thread *thread, __u64 exec_id);
 /* Its id in the caller's pid namespace, 0 if none. */
 __s32 stm_linux_thread_id(struct stm_thread *thread);
 /*

@@ -330,8 +330,8 @@ struct stm_destroy {
  * STM_IOC_COMMIT: end the innermost part. The argument is 0. At depth 1 the result says whether the transaction took
  * effect; in any case it is over. At a greater depth it becomes part of the one around it.
  *
- * 0: committed. EAGAIN: rolled back after a conflict. EINVAL: no transaction. ENOMEM, EINTR (a fatal signal): rolled
- * back.
+ * 0: committed. EAGAIN: rolled back after a conflict. EINVAL: no transaction. ENOMEM, EINTR (a fatal signal), E2BIG (more
+ * was stored in mappings than max_stripes allows): rolled back.
  */
 
 /*

@@ -246,16 +246,17 @@ void look_after_transactions(ucontext_t* interrupted) {
         thread->notice_later();
         return;
     }
-    if (!thread->is_running())
-        return;
-    thread->enter(__builtin_frame_address(0));
-    if (thread->look() == Doom::doomed) {
-        restart_after_handler(*thread, thread->outermost(), interrupted);
-        return;
+    while (thread->is_running()) {
+        thread->enter(__builtin_frame_address(0));
+        thread->forget_notice();
+        if (thread->look() == Doom::doomed) {
+            restart_after_handler(*thread, thread->outermost(), interrupted);
+            return;
+        }
+        thread->leave_at_once();
+        if (!thread->has_notice()) // none came while we looked
+            return;
     }
-    thread->leave_at_once();
-    if (thread->has_notice()) // while we looked
-        look_after_transactions(interrupted);
 }
 
 enum class Fault { done, outside_of_transactions };
@@ -347,11 +348,24 @@ int program_action(int signal, const struct sigaction* action, struct sigaction*
     return result;
 }
 
+namespace {
+sigset_t before_fork; // the mask of the thread that forks; protected by the lock of `actions`
+} // namespace
+
 void lock_actions() {
+    // A handler that runs meanwhile could call sigaction.
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     actions.lock();
+    before_fork = before;
 }
+
 void unlock_actions() {
+    sigset_t before = before_fork;
     actions.unlock();
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 } // namespace stm::library

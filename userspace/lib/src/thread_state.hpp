@@ -85,6 +85,7 @@ public:
     void hold() { held_ = held_ + 1; }
     void release();
     void notice_later() { noticed_ = true; }
+    void forget_notice() { noticed_ = false; }
     [[nodiscard]] bool has_notice() const { return noticed_; }
     /** Ends whatever section there is, to restart: the thread is busy until it has. */
     void begin_restart(const Context* target);

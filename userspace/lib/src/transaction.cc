@@ -95,8 +95,8 @@ bool limit_reached(Context* context, StartKind kind) {
 
 [[gnu::constructor]] void handle_forks() {
     pthread_atfork(lock_actions, unlock_actions, [] {
-        unlock_actions();
         ThreadState::forget_transactions();
+        unlock_actions();
     });
 }
 
