@@ -252,12 +252,15 @@ void Context::tell_doomed() noexcept {
 }
 
 bool Context::look_after() noexcept {
-    if (!transaction_.active() || signal_ == 0)
+    if (!transaction_.active())
         return false;
+    // Without a signal there is only its thread's end to look for.
+    if (signal_ == 0)
+        return viewing() != nullptr;
     if (transaction_.validate() != protocol::Validity::changed)
         return true;
     tell_doomed();
-    return false;
+    return viewing() != nullptr;
 }
 
 } // namespace stm::kernel

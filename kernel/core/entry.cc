@@ -61,6 +61,7 @@ int stm_core_open_minor(unsigned int minor, unsigned int access, const stm_node*
 }
 
 void stm_core_flush(stm_handle* handle) {
+    handle_of(handle).discard_own();
     handle_of(handle).discard(Handle::Whose::ended_threads);
 }
 

@@ -107,6 +107,14 @@ Result<Context*> Handle::obtain_context() noexcept {
     return context;
 }
 
+void Handle::discard_own() noexcept {
+    Context* const context = find_context();
+    if (context == nullptr || context->depth() == 0)
+        return;
+    const Context::Guard held(context->lock());
+    abandon(*context);
+}
+
 void Handle::discard(Whose whose) noexcept {
     const Guard held(contexts_lock_);
     for (Context& context : contexts_) {
@@ -165,7 +173,9 @@ void Handle::look_after_contexts() noexcept {
         for (Context& context : contexts_) {
             // Whose thread is in a call makes progress, and is looked at next time.
             const auto own = runtime::try_lock(context.lock());
-            if (!own.ok() || context.look_after())
+            if (own.ok() && context.depth() != 0 && context.is_orphan())
+                abandon(context);
+            else if (!own.ok() || context.look_after())
                 again = true;
         }
     }
@@ -316,7 +326,8 @@ stm_fault_result Handle::serve_private_page(Context& context, stm_fault& fault) 
     if (!protocol::is_conflict(reason))
         return STM_FAULT_OUTSIDE;
     context.tell_doomed();
-    return STM_FAULT_FORBIDDEN;
+    // A thread without a part in the transaction waits until that ends.
+    return context.is_current() ? STM_FAULT_FORBIDDEN : STM_FAULT_AGAIN;
 }
 
 stm_fault_result Handle::make_writable(stm_memory* memory, u64 index, stm_page* page) noexcept {

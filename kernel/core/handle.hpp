@@ -44,6 +44,7 @@ public:
     // The same, made if need be. Error::no_memory; Error::no_space: max_contexts threads have one.
     [[nodiscard]] runtime::Result<Context*> obtain_context() noexcept;
     // Discards the transactions of all threads, or of those that have ended.
+    void discard_own() noexcept; // of the calling thread
     enum class Whose { all_threads, ended_threads };
     void discard(Whose whose) noexcept;
     // From now on a transaction of this handle that can not succeed is found out, as long as one

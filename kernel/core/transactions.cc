@@ -239,7 +239,7 @@ Result<i32> start(Handle& handle, u64 argument) noexcept {
             context.cancel(AbortReason::explicit_cancel);
             return entered.error();
         }
-        if (signal != 0)
+        if (signal != 0 || context.viewing() != nullptr)
             handle.watch();
     }
     return static_cast<i32>(context.depth());

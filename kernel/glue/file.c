@@ -39,12 +39,10 @@ static int stm_open_device(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* On each close(2); what matters is the one by a process that ends while others still have the
- * file. */
+/* On each close(2), and when a process ends, also while others still have the file. */
 static int stm_flush(struct file *file, fl_owner_t owner)
 {
-	if (current->flags & PF_EXITING)
-		stm_core_flush(file->private_data);
+	stm_core_flush(file->private_data);
 	return 0;
 }
 

@@ -18,13 +18,19 @@
 #include "kernel/glue/glue.h"
 #include "kernel/interface/entry.h"
 
-static vm_fault_t fault_code(enum stm_fault_result result)
+static vm_fault_t fault_code(const struct vm_fault *vmf, enum stm_fault_result result)
 {
 	switch (result) {
 	case STM_FAULT_NO_MEMORY:
 		return VM_FAULT_OOM;
 	case STM_FAULT_FORBIDDEN:
 		return VM_FAULT_SIGSEGV;
+	case STM_FAULT_AGAIN:
+		/* The program tries again, and can be killed in between; the kernel could not. */
+		if (!(vmf->flags & FAULT_FLAG_USER))
+			return VM_FAULT_SIGSEGV;
+		cond_resched();
+		return VM_FAULT_NOPAGE;
 	default:
 		return VM_FAULT_SIGBUS;
 	}
@@ -48,7 +54,7 @@ static vm_fault_t plain_fault(struct vm_fault *vmf)
 
 	result = stm_core_fault(vma->vm_file->private_data, &fault);
 	if (result != STM_FAULT_MAP)
-		return fault_code(result);
+		return fault_code(vmf, result);
 	stm_trace("fault at page %llu: %u pages\n", fault.index, fault.count);
 	left = fault.count;
 	error = vm_insert_pages(vma, vmf->address, (struct page **)fault.pages, &left);
@@ -79,7 +85,7 @@ static vm_fault_t transactional_fault(struct vm_fault *vmf)
 	stm_trace("transactional %s fault at page %llu: %d\n", fault.write ? "write" : "read",
 		  fault.index, result);
 	if (result != STM_FAULT_MAP)
-		return fault_code(result);
+		return fault_code(vmf, result);
 	vmf->page = (struct page *)fault.pages[0];
 	return 0;
 }
@@ -94,7 +100,7 @@ static vm_fault_t make_writable(struct vm_fault *vmf)
 				       vmf->pgoff, (struct stm_page *)vmf->page);
 
 	if (result != STM_FAULT_MAP)
-		return fault_code(result);
+		return fault_code(vmf, result);
 	lock_page(vmf->page);
 	return VM_FAULT_LOCKED;
 }

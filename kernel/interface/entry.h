@@ -48,7 +48,10 @@ void stm_core_exit(void);
  */
 int stm_core_open_minor(unsigned int minor, unsigned int access, const struct stm_node *node,
 			struct stm_handle **handle);
-/* The calling process ends, and others may keep the handle's file open: discards the transactions of ended threads. */
+/*
+ * The calling thread closes a descriptor of the handle's file, or its process ends, and others, or a mapping, may keep the
+ * file open: discards the transactions of this thread and of ended ones.
+ */
 void stm_core_flush(struct stm_handle *handle);
 /* The end of a handle: called once, when its file is closed and none of its mappings is left. */
 void stm_core_release(struct stm_handle *handle);
@@ -83,6 +86,7 @@ int stm_core_map(struct stm_handle *handle, __u64 first, __u64 pages, unsigned i
 enum stm_fault_result {
 	STM_FAULT_MAP,	     /* map the pages of struct stm_fault */
 	STM_FAULT_NO_MEMORY,
+	STM_FAULT_AGAIN,     /* not now: another thread's transaction is doomed and about to end */
 	STM_FAULT_OUTSIDE,   /* beyond the region, or beyond what a transaction may touch: SIGBUS */
 	STM_FAULT_FORBIDDEN  /* a store outside of a transaction, or the transaction is doomed: SIGSEGV */
 };
