@@ -6,23 +6,25 @@ KERNELS ?= 6.12 6.1
 PREFIX ?= /usr/local
 DESTDIR ?=
 JOBS ?= $(shell nproc)
-SECONDS ?= 60
 
+export DESTDIR
 export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
 
 .DEFAULT_GOAL := help
 .PHONY: help deps all userspace module modules demo test check-fast check-module check-guest bench install clean
 
 help:
-	@echo 'make deps        install the Debian packages that are missing (root or sudo)'
-	@echo 'make all         build the library, the tools, the tests and the module for $(KERNELS)'
-	@echo 'make demo        boot a guest and watch processes share a region in it'
-	@echo 'make test        run all tests: on the host, and in guests with the kernels $(KERNELS)'
-	@echo 'make check-fast  run the host tests only (no guest, no module)'
-	@echo 'make bench       compare with memfd, in one guest run'
-	@echo 'make install     install library, headers, tools and module source (DESTDIR=, PREFIX=$(PREFIX))'
-	@echo 'make module      build stm.ko alone (KERNEL=$(KERNEL), or KDIR=… for any other kernel)'
-	@echo 'make clean       remove build/'
+	@echo 'make deps          install the Debian packages that are missing (root or sudo)'
+	@echo 'make all           build the library, the tools, the tests and the module for $(KERNELS)'
+	@echo 'make demo          boot a guest and watch processes share a region in it'
+	@echo 'make test          run all tests: on this host, and in guests with the kernels $(KERNELS)'
+	@echo 'make check-fast    run the quick tests: the text of the files, and unit tests on this host'
+	@echo 'make check-module  check what the compiler made of the module (KERNELS=…)'
+	@echo 'make check-guest   run the tests that need the module, in guests (KERNELS=…)'
+	@echo 'make bench         compare a region with a memfd, in one guest run (KERNEL=…, BENCH=--json)'
+	@echo 'make install       install library, headers, tools and module source (DESTDIR=, PREFIX=$(PREFIX))'
+	@echo 'make module        build stm.ko alone (KERNEL=$(KERNEL), or KDIR=… for any other kernel)'
+	@echo 'make clean         remove build/'
 	@echo
 	@echo 'ci/vm run -- CMD runs any program of this machine in a guest with the module loaded; see docs/vm.md.'
 
@@ -35,19 +37,19 @@ userspace: deps
 	@ci/cmake-build host
 
 module: deps
-	@ci/module $(if $(KDIR),--kdir $(KDIR),$(KERNEL))
+	@ci/module $(if $(KDIR),--kdir '$(KDIR)','$(KERNEL)')
 
 modules: deps
-	@for kernel in $(KERNELS); do ci/module $$kernel || exit; done
+	@for kernel in $(KERNELS); do ci/module "$$kernel" || exit; done
 
-demo: userspace module
-	@ci/demo $(KERNEL)
+demo: deps
+	@ci/demo '$(KERNEL)'
 
 check-fast: deps
 	@ci/check-fast
 
 check-module: modules
-	@for kernel in $(KERNELS); do ci/check-module build/kernel/$$kernel/stm.ko || exit; done
+	@ci/check-module $(KERNELS)
 
 check-guest: userspace modules
 	@ci/check-guest $(KERNELS)
@@ -55,12 +57,13 @@ check-guest: userspace modules
 test: deps
 	@ci/test $(KERNELS)
 
-bench: userspace module
-	@ci/bench $(KERNEL)
+bench: deps
+	@ci/bench --kernel '$(KERNEL)' $(BENCH)
 
-install: userspace
+install: deps
+	@ci/cmake-build host user_space
 	@cmake --install build/host --prefix '$(PREFIX)'
-	@ci/install-module-source '$(DESTDIR)'
+	@ci/install-module-source '$(PREFIX)' '$(DESTDIR)'
 
 clean:
 	rm -rf build
