@@ -31,6 +31,7 @@ struct stm_process {
 
 // An address space.
 struct stm_memory {
+    std::atomic<long> references{1}; // the process
     std::shared_mutex mmap_lock;
 };
 
@@ -124,6 +125,7 @@ struct Counters {
     std::atomic<long> views{0};
     std::atomic<long> process_references{0};
     std::atomic<long> thread_references{0};
+    std::atomic<long> memory_references{0};
     std::atomic<long> files{0};
     std::atomic<long> descriptors{0};
     std::atomic<long> locks{0};
@@ -354,6 +356,13 @@ std::mutex timer_lock;
 std::condition_variable timer_ran;
 std::vector<Timer*> armed_timers;
 
+void put(stm_memory* memory) {
+    const long before = memory->references.fetch_sub(1);
+    expect(before > 0, "an address space is given back once too often");
+    if (before == 1)
+        delete memory;
+}
+
 void put(stm_page* page) {
     const long before = page->references.fetch_sub(1);
     expect(before > 0, "a page is given back once too often");
@@ -392,6 +401,7 @@ Live live() {
     now.identities = counters.identities.load(kRelaxed);
     now.views = counters.views.load(kRelaxed);
     now.process_references = counters.process_references.load(kRelaxed);
+    now.memory_references = counters.memory_references.load(kRelaxed);
     now.thread_references = counters.thread_references.load(kRelaxed);
     now.files = counters.files.load(kRelaxed);
     now.descriptors = counters.descriptors.load(kRelaxed);
@@ -474,7 +484,7 @@ Process::Process(int pid, Credential who, const char* command, std::uint32_t mas
 }
 Process::~Process() {
     exit();
-    delete std::exchange(process_->memory, nullptr);
+    put(std::exchange(process_->memory, nullptr));
     put(process_);
 }
 void Process::exit() {
@@ -990,6 +1000,14 @@ __u32 stm_linux_view_mappings(stm_view* view,
 stm_memory* stm_linux_memory_current() {
     return current_memory();
 }
+void stm_linux_memory_hold(stm_memory* memory) {
+    expect(memory->references.fetch_add(1) > 0, "an address space is referenced after its end");
+    counters.memory_references.fetch_add(1, kRelaxed);
+}
+void stm_linux_memory_drop(stm_memory* memory) {
+    put(memory);
+    counters.memory_references.fetch_sub(1, kRelaxed);
+}
 void stm_linux_view_close() {
     const Service service("view_close", Context::no_core_lock);
     stm_memory* memory = current_memory();
@@ -1097,6 +1115,9 @@ int stm_linux_thread_is_current(const stm_thread* one) {
 }
 int stm_linux_thread_is_alive(stm_thread* one) {
     return !one->ended.load(std::memory_order_acquire);
+}
+int stm_linux_thread_runs(stm_thread* one, __u64 exec_id) {
+    return stm_linux_thread_is_alive(one) != 0 && one->exec_id.load(kRelaxed) == exec_id;
 }
 __s32 stm_linux_thread_id(stm_thread* one) {
     return one->id;

@@ -39,6 +39,7 @@ struct Live {
     long views = 0;
     long process_references = 0;
     long thread_references = 0;
+    long memory_references = 0;
     long files = 0;
     long descriptors = 0; // reserved or installed
     long locks = 0;       // initialised and not destroyed
