@@ -116,23 +116,8 @@ TEST_F(MutexRegion, PartsAndCancel) {
 
 class Limits : public Transactions {};
 
-class SmallTransactions {
-public:
-    SmallTransactions() {
-        std::ifstream(kPath) >> before_;
-        std::ofstream(kPath) << 256;
-    }
-    ~SmallTransactions() { std::ofstream(kPath) << before_; }
-    SmallTransactions(const SmallTransactions&) = delete;
-    SmallTransactions& operator=(const SmallTransactions&) = delete;
-
-private:
-    static constexpr const char* kPath = "/sys/module/stm/parameters/max_stripes";
-    std::string before_;
-};
-
 TEST_F(Limits, TooBigIsToldAndCancelWorks) {
-    SmallTransactions limit;
+    Parameter limit("max_stripes", "256");
     Fd handle = another();
     stm_start(handle.get());
     put(handle.get(), 1L);
@@ -228,6 +213,7 @@ TEST_F(Limits, BuffersInAMappingOfTheSameRegion) {
 // -- Statistics --
 
 TEST_F(Limits, StatisticsOfAScript) {
+    Parameter no_watchdog("watchdog_ms", "0"); // it could restart the one that conflicts
     struct stm_statistics before = statistics(fd());
     EXPECT_EQ(before.starts, 0u);
     stm_start(fd()); // 1: an update

@@ -21,23 +21,6 @@ namespace {
 
 constexpr int kDoomSignal = SIGURG; // what the library uses
 
-/** A parameter of the module that is back at its old value at the end. */
-class Parameter {
-public:
-    Parameter(const std::string& name, const std::string& value)
-        : path_("/sys/module/stm/parameters/" + name) {
-        std::ifstream(path_) >> before_;
-        std::ofstream(path_) << value;
-    }
-    ~Parameter() { std::ofstream(path_) << before_; }
-    Parameter(const Parameter&) = delete;
-    Parameter& operator=(const Parameter&) = delete;
-
-private:
-    std::string path_;
-    std::string before_;
-};
-
 class Signals : public Transactions {};
 
 // The watchdog would be there first.

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <csignal>
 #include <fcntl.h>
+#include <fstream>
 #include <sys/ioctl.h>
 
 namespace stm::test {
@@ -28,11 +29,31 @@ void put(int fd, T value, off_t at = 0) {
         << std::strerror(errno);
 }
 
-/** Does something in another process, to its end. In a transaction, it is not part of that. */
+/** Does something in another process, to its end. In a transaction, it is not part of that; a
+ * restart waits for it. */
 template <typename Action>
 void elsewhere(const Action& action) {
+    stm_defer_restarts();
     EXPECT_EQ(Child::doing(action).wait(), 0);
+    stm_allow_restarts();
 }
+
+/** A parameter of the module that is back at its old value at the end. */
+class Parameter {
+public:
+    Parameter(const std::string& name, const std::string& value)
+        : path_("/sys/module/stm/parameters/" + name) {
+        std::ifstream(path_) >> before_;
+        std::ofstream(path_) << value;
+    }
+    ~Parameter() { std::ofstream(path_) << before_; }
+    Parameter(const Parameter&) = delete;
+    Parameter& operator=(const Parameter&) = delete;
+
+private:
+    std::string path_;
+    std::string before_;
+};
 
 /** The kernel's view of the calling thread's transaction. */
 inline struct stm_transaction transaction(int fd) {
