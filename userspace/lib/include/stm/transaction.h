@@ -163,7 +163,7 @@ int stm_wait(int fd, const struct timespec* timeout);
  * stm_defer_restarts, stm_allow_restarts - do something that a restart must not interrupt
  *
  * Between the two calls the thread's transactions do not restart by themselves: read and write on a handle can fail with
- * EAGAIN, and a fault is taken for the program's own. A restart that was due happens in stm_allow_restarts, which does
+ * EAGAIN, and a fault is taken for the program's own (and cancels nothing). A restart that was due happens in stm_allow_restarts, which does
  * not return then. Calls nest; a restart ends all. No system call is made, unless one was due. Always succeed.
  */
 void stm_defer_restarts(void);
