@@ -108,6 +108,11 @@ show stmctl info workshop
 fact "three page faults" '^faults: *3$'
 fact "one page" '^resident: *4K '
 
+say "A bank: four processes move money by transactions, auditors count it all the time, and a killer kills a worker now and
+then, at whatever instruction it is:"
+show bank --processes 4 --seconds 4 --kill-rate 10
+fact "the bank is right" '^every audit saw all the money$'
+
 say "The last two go, and the regions with them:"
 end -15 "$anna" "$carl"
 for region in workshop counter board; do
