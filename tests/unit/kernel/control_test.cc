@@ -71,6 +71,14 @@ TEST_F(Control, FollowsTheRulesOfSizesInVersion) {
 TEST_F(Control, FollowsTheRulesOfSizesInInfo) {
     expect_size_rules(STM_IOC_INFO, argument_of<stm_info>(STM_BY_NAME, "a"));
 }
+TEST_F(Control, FollowsTheRulesOfSizesInTransaction) {
+    expect_size_rules(STM_IOC_TRANSACTION, argument_of<stm_transaction>(0));
+}
+TEST_F(Control, FollowsTheRulesOfSizesInStatistics) {
+    expect_size_rules(STM_IOC_STATISTICS, argument_of<stm_statistics>(STM_BY_NAME, "a"));
+    expect_size_rules(STM_IOC_STATISTICS,
+                      argument_of<stm_statistics>(STM_BY_HANDLE | STM_STATISTICS_OF_HANDLE));
+}
 TEST_F(Control, FollowsTheRulesOfSizesInAttachments) {
     expect_size_rules(STM_IOC_ATTACHMENTS, argument_of<stm_attachments>(STM_BY_NAME, "a"));
 }

@@ -138,10 +138,20 @@ TEST_F(Transactions, EndWithTheirThread) {
     }).join();
     EXPECT_EQ(start(file), 1) << "this one takes its context over";
     EXPECT_EQ(get(file, 0), 0u);
-    stm_core_flush(file.get());
-    EXPECT_EQ(commit(file), 0) << "this thread has not ended";
+    EXPECT_EQ(commit(file), 0);
     EXPECT_EQ(statistics_of(file).aborts[STM_REASON_KILLED], 1u);
     EXPECT_EQ(simulated::live().thread_references, 1);
+}
+
+TEST_F(Transactions, EndWhenTheirThreadClosesADescriptor) {
+    EXPECT_EQ(start(file), 1);
+    put(file, 0, 1);
+    std::thread([&] { stm_core_flush(file.get()); }).join();
+    EXPECT_EQ(transaction_of(file).depth, 1u) << "another thread did";
+    stm_core_flush(file.get());
+    EXPECT_EQ(commit(file), -EINVAL);
+    EXPECT_EQ(get(file, 0), 0u);
+    EXPECT_EQ(statistics_of(file).aborts[STM_REASON_KILLED], 1u);
 }
 
 TEST_F(Transactions, OfEndedThreadsAreDiscardedByAFlush) {
@@ -457,6 +467,53 @@ TEST_F(MappedTransactions, OfEndedThreadsLeaveNothingInTheMapping) {
     EXPECT_EQ(load(file, 0), 0u);
     EXPECT_EQ(commit(file), 0);
     EXPECT_EQ(load(other, 0), 0u);
+}
+
+TEST_F(MappedTransactions, OfEndedThreadsAreFoundByTheWatchdog) {
+    std::thread([&] {
+        EXPECT_EQ(start(file), 1);
+        EXPECT_TRUE(store(file, 0, 9));
+    }).join();
+    EXPECT_NE(simulated::mapped_page(file.view(), 0), nullptr);
+    EXPECT_EQ(simulated::run_timers(), 1u);
+    EXPECT_EQ(simulated::mapped_page(file.view(), 0), nullptr);
+    EXPECT_EQ(simulated::run_timers(), 0u);
+    EXPECT_EQ(statistics_of(file).aborts[STM_REASON_KILLED], 1u);
+    EXPECT_EQ(load(file, 0), 0u);
+}
+
+TEST_F(MappedTransactions, OfEndedThreadsAreFoundByAFault) {
+    std::thread([&] {
+        EXPECT_EQ(start(file), 1);
+        EXPECT_TRUE(store(file, 0, 9));
+    }).join();
+    EXPECT_EQ(load(file, kPage), 0u);
+    EXPECT_EQ(load(file, 0), 0u);
+    EXPECT_FALSE(store(file, 0, 1));
+    EXPECT_EQ(statistics_of(file).aborts[STM_REASON_KILLED], 1u);
+}
+
+TEST_F(MappedTransactions, LetOtherThreadsWaitWhenDoomed) {
+    EXPECT_EQ(start(file), 1);
+    EXPECT_EQ(load(file, 0), 0u);
+    disturb(0);
+    disturb(3 * kPage);
+    std::thread([&] { EXPECT_EQ(fault(file, 3, 3).result, STM_FAULT_AGAIN); }).join();
+    EXPECT_EQ(fault(file, 3, 3).result, STM_FAULT_FORBIDDEN);
+    EXPECT_EQ(cancel(file), 0);
+    std::thread([&] { EXPECT_EQ(load(file, 3 * kPage), 77u); }).join();
+}
+
+TEST_F(MappedTransactions, BeganBeforeTheMappingSeeIt) {
+    File late = open(control, "tx", kOpen, {0, 0, 0});
+    EXPECT_EQ(start(late), 1);
+    put(late, 0, 4);
+    ASSERT_EQ(map(late, 0, 1, STM_MAP_WRITE), 0);
+    EXPECT_EQ(load(late, 0), 4u);
+    EXPECT_TRUE(store(late, 8, 5));
+    EXPECT_EQ(commit(late), 0);
+    EXPECT_EQ(get(other, 0), 4u);
+    EXPECT_EQ(get(other, 8), 5u);
 }
 
 TEST_F(MappedTransactions, DoNotReuseAPageThatIsPinned) {
