@@ -283,7 +283,8 @@ struct stm_destroy {
  *
  * A transaction belongs to the thread that started it on that open file: threads of one process, and a parent and a child
  * that share a descriptor, have one each and never mix. It ends when it is committed or cancelled, and it is discarded
- * when its thread ends or calls exec, or closes a descriptor of the file (any, if it was duplicated).
+ * when its thread ends or calls exec, or closes a descriptor of the file (any, if it was duplicated). What the
+ * transaction of an ended thread stored in mappings leaves those of its process within watchdog_ms.
  *
  * read and write calls on the handle by that thread are part of the transaction: a read gives the bytes of the
  * transaction's snapshot with its own writes over them; a write becomes visible to others at the commit. By a thread
