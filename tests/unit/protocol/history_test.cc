@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // The checker of histories, by examples from the literature and against itself: its three methods
 // must agree on random histories.
-#include "tests/unit/protocol/history_check.hpp"
+#include "tests/history/history_check.hpp"
 
 #include <gtest/gtest.h>
 

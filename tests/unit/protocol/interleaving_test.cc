@@ -3,8 +3,8 @@
 // execution's history goes to the checker. With each planted defect some schedule of some
 // scenario must be refused.
 #include "runtime/protocol/transaction.hpp"
+#include "tests/history/history_check.hpp"
 #include "tests/unit/protocol/explorer.hpp"
-#include "tests/unit/protocol/history_check.hpp"
 #include "tests/unit/protocol/recorded.hpp"
 #include "tests/unit/protocol/test_memory.hpp"
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "runtime/protocol/transaction.hpp"
-#include "tests/unit/protocol/history.hpp"
+#include "tests/history/history.hpp"
 
 #include <cstring>
 #include <vector>

@@ -4,7 +4,7 @@
 // bound on how often one transaction aborts. STM_STRESS_SECONDS makes each part longer (default 1).
 #include "runtime/protocol/backoff.hpp"
 #include "runtime/protocol/transaction.hpp"
-#include "tests/unit/protocol/history_check.hpp"
+#include "tests/history/history_check.hpp"
 #include "tests/unit/protocol/recorded.hpp"
 #include "tests/unit/protocol/test_memory.hpp"
 

@@ -2,7 +2,7 @@
 // stm-check-history [--search | --replay | --graph] [FILE...]
 // Joins the histories (standard input if no file is named) and checks them. Exit status: 0
 // correct, 1 a violation, 2 not decided, 3 not readable.
-#include "tests/unit/protocol/history_check.hpp"
+#include "tests/history/history_check.hpp"
 
 #include <fstream>
 #include <iostream>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-#include "tests/unit/protocol/history.hpp"
+#include "tests/history/history.hpp"
 
 #include <istream>
 #include <ostream>

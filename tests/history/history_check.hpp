@@ -18,7 +18,7 @@
 //          real-time edges. Accesses to the same bytes must have the same offset and length.
 #pragma once
 
-#include "tests/unit/protocol/history.hpp"
+#include "tests/history/history.hpp"
 
 #include <string>
 

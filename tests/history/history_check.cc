@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-#include "tests/unit/protocol/history_check.hpp"
+#include "tests/history/history_check.hpp"
 
 #include <algorithm>
 #include <set>
