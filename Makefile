@@ -21,7 +21,7 @@ help:
 	@echo 'make check-fast    run the quick tests: the text of the files, and unit tests on this host'
 	@echo 'make check-module  check what the compiler made of the module (KERNELS=…)'
 	@echo 'make check-guest   run the tests that need the module, in guests (KERNELS=…)'
-	@echo 'make bench         compare a region with a memfd, in one guest run (KERNEL=…, BENCH=--json)'
+	@echo 'make bench         measure memory and transactions in a guest (KERNEL=…, BENCH="--json mapped")'
 	@echo 'make install       install library, headers, tools and module source (DESTDIR=, PREFIX=$(PREFIX))'
 	@echo 'make module        build stm.ko alone (KERNEL=$(KERNEL), or KDIR=… for any other kernel)'
 	@echo 'make clean         remove build/'

@@ -120,6 +120,11 @@ then, at whatever instruction it is:"
 show bank --processes 4 --seconds 2 --kill-rate 10
 fact "the bank is right" '^every audit saw all the money$'
 
+say "The same bank whose accounts are ordinary variables in mapped memory, changed through ordinary pointers between
+stm_start and stm_commit:"
+show bank --way transparent --accounts 32 --seconds 2 --kill-rate 10
+fact "the bank in mapped memory is right" '^every audit saw all the money$'
+
 say "The last two go, and the regions with them:"
 end -15 "$anna" "$carl"
 for region in workshop counter board; do

@@ -108,6 +108,79 @@ private:
     std::vector<char> chunk_;
 };
 
+// Ordinary pointers into a mapping: what happens to the accounts in a transaction is written as if
+// nobody else were there.
+class Transparent : public Accounts {
+public:
+    Transparent(const std::string& name, std::uint64_t count)
+        : size_(count * kPageBytes), fd_(open_region(name, size_, 0)), count_(count) {
+        void* mapped = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
+        if (mapped == MAP_FAILED)
+            fail("mmap");
+        accounts_ = static_cast<Account*>(mapped);
+    }
+    ~Transparent() override {
+        ::munmap(accounts_, size_);
+        ::close(fd_);
+    }
+    Transparent(const Transparent&) = delete;
+    Transparent& operator=(const Transparent&) = delete;
+
+    Taken transfer(std::uint64_t from, std::uint64_t to, std::int64_t amount) override {
+        volatile std::uint64_t attempts = 0;
+        do {
+            stm_start(fd_);
+            attempts = attempts + 1;
+            if (accounts_[from].balance < amount) {
+                stm_cancel(fd_);
+                break;
+            }
+            accounts_[from].balance -= amount;
+            accounts_[to].balance += amount;
+        } while (stm_commit(fd_) != 0);
+        return {attempts};
+    }
+
+    Taken sum(std::int64_t& total) override {
+        volatile std::uint64_t attempts = 0;
+        do {
+            stm_start(fd_);
+            attempts = attempts + 1;
+            total = 0;
+            for (std::uint64_t account = 0; account < count_; ++account)
+                total += accounts_[account].balance;
+        } while (stm_commit(fd_) != 0);
+        return {attempts};
+    }
+
+    // Account by account, so that no number of them is too large for one transaction.
+    void open(std::int64_t balance) override {
+        for (std::uint64_t account = 0; account < count_; ++account)
+            open_one(accounts_[account], balance);
+    }
+
+    [[nodiscard]] int handle() const override { return fd_; }
+
+private:
+    static constexpr std::size_t kPageBytes = 4096;
+    // Two transactions that store to one page conflict, so each account has a page of its own.
+    struct alignas(kPageBytes) Account {
+        std::int64_t balance;
+    };
+
+    void open_one(Account& account, std::int64_t balance) const {
+        do {
+            stm_start(fd_);
+            account.balance = balance;
+        } while (stm_commit(fd_) != 0);
+    }
+
+    std::size_t size_;
+    int fd_;
+    std::uint64_t count_;
+    Account* accounts_ = nullptr;
+};
+
 // A mutex, and accounts that are changed under it, in memory that all processes map.
 class Locked : public Accounts {
 public:
@@ -183,6 +256,8 @@ std::unique_ptr<Accounts> attach(Way way, const std::string& name, std::uint64_t
         return std::make_unique<Transactions>(name, count, 0);
     case Way::mutex:
         return std::make_unique<Transactions>(name, count, STM_MUTEX);
+    case Way::transparent:
+        return std::make_unique<Transparent>(name, count);
     case Way::pthread:
         break;
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The accounts of the bank in a region, and three ways for many processes to share them.
+// The accounts of the bank in a region, and four ways for many processes to share them.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 namespace bank {
 
-// Each account has a cache line of its own, so that transfers of different accounts do not
-// conflict.
+// Each account has a cache line of its own (with `transparent` a page), so that transfers of
+// different accounts do not conflict.
 inline constexpr std::size_t kAccountBytes = 64;
 
 /** What one operation took: attempts, of which the last one counted. */
@@ -33,11 +33,12 @@ public:
 };
 
 /**
- * `calls`: optimistic transactions, by read and write calls. `mutex`: the same program in a region
- * whose transactions take a lock (STM_MUTEX). `pthread`: a robust, process-shared pthread_mutex_t
+ * `calls`: optimistic transactions, by read and write calls. `transparent`: the same by ordinary
+ * loads and stores in a mapping. `mutex`: `calls` in a region whose transactions take a lock
+ * (STM_MUTEX). `pthread`: a robust, process-shared pthread_mutex_t
  * in plain memory, which lets nobody wait for the dead, but what they left half done stays so.
  */
-enum class Way { calls, mutex, pthread };
+enum class Way { calls, transparent, mutex, pthread };
 
 /** Attaches the accounts, making the region when there is none of that name. */
 std::unique_ptr<Accounts> attach(Way way, const std::string& name, std::uint64_t count);

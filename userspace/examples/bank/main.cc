@@ -34,11 +34,12 @@ Processes move money between accounts that they share. Every audit must find all
 
   --processes N    processes that transfer money (default 4)
   --auditors N     processes that add it all up (default 1)
-  --accounts N     accounts, a cache line each (default 256)
+  --accounts N     accounts (default 256), a cache line each; a page each with --way transparent
   --seconds S      how long (default 10)
   --kill-rate R    processes killed, and replaced, in a second (default 0)
   --way WAY        calls: transactions by read and write calls (default)
-                   mutex: the same, in a region whose transactions take its lock
+                   transparent: transactions by loads and stores through ordinary pointers
+                   mutex: as calls, in a region whose transactions take its lock
                    pthread: a robust pthread mutex in plain memory; with --kill-rate it loses money
   --json           the result as JSON, without progress lines
   --help
@@ -359,7 +360,8 @@ int Bank::run() {
     else
         report(length, last, left);
 
-    unsigned own_mappings = options_.way == Way::pthread ? 1 : 0;
+    const bool mapped = options_.way == Way::pthread || options_.way == Way::transparent;
+    unsigned own_mappings = mapped ? 1 : 0;
     std::uint64_t wrong = sum(&Slot::wrong, options_.processes, processes());
     bool audited = options_.auditors == 0 || sum(&Slot::done, options_.processes, processes()) > 0;
     bool right = wrong == 0 && last == total_ && accidents_ == 0 && audited && left.handles == 1 &&
@@ -419,12 +421,14 @@ Options parse(int argc, char** argv) {
             options.way_name = optarg;
             if (std::strcmp(optarg, "calls") == 0)
                 options.way = Way::calls;
+            else if (std::strcmp(optarg, "transparent") == 0)
+                options.way = Way::transparent;
             else if (std::strcmp(optarg, "mutex") == 0)
                 options.way = Way::mutex;
             else if (std::strcmp(optarg, "pthread") == 0)
                 options.way = Way::pthread;
             else
-                usage("--way is calls, mutex or pthread");
+                usage("--way is calls, transparent, mutex or pthread");
             break;
         case json:
             options.json = true;
