@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+// How a transaction reaches the nodes: by loads and stores through their pointers, by read and
+// write calls, or by both in turn. Each node that is looked at or changed is written down.
+#pragma once
+
+#include "journal.hpp"
+#include "node.hpp"
+
+#include <bitset>
+#include <cstdlib>
+#include <unistd.h>
+
+namespace stm::test {
+
+enum class Way { pointers, calls, both };
+
+class Access {
+public:
+    Access(int fd, Way way, Journal& journal) : fd_(fd), way_(way), journal_(journal) {}
+
+    /** A new attempt begins. */
+    void begin(std::uint32_t id) {
+        id_ = id;
+        looked_at_.reset();
+        changed_.reset();
+        steps_ = 0;
+        failed_ = false;
+    }
+
+    /** Something of a node. */
+    template <typename T>
+    T load(const T& place) {
+        std::size_t index = 0;
+        if (!find(&place, index))
+            return T{};
+        look_at(index);
+        return get(place);
+    }
+    template <typename T>
+    void store(T& place, T value) {
+        std::size_t index = 0;
+        if (!find(&place, index))
+            return;
+        look_at(index);
+        if (!changed_[index]) {
+            put(node(index)->stamp, id_);
+            journal_.wrote(static_cast<std::uint16_t>(index), id_);
+            changed_[index] = true;
+        }
+        put(place, value);
+    }
+
+    /** What a transaction sees is wrong. From here on it sees nothing any more. */
+    void fail(const char* why) {
+        failed_ = true;
+        journal_.violation(why);
+    }
+    [[nodiscard]] bool failed() const { return failed_; }
+
+private:
+    static constexpr unsigned kMostSteps = 20'000;
+
+    // Each access within a node that there is, and not too many of them.
+    bool find(const void* place, std::size_t& index) {
+        if (failed_)
+            return false;
+        const std::uintptr_t offset = reinterpret_cast<std::uintptr_t>(place) - kBase;
+        index = offset / kSpacing;
+        if (index >= kNodes || offset % kSpacing >= sizeof(Node)) {
+            fail("a pointer that leads nowhere");
+            return false;
+        }
+        if (++steps_ > kMostSteps) {
+            fail("a walk that does not end");
+            return false;
+        }
+        return true;
+    }
+    void look_at(std::size_t index) {
+        if (looked_at_[index])
+            return;
+        journal_.read(static_cast<std::uint16_t>(index), get(node(index)->stamp));
+        looked_at_[index] = true;
+    }
+    bool by_call() {
+        return way_ == Way::calls || (way_ == Way::both && (steps_ * 2654435761U >> 13) % 2 == 0);
+    }
+    template <typename T>
+    T get(const T& place) {
+        // volatile: only in its turn; with calls alone there is nothing at that address.
+        if (!by_call())
+            return *const_cast<const volatile T*>(&place);
+        T value{};
+        if (::pread(fd_, &value, sizeof value, offset_of(&place)) != sizeof value)
+            ::abort();
+        return value;
+    }
+    template <typename T>
+    void put(T& place, T value) {
+        if (!by_call())
+            *const_cast<volatile T*>(&place) = value;
+        else if (::pwrite(fd_, &value, sizeof value, offset_of(&place)) != sizeof value)
+            ::abort();
+    }
+    static off_t offset_of(const void* place) {
+        return static_cast<off_t>(reinterpret_cast<std::uintptr_t>(place) - kBase);
+    }
+
+    int fd_;
+    Way way_;
+    Journal& journal_;
+    std::uint32_t id_ = 0;
+    std::bitset<kNodes> looked_at_;
+    std::bitset<kNodes> changed_;
+    unsigned steps_ = 0;
+    bool failed_ = false;
+};
+
+} // namespace stm::test
