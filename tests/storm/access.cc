@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "tests/storm/access.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+namespace stm::storm {
+
+namespace {
+constexpr int kLongestWait = 20;
+} // namespace
+
+Access::Access(const Self& self, const std::string& name, std::size_t size, Way way)
+    : self_(self), name_(name), size_(size) {
+    fd_ = stm_open(name.c_str(), 0, 0, 0);
+    if (fd_ < 0)
+        give_up("stm_open");
+    if (way == Way::mapped)
+        map(nullptr);
+}
+
+Access::~Access() {
+    if (base_ != nullptr)
+        ::munmap(base_, size_);
+    ::close(fd_);
+}
+
+void Access::map(void* where) {
+    void* memory = ::mmap(where, size_, PROT_READ | PROT_WRITE,
+                          MAP_SHARED | (where != nullptr ? MAP_FIXED : 0), fd_, 0);
+    if (memory == MAP_FAILED)
+        give_up("mmap");
+    base_ = static_cast<char*>(memory);
+}
+
+std::uint64_t Access::load(std::uint64_t offset) {
+    cross();
+    if (base_ != nullptr)
+        return *reinterpret_cast<volatile std::uint64_t*>(base_ + offset);
+    std::uint64_t value = 0;
+    while (::pread(fd_, &value, sizeof value, static_cast<off_t>(offset)) != sizeof value)
+        if (errno != EINTR)
+            give_up("pread");
+    return value;
+}
+
+void Access::store(std::uint64_t offset, std::uint64_t value) {
+    cross();
+    if (base_ != nullptr) {
+        *reinterpret_cast<volatile std::uint64_t*>(base_ + offset) = value;
+        return;
+    }
+    while (::pwrite(fd_, &value, sizeof value, static_cast<off_t>(offset)) != sizeof value)
+        if (errno != EINTR)
+            give_up("pwrite");
+}
+
+void Access::carry_out() {
+    if (wait_ == 0)
+        wait_ = 1 + static_cast<int>(self_.random->below(kLongestWait));
+    if (--wait_ > 0)
+        return;
+    // No restart here: libc's fork is not to be left in the middle, nor is a region half mapped.
+    stm_defer_restarts();
+    switch (self_.slot->order.exchange(Order::none)) {
+    case Order::none:
+        break;
+    case Order::fork:
+        fork_heir(self_, heir);
+        break;
+    case Order::exec:
+        become_new(self_);
+    case Order::leave:
+        ::_exit(kLeft);
+    case Order::unmap:
+        if (base_ != nullptr) {
+            ::munmap(base_, size_);
+            map(base_);
+            self_.slot->unmaps.fetch_add(1);
+        }
+        break;
+    case Order::advise:
+        if (base_ != nullptr) {
+            ::madvise(base_, size_, MADV_DONTNEED);
+            self_.slot->advices.fetch_add(1);
+        }
+        break;
+    }
+    stm_allow_restarts();
+}
+
+void Access::fail(const char* what, std::uint64_t found, std::uint64_t wanted) const {
+    self_.board->fail("process %u, %s, %s: %s (%llu, %llu)", self_.index, name_.c_str(),
+                      base_ != nullptr ? "mapped" : "calls", what,
+                      static_cast<unsigned long long>(found),
+                      static_cast<unsigned long long>(wanted));
+}
+
+void Access::give_up(const char* what) const {
+    const int error = errno;
+    self_.board->fail("process %u, %s: %s: %s", self_.index, name_.c_str(), what,
+                      std::strerror(error));
+    ::_exit(1);
+}
+
+void fork_heir(const Self& self, const std::function<void()>& heir) {
+    const pid_t pid = ::fork();
+    if (pid != 0) {
+        if (pid > 0)
+            self.slot->forks.fetch_add(1);
+        return;
+    }
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    // The signals of the parent's transactions are not the child's business.
+    stm_allow_restarts();
+    self.slot->busy.store(false);
+    if (heir)
+        heir();
+    self.slot->heirs.fetch_add(1);
+    ::_exit(0);
+}
+
+void become_new(const Self& self) {
+    char index[16];
+    std::snprintf(index, sizeof index, "%u", self.index);
+    self.slot->execs.fetch_add(1);
+    ::execl("/proc/self/exe", "storm", "--process", index, static_cast<char*>(nullptr));
+    self.board->fail("process %u: exec: %s", self.index, std::strerror(errno));
+    ::_exit(1);
+}
+
+} // namespace stm::storm

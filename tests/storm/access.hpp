@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+// How a process of the storm gets at a region: by system calls, or by loads and stores in a
+// mapping. What it is ordered to do to itself happens at one of its accesses.
+#pragma once
+
+#include "tests/storm/board.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <random>
+#include <stm/stm.h>
+#include <string>
+
+namespace stm::storm {
+
+enum class Way { calls, mapped };
+
+class Random {
+public:
+    explicit Random(std::uint64_t seed) : engine_(seed) {}
+    std::uint64_t below(std::uint64_t limit) { return engine_() % limit; }
+    bool one_in(std::uint64_t number) { return below(number) == 0; }
+
+private:
+    std::mt19937_64 engine_;
+};
+
+/** What a process is: its place on the board, and its number there. */
+struct Self {
+    Board* board;
+    Slot* slot;
+    unsigned index;
+    Random* random;
+};
+
+class Access {
+public:
+    /** Opens the region, which exists. Ends the process when that fails. */
+    Access(const Self& self, const std::string& name, std::size_t size, Way way);
+    ~Access();
+    Access(const Access&) = delete;
+    Access& operator=(const Access&) = delete;
+
+    [[nodiscard]] std::uint64_t load(std::uint64_t offset);
+    void store(std::uint64_t offset, std::uint64_t value);
+
+    /**
+     * Runs body as a transaction, until it commits. body may be left and begun anew at any access,
+     * so it makes nothing that has to be destroyed, and changes nothing but the region and what it
+     * sets anew.
+     */
+    template <typename Body>
+    void atomically(const Body& body) {
+        self_.slot->busy.store(true, std::memory_order_relaxed);
+        do {
+            stm_start(fd_);
+            self_.slot->attempts.fetch_add(1, std::memory_order_relaxed);
+            body();
+            cross(); // also where the body has no access left
+        } while (stm_commit(fd_) != 0);
+        self_.slot->busy.store(false, std::memory_order_relaxed);
+        self_.slot->done.fetch_add(1, std::memory_order_relaxed);
+    }
+
+    /** A point where an order may be carried out. */
+    void cross() {
+        if (self_.slot->order.load(std::memory_order_relaxed) != Order::none)
+            carry_out();
+    }
+
+    /** What a child does with what it has inherited. */
+    std::function<void()> heir;
+
+    [[nodiscard]] int fd() const { return fd_; }
+    [[nodiscard]] char* base() const { return base_; }
+    const Self& self() const { return self_; }
+    void fail(const char* what, std::uint64_t found = 0, std::uint64_t wanted = 0) const;
+
+private:
+    void carry_out();
+    void map(void* where);
+    [[noreturn]] void give_up(const char* what) const;
+    const Self& self_;
+    std::string name_;
+    std::size_t size_;
+    int fd_ = -1;
+    char* base_ = nullptr;
+    int wait_ = 0; // accesses until an order is carried out
+};
+
+/** Forks inside of a transaction. The child calls heir and ends. Also without a region. */
+void fork_heir(const Self& self, const std::function<void()>& heir);
+/** Becomes a new life of the same process, by exec. */
+[[noreturn]] void become_new(const Self& self);
+
+} // namespace stm::storm

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "tests/storm/structures.hpp"
+
+#include <array>
+#include <cerrno>
+#include <unistd.h>
+
+namespace stm::storm {
+
+void Accounts::make(Access& access) const {
+    access.atomically([&] {
+        for (std::uint64_t i = 0; i < kAccounts; ++i)
+            access.store(i * kStride, kEach);
+    });
+}
+
+void Accounts::change(Access& access, Random& random, bool broken) const {
+    const std::uint64_t from = random.below(kAccounts) * kStride;
+    const std::uint64_t to =
+        (from + (1 + random.below(kAccounts - 1)) * kStride) % (kAccounts * kStride);
+    const std::uint64_t amount = random.below(100);
+    const bool nested = random.one_in(8);
+    if (broken) {
+        access.atomically([&] { access.store(from, access.load(from) - amount); });
+        access.atomically([&] { access.store(to, access.load(to) + amount); });
+        return;
+    }
+    access.atomically([&] {
+        const std::uint64_t from_has = access.load(from);
+        access.store(from, from_has - amount);
+        if (nested) {
+            // A part that is undone.
+            stm_start(access.fd());
+            access.store(to, 0);
+            access.store(from, 0);
+            stm_cancel(access.fd());
+        }
+        access.store(to, access.load(to) + amount);
+    });
+}
+
+void Accounts::audit(Access& access) const {
+    access.atomically([&] {
+        std::uint64_t sum = 0;
+        for (std::uint64_t i = 0; i < kAccounts; ++i)
+            sum += access.load(i * kStride);
+        if (sum != kAccounts * kEach)
+            access.fail("an audit found another sum", sum, kAccounts * kEach);
+    });
+}
+
+void Accounts::audit_at_once(Access& access) const {
+    static std::array<std::uint64_t, kAccounts * kStride / 8> all;
+    while (::pread(access.fd(), all.data(), size(), 0) != static_cast<ssize_t>(size())) {
+        if (errno != EINTR) {
+            access.fail("a read call of everything", static_cast<std::uint64_t>(errno));
+            return;
+        }
+    }
+    std::uint64_t sum = 0;
+    for (std::uint64_t i = 0; i < kAccounts; ++i)
+        sum += all[i * kStride / 8];
+    if (sum != kAccounts * kEach)
+        access.fail("a read call found another sum", sum, kAccounts * kEach);
+    access.self().slot->done.fetch_add(1, std::memory_order_relaxed);
+}
+
+} // namespace stm::storm
