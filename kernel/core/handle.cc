@@ -214,8 +214,10 @@ runtime::Status Handle::note_mapping() noexcept {
             return Error::busy;
         running = &context;
     }
-    if (running != nullptr)
+    if (running != nullptr) {
         running->set_viewing(memory);
+        watch();
+    }
     mapped_ = true;
     return runtime::kSuccess;
 }

@@ -29,6 +29,16 @@ TEST_F(Contents, AreZeroAndNotThereBeforeTheyAreWritten) {
     EXPECT_EQ(simulated::live().pages, 0);
 }
 
+TEST_F(Contents, AreZeroBehindOthersOfTheSameCall) {
+    const auto first = pattern(kPiece);
+    ASSERT_EQ(write(file, 0, first.data(), kPiece), static_cast<long>(kPiece));
+    std::vector<std::uint8_t> bytes(2 * kPiece, 0x77);
+    ASSERT_EQ(read(file, 0, bytes.data(), bytes.size()), static_cast<long>(bytes.size()));
+    EXPECT_TRUE(std::equal(first.begin(), first.end(), bytes.begin()));
+    EXPECT_TRUE(std::all_of(bytes.begin() + static_cast<long>(kPiece), bytes.end(),
+                            [](auto byte) { return byte == 0; }));
+}
+
 TEST_F(Contents, AreReadAsTheyWereWritten) {
     for (const std::size_t length : {1ul, 7ul, 255ul, 256ul, 257ul, 4095ul, 4096ul, 4097ul, 65536ul,
                                      kPiece - 1, kPiece, kPiece + 1, 3 * kPiece + 12345}) {

@@ -402,6 +402,17 @@ TEST_F(Limits, OfBytesAreEachUsersOwn) {
     EXPECT_EQ(open(control, "minor:9", kOpen, {1, 0, 0}).error(), 0);
 }
 
+TEST_F(Limits, OfBytesAreFreeAgainWhileOtherRegionsStay) {
+    const File small = create_as(alice, "a", kPage);
+    ASSERT_TRUE(small.ok());
+    for (int round = 0; round < 3; ++round) {
+        const As now(alice);
+        File large = create_as(alice, "b", 7 * kPage);
+        ASSERT_TRUE(large.ok());
+        EXPECT_EQ(destroy_handle(large), 0);
+    }
+}
+
 TEST_F(Limits, CountWhatIsOnlyUnlinked) {
     File a = create_as(alice, "a", 8 * kPage);
     const As now(alice);
