@@ -11,7 +11,7 @@ export DESTDIR
 export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest bench install clean
+.PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest fuzz mutants bench install clean
 
 help:
 	@echo 'make deps          install the Debian packages that are missing (root or sudo)'
@@ -22,6 +22,8 @@ help:
 	@echo 'make check-module  check what the compiler made of the module (KERNELS=…)'
 	@echo 'make check-guest   run the tests that need the module, in guests (KERNELS=…)'
 	@echo 'make storm         kill, stop, fork and starve processes that use the module (SECONDS=60, SEED=…, KERNEL=…, STORM=--json)'
+	@echo 'make fuzz          call the module in every order, on this host and in a guest (SECONDS=300, FUZZ=--seed=…)'
+	@echo 'make mutants       break one promise at a time and look whether a test notices (MUTANTS=WORD…)'
 	@echo 'make bench         measure memory and transactions in a guest (KERNEL=…, BENCH="--json mapped")'
 	@echo 'make install       install library, headers, tools and module source (DESTDIR=, PREFIX=$(PREFIX))'
 	@echo 'make module        build stm.ko alone (KERNEL=$(KERNEL), or KDIR=… for any other kernel)'
@@ -60,6 +62,12 @@ test: deps
 
 storm: deps
 	@ci/storm --kernel '$(KERNEL)' $(if $(SECONDS),--seconds '$(SECONDS)') $(if $(SEED),--seed '$(SEED)') $(STORM)
+
+fuzz: deps
+	@ci/fuzz $(if $(SECONDS),--seconds '$(SECONDS)') $(FUZZ)
+
+mutants: deps
+	@tests/mutants/run $(MUTANTS)
 
 bench: deps
 	@ci/bench --kernel '$(KERNEL)' $(BENCH)

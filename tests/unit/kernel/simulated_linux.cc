@@ -132,7 +132,7 @@ struct Counters {
 } counters;
 
 std::atomic<std::uint64_t> all_pages{0};
-std::atomic<std::uint64_t> nanoseconds{1'700'000'000'000'000'000};
+std::atomic<std::uint64_t> realtime{1'700'000'000'000'000'000};
 std::atomic<std::uint64_t> entropy{0x9E3779B97F4A7C15};
 
 struct Held {
@@ -157,6 +157,11 @@ struct Thread {
     bool interleaved = false;
 
     int dying = 0;
+
+    stm_thread* acts_as = nullptr;
+    bool sleepless = false;
+    int naps = 0;            // of the Sleepless that lives
+    std::uint64_t slept = 0; // nanoseconds, by all of them
 
     std::uint64_t read_only_from = 0;
     std::uint64_t read_only_bytes = 0;
@@ -328,6 +333,8 @@ private:
     stm_thread* thread_;
 };
 stm_thread* current_thread() {
+    if (thread.acts_as != nullptr)
+        return thread.acts_as;
     static thread_local ThreadIdentity identity;
     return identity.get();
 }
@@ -496,6 +503,32 @@ Process& init_process() {
     return init;
 }
 
+OtherThread::OtherThread() : thread_(new stm_thread) {
+    static std::atomic<int> next{1'000'000};
+    thread_->id = next.fetch_add(1, kRelaxed);
+}
+OtherThread::~OtherThread() {
+    end();
+    ThreadIdentity::put(thread_);
+}
+void OtherThread::end() {
+    thread_->ended.store(true, std::memory_order_release);
+}
+
+AsThread::AsThread(OtherThread& one) : before_(std::exchange(thread.acts_as, one.thread_)) {
+}
+AsThread::~AsThread() {
+    thread.acts_as = before_;
+}
+
+Sleepless::Sleepless() {
+    thread.sleepless = true;
+    thread.naps = 0;
+}
+Sleepless::~Sleepless() {
+    thread.sleepless = false;
+}
+
 As::As(Process& process) : before_(std::exchange(thread.caller, &process)) {
 }
 As::~As() {
@@ -609,6 +642,16 @@ void unmap_all(stm_view* view) {
     for (const auto& [place, page] : view->pages)
         put(page);
     view->pages.clear();
+}
+
+void unmap_own(stm_view* view) {
+    const std::lock_guard held(view->lock);
+    std::erase_if(view->pages, [](const auto& entry) {
+        if (entry.first.first != current_memory())
+            return false;
+        put(entry.second);
+        return true;
+    });
 }
 
 FileState file_at(int descriptor) {
@@ -793,6 +836,13 @@ int stm_linux_wait(stm_wait_queue* queue, int (*ready)(void* context), void* con
     };
     if (ask())
         return 0;
+    if (thread.sleepless) {
+        constexpr int kMostNaps = 100;
+        if (timeout_ns == ~std::uint64_t{0} || ++thread.naps > kMostNaps)
+            return -EINTR;
+        thread.slept += timeout_ns;
+        return -ETIMEDOUT;
+    }
     // ~0 is for ever; nothing in a test waits that long.
     const auto limit =
         std::chrono::nanoseconds(std::min<std::uint64_t>(timeout_ns, 60'000'000'000));
@@ -831,10 +881,16 @@ void stm_linux_wake(stm_wait_queue* queue) {
 void stm_linux_delay(__u64 nanoseconds) {
     const Service service("delay", Context::may_sleep);
     expect(nanoseconds <= 10'000'000, "a delay of more than 10 ms");
+    if (thread.sleepless) {
+        thread.slept += nanoseconds;
+        return;
+    }
     // Time is dear in a test.
     std::this_thread::sleep_for(std::chrono::nanoseconds(std::min<__u64>(nanoseconds, 20'000)));
 }
 __u64 stm_linux_monotonic_ns() {
+    if (thread.sleepless)
+        return 1'000'000'000 + thread.slept;
     return static_cast<__u64>(std::chrono::steady_clock::now().time_since_epoch().count());
 }
 
@@ -1143,7 +1199,7 @@ int stm_linux_may_exceed_limits() {
     return Caller::credential().exceeds_limits;
 }
 __u64 stm_linux_realtime_ns() {
-    return nanoseconds.fetch_add(1000, kRelaxed);
+    return realtime.fetch_add(1000, kRelaxed);
 }
 
 // -- User memory --

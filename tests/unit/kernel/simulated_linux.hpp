@@ -150,6 +150,45 @@ private:
     Process* before_;
 };
 
+// A thread beside the real ones. It ends with this, or before.
+class OtherThread {
+public:
+    OtherThread();
+    ~OtherThread();
+    OtherThread(const OtherThread&) = delete;
+    OtherThread& operator=(const OtherThread&) = delete;
+
+    void end();
+
+private:
+    friend class AsThread;
+    stm_thread* thread_;
+};
+
+// The calling thread acts as that thread: so one real thread can play several, in an order that is
+// always the same.
+class AsThread {
+public:
+    explicit AsThread(OtherThread& thread);
+    ~AsThread();
+    AsThread(const AsThread&) = delete;
+    AsThread& operator=(const AsThread&) = delete;
+
+private:
+    stm_thread* before_;
+};
+
+// While it lives, nothing that the calling thread does takes time, and the clock goes only by what
+// is slept: a wait that would sleep is over at once, by its time-out; or by a signal, if it has
+// none, or has timed out often (a signal comes in the end for who waits in a loop). Not nested.
+class Sleepless {
+public:
+    Sleepless();
+    ~Sleepless();
+    Sleepless(const Sleepless&) = delete;
+    Sleepless& operator=(const Sleepless&) = delete;
+};
+
 // The calling thread calls exec: its process has another program now.
 void exec();
 // The signals that the core sent to the calling thread, with STM_SIGNAL_COOKIE, since it last
@@ -235,6 +274,8 @@ stm_page* mapped_page(stm_view* view, std::uint64_t index);
 void map_page(stm_view* view, std::uint64_t index, stm_page* page);
 // munmap of all mappings of the view, in all address spaces.
 void unmap_all(stm_view* view);
+// The same in the address space of the calling thread's process only.
+void unmap_own(stm_view* view);
 
 // -- Files and descriptors --
 
