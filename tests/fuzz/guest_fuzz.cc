@@ -78,6 +78,9 @@ public:
     explicit Worker(std::uint64_t seed) : seed_(seed) {
         for (auto& file : files_)
             file = -1;
+        // Without one nothing succeeds.
+        for (int i = 0; i < 3; ++i)
+            files_[i] = open("/dev/stm", O_RDWR);
         for (Mapping& mapping : mappings_)
             mapping.bytes = 0;
         readable_ = static_cast<std::uint8_t*>(
