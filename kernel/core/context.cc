@@ -158,8 +158,9 @@ AbortReason Context::read(u64 offset, void* to, u64 bytes) noexcept {
     return AbortReason::none;
 }
 
-AbortReason Context::write(u64 offset, const void* from, u64 bytes) noexcept {
+AbortReason Context::write(u64 offset, const void* from, u64 bytes, u64& written) noexcept {
     const auto* source = static_cast<const runtime::u8*>(from);
+    written = 0;
     while (bytes != 0) {
         const u64 part =
             private_pages_.empty() ? bytes : runtime::min(bytes, kPageBytes - offset % kPageBytes);
@@ -178,6 +179,7 @@ AbortReason Context::write(u64 offset, const void* from, u64 bytes) noexcept {
         source += part;
         offset += part;
         bytes -= part;
+        written += part;
     }
     return AbortReason::none;
 }

@@ -75,9 +75,10 @@ public:
 
     // -- By calls --
 
-    // As the functions of the transaction, with what was stored to private pages.
+    // As the functions of the transaction, with what was stored to private pages. A write that
+    // fails has `written` of its bytes in the transaction.
     protocol::AbortReason read(u64 offset, void* to, u64 bytes) noexcept;
-    protocol::AbortReason write(u64 offset, const void* from, u64 bytes) noexcept;
+    protocol::AbortReason write(u64 offset, const void* from, u64 bytes, u64& written) noexcept;
 
     // A nested part.
     protocol::AbortReason begin_nested() noexcept;

@@ -31,8 +31,13 @@ int give(Result<Unique<Handle>> opened, stm_handle** handle) noexcept {
     return 0;
 }
 
-long count_or_errno(const Result<runtime::u64>& bytes) noexcept {
-    return bytes.ok() ? static_cast<long>(*bytes) : runtime::to_errno(bytes.error());
+// A call that fails was not served.
+long count_served(runtime::Atomic<runtime::u64>& calls,
+                  const Result<runtime::u64>& bytes) noexcept {
+    if (!bytes.ok())
+        return runtime::to_errno(bytes.error());
+    calls.fetch_add(1, runtime::Order::relaxed);
+    return static_cast<long>(*bytes);
 }
 
 } // namespace
@@ -89,11 +94,11 @@ long stm_core_read(stm_handle* handle, stm_user_buffer* to, __u64 position) {
     if (!prepared.ok())
         return stm::runtime::to_errno(prepared);
     Region& region = handle_of(handle).region();
-    region.counters().reads.fetch_add(1, stm::runtime::Order::relaxed);
     if (region.plain())
         handle_of(handle).look();
-    return count_or_errno(region.plain() ? read_contents(region, to, position)
-                                         : read_transactional(handle_of(handle), to, position));
+    return count_served(region.counters().reads,
+                        region.plain() ? read_contents(region, to, position)
+                                       : read_transactional(handle_of(handle), to, position));
 }
 
 long stm_core_write(stm_handle* handle, stm_user_buffer* from, __u64 position) {
@@ -101,9 +106,9 @@ long stm_core_write(stm_handle* handle, stm_user_buffer* from, __u64 position) {
     if (!prepared.ok())
         return stm::runtime::to_errno(prepared);
     Region& region = handle_of(handle).region();
-    region.counters().writes.fetch_add(1, stm::runtime::Order::relaxed);
-    return count_or_errno(region.plain() ? write_contents(region, from, position)
-                                         : write_transactional(handle_of(handle), from, position));
+    return count_served(region.counters().writes,
+                        region.plain() ? write_contents(region, from, position)
+                                       : write_transactional(handle_of(handle), from, position));
 }
 
 long stm_core_control(stm_handle* handle, unsigned int request, __u64 argument) {

@@ -285,7 +285,13 @@ void Handle::leave_view(Context& context) noexcept {
 stm_fault_result Handle::serve_fault(stm_fault& fault) noexcept {
     if (fault.index >= region_->size() / kPageBytes)
         return STM_FAULT_OUTSIDE;
-    region_->counters().faults.fetch_add(1, Order::relaxed);
+    const stm_fault_result result = serve_page(fault);
+    if (result == STM_FAULT_MAP)
+        region_->counters().faults.fetch_add(1, Order::relaxed);
+    return result;
+}
+
+stm_fault_result Handle::serve_page(stm_fault& fault) noexcept {
     fault.count = 1;
     for (bool exposed = false;; exposed = true) {
         while (Context* context = viewer(fault.memory)) {

@@ -84,6 +84,7 @@ private:
     void look_after_contexts() noexcept;
     void abandon(Context& context) noexcept;
     [[nodiscard]] Context* viewer(stm_memory* memory) noexcept;
+    [[nodiscard]] stm_fault_result serve_page(stm_fault& fault) noexcept;
     [[nodiscard]] stm_fault_result serve_private_page(Context& context, stm_fault& fault) noexcept;
     [[nodiscard]] Context* recent_context() const noexcept;
 

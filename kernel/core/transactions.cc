@@ -97,10 +97,12 @@ struct Piecewise {
             const usize got = stm_linux_buffer_get(user, buffer.data(), piece);
             if (got != 0) {
                 const Guard held(context.lock());
-                const AbortReason reason = context.write(position + done, buffer.data(), got);
+                u64 written = 0;
+                const AbortReason reason =
+                    context.write(position + done, buffer.data(), got, written);
                 if (reason != AbortReason::none) {
-                    stm_linux_buffer_revert(user, got);
-                    return {done, reason};
+                    stm_linux_buffer_revert(user, got - written);
+                    return {done + written, reason};
                 }
             }
             done += got;
@@ -114,8 +116,9 @@ struct Piecewise {
 
 using Access = Piecewise::Outcome (Piecewise::*)(u64 position, u64 bytes) noexcept;
 
-// Within a transaction of the program's own. A short count is what a fault of the program's memory
-// leaves; every other failure fails the whole call.
+// Within a transaction of the program's own. What went through before a failure is a part of it,
+// and told by a short count; a conflict fails the whole call, since nothing of the transaction
+// counts.
 Result<u64> access_inside(Piecewise call, Access access, u64 position, u64 bytes) noexcept {
     auto [done, reason] = (call.*access)(position, bytes);
     if (reason == AbortReason::fault) {
@@ -124,7 +127,7 @@ Result<u64> access_inside(Piecewise call, Access access, u64 position, u64 bytes
         if (protocol::is_conflict(call.context.transaction().doom()))
             reason = call.context.transaction().doom();
     }
-    if (reason == AbortReason::none || (reason == AbortReason::fault && done != 0))
+    if (reason == AbortReason::none || (done != 0 && !protocol::is_conflict(reason)))
         return done;
     if (protocol::is_conflict(reason)) {
         const Guard held(call.context.lock());

@@ -39,10 +39,15 @@ static int stm_open_device(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* On each close(2), and when a process ends, also while others still have the file. */
+/*
+ * On each close(2), and when a process ends, also while others still have the file. A fork that
+ * fails closes the descriptors of the child that never was, in the parent, whose transaction goes
+ * on.
+ */
 static int stm_flush(struct file *file, fl_owner_t owner)
 {
-	stm_core_flush(file->private_data);
+	if (!current->files || owner == current->files)
+		stm_core_flush(file->private_data);
 	return 0;
 }
 
@@ -110,16 +115,15 @@ static long stm_compat_ioctl(struct file *file, unsigned int request, unsigned l
 
 static void stm_show_fdinfo(struct seq_file *output, struct file *file)
 {
-	struct stm_info *info = kzalloc(sizeof(*info), GFP_KERNEL);
+	/* Not allocated: there is no way to tell that it could not be. */
+	struct stm_info info;
 
-	if (!info)
-		return;
-	stm_core_describe(file->private_data, info);
+	memset(&info, 0, sizeof(info));
+	stm_core_describe(file->private_data, &info);
 	seq_puts(output, "stm-region:\t");
-	seq_escape(output, info->name, "\n\t\\");
-	seq_printf(output, "\nstm-id:\t%llu\nstm-size:\t%llu\nstm-flags:\t%#x\n", info->id,
-		   info->region_size, info->region_flags);
-	kfree(info);
+	seq_escape(output, info.name, "\n\t\\");
+	seq_printf(output, "\nstm-id:\t%llu\nstm-size:\t%llu\nstm-flags:\t%#x\n", info.id,
+		   info.region_size, info.region_flags);
 }
 
 #define STM_FILE_OPERATIONS                                                                        \

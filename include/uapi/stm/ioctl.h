@@ -141,7 +141,7 @@ struct stm_open {
  * @region_size: in: bytes, rounded up to pages; out: the region's size in bytes
  *
  * A region that was born by opening a device node has no size until it is given one here, or takes the module's
- * default_size at its first read, write or mmap. Asking again for no more than it has is no error and changes nothing.
+ * default_size at its first read, write or mmap (also one that is refused or fails after that). Asking again for no more than it has is no error and changes nothing.
  *
  * EBUSY: the region has a smaller size already. EINVAL: 0 bytes. EFBIG, ENOSPC: as STM_IOC_OPEN. EBADF: the handle is
  * not open for writing.
@@ -290,6 +290,9 @@ struct stm_destroy {
  * transaction's snapshot with its own writes over them; a write becomes visible to others at the commit. By a thread
  * without a transaction each read and each write call is a transaction of its own (up to 16 MiB; a longer call
  * is one for each 16 MiB).
+ *
+ * A call that runs out of memory or into max_stripes in the middle ends with a short count: the bytes before are part of
+ * the transaction.
  *
  * EAGAIN from read, write or VALIDATE means: the transaction is doomed, since something that it read has changed. Nothing
  * it does has an effect any more; cancel it and start again.

@@ -4,6 +4,7 @@
 #include "mapped.hpp"
 
 #include <memory>
+#include <sys/stat.h>
 
 using namespace stm::test;
 
@@ -41,6 +42,29 @@ TEST_F(MappedEnds, AKilledProcessLeavesNothing) {
     }
     store(view_, 0, 2);
     EXPECT_EQ(number(0), 2);
+}
+
+// Linux closes the descriptors of the child that never was, in the parent.
+TEST_F(MappedEnds, AForkThatFailsLeavesTheTransaction) {
+    const std::string group = "/sys/fs/cgroup/test" + std::to_string(::getpid());
+    ASSERT_EQ(::mkdir(group.c_str(), 0755), 0) << std::strerror(errno);
+    elsewhere([&] {
+        std::ofstream(group + "/cgroup.procs") << 0 << std::flush;
+        std::ofstream limit(group + "/pids.max");
+        ASSERT_TRUE(limit << 1 << std::flush) << "no limit on the number of processes";
+        const View view = another();
+        ASSERT_EQ(::ioctl(view.fd(), STM_IOC_START, 0), 1);
+        view[0] = 5;
+        put(view.fd(), 6L, 8);
+        ASSERT_EQ(::fork(), -1);
+        EXPECT_EQ(errno, EAGAIN);
+        EXPECT_EQ(transaction(view.fd()).depth, 1u);
+        EXPECT_EQ(view[0], 5);
+        EXPECT_EQ(::ioctl(view.fd(), STM_IOC_COMMIT, 0), 0) << std::strerror(errno);
+    });
+    EXPECT_EQ(number(0), 5);
+    EXPECT_EQ(number(8), 6);
+    EXPECT_TRUE(eventually([&] { return ::rmdir(group.c_str()) == 0; }));
 }
 
 // The next process may get the very memory, in the kernel, that described the killed one's.

@@ -677,6 +677,43 @@ TEST_F(Transactions, SurviveEachFailureWhole) {
     EXPECT_GE(points, 10u);
 }
 
+// Within a transaction a call that fails in the middle tells what of it is a part of the
+// transaction: no byte more is committed.
+TEST_F(MappedTransactions, TellHowMuchOfAFailedCallIsInThem) {
+    const std::size_t length = 150'000; // more than one piece
+    const auto bytes = pattern(length);
+    for (std::size_t nth = 1;; nth += nth < 40 ? 1 : 7) {
+        SCOPED_TRACE(testing::Message() << "point " << nth);
+        File fresh = open(control, "fresh", kCreate | STM_OPEN_EXCL, {kBytes, 0});
+        ASSERT_EQ(map(fresh, 0, kBytes / kPage, STM_MAP_WRITE), 0);
+        EXPECT_EQ(start(fresh), 1);
+        // Pages of the transaction's own, between others.
+        EXPECT_NE(load(fresh, 5 * kPage), 1u);
+        EXPECT_TRUE(store(fresh, 30 * kPage, 0));
+        auto memory = bytes;
+        UserBuffer buffer(memory.data(), length);
+        long result = 0;
+        Failure failure = Failure::none;
+        {
+            const FailPoint point(nth);
+            result = stm_core_write(fresh.get(), buffer.get(), 100);
+            failure = point.happened();
+        }
+        EXPECT_EQ(commit(fresh), 0);
+        const std::size_t done = result < 0 ? 0 : static_cast<std::size_t>(result);
+        EXPECT_EQ(buffer.consumed(), done);
+        EXPECT_TRUE(done == length || failure != Failure::none);
+        std::vector<std::uint8_t> expected(kBytes);
+        std::copy_n(bytes.begin(), done, expected.begin() + 100);
+        std::vector<std::uint8_t> back(kBytes);
+        EXPECT_EQ(read(fresh, 0, back.data(), kBytes), static_cast<long>(kBytes));
+        EXPECT_TRUE(back == expected) << done << " bytes told";
+        EXPECT_EQ(destroy_handle(fresh), 0);
+        if (failure == Failure::none)
+            break;
+    }
+}
+
 // A call is atomic up to 16 MiB: one that fails has not happened at all.
 TEST_F(Transactions, OfSingleCallsAreAllOrNothing) {
     const std::size_t length = 200'000; // more than one piece
