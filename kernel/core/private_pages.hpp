@@ -24,10 +24,11 @@ namespace stm::kernel {
 class PrivatePages : runtime::NonCopyable {
     using u32 = runtime::u32;
     using u64 = runtime::u64;
-    using Transaction = protocol::Transaction<RegionMemory>;
     using AbortReason = protocol::AbortReason;
 
 public:
+    using Transaction = protocol::Transaction<RegionMemory>;
+
     struct Page {
         u64 index;
         stm_page* copy; // what the program sees

@@ -205,6 +205,9 @@ public:
         return read_page_slowly(page, static_cast<u8*>(to));
     }
 
+    // Whether this transaction wrote anything.
+    [[nodiscard]] bool has_written() const noexcept { return log_.size() != 0; }
+
     // Whether this transaction wrote to the page.
     [[nodiscard]] bool writes_page(u64 page) const noexcept {
         for (u32 i = 0; i < kStripesPerPage && log_.size() != 0; ++i) {
@@ -781,6 +784,10 @@ private:
     // Copies the page if all of its stripes are unlocked and not newer than the snapshot before and
     // after. By 2. at the top a stripe that has such a version both times has the same one, so this
     // is the two samples of read_shared().
+    //
+    // The second is not needed while the clock stands at the snapshot. A commit of which the copy
+    // has seen data locked the stripe after the first sample, so by 2. its version is above the
+    // snapshot; it advanced the clock before F, so by F and F' the load of the clock sees that.
     bool copy_page_at_snapshot(u64 page, u8* to) noexcept {
         const u64 first = page * kStripesPerPage;
         step(memory_, Step::sample_orec, first);
@@ -800,20 +807,31 @@ private:
         if constexpr (kMutation == Mutation::no_second_sample)
             return true;
         runtime::fence(Order::acquire);
+        step(memory_, Step::read_clock, 0);
+        if (clock_now(memory_.clock()) == snapshot_) [[likely]]
+            return true;
         step(memory_, Step::resample_orec, first);
         return none_newer(orecs, kStripesPerPage, snapshot_);
     }
 
-    // The records of one page are adjacent.
+    // Whether the records, which are adjacent, are unlocked and at most of that version. In the
+    // difference to the limit, which is even, the lowest bit is set for a locked one and the
+    // highest for a newer one: versions, which count commits, stay far below 2^62.
     [[nodiscard]] static bool none_newer(const Atomic<u64>* orecs, u32 count,
                                          u64 version) noexcept {
+        constexpr u64 kBad = u64{1} << 63 | 1;
+        constexpr u32 kUnrolled = 8; // by hand: the compiler leaves loops of atomic loads alone
         const u64 limit = Orec::unlocked(version).word();
-        bool good = true;
-        for (u32 i = 0; i < count; ++i) {
-            const u64 word = orecs[i].load(Order::acquire);
-            good = good && (word & 1) == 0 && word <= limit;
-        }
-        return good;
+        const auto difference = [&](u32 i) { return limit - orecs[i].load(Order::acquire); };
+        u64 differences = 0;
+        u32 i = 0;
+        for (; i + kUnrolled <= count; i += kUnrolled)
+            differences |= difference(i) | difference(i + 1) | difference(i + 2) |
+                           difference(i + 3) | difference(i + 4) | difference(i + 5) |
+                           difference(i + 6) | difference(i + 7);
+        for (; i < count; ++i)
+            differences |= difference(i);
+        return (differences & kBad) == 0;
     }
 
     // Stripe by stripe, moving the snapshot where needed. The part that was read already is checked

@@ -126,6 +126,23 @@ struct ToShared {
     }
 };
 
+// The string instruction of x86-64 copies word by word, each at once, and much faster than a loop
+// of them; but it takes some time to begin. Sanitizers do not see what it does.
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+inline constexpr usize kStringBytes = 1024;
+#else
+inline constexpr usize kStringBytes = ~usize{0};
+#endif
+
+// Advances the addresses. At least kStringBytes; the direction flag is clear, as always between
+// instructions of C++.
+[[gnu::always_inline]] inline void copy_words(u8*& target, const u8*& source,
+                                              usize words) noexcept {
+#ifdef __x86_64__
+    asm volatile("rep movsq" : "+D"(target), "+S"(source), "+c"(words) : : "memory");
+#endif
+}
+
 template <typename Step>
 void copy_shared(u8* target, const u8* source, usize bytes) noexcept {
     constexpr usize kWord = sizeof(u64);
@@ -136,6 +153,10 @@ void copy_shared(u8* target, const u8* source, usize bytes) noexcept {
     for (; head != 0; --head)
         Step::byte(target++, source++);
 
+    if (bytes >= kStringBytes) {
+        copy_words(target, source, bytes / kWord);
+        bytes %= kWord;
+    }
     // By hand, since the compiler does not unroll loops of atomic accesses.
     for (; bytes >= kBlock; bytes -= kBlock, target += kBlock, source += kBlock) {
         Step::word(target, source);
@@ -163,10 +184,15 @@ void copy_shared(u8* target, const u8* source, usize bytes) noexcept {
 //
 // Every access to the shared side is a relaxed atomic one, of an aligned 8-byte word or of a byte
 // at the edges, so an aligned word is never torn, and no race detector sees a race between two
-// such copies. On x86-64 a word costs one plain load and one plain store.
+// such copies. On x86-64 a word costs one plain load and one plain store, or less in long copies.
 inline void copy_from_shared(void* to, const void* from, usize bytes) noexcept {
     detail::copy_shared<detail::FromShared>(static_cast<u8*>(to), static_cast<const u8*>(from),
                                             bytes);
+}
+
+// One such word, aligned.
+[[nodiscard]] [[gnu::always_inline]] inline u64 load_shared_word(const void* from) noexcept {
+    return __atomic_load_n(static_cast<const detail::SharedWord*>(from), __ATOMIC_RELAXED);
 }
 
 inline void copy_to_shared(void* to, const void* from, usize bytes) noexcept {
