@@ -25,16 +25,18 @@ void stm_linux_process_put(struct stm_process *process)
 
 __s32 stm_linux_process_describe(struct stm_process *process, char command[16])
 {
-	struct task_struct *task;
+	const __s32 id = pid_vnr((struct pid *)process);
+	struct task_struct *task = NULL;
 
 	static_assert(TASK_COMM_LEN == 16);
 	memset(command, 0, TASK_COMM_LEN);
-	task = get_pid_task((struct pid *)process, PIDTYPE_TGID);
+	if (id)
+		task = get_pid_task((struct pid *)process, PIDTYPE_TGID);
 	if (task) {
 		get_task_comm(*(char(*)[TASK_COMM_LEN])command, task);
 		put_task_struct(task);
 	}
-	return pid_vnr((struct pid *)process);
+	return id;
 }
 
 struct stm_thread *stm_linux_thread_current(void)

@@ -73,8 +73,10 @@ static void describe_mapping(struct vm_area_struct *vma, bool all_addresses,
 #endif
 	if (task) {
 		mapping->pid = task_tgid_vnr(task);
-		strscpy(mapping->command, task->comm, sizeof(mapping->command));
-		if (all_addresses || may_see_addresses(task, vma->vm_mm))
+		/* Of a process outside of its container the caller learns nothing more. */
+		if (mapping->pid)
+			strscpy(mapping->command, task->comm, sizeof(mapping->command));
+		if (all_addresses || (mapping->pid && may_see_addresses(task, vma->vm_mm)))
 			mapping->address = vma->vm_start;
 	}
 	rcu_read_unlock();

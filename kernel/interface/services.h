@@ -220,7 +220,7 @@ void stm_linux_descriptor_release(int descriptor);
 /* A reference to the calling process, to be given back with stm_linux_process_put(). */
 struct stm_process *stm_linux_process_current(void);
 void stm_linux_process_put(struct stm_process *process);
-/* Its id in the caller's pid namespace (0 if none) and its name (empty when it is gone). */
+/* Its id in the caller's pid namespace (0 if none) and its name (empty when it is gone or has no id). */
 __s32 stm_linux_process_describe(struct stm_process *process, char command[16]);
 /* A reference to the calling thread, to be given back with stm_linux_thread_put(). */
 struct stm_thread *stm_linux_thread_current(void);

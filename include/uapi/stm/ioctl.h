@@ -216,12 +216,13 @@ struct stm_info {
  * struct stm_attachment - one user of a region
  * @kind: STM_ATTACHMENT_*
  * @pid: process id in the caller's pid namespace, 0 when it has none there
- * @address: start of the mapping; 0 for a handle, and for a mapping of another user's process (unless privileged)
+ * @address: start of the mapping; 0 for a handle, and (unless the caller is privileged) for a mapping of another user's
+ *	process, or of one that has no id in the caller's pid namespace
  * @length: bytes mapped
  * @offset: offset in the region of the first byte mapped
  * @protection: PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4 (a handle: what it may do)
  * @reserved: 0
- * @command: the process's name, NUL terminated
+ * @command: the process's name, NUL terminated; empty when it is gone, or has no id in the caller's pid namespace
  */
 struct stm_attachment {
 	__u32 kind;

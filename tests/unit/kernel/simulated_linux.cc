@@ -1152,7 +1152,7 @@ void stm_linux_process_put(stm_process* process) {
 }
 __s32 stm_linux_process_describe(stm_process* process, char command[16]) {
     std::memset(command, 0, 16);
-    if (!process->gone)
+    if (!process->gone && process->pid != 0)
         std::memcpy(command, process->command, 16);
     return process->pid;
 }
