@@ -22,6 +22,7 @@ namespace {
 struct Named {
     const char* name;
     const char* goal;
+    int batch; // transactions for each one of the others, so that the clock can measure them
     std::unique_ptr<Contestant> contestant;
 };
 
@@ -47,18 +48,17 @@ double now() {
     return static_cast<double>(time.tv_sec) * 1e9 + static_cast<double>(time.tv_nsec);
 }
 
-double sample(Contestant& contestant, const Case& one) {
-    // About the same number of pages in each.
-    const int times = static_cast<int>(512 / one.pages) + 8;
-    contestant.run(one.access, one.pages); // caches, and memory kept from the time before
+double sample(const Named& who, const Case& one) {
+    const int times = (one.pages < 4 ? 4 : 1) * who.batch;
+    who.contestant->run(one.access, one.pages); // caches, and memory kept from the time before
     const double begin = now();
     for (int i = 0; i < times; ++i)
-        contestant.run(one.access, one.pages);
+        who.contestant->run(one.access, one.pages);
     return (now() - begin) / times;
 }
 
-std::vector<Comparison> measure(std::vector<Named>& contestants, const std::vector<Case>& cases,
-                                int rounds) {
+std::vector<Comparison> measure(const std::vector<Named>& contestants,
+                                const std::vector<Case>& cases, int rounds) {
     std::vector<Comparison> comparisons;
     for (const Case& one : cases) {
         Comparison comparison{one.name, {}};
@@ -72,7 +72,7 @@ std::vector<Comparison> measure(std::vector<Named>& contestants, const std::vect
             for (std::size_t turn = 0; turn < contestants.size(); ++turn) {
                 const std::size_t who =
                     (turn + static_cast<std::size_t>(round + 1)) % contestants.size();
-                const double cost = sample(*contestants[who].contestant, cases[index]);
+                const double cost = sample(contestants[who], cases[index]);
                 if (round >= 0)
                     comparisons[index].series[who].samples.push_back(cost);
             }
@@ -96,13 +96,13 @@ constexpr const char* kUsage =
     "  loaded module, and root.\n"
     "  --floor    stm_floor.ko of this kernel\n"
     "  --counted  this is a guest that counts instructions: nanoseconds stand for them\n"
-    "  --rounds   of which the median is taken (default 15)\n"
+    "  --rounds   of which the median is taken (default 201)\n"
     "  --only     only the cases whose name contains WORD\n";
 
 int run(int argc, char** argv) {
     Machine machine;
     bool json = false;
-    int rounds = 15;
+    int rounds = 201;
     std::string floor_module;
     std::string_view only;
     for (int index = 1; index < argc; ++index) {
@@ -137,9 +137,9 @@ int run(int argc, char** argv) {
     machine.processors = ::sysconf(_SC_NPROCESSORS_ONLN);
     stay_on_this_processor();
     std::vector<Named> contestants;
-    contestants.push_back({"floor", "", make_floor(floor_module)});
-    contestants.push_back({"cold", "1.15", make_transaction()});
-    contestants.push_back({"mutex", "", make_mutex()});
+    contestants.push_back({"floor", "", 1, make_floor(floor_module)});
+    contestants.push_back({"cold", "1.15", 1, make_transaction()});
+    contestants.push_back({"mutex", "", 20, make_mutex()});
     const std::vector<Comparison> comparisons = measure(contestants, cases, rounds);
     const std::string report =
         json ? json_of(machine, comparisons) : table_of(machine, comparisons);
