@@ -578,7 +578,8 @@ std::uint64_t seconds() {
 }
 
 // Regions beside `default`, and nodes.
-bool clean_up() {
+enum class Tell { nothing, why };
+bool clean_up(Tell tell) {
     const int control = open("/dev/stm", O_RDWR | O_CLOEXEC);
     if (control < 0)
         return false;
@@ -593,8 +594,9 @@ bool clean_up() {
             break;
         minor = info.minor + 1;
         if (info.handles != 0 || info.mappings != 0) {
-            std::printf("region %s still has %u handles and %u mappings\n", info.name, info.handles,
-                        info.mappings);
+            if (tell == Tell::why)
+                std::printf("region %s still has %u handles and %u mappings\n", info.name,
+                            info.handles, info.mappings);
             good = false;
         }
         stm_destroy destroy{};
@@ -602,7 +604,9 @@ bool clean_up() {
         destroy.flags = STM_BY_ID;
         destroy.id = info.id;
         if (ioctl(control, STM_IOC_DESTROY, &destroy) != 0) {
-            std::printf("region %s can not be destroyed: %s\n", info.name, std::strerror(errno));
+            if (tell == Tell::why)
+                std::printf("region %s can not be destroyed: %s\n", info.name,
+                            std::strerror(errno));
             good = false;
         }
     }
@@ -614,12 +618,14 @@ bool clean_up() {
     if (ioctl(control, STM_IOC_VERSION, &version) != 0 || ioctl(control, STM_IOC_INFO, &info) != 0)
         good = false;
     if (version.regions != 1 || version.bytes != info.region_size) {
-        std::printf("%u regions of %llu bytes are left, of which default has %llu\n",
-                    version.regions, version.bytes, info.region_size);
+        if (tell == Tell::why)
+            std::printf("%u regions of %llu bytes are left, of which default has %llu\n",
+                        version.regions, version.bytes, info.region_size);
         good = false;
     }
     if (info.handles != 0) {
-        std::printf("%u handles of default are left\n", info.handles);
+        if (tell == Tell::why)
+            std::printf("%u handles of default are left\n", info.handles);
         good = false;
     }
     close(control);
@@ -682,6 +688,7 @@ int main(int count, char** arguments) {
     struct Slot {
         pid_t pid = 0;
         std::uint64_t since = 0;
+        bool killed = false;
     };
     std::vector<Slot> slots(processes);
     std::uint64_t started = 0;
@@ -701,11 +708,13 @@ int main(int count, char** arguments) {
             if (slot.pid == 0 && !over) {
                 slot.pid = start_worker(seed + started++);
                 slot.since = seconds();
+                slot.killed = false;
             } else if (slot.pid != 0 &&
                        (random() % 400 == 0 || seconds() - slot.since > 20 || over)) {
                 // Its time is over, or it has bad luck.
                 kill(slot.pid, SIGKILL);
-                killed += 1;
+                killed += slot.killed ? 0 : 1;
+                slot.killed = true;
             }
             running = running || slot.pid != 0;
         }
@@ -728,7 +737,7 @@ int main(int count, char** arguments) {
             const timespec moment{0, 200'000'000};
             nanosleep(&moment, nullptr);
         }
-        good = clean_up();
+        good = clean_up(attempt == 49 ? Tell::why : Tell::nothing);
     }
     std::printf("%llu workers, %llu of them killed; %llu calls, %llu of them succeeded; %llu "
                 "signals\n",
