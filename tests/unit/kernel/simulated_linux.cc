@@ -94,8 +94,6 @@ namespace stm::simulated {
 
 namespace {
 
-constexpr int kFreshByte = 0xA5;
-constexpr int kFreedByte = 0xDD;
 // Far more than any test needs.
 constexpr std::size_t kLargestAllocation = std::size_t{64} << 20;
 constexpr int kMmapLockRank = -1;
