@@ -11,7 +11,7 @@ export DESTDIR
 export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest fuzz coverage mutants bench install clean
+.PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest fuzz coverage sweep mutants bench install clean
 
 help:
 	@echo 'make deps          install the Debian packages that are missing (root or sudo)'
@@ -23,6 +23,7 @@ help:
 	@echo 'make check-guest   run the tests that need the module, in guests (KERNELS=…)'
 	@echo 'make storm         kill, stop, fork and starve processes that use the module (SECONDS=60, SEED=…, KERNEL=…, STORM=--json)'
 	@echo 'make fuzz          call the module in every order, on this host and in a guest (SECONDS=300, FUZZ=--seed=…)'
+	@echo 'make sweep         let each allocation and user copy fail in turn, everywhere (kernel debug; SWEEP="--quick WORD…")'
 	@echo 'make coverage      tell which lines of the module tests and fuzzing reach'
 	@echo 'make mutants       break one promise at a time and look whether a test notices (MUTANTS=WORD…)'
 	@echo 'make bench         measure memory and transactions in a guest (KERNEL=…, BENCH="--json mapped")'
@@ -69,6 +70,9 @@ fuzz: deps
 
 coverage: deps
 	@ci/coverage
+
+sweep: deps
+	@ci/sweep $(SWEEP)
 
 mutants: deps
 	@tests/mutants/run $(MUTANTS)

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0
+# How freestanding C++ is compiled for the kernel. For Kbuild files, which set ccflags-y before.
+
+# C++ gets the kernel's own flags for C, so that every hardening option is kept: return thunks, stack protector, branch
+# tracking, ftrace. Out come those that C++ does not know.
+c-only-flags := -std=% -Wdeclaration-after-statement -Wno-pointer-sign -Wstrict-prototypes -Werror=strict-prototypes \
+	-Wmissing-prototypes -Wmissing-declarations -Wold-style-definition -Werror=implicit-function-declaration \
+	-Werror=implicit-int -Werror=incompatible-pointer-types -Werror=designated-init -Wno-override-init \
+	-Wenum-conversion -Wenum-int-mismatch -Wimplicit-fallthrough=%
+
+# -fcheck-new: operator new may return null. -g0: pahole can not read the debug information of C++ and fails the build
+# of the module's BTF.
+cxx-flags := -std=gnu++20 -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-use-cxa-atexit -fcheck-new \
+	-ffreestanding -Wall -Wextra -Werror -Wno-unused-parameter -DSTM_KERNEL_CORE $(if $(STM_CXX_DEBUG),-g,-g0)
+
+CXX := $(subst gcc,g++,$(CC))
+
+cxx_flags = -Wp,-MMD,$(depfile) -nostdinc $(ccflags-y) $(filter-out $(c-only-flags),$(KBUILD_CFLAGS)) \
+	$(KBUILD_CFLAGS_MODULE) $(cxx-flags) $(_stm_kasan) $(_stm_kcsan) $(_stm_ubsan) $(_stm_kcov) -DMODULE -D__KERNEL__
+
+# The sanitizers of a debug kernel, as scripts/Makefile.lib adds them for C; tests/instrumentation shows that they work.
+_stm_kasan = $(if $(CONFIG_KASAN),$(CFLAGS_KASAN))
+_stm_kcsan = $(if $(CONFIG_KCSAN),$(CFLAGS_KCSAN))
+_stm_ubsan = $(if $(CONFIG_UBSAN),$(CFLAGS_UBSAN))
+_stm_kcov = $(if $(CONFIG_KCOV),$(CFLAGS_KCOV))
+
+# Two objects that hold the same inline function put it in a COMDAT group, and the link of a module (ld -r) discards
+# one of them while tables of ftrace and objtool still point there. Without the groups the functions are plain weak ones.
+quiet_cmd_cxx_o_cc = CXX [M]  $@
+      cmd_cxx_o_cc = $(CXX) $(cxx_flags) -c -o $@ $< && $(OBJCOPY) --remove-section=.group $@ $(cmd_objtool)
+
+$(obj)/%.o: $(src)/%.cc FORCE
+	$(call if_changed_dep,cxx_o_cc)

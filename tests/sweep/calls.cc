@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0
+// Sites: read and write calls in all their forms, alone and inside of a transaction.
+#include "site.hpp"
+#include "transaction.hpp"
+
+#include <algorithm>
+#include <fcntl.h>
+#include <sys/uio.h>
+
+namespace stm::sweep {
+namespace {
+
+using test::kPage;
+
+const std::set<int> kErrors{ENOMEM, EFAULT};
+constexpr std::size_t kSmall = 64;
+// Several pieces of what the module copies at a time, and pages that nobody has touched yet.
+constexpr std::size_t kLarge = 40 * kPage;
+constexpr off_t kWhere = 1000;
+
+// Goes on after a short count, as programs do. 0 or errno.
+template <typename Call>
+int all_of(std::size_t bytes, Call call) {
+    for (std::size_t done = 0; done < bytes;) {
+        const ssize_t part = call(done);
+        if (part < 0)
+            return errno;
+        if (part == 0)
+            return ENODATA;
+        done += static_cast<std::size_t>(part);
+    }
+    return 0;
+}
+
+// Three parts of what is left.
+std::vector<iovec> parts(char* from, std::size_t bytes) {
+    const std::size_t third = bytes / 3;
+    return {{from, third}, {from + third, third}, {from + 2 * third, bytes - 2 * third}};
+}
+
+using Access = int (*)(int fd, char* memory, std::size_t bytes, off_t at);
+
+int by_read(int fd, char* memory, std::size_t bytes, off_t at) {
+    ::lseek(fd, at, SEEK_SET);
+    return all_of(bytes, [&](std::size_t done) { return ::read(fd, memory + done, bytes - done); });
+}
+int by_pread(int fd, char* memory, std::size_t bytes, off_t at) {
+    return all_of(bytes, [&](std::size_t done) {
+        return ::pread(fd, memory + done, bytes - done, at + static_cast<off_t>(done));
+    });
+}
+int by_readv(int fd, char* memory, std::size_t bytes, off_t at) {
+    ::lseek(fd, at, SEEK_SET);
+    return all_of(bytes, [&](std::size_t done) {
+        return ::readv(fd, parts(memory + done, bytes - done).data(), 3);
+    });
+}
+int by_preadv2(int fd, char* memory, std::size_t bytes, off_t at) {
+    return all_of(bytes, [&](std::size_t done) {
+        return ::preadv2(fd, parts(memory + done, bytes - done).data(), 3,
+                         at + static_cast<off_t>(done), 0);
+    });
+}
+int by_write(int fd, char* memory, std::size_t bytes, off_t at) {
+    ::lseek(fd, at, SEEK_SET);
+    return all_of(bytes,
+                  [&](std::size_t done) { return ::write(fd, memory + done, bytes - done); });
+}
+int by_pwrite(int fd, char* memory, std::size_t bytes, off_t at) {
+    return all_of(bytes, [&](std::size_t done) {
+        return ::pwrite(fd, memory + done, bytes - done, at + static_cast<off_t>(done));
+    });
+}
+int by_writev(int fd, char* memory, std::size_t bytes, off_t at) {
+    ::lseek(fd, at, SEEK_SET);
+    return all_of(bytes, [&](std::size_t done) {
+        return ::writev(fd, parts(memory + done, bytes - done).data(), 3);
+    });
+}
+int by_pwritev2(int fd, char* memory, std::size_t bytes, off_t at) {
+    return all_of(bytes, [&](std::size_t done) {
+        return ::pwritev2(fd, parts(memory + done, bytes - done).data(), 3,
+                          at + static_cast<off_t>(done), 0);
+    });
+}
+
+void expect_region(Try& attempt, std::size_t bytes, off_t at, char value) {
+    const std::vector<char> all = attempt.contents();
+    const auto first = all.begin() + at;
+    attempt.expect(all.size() == kBytes && std::count(first, first + static_cast<off_t>(bytes),
+                                                      value) == static_cast<off_t>(bytes),
+                   "what was written is not there");
+}
+
+void expect_buffer(Try& attempt, const char* memory, std::size_t bytes, off_t at) {
+    const std::vector<char> all = attempt.contents();
+    attempt.expect(all.size() == kBytes && std::equal(memory, memory + bytes, all.begin() + at),
+                   "what was read is not what is there");
+}
+
+struct Size {
+    const char* name;
+    std::size_t bytes;
+};
+constexpr Size kSizes[] = {{"small", kSmall}, {"large", kLarge}};
+struct Form {
+    const char* name;
+    Access access;
+};
+constexpr Form kReads[] = {
+    {"read", by_read}, {"pread", by_pread}, {"readv", by_readv}, {"preadv2", by_preadv2}};
+constexpr Form kWrites[] = {
+    {"write", by_write}, {"pwrite", by_pwrite}, {"writev", by_writev}, {"pwritev2", by_pwritev2}};
+
+// Every form alone, in both sizes.
+void add_alone() {
+    for (const Kind& kind : {kPlain, kTransactional, kMutex}) {
+        for (const Size& size : kSizes) {
+            const std::size_t bytes = size.bytes;
+            for (const Form& form : kReads)
+                add({.entry = "file:read_iter",
+                     .region = kind.name,
+                     .way = std::string(form.name) + "," + size.name,
+                     .flags = kind.flags,
+                     .errors = kErrors,
+                     .act =
+                         [=](Try& attempt) {
+                             return form.access(attempt.fd.get(), attempt.buffer.data(), bytes,
+                                                kWhere);
+                         },
+                     .done =
+                         [=](Try& attempt) {
+                             expect_buffer(attempt, attempt.buffer.data(), bytes, kWhere);
+                         }});
+            for (const Form& form : kWrites)
+                add({.entry = "file:write_iter",
+                     .region = kind.name,
+                     .way = std::string(form.name) + "," + size.name,
+                     .flags = kind.flags,
+                     .errors = kErrors,
+                     .act =
+                         [=](Try& attempt) {
+                             return form.access(attempt.fd.get(), attempt.buffer.data(), bytes,
+                                                kWhere);
+                         },
+                     .done = [=](Try& attempt) { expect_region(attempt, bytes, kWhere, 'b'); }});
+        }
+    }
+}
+
+// The same within a transaction; what was mapped and stored there belongs to it.
+void add_inside() {
+    for (const Kind& kind : {kTransactional, kMutex}) {
+        for (const bool mapped : {false, true}) {
+            const std::string where = mapped ? "in-transaction,mapped," : "in-transaction,";
+            const auto begin = [=](Try& attempt) {
+                if (mapped)
+                    attempt.map_all();
+                start(attempt);
+                if (mapped) {
+                    // Pages 0 and 20 are the transaction's own now.
+                    *attempt.at(100) = 'm';
+                    *attempt.at(20 * kPage + 100) = 'm';
+                }
+            };
+            for (const Size& size : kSizes) {
+                const std::size_t bytes = size.bytes;
+                add({.entry = "file:read_iter",
+                     .region = kind.name,
+                     .way = where + size.name,
+                     .flags = kind.flags,
+                     .errors = kErrors,
+                     .prepare = begin,
+                     .act =
+                         [=](Try& attempt) {
+                             return by_pread(attempt.fd.get(), attempt.buffer.data(), bytes, 0);
+                         },
+                     .done =
+                         [=](Try& attempt) {
+                             attempt.expect(attempt.buffer[100] == (mapped && bytes > 100 ? 'm'
+                                                                    : bytes > 100         ? 'a'
+                                                                                          : 'b'),
+                                            "not the transaction's bytes");
+                             commit(attempt);
+                         }});
+                add({.entry = "file:write_iter",
+                     .region = kind.name,
+                     .way = where + size.name,
+                     .flags = kind.flags,
+                     .errors = kErrors,
+                     .prepare = begin,
+                     .act =
+                         [=](Try& attempt) {
+                             return by_pwrite(attempt.fd.get(), attempt.buffer.data(), bytes,
+                                              kWhere);
+                         },
+                     .done =
+                         [=](Try& attempt) {
+                             commit(attempt);
+                             expect_region(attempt, bytes, kWhere, 'b');
+                         },
+                     .undone =
+                         [=](Try& attempt) {
+                             // Nothing of the call that failed may be committed with the rest.
+                             std::vector<char> seen(kBytes);
+                             by_pread(attempt.fd.get(), seen.data(), seen.size(), 0);
+                             attempt.expect(std::count(seen.begin(), seen.end(), 'b') == 0,
+                                            "a part of a call that failed is in the transaction");
+                         }});
+            }
+        }
+    }
+}
+
+// User memory that is itself a mapping of the region.
+void add_own_mapping() {
+    for (const Kind& kind : {kPlain, kTransactional, kMutex}) {
+        const auto begin = [=](Try& attempt) {
+            attempt.map_all();
+            if (!attempt.plain())
+                start(attempt);
+        };
+        const auto end = [=](Try& attempt) {
+            if (!attempt.plain())
+                commit(attempt);
+        };
+        add({.entry = "file:read_iter",
+             .region = kind.name,
+             .way = "into-own-mapping",
+             .flags = kind.flags,
+             .errors = kErrors,
+             .prepare = begin,
+             .act =
+                 [](Try& attempt) {
+                     return by_pread(attempt.fd.get(), attempt.at(30 * kPage), 2 * kPage, 0);
+                 },
+             .done =
+                 [=](Try& attempt) {
+                     end(attempt);
+                     expect_region(attempt, 2 * kPage, 30 * kPage, 'a');
+                 },
+             .leaves_traces_in_mappings = true});
+        add({.entry = "file:write_iter",
+             .region = kind.name,
+             .way = "from-own-mapping",
+             .flags = kind.flags,
+             .errors = kErrors,
+             .prepare = begin,
+             .act =
+                 [](Try& attempt) {
+                     return by_pwrite(attempt.fd.get(), attempt.at(0), 2 * kPage, 30 * kPage);
+                 },
+             .done =
+                 [=](Try& attempt) {
+                     end(attempt);
+                     expect_region(attempt, 2 * kPage, 30 * kPage, 'a');
+                 },
+             .leaves_traces_in_mappings = true});
+    }
+}
+
+[[maybe_unused]] const int added = (add_alone(), add_inside(), add_own_mapping(), 0);
+
+} // namespace
+} // namespace stm::sweep
