@@ -10,12 +10,49 @@ using protocol::Advice;
 using runtime::Order;
 using runtime::u32;
 using runtime::u64;
+using runtime::u8;
 
 namespace {
 
-runtime::u8* bytes_of(stm_page* page) noexcept {
+u8* bytes_of(stm_page* page) noexcept {
     return static_cast<runtime::u8*>(stm_linux_page_memory(page));
 }
+
+// Whether `later` lies `count` pages behind `page`, in the region and in the address space.
+bool follows(const PrivatePages::Page& page, const PrivatePages::Page& later, u32 count) noexcept {
+    return later.index == page.index + count && later.address == page.address + count * kPageBytes;
+}
+
+// Pages that are mapped one behind the other, entered in one go.
+class MappingBatch {
+public:
+    explicit MappingBatch(stm_view* view) noexcept : view_(view) {}
+
+    void add(const PrivatePages::Page& page, Use use) noexcept {
+        if (count_ == STM_MAPPING_BATCH || use != use_ || page.index != index_ + count_ ||
+            page.address != address_ + count_ * kPageBytes)
+            flush();
+        if (count_ == 0) {
+            index_ = page.index;
+            address_ = page.address;
+            use_ = use;
+        }
+        pages_[count_++] = page.copy;
+    }
+    void flush() noexcept {
+        if (count_ != 0)
+            stm_linux_view_map(view_, index_, address_, pages_, count_, use_ == Use::store ? 1 : 0);
+        count_ = 0;
+    }
+
+private:
+    stm_view* const view_;
+    u64 index_ = 0;
+    u64 address_ = 0;
+    Use use_ = Use::load;
+    u32 count_ = 0;
+    stm_page* pages_[STM_MAPPING_BATCH];
+};
 
 u64 random_seed() noexcept {
     u64 seed = 0;
@@ -23,13 +60,28 @@ u64 random_seed() noexcept {
     return seed | 1; // never 0
 }
 
+// A few pages may always be touched.
+u32 page_limit_of(u32 max_stripes) noexcept {
+    return runtime::max(max_stripes / protocol::kStripesPerPage + 1, u32{16});
+}
+
+// What is predicted comes on top of the limit, so that a wrong guess takes nothing from the
+// program.
+protocol::Limits limits_of(u32 max_stripes) noexcept {
+    return {.accesses = max_stripes,
+            .writes = max_stripes,
+            .pages = page_limit_of(max_stripes) + Prediction::kMostPages};
+}
+
 } // namespace
 
-Context::Context(Region& region, protocol::Limits limits) noexcept
+Context::Context(Region& region, u32 max_stripes) noexcept
     : region_(region), thread_(stm_linux_thread_current()), lock_(STM_RANK_CONTEXT),
       memory_(region, *this, thread()),
-      transaction_(memory_, region.versions().next_owner.fetch_add(1, Order::relaxed), limits),
-      exec_id_(stm_linux_exec_id()), random_(random_seed()) {
+      transaction_(memory_, region.versions().next_owner.fetch_add(1, Order::relaxed),
+                   limits_of(max_stripes)),
+      page_limit_(page_limit_of(max_stripes)), exec_id_(stm_linux_exec_id()),
+      random_(random_seed()) {
 }
 
 Context::~Context() {
@@ -46,6 +98,7 @@ void Context::take_over() noexcept {
     stm_linux_thread_put(thread_.exchange(stm_linux_thread_current(), Order::relaxed));
     memory_.set_thread(thread());
     exec_id_.store(stm_linux_exec_id(), Order::relaxed);
+    prediction_.forget();
 }
 
 void Context::set_viewing(stm_memory* memory) noexcept {
@@ -111,7 +164,12 @@ AbortReason Context::begin_call(const stm_settings& settings) noexcept {
 }
 
 AbortReason Context::count_end(AbortReason reason) noexcept {
+    if (!in_call_)
+        learn(reason);
     private_pages_.clear();
+    first_predicted_ = 0;
+    predicted_ = 0;
+    failure_ = AbortReason::none;
     end_reason_ = reason;
     if (!in_call_)
         last_reason_ = reason;
@@ -124,14 +182,81 @@ AbortReason Context::count_end(AbortReason reason) noexcept {
     return reason;
 }
 
-AbortReason Context::private_page(u64 index, Use use, stm_page*& page) noexcept {
+AbortReason Context::private_page(u64 index, u64 address, Use use, stm_page*& page) noexcept {
+    if (private_pages_.size() - predicted_ >= page_limit_ && private_pages_.find(index) == nullptr)
+        return AbortReason::too_big;
     PrivatePages::Page* own = nullptr;
     AbortReason reason = private_pages_.obtain(transaction_, index, own);
     if (reason == AbortReason::none && use == Use::store)
         reason = private_pages_.prepare_store(transaction_, *own);
-    if (reason == AbortReason::none)
-        page = own->copy;
+    if (reason != AbortReason::none)
+        return reason;
+    own->touched |= use == Use::store ? STM_TOUCHED_STORE : STM_TOUCHED_LOAD;
+    own->address = address;
+    page = own->copy;
     return reason;
+}
+
+bool Context::predicts(u32 site) noexcept {
+    prediction_.select(site);
+    return prediction_.has_likely();
+}
+
+void Context::map_predicted(stm_view* view, u32 most) noexcept {
+    MappingBatch batch(view);
+    first_predicted_ = private_pages_.size();
+    prediction_.for_each_likely([&](const Prediction::Page& likely, Use use) {
+        if (predicted_ == most)
+            return false;
+        int writable = 0;
+        if (private_pages_.find(likely.index) != nullptr ||
+            stm_linux_view_has(view, likely.index, likely.address, &writable) == 0)
+            return true;
+        if (use == Use::store && writable == 0)
+            use = Use::load;
+        PrivatePages::Page* page = nullptr;
+        AbortReason reason = private_pages_.obtain(transaction_, likely.index, page);
+        if (reason == AbortReason::none && use == Use::store)
+            reason = private_pages_.prepare_store(transaction_, *page);
+        // A conflict so early dooms the transaction like any other, and the program is told by its
+        // first fault or its commit; what the rest would fail by may not be needed at all.
+        if (reason != AbortReason::none)
+            return false;
+        page->address = likely.address;
+        page->predicted = true;
+        ++predicted_;
+        batch.add(*page, use);
+        return true;
+    });
+    batch.flush();
+}
+
+void Context::examine_predicted(stm_view* view) noexcept {
+    const u32 end = first_predicted_ + predicted_;
+    for (u32 first = first_predicted_; first < end;) {
+        const PrivatePages::Page& page = private_pages_[first];
+        u8 touched[STM_TOUCHED_BATCH];
+        u32 count = 1;
+        while (first + count < end && count < STM_TOUCHED_BATCH &&
+               follows(page, private_pages_[first + count], count))
+            ++count;
+        stm_linux_view_examine(view, page.index, page.address, count, touched);
+        for (u32 i = 0; i < count; ++i) {
+            u8& known = private_pages_[first + i].touched;
+            known |= touched[i];
+            (known != 0 ? counters_.predicted_used : counters_.predicted_unused).add(1);
+        }
+        first += count;
+    }
+}
+
+void Context::learn(AbortReason reason) noexcept {
+    auto ending = Prediction::Ending::cut;
+    if (reason == AbortReason::none || reason == AbortReason::explicit_cancel)
+        ending = Prediction::Ending::whole;
+    else if (protocol::is_conflict(reason))
+        ending = Prediction::Ending::conflict;
+    prediction_.learn(private_pages_, ending, current(region_.settings().predicted_pages));
 }
 
 AbortReason Context::read(u64 offset, void* to, u64 bytes) noexcept {
@@ -206,6 +331,10 @@ void Context::cancel_nested() noexcept {
 }
 
 AbortReason Context::commit() noexcept {
+    if (failure_ != AbortReason::none) {
+        cancel(failure_);
+        return last_reason_;
+    }
     if (!private_pages_.empty()) {
         const AbortReason collected = private_pages_.collect(transaction_);
         if (collected != AbortReason::none) {

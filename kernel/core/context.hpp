@@ -9,6 +9,7 @@
 #pragma once
 
 #include "kernel/core/lock.hpp"
+#include "kernel/core/prediction.hpp"
 #include "kernel/core/private_pages.hpp"
 #include "kernel/core/region_memory.hpp"
 #include "kernel/core/settings.hpp"
@@ -23,9 +24,6 @@
 
 namespace stm::kernel {
 
-// What a private page is wanted for.
-enum class Use { load, store };
-
 class Context : public runtime::ListLink<Context> {
     using u32 = runtime::u32;
     using u64 = runtime::u64;
@@ -35,7 +33,7 @@ public:
     using Guard = runtime::LockGuard<Mutex>;
 
     // For the calling thread.
-    Context(Region& region, protocol::Limits limits) noexcept;
+    Context(Region& region, u32 max_stripes) noexcept;
     ~Context();
 
     // Whether it is the calling thread's. Any thread may ask.
@@ -70,8 +68,24 @@ public:
     [[nodiscard]] u64 exposures_seen() const noexcept { return exposures_seen_; }
     void set_exposures_seen(u64 exposures) noexcept { exposures_seen_ = exposures; }
     [[nodiscard]] PrivatePages& private_pages() noexcept { return private_pages_; }
-    // The transaction's page of that index.
-    protocol::AbortReason private_page(u64 index, Use use, stm_page*& page) noexcept;
+    // The transaction's page of that index, for a fault at that address.
+    protocol::AbortReason private_page(u64 index, u64 address, Use use, stm_page*& page) noexcept;
+    // Its program can not go on, since it touched more than the limits allow, or than there was
+    // memory for: what it does has no effect.
+    void fail(protocol::AbortReason reason) noexcept { failure_ = reason; }
+    // Why it will have none, or `none`.
+    [[nodiscard]] protocol::AbortReason failure() const noexcept {
+        return failure_ != protocol::AbortReason::none ? failure_ : transaction_.doom();
+    }
+
+    // -- Prediction --
+
+    // Whether pages are known that the transaction, which has just begun at that site, will touch.
+    [[nodiscard]] bool predicts(u32 site) noexcept;
+    // Makes these pages and maps them, while the view is closed.
+    void map_predicted(stm_view* view, u32 most) noexcept;
+    // Finds out which of them were touched: the view is closed again, the pages still mapped.
+    void examine_predicted(stm_view* view) noexcept;
 
     // -- By calls --
 
@@ -119,6 +133,7 @@ private:
     void back_off(const protocol::Advice& advice) noexcept;
     protocol::AbortReason begin_after(const stm_settings& settings, stm_wait_kind kind) noexcept;
     protocol::AbortReason count_end(protocol::AbortReason reason) noexcept;
+    void learn(protocol::AbortReason reason) noexcept;
 
     Region& region_;
     runtime::Atomic<stm_thread*> thread_;
@@ -126,12 +141,19 @@ private:
     RegionMemory memory_;
     Transaction transaction_;
     PrivatePages private_pages_;
+    Prediction prediction_;
+    // Of the private pages, `predicted_` from that one on were predicted: those before were touched
+    // by another thread, just before.
+    u32 first_predicted_ = 0;
+    u32 predicted_ = 0;
+    const u32 page_limit_;
     runtime::Atomic<stm_memory*> viewing_{nullptr};
     stm_memory* started_in_ = nullptr;
     u64 exposures_seen_ = 0;
     TransactionCounters counters_;
     protocol::AbortReason last_reason_ = protocol::AbortReason::none; // of the program's own
     protocol::AbortReason end_reason_ = protocol::AbortReason::none;  // also of single calls
+    protocol::AbortReason failure_ = protocol::AbortReason::none;
     bool in_call_ = false;
     runtime::Atomic<u64> exec_id_;
     u64 random_;

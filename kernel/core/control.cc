@@ -324,6 +324,12 @@ Result<i32> start_transaction(Registry& registry, Handle& handle, u64 argument) 
     return start(handle, argument);
 }
 
+// The size in bytes that a structure had in its first version.
+template <typename Argument>
+constexpr u32 kFirstSize = sizeof(Argument);
+template <>
+constexpr u32 kFirstSize<stm_statistics> = __builtin_offsetof(stm_statistics, load_faults);
+
 // Reads a structure whose first member is its size, as the caller knows it, and runs the request.
 template <typename Argument>
 Result<i32> run(Registry& registry, Handle& handle, u64 address,
@@ -333,7 +339,7 @@ Result<i32> run(Registry& registry, Handle& handle, u64 address,
     if (!copied.ok())
         return copied.error();
     // Larger than a page is refused: it is no structure of ours, of any version.
-    if (given < sizeof(Argument))
+    if (given < kFirstSize<Argument>)
         return Error::invalid;
     if (given > kPageBytes)
         return Error::too_big;

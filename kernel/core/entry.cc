@@ -146,9 +146,8 @@ stm_fault_result stm_core_transactional_fault(stm_handle* handle, stm_fault* fau
     return handle_of(handle).serve_fault(*fault);
 }
 
-stm_fault_result stm_core_make_writable(stm_handle* handle, stm_memory* memory, __u64 index,
-                                        stm_page* page) {
-    return handle_of(handle).make_writable(memory, index, page);
+stm_fault_result stm_core_make_writable(stm_handle* handle, stm_fault* fault, stm_page* page) {
+    return handle_of(handle).make_writable(*fault, page);
 }
 
 } // extern "C"

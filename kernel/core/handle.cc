@@ -92,11 +92,7 @@ Result<Context*> Handle::obtain_context() noexcept {
         if (context_count_ >= current(region_->settings().max_contexts))
             return Error::no_space;
     }
-    const u32 stripes = current(region_->settings().max_stripes);
-    auto made = runtime::make<Context>(
-        *region_, protocol::Limits{.accesses = stripes,
-                                   .writes = stripes,
-                                   .pages = stripes / protocol::kStripesPerPage + 1});
+    auto made = runtime::make<Context>(*region_, current(region_->settings().max_stripes));
     if (!made.ok())
         return made.error();
     Context* context = made->release();
@@ -254,6 +250,26 @@ runtime::Status Handle::enter_view(Context& context) noexcept {
     return runtime::kSuccess;
 }
 
+void Handle::predict(Context& context, u32 site) noexcept {
+    const u32 most = current(region_->settings().predicted_pages);
+    stm_memory* const memory = context.viewing();
+    if (site == 0 || most == 0 || memory == nullptr || memory != stm_linux_memory_current())
+        return;
+    {
+        const Context::Guard held(context.lock());
+        if (!context.predicts(site))
+            return;
+    }
+    // No fault is in progress from here to the end, and the mappings stay as they are.
+    stm_linux_view_close();
+    {
+        const Context::Guard held(context.lock());
+        if (context.viewing() == memory)
+            context.map_predicted(view_, most);
+    }
+    stm_linux_view_open();
+}
+
 void Handle::leave_view(Context& context) noexcept {
     stm_memory* const memory = context.viewing();
     if (memory == nullptr)
@@ -274,6 +290,7 @@ void Handle::leave_view(Context& context) noexcept {
     {
         const Context::Guard held(context.lock());
         context.set_viewing(nullptr);
+        context.examine_predicted(view_);
         context.private_pages().for_each_run([&](u64 first, u64 count) {
             stm_linux_view_unmap(view_, first, count);
             stm_linux_breathe();
@@ -323,35 +340,50 @@ stm_fault_result Handle::serve_page(stm_fault& fault) noexcept {
 stm_fault_result Handle::serve_private_page(Context& context, stm_fault& fault) noexcept {
     if (context.depth() == 0)
         return STM_FAULT_FORBIDDEN;
-    const AbortReason reason = context.private_page(
-        fault.index, fault.write != 0 ? Use::store : Use::load, fault.pages[0]);
+    const Use use = fault.write != 0 ? Use::store : Use::load;
+    const AbortReason reason =
+        context.private_page(fault.index, fault.address, use, fault.pages[0]);
     if (reason == AbortReason::none) {
+        (use == Use::store ? context.counters().store_faults : context.counters().load_faults)
+            .add(1);
         stm_linux_page_get(fault.pages[0]);
         return STM_FAULT_MAP;
     }
-    if (reason == AbortReason::no_memory)
-        return STM_FAULT_NO_MEMORY;
     if (!protocol::is_conflict(reason))
-        return STM_FAULT_OUTSIDE;
+        return refuse(context, reason);
     context.tell_doomed();
     // A thread without a part in the transaction waits until that ends.
     return context.is_current() ? STM_FAULT_FORBIDDEN : STM_FAULT_AGAIN;
 }
 
-stm_fault_result Handle::make_writable(stm_memory* memory, u64 index, stm_page* page) noexcept {
+// The context's lock is held. The page can not be had. If its own thread wanted it, the transaction
+// is over: the program gets a signal, and its commit the reason.
+stm_fault_result Handle::refuse(Context& context, AbortReason reason) noexcept {
+    if (context.is_current())
+        context.fail(reason);
+    return reason == AbortReason::no_memory ? STM_FAULT_NO_MEMORY : STM_FAULT_OUTSIDE;
+}
+
+stm_fault_result Handle::make_writable(stm_fault& fault, stm_page* page) noexcept {
+    stm_memory* const memory = fault.memory;
     Context* context = viewer(memory);
     if (context == nullptr)
         return STM_FAULT_FORBIDDEN;
     const Context::Guard held(context->lock());
     if (context->viewing() != memory || context->depth() == 0)
         return STM_FAULT_FORBIDDEN;
+    const PrivatePages::Page* before = context->private_pages().find(fault.index);
+    const bool upgraded = before != nullptr && before->twin == nullptr;
     stm_page* own = nullptr;
-    const AbortReason reason = context->private_page(index, Use::store, own);
-    if (reason == AbortReason::no_memory)
-        return STM_FAULT_NO_MEMORY;
-    if (reason == AbortReason::too_big)
-        return STM_FAULT_OUTSIDE;
-    return reason == AbortReason::none && own == page ? STM_FAULT_MAP : STM_FAULT_FORBIDDEN;
+    const AbortReason reason = context->private_page(fault.index, fault.address, Use::store, own);
+    if (reason == AbortReason::no_memory || reason == AbortReason::too_big)
+        return refuse(*context, reason);
+    if (reason != AbortReason::none || own != page)
+        return STM_FAULT_FORBIDDEN;
+    // If not, it is the second half of a fault that was counted.
+    if (upgraded)
+        context->counters().store_faults.add(1);
+    return STM_FAULT_MAP;
 }
 
 // -- poll --

@@ -11,6 +11,7 @@
 #include "kernel/core/statistics.hpp"
 #include "kernel/interface/entry.h"
 #include "kernel/interface/services.h"
+#include "runtime/protocol/abort_reason.hpp"
 #include "runtime/support/atomic.hpp"
 #include "runtime/support/intrusive_list.hpp"
 #include "runtime/support/reference.hpp"
@@ -65,11 +66,13 @@ public:
     // From now on a fault in the calling address space belongs to the context's transaction. Does
     // nothing when there is no mapping. Error::busy: another thread's transaction has the view.
     [[nodiscard]] runtime::Status enter_view(Context& context) noexcept;
-    // The end of that; the pages that the transaction has there are in no mapping any more.
+    // After that, at the begin of a transaction: maps the pages that those before it, which began
+    // at the same site, have touched.
+    void predict(Context& context, runtime::u32 site) noexcept;
+    // The end of it; the pages that the transaction has there are in no mapping any more.
     void leave_view(Context& context) noexcept;
     [[nodiscard]] stm_fault_result serve_fault(stm_fault& fault) noexcept;
-    [[nodiscard]] stm_fault_result make_writable(stm_memory* memory, runtime::u64 index,
-                                                 stm_page* page) noexcept;
+    [[nodiscard]] stm_fault_result make_writable(stm_fault& fault, stm_page* page) noexcept;
 
     // poll: what was committed until now is known.
     void look() noexcept;
@@ -86,6 +89,7 @@ private:
     [[nodiscard]] Context* viewer(stm_memory* memory) noexcept;
     [[nodiscard]] stm_fault_result serve_page(stm_fault& fault) noexcept;
     [[nodiscard]] stm_fault_result serve_private_page(Context& context, stm_fault& fault) noexcept;
+    [[nodiscard]] stm_fault_result refuse(Context& context, protocol::AbortReason reason) noexcept;
     [[nodiscard]] Context* recent_context() const noexcept;
 
     runtime::Ref<Region> region_;

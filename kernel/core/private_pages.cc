@@ -131,7 +131,7 @@ AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& pag
         return reason;
     }
     index_.insert(index).write = pages_.size();
-    pages_.next() = {index, copy, nullptr, 0, 0};
+    pages_.next() = {index, copy, nullptr, 0, 0, 0, false, false};
     pages_.commit_append();
     page = &pages_[pages_.size() - 1];
     // What calls wrote before is seen, and from now on belongs to the page.
@@ -244,8 +244,8 @@ void PrivatePages::clear() noexcept {
         if (pages_[i].twin != nullptr)
             recycle(pages_[i].twin);
     }
-    saved_.clear(kSparePages);
-    pages_.clear(kSparePages);
+    saved_.clear(kKeptRoom);
+    pages_.clear(kKeptRoom);
     index_.clear();
 }
 

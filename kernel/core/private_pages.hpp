@@ -21,9 +21,13 @@
 
 namespace stm::kernel {
 
+// What a private page is wanted for.
+enum class Use { load, store };
+
 class PrivatePages : runtime::NonCopyable {
     using u32 = runtime::u32;
     using u64 = runtime::u64;
+    using u8 = runtime::u8;
     using AbortReason = protocol::AbortReason;
 
 public:
@@ -33,8 +37,11 @@ public:
         u64 index;
         stm_page* copy; // what the program sees
         stm_page* twin; // what it was, or null if nothing was stored to it
+        u64 address;    // where it was touched last, or is mapped for being predicted
         u32 level;      // the nesting level that got the twin, 0 for the outermost
-        u32 unused;
+        u8 touched;     // STM_TOUCHED_*, as far as it is known
+        bool predicted; // made before it was touched
+        bool known;     // for Prediction
     };
 
     PrivatePages() noexcept = default;
@@ -42,6 +49,8 @@ public:
 
     [[nodiscard]] bool empty() const noexcept { return pages_.size() == 0; }
     [[nodiscard]] u32 size() const noexcept { return pages_.size(); }
+    // In the order in which they were made.
+    [[nodiscard]] Page& operator[](u32 number) noexcept { return pages_[number]; }
     // The page of that index, or null. The pointer holds until the next obtain().
     [[nodiscard]] Page* find(u64 index) noexcept;
 
@@ -90,7 +99,10 @@ private:
     [[nodiscard]] stm_page* allocate() noexcept;
     void recycle(stm_page* page) noexcept;
 
-    static constexpr u32 kSparePages = 64;
+    // Pages that are kept from one transaction to the next: enough for 64 that are stored to. Of
+    // the room for their numbers more is kept.
+    static constexpr u32 kSparePages = 128;
+    static constexpr u32 kKeptRoom = 1024;
     static constexpr u32 kMaxPages = 1u << 24;
 
     protocol::AccessTable index_; // page index to number in pages_, in the field `write`

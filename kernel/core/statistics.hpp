@@ -35,6 +35,10 @@ struct TransactionCounters {
     Counter waits;
     Counter signals;
     Counter extensions;
+    Counter load_faults;
+    Counter store_faults;
+    Counter predicted_used;
+    Counter predicted_unused;
     Counter longest_streak;
     Counter last_version; // of the last commit that wrote something
 
@@ -51,6 +55,10 @@ struct TransactionCounters {
         waits.add(other.waits.get());
         signals.add(other.signals.get());
         extensions.add(other.extensions.get());
+        load_faults.add(other.load_faults.get());
+        store_faults.add(other.store_faults.get());
+        predicted_used.add(other.predicted_used.get());
+        predicted_unused.add(other.predicted_unused.get());
         longest_streak.raise_to(other.longest_streak.get());
         last_version.raise_to(other.last_version.get());
     }
@@ -68,6 +76,10 @@ inline void fill(stm_statistics& statistics, const TransactionCounters& counters
     statistics.waits = counters.waits.get();
     statistics.signals = counters.signals.get();
     statistics.extensions = counters.extensions.get();
+    statistics.load_faults = counters.load_faults.get();
+    statistics.store_faults = counters.store_faults.get();
+    statistics.predicted_used = counters.predicted_used.get();
+    statistics.predicted_unused = counters.predicted_unused.get();
     statistics.longest_streak = static_cast<runtime::u32>(counters.longest_streak.get());
 }
 

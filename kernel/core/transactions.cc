@@ -209,7 +209,8 @@ Result<Context*> running(Handle& handle) noexcept {
 
 Result<i32> start(Handle& handle, u64 argument) noexcept {
     const u64 flags = argument & 0xff;
-    const u64 signal = argument >> 8;
+    const u64 signal = argument >> 8 & 0xff'ffff;
+    const u32 site = (flags & STM_START_NO_PREDICTION) != 0 ? 0 : static_cast<u32>(argument >> 32);
     if ((flags & ~u64{STM_START_FLAGS}) != 0 || signal > kMaxSignal)
         return Error::invalid;
     if (handle.region().plain())
@@ -244,6 +245,7 @@ Result<i32> start(Handle& handle, u64 argument) noexcept {
         }
         if (signal != 0 || context.viewing() != nullptr)
             handle.watch();
+        handle.predict(context, site);
     }
     return static_cast<i32>(context.depth());
 }
@@ -284,6 +286,8 @@ Status validate(Handle& handle) noexcept {
     if (!context.ok())
         return context.error();
     const Guard held((*context)->lock());
+    if (const AbortReason failure = (*context)->failure(); failure != AbortReason::none)
+        return status_of(failure);
     return (*context)->transaction().validate() == Validity::valid ? Status(kSuccess)
                                                                    : Status(Error::again);
 }
@@ -326,7 +330,7 @@ void describe_transaction(Handle& handle, stm_transaction& transaction) noexcept
     u32 read = 0;
     own.for_each_read([&](u64, u64) { ++read; });
     transaction.depth = context->depth();
-    transaction.doom = static_cast<u32>(own.doom());
+    transaction.doom = static_cast<u32>(context->failure());
     transaction.last_reason = static_cast<u32>(context->last_reason());
     transaction.serial = own.active() && own.path() == protocol::Path::serial ? 1 : 0;
     transaction.stripes_read = read;

@@ -22,6 +22,12 @@ static inline void stm_vm_flags_change(struct vm_area_struct *vma, vm_flags_t se
 #endif
 }
 
+/* A protection with which a page is entered in a page table as not accessed yet: x86's bit for that. */
+static inline pgprot_t stm_never_accessed(pgprot_t protection)
+{
+	return __pgprot(pgprot_val(protection) & ~_PAGE_ACCESSED);
+}
+
 static inline struct class *stm_class_create(const char *name)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)

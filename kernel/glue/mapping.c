@@ -22,7 +22,11 @@ static vm_fault_t fault_code(const struct vm_fault *vmf, enum stm_fault_result r
 {
 	switch (result) {
 	case STM_FAULT_NO_MEMORY:
-		return VM_FAULT_OOM;
+		/*
+		 * Not VM_FAULT_OOM, which tries again for ever: what has failed is to stay below a
+		 * limit without killing anyone.
+		 */
+		return VM_FAULT_SIGBUS;
 	case STM_FAULT_FORBIDDEN:
 		return VM_FAULT_SIGSEGV;
 	case STM_FAULT_AGAIN:
@@ -78,6 +82,7 @@ static vm_fault_t transactional_fault(struct vm_fault *vmf)
 		.last = vmf->pgoff,
 		.write = !!(vmf->flags & FAULT_FLAG_WRITE),
 		.memory = (struct stm_memory *)vma->vm_mm,
+		.address = vmf->address,
 	};
 	enum stm_fault_result result =
 		stm_core_transactional_fault(vma->vm_file->private_data, &fault);
@@ -95,9 +100,15 @@ static vm_fault_t transactional_fault(struct vm_fault *vmf)
 static vm_fault_t make_writable(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
-	enum stm_fault_result result =
-		stm_core_make_writable(vma->vm_file->private_data, (struct stm_memory *)vma->vm_mm,
-				       vmf->pgoff, (struct stm_page *)vmf->page);
+	struct stm_fault fault = {
+		.index = vmf->pgoff,
+		.last = vmf->pgoff,
+		.write = 1,
+		.memory = (struct stm_memory *)vma->vm_mm,
+		.address = vmf->address,
+	};
+	enum stm_fault_result result = stm_core_make_writable(vma->vm_file->private_data, &fault,
+							      (struct stm_page *)vmf->page);
 
 	if (result != STM_FAULT_MAP)
 		return fault_code(vmf, result);

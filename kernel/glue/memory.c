@@ -15,9 +15,15 @@
 
 static_assert(STM_PAGE_BYTES == PAGE_SIZE);
 
+/*
+ * What a user makes the module allocate fails when the memory cgroup's limit is reached: it does
+ * not make Linux kill a process, as an allocation without RETRY_MAYFAIL would.
+ */
+#define STM_GFP (GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+
 void *stm_allocate(size_t bytes)
 {
-	return kvmalloc(bytes, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	return kvmalloc(bytes, STM_GFP);
 }
 
 void stm_free(void *memory)
@@ -33,7 +39,7 @@ void stm_panic(const char *message)
 
 struct stm_page *stm_linux_page_allocate(struct stm_identity *identity, __u64 index)
 {
-	struct page *page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
+	struct page *page = alloc_page(STM_GFP | __GFP_ZERO);
 
 	if (!page)
 		return NULL;
@@ -45,7 +51,7 @@ struct stm_page *stm_linux_page_allocate(struct stm_identity *identity, __u64 in
 
 struct stm_page *stm_linux_page_allocate_private(void)
 {
-	return (struct stm_page *)alloc_page(GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	return (struct stm_page *)alloc_page(STM_GFP);
 }
 
 void stm_linux_page_get(struct stm_page *page)

@@ -19,6 +19,7 @@ static struct stm_settings settings = {
 	.serial_after = 16,
 	.serial_lease_ms = 1000,
 	.watchdog_ms = 10,
+	.predicted_pages = 64,
 };
 
 bool stm_debug;
@@ -56,6 +57,10 @@ module_param_named(watchdog_ms, settings.watchdog_ms, uint, 0644);
 MODULE_PARM_DESC(
 	watchdog_ms,
 	"How often a running transaction is checked for doom, in ms (default 10; 0: never)");
+module_param_named(predicted_pages, settings.predicted_pages, uint, 0644);
+MODULE_PARM_DESC(predicted_pages,
+		 "Pages that are mapped at the start of a transaction because the one before it "
+		 "touched them, at most 256 (default 64; 0: none)");
 module_param_named(debug, stm_debug, bool, 0644);
 MODULE_PARM_DESC(debug, "Tell every open, close, read, write, mmap and fault in the kernel log");
 

@@ -29,6 +29,7 @@ struct stm_settings {
 	unsigned int serial_after;	 /* * conflicts in a row */
 	unsigned int serial_lease_ms;	 /* * how long others wait for a serial transaction */
 	unsigned int watchdog_ms;	 /* * how often a long transaction is looked at; 0: never */
+	unsigned int predicted_pages;	 /* * mapped at most at the begin of a transaction */
 };
 #define STM_MAX_REGIONS 65536
 #define STM_PAGE_BYTES 4096
@@ -92,7 +93,7 @@ enum stm_fault_result {
 };
 /*
  * in: @index is the page that is missing, @last the last one that may be mapped with it (at least @index), @write tells
- * a store, @memory is the address space. out: @pages[0] is page @index, followed by its @count - 1 resident neighbours.
+ * a store, @memory is the address space and @address the page's in it. out: @pages[0] is page @index, followed by its @count - 1 resident neighbours.
  * Called with mmap_lock held, by any process, for any address space.
  */
 struct stm_fault {
@@ -101,6 +102,7 @@ struct stm_fault {
 	int write;
 	unsigned int count;
 	struct stm_memory *memory;
+	__u64 address;
 	struct stm_page *pages[STM_FAULT_BATCH];
 };
 /* A plain region. The pages stay valid as long as the handle. */
@@ -111,9 +113,9 @@ enum stm_fault_result stm_core_fault(struct stm_handle *handle, struct stm_fault
  */
 enum stm_fault_result stm_core_transactional_fault(struct stm_handle *handle, struct stm_fault *fault);
 /*
- * A store to @page, which is mapped at @index for loads only: STM_FAULT_MAP when it may be written from now on.
+ * A store to @page, which is mapped there for loads only: STM_FAULT_MAP when it may be written from now on.
  */
-enum stm_fault_result stm_core_make_writable(struct stm_handle *handle, struct stm_memory *memory, __u64 index,
+enum stm_fault_result stm_core_make_writable(struct stm_handle *handle, struct stm_fault *fault,
 					     struct stm_page *page);
 
 #ifdef __cplusplus

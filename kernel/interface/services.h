@@ -192,6 +192,28 @@ void stm_linux_view_open(void);
 void stm_linux_view_unmap(struct stm_view *view, __u64 first, __u64 count);
 
 /*
+ * The pages of a transaction that are mapped before they are touched. All of it between stm_linux_view_close() and
+ * stm_linux_view_open(), for the caller's address space, and for an @address that may be anything.
+ */
+/* Nonzero: page @index of the view is mapped at @address, for loads at least; @writable: for stores as well. */
+int stm_linux_view_has(struct stm_view *view, __u64 index, __u64 address, int *writable);
+#define STM_MAPPING_BATCH 16
+/*
+ * Maps @pages, @count of them, at @address, where the view has its pages from @index on: for loads, or, if @writable, for
+ * stores as well. Takes references of its own. What can not be mapped, or has another page already, is left to a fault.
+ */
+void stm_linux_view_map(struct stm_view *view, __u64 index, __u64 address, struct stm_page *const *pages,
+			__u32 count, int writable);
+#define STM_TOUCHED_LOAD 1
+#define STM_TOUCHED_STORE 2
+#define STM_TOUCHED_BATCH 64
+/*
+ * What was done with pages since they were mapped by that: 0 or STM_TOUCHED_* for each of them; LOAD where that is not
+ * known. For statistics and guesses only, since Linux may forget it.
+ */
+void stm_linux_view_examine(struct stm_view *view, __u64 index, __u64 address, __u32 count, __u8 *touched);
+
+/*
  * A page without an identity and with any contents, for one transaction's private use; the caller writes all of it before
  * it is mapped. NULL: no memory. Given back with stm_linux_page_release().
  */

@@ -54,6 +54,7 @@ stm_settings usual_settings() {
     settings.serial_after = 3;
     settings.serial_lease_ms = 1000;
     settings.watchdog_ms = 10;
+    settings.predicted_pages = 5;
     return settings;
 }
 
@@ -596,13 +597,14 @@ private:
                                     : (step.flags & 7) == 2 ? step.large
                                                             : 0;
         const std::uint64_t signal = (step.flags & 8) != 0 ? STM_START_SIGNAL(step.small % 66) : 0;
+        const std::uint64_t site = STM_START_SITE(step.large >> 3 & 3);
         look_at_size(place);
         std::optional<Observer> seen;
         if (region_of(place).history)
             seen.emplace(*region_of(place).history);
         const bool was_sized = region_of(place).size != 0;
         const std::size_t depth = transaction(file) != nullptr ? transaction(file)->depth : 0;
-        const long result = control(step, file, STM_IOC_START, flags | signal);
+        const long result = control(step, file, STM_IOC_START, flags | signal | site);
         STM_FUZZ_EXPECT(result >= 0 || expected(result, {EINVAL, EOPNOTSUPP, EINTR, E2BIG, EBUSY,
                                                          EAGAIN, ENOSPC, EDEADLK, EACCES, EFBIG}));
         look_at_size(place);
@@ -818,6 +820,7 @@ private:
         fault.last = region.plain ? mapping.first + mapping.pages - 1 : index;
         fault.write = access == Access::store;
         fault.memory = simulated::current_memory();
+        fault.address = simulated::address_of(index);
         stm_page* page = nullptr;
         stm_fault_result result = STM_FAULT_MAP;
         stm_view* const view = stm_core_view(file.handle);
@@ -825,15 +828,22 @@ private:
             const MmapLock held;
             if (region.plain) {
                 result = stm_core_fault(file.handle, &fault);
+            } else if (simulated::touch(view, index, access == Access::store)) {
+                page = simulated::mapped_page(view, index);
             } else if (stm_page* mapped = simulated::mapped_page(view, index)) {
                 page = mapped;
-                if (access == Access::store)
-                    result = stm_core_make_writable(file.handle, fault.memory, index, mapped);
+                result = stm_core_make_writable(file.handle, &fault, mapped);
+                if (result == STM_FAULT_MAP)
+                    simulated::map_page(view, index, mapped, true);
             } else {
                 result = stm_core_transactional_fault(file.handle, &fault);
                 if (result == STM_FAULT_MAP) {
                     STM_FUZZ_EXPECT(fault.count == 1);
-                    simulated::map_page(view, index, fault.pages[0]);
+                    simulated::map_page(view, index, fault.pages[0], false);
+                    if (access == Access::store)
+                        result = stm_core_make_writable(file.handle, &fault, fault.pages[0]);
+                    if (result == STM_FAULT_MAP && access == Access::store)
+                        simulated::map_page(view, index, fault.pages[0], true);
                 }
             }
         }

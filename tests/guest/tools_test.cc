@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 using namespace stm::test;
@@ -46,6 +47,34 @@ TEST(Stmctl, CreatesShowsAndRemoves) {
     output = stmctl("rm " + in_quotes(name));
     EXPECT_EQ(output.status, 1);
     EXPECT_NE(output.text.find("there is no region"), std::string::npos) << output.text;
+}
+
+TEST(Stmctl, ShowsWhatTransactionsDid) {
+    Region region("statistics", 4 * kPage, 0, 0600);
+    Mapping map(region.fd(), 4 * kPage);
+    ASSERT_TRUE(map.ok());
+    for (long round = 0; round < 5; ++round) {
+        ASSERT_EQ(::ioctl(region.fd(), STM_IOC_START, STM_START_SITE(7)), 1);
+        *map.at<volatile long>() = round;
+        *map.at<volatile long>(8) = *map.at<volatile long>(kPage);
+        ASSERT_EQ(::ioctl(region.fd(), round < 4 ? STM_IOC_COMMIT : STM_IOC_CANCEL, 0), 0);
+    }
+    nlohmann::json numbers = json("statistics " + in_quotes(region.name()));
+    EXPECT_EQ(numbers["name"], region.name());
+    EXPECT_EQ(numbers["starts"], 5);
+    EXPECT_EQ(numbers["commits"], 4);
+    EXPECT_EQ(numbers["aborts"]["cancel"], 1);
+    EXPECT_EQ(numbers["aborts"]["commit_validation"], 0);
+    EXPECT_EQ(numbers["load_faults"], 1);
+    EXPECT_EQ(numbers["store_faults"], 1);
+    EXPECT_EQ(numbers["predicted_used"], 8);
+    EXPECT_EQ(numbers["predicted_unused"], 0);
+    EXPECT_EQ(numbers["extensions"], 0);
+    Output output = stmctl("statistics " + in_quotes(region.name()));
+    EXPECT_EQ(output.status, 0);
+    EXPECT_NE(output.text.find("8 used, 0 not used"), std::string::npos) << output.text;
+    EXPECT_NE(output.text.find("1 loads, 1 stores"), std::string::npos) << output.text;
+    EXPECT_EQ(stmctl("statistics nothing").status, 1);
 }
 
 TEST(Stmctl, ListsRegions) {

@@ -26,7 +26,7 @@
 
 /* The version of this interface. Another major version is another interface; a minor version only adds. */
 #define STM_ABI_MAJOR 1
-#define STM_ABI_MINOR 0
+#define STM_ABI_MINOR 1
 
 /* Size in bytes of a region's name with its terminating NUL. A name is any non-empty string that fits. */
 #define STM_NAME_SIZE 256
@@ -301,7 +301,7 @@ struct stm_destroy {
 
 /*
  * STM_IOC_START: begin a transaction, or a part nested in the one that runs. The argument is a number: STM_START_* or'ed
- * with STM_START_SIGNAL(signal). The result is the nesting depth: 1 for a transaction, 2 and more for a part of one.
+ * with STM_START_SIGNAL(signal) and STM_START_SITE(site). The result is the nesting depth: 1 for a transaction, 2 and more for a part of one.
  *
  * RESTART ends what runs, all depths of it, as a conflict (if it is doomed or its reads are no longer valid; otherwise
  * as a cancel), and begins again at depth 1.
@@ -319,7 +319,14 @@ struct stm_destroy {
  * not be given the snapshot gets SIGSEGV (and the signal that was asked for): the transaction is doomed. Page tables belong
  * to a process, so only one of its threads at a time can have a transaction on a handle that is mapped (EBUSY): threads
  * that work at the same time open a handle each. Without a transaction a load sees what was committed last, and a store
- * gets SIGSEGV.
+ * gets SIGSEGV. A page that can not be had, since the transaction touched more than max_stripes allows or there is no
+ * memory for it, gives SIGBUS: from then on VALIDATE and COMMIT fail with E2BIG or ENOMEM.
+ *
+ * A site is a number, of 32 bits and not 0, that the program chooses for a place where it begins transactions. What the
+ * thread's last transactions from there touched in mappings is mapped when the next one begins (at most as many pages as
+ * the module parameter predicted_pages says), after a conflict too, so that a transaction that touches the same pages
+ * again and again has no page fault. A page counts as read then, also when it is not touched after all. With
+ * NO_PREDICTION, or without a site, nothing is mapped and nothing is learnt.
  *
  * EOPNOTSUPP: a plain region. EINTR: a signal came while it waited; nothing has begun. E2BIG: nested too deeply.
  * EBUSY: see above.
@@ -327,8 +334,10 @@ struct stm_destroy {
  * holds the serial token of the region by a transaction on another handle (so also from COMMIT, read and write).
  */
 #define STM_START_RESTART 0x1
-#define STM_START_FLAGS 0x1
+#define STM_START_NO_PREDICTION 0x2
+#define STM_START_FLAGS 0x3
 #define STM_START_SIGNAL(number) ((number) << 8) /* 1 to 64 */
+#define STM_START_SITE(number) ((__u64)(number) << 32)
 #define STM_SIGNAL_COOKIE 0x53544d21
 
 /*
@@ -336,7 +345,7 @@ struct stm_destroy {
  * effect; in any case it is over. At a greater depth it becomes part of the one around it.
  *
  * 0: committed. EAGAIN: rolled back after a conflict. EINVAL: no transaction. ENOMEM, EINTR (a fatal signal), E2BIG (more
- * was stored in mappings than max_stripes allows): rolled back.
+ * was touched in mappings than max_stripes allows): rolled back.
  */
 
 /*
@@ -346,7 +355,7 @@ struct stm_destroy {
 
 /*
  * STM_IOC_VALIDATE: is everything that the transaction has read still valid? The argument is 0. 0: yes. EAGAIN: no.
- * EINVAL: no transaction.
+ * EINVAL: no transaction. E2BIG, ENOMEM: it touched a page in a mapping that it could not have; it can not commit.
  */
 
 /**
@@ -430,6 +439,9 @@ struct stm_transaction {
  * @last_committer_pid: out: in the caller's pid namespace, 0 if none
  * @waiting: out: threads that sleep in STM_IOC_WAIT now
  * @name: in with BY_NAME
+ * @load_faults, @store_faults: out: page faults of loads and of stores, of transactions in mappings
+ * @predicted_used, @predicted_unused: out: pages that were mapped at the start of a transaction, and then were touched,
+ *	or were not
  */
 struct stm_statistics {
 	__u32 size;
@@ -450,6 +462,11 @@ struct stm_statistics {
 	__u32 waiting;
 	__u32 reserved;
 	char name[STM_NAME_SIZE];
+	/* Here the structure of version 1.0 ended. */
+	__aligned_u64 load_faults;
+	__aligned_u64 store_faults;
+	__aligned_u64 predicted_used;
+	__aligned_u64 predicted_unused;
 };
 
 /*

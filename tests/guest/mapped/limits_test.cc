@@ -2,7 +2,10 @@
 // Large transactions in mappings, and that nothing is left after many.
 #include "mapped.hpp"
 
+#include <csignal>
+#include <fcntl.h>
 #include <fstream>
+#include <sys/stat.h>
 
 using namespace stm::test;
 
@@ -109,6 +112,173 @@ TEST_F(MappedLimits, WhatIsTooBigToCommitHasNoEffect) {
     EXPECT_EQ(transaction(view.fd()).last_reason, STM_REASON_TOO_BIG);
     store(view, 0, 5);
     EXPECT_EQ(number(0), 5);
+}
+
+// -- More pages than a transaction may touch --
+
+constexpr std::size_t kAllowed = 2048 / 64; // pages, with this max_stripes
+constexpr const char* kFewStripes = "2048";
+
+TEST_F(MappedLimits, TouchingTooManyPagesEndsStmTryStartWithE2BIG) {
+    const Parameter few("max_stripes", kFewStripes);
+    View view = another(); // a context made from now on has the new limit
+    volatile std::size_t page = 0;
+    volatile int starts = 0;
+    errno = 0;
+    if (stm_try_start(view.fd()) == 0) {
+        starts = starts + 1;
+        for (std::size_t next = 0; next < 2 * kAllowed; ++next) {
+            page = next;
+            view[next * kPage] = 7;
+        }
+        ADD_FAILURE() << "all of them could be touched";
+        stm_cancel(view.fd());
+        return;
+    }
+    EXPECT_EQ(errno, E2BIG) << std::strerror(errno);
+    EXPECT_EQ(starts, 1);
+    EXPECT_GE(page, kAllowed);
+    EXPECT_EQ(transaction(view.fd()).depth, 0u);
+    EXPECT_EQ(number(0), 0);
+    EXPECT_EQ(view[0], 0);
+    store(view, 0, 5);
+    EXPECT_EQ(number(0), 5);
+}
+
+TEST_F(MappedLimits, TouchingTooManyPagesEndsAProgramThatCanNotBeTold) {
+    const Parameter few("max_stripes", kFewStripes);
+    EXPECT_EQ(signal_of([&] {
+                  View view = another();
+                  stm_start(view.fd());
+                  for (std::size_t page = 0; page < 2 * kAllowed; ++page)
+                      view[page * kPage] = 7;
+              }),
+              SIGABRT);
+    EXPECT_EQ(number(0), 0);
+}
+
+TEST_F(MappedLimits, ASystemCallThatTouchesTooManyPagesMakesTheCommitFail) {
+    const Parameter few("max_stripes", kFewStripes);
+    View view = another();
+    Fd zero(::open("/dev/zero", O_RDONLY));
+    stm_start(view.fd());
+    view[0] = 1;
+    EXPECT_LT(::read(zero.get(), view.bytes(), 2 * kAllowed * kPage),
+              static_cast<ssize_t>(2 * kAllowed * kPage));
+    errno = 0;
+    EXPECT_EQ(stm_validate(view.fd()), -1);
+    EXPECT_EQ(errno, E2BIG) << std::strerror(errno);
+    EXPECT_EQ(stm_commit(view.fd()), 1);
+    EXPECT_EQ(errno, E2BIG) << std::strerror(errno);
+    EXPECT_EQ(number(0), 0);
+}
+
+// -- Memory --
+
+/** A memory cgroup of its own, that the calling process enters for good. */
+class MemoryGroup {
+public:
+    MemoryGroup() : path_("/sys/fs/cgroup/" + unique_name("group")) {
+        made_ = ::mkdir(path_.c_str(), 0755) == 0;
+        std::ofstream(path_ + "/cgroup.procs") << ::getpid();
+        made_ = made_ && current() > 0;
+    }
+    [[nodiscard]] bool ok() const { return made_; }
+    [[nodiscard]] const std::string& path() const { return path_; }
+    [[nodiscard]] long current() const {
+        long bytes = 0;
+        std::ifstream(path_ + "/memory.current") >> bytes;
+        return bytes;
+    }
+    void limit(const std::string& bytes) const { std::ofstream(path_ + "/memory.max") << bytes; }
+
+private:
+    std::string path_;
+    bool made_ = false;
+};
+
+constexpr int kNoGroups = 77;
+
+/** Runs a function in a child in a memory cgroup of its own, or skips the test. */
+template <typename Body>
+void in_memory_group(const Body& body) {
+    Child child([&] {
+        const MemoryGroup group;
+        if (!group.ok())
+            return kNoGroups;
+        body(group);
+        return 0;
+    });
+    const int status = child.wait();
+    if (status == kNoGroups)
+        GTEST_SKIP() << "no memory cgroup can be made";
+    EXPECT_EQ(status, 0);
+}
+
+TEST_F(MappedLimits, PagesAreChargedToTheMemoryCgroup) {
+    in_memory_group([&](const MemoryGroup& group) {
+        View view = another();
+        store(view, 0, 1);
+        const long before = group.current();
+        do {
+            stm_start(view.fd());
+            for (std::size_t page = 0; page < 1000; ++page)
+                view[page * kPage] = 1;
+        } while (stm_commit(view.fd()) != 0);
+        // The transaction's own are given back, but for a few.
+        EXPECT_GE(group.current() - before, static_cast<long>(950 * kPage));
+    });
+}
+
+TEST_F(MappedLimits, WithoutMemoryATransactionEndsWithENOMEM) {
+    in_memory_group([&](const MemoryGroup& group) {
+        View view = another();
+        long sum = 0;
+        for (std::size_t page = 0; page < kManyPages; ++page)
+            sum += view[page * kPage];
+        EXPECT_EQ(sum, 0);
+        group.limit(std::to_string(group.current() + (1 << 20)));
+        volatile std::size_t page = 0;
+        volatile bool whole = false;
+        errno = 0;
+        if (stm_try_start(view.fd()) == 0) {
+            for (std::size_t next = 0; next < kManyPages; ++next) {
+                page = next;
+                view[next * kPage] = 7; // two pages each: 12 MB in all
+            }
+            whole = true;
+            stm_cancel(view.fd());
+        }
+        const int error = errno;
+        group.limit("max");
+        EXPECT_FALSE(whole);
+        EXPECT_EQ(error, ENOMEM) << std::strerror(error);
+        EXPECT_GT(page, 10u);
+        EXPECT_EQ(view[0], 0);
+        store(view, 0, 5);
+        EXPECT_EQ(view[0], 5);
+    });
+}
+
+TEST_F(MappedLimits, WithoutMemoryACommitEndsWithENOMEM) {
+    in_memory_group([&](const MemoryGroup& group) {
+        View view = another();
+        // The pages exist in no region yet: the commit has to make them.
+        stm_start(view.fd());
+        for (std::size_t page = 0; page < kManyPages; ++page)
+            view[page * kPage] = 7;
+        group.limit(std::to_string(group.current() + (1 << 20)));
+        errno = 0;
+        const int result = stm_commit(view.fd());
+        const int error = errno;
+        group.limit("max");
+        EXPECT_EQ(result, 1);
+        EXPECT_EQ(error, ENOMEM) << std::strerror(error);
+        EXPECT_EQ(view[0], 0);
+        EXPECT_EQ(view[(kManyPages - 1) * kPage], 0);
+        store(view, 0, 5);
+        EXPECT_EQ(view[0], 5);
+    });
 }
 
 } // namespace

@@ -25,14 +25,16 @@ protected:
         return memory;
     }
 
-    // Returns whether the request follows the rules of sizes.
+    // Expects that the request follows the rules of sizes. The first version of the structure had
+    // so many bytes.
     template <typename Argument>
-    void expect_size_rules(unsigned number, const Argument& valid) {
+    void expect_size_rules(unsigned number, const Argument& valid,
+                           std::size_t first = sizeof(Argument)) {
         for (const std::size_t bytes :
-             {sizeof(valid), sizeof(valid) + 1, sizeof(valid) + 8, std::size_t{4096}})
+             {first, sizeof(valid), sizeof(valid) + 1, sizeof(valid) + 8, std::size_t{4096}})
             EXPECT_GE(raw(number, longer(valid, bytes).data()), 0) << bytes;
         for (const std::size_t bytes :
-             {std::size_t{0}, std::size_t{1}, std::size_t{4}, std::size_t{8}, sizeof(valid) - 1})
+             {std::size_t{0}, std::size_t{1}, std::size_t{4}, std::size_t{8}, first - 1})
             EXPECT_EQ(raw(number, longer(valid, bytes).data()), -EINVAL) << bytes;
         for (const std::size_t bytes : {sizeof(valid) + 1, sizeof(valid) + 8, std::size_t{4096}}) {
             for (const std::size_t place : {sizeof(valid), bytes - 1}) {
@@ -75,9 +77,11 @@ TEST_F(Control, FollowsTheRulesOfSizesInTransaction) {
     expect_size_rules(STM_IOC_TRANSACTION, argument_of<stm_transaction>(0));
 }
 TEST_F(Control, FollowsTheRulesOfSizesInStatistics) {
-    expect_size_rules(STM_IOC_STATISTICS, argument_of<stm_statistics>(STM_BY_NAME, "a"));
+    expect_size_rules(STM_IOC_STATISTICS, argument_of<stm_statistics>(STM_BY_NAME, "a"),
+                      offsetof(stm_statistics, load_faults));
     expect_size_rules(STM_IOC_STATISTICS,
-                      argument_of<stm_statistics>(STM_BY_HANDLE | STM_STATISTICS_OF_HANDLE));
+                      argument_of<stm_statistics>(STM_BY_HANDLE | STM_STATISTICS_OF_HANDLE),
+                      offsetof(stm_statistics, load_faults));
 }
 TEST_F(Control, FollowsTheRulesOfSizesInAttachments) {
     expect_size_rules(STM_IOC_ATTACHMENTS, argument_of<stm_attachments>(STM_BY_NAME, "a"));
@@ -90,8 +94,8 @@ TEST_F(Control, FollowsTheRulesOfSizesInSetSize) {
 TEST_F(Control, FollowsTheRulesOfSizesInOpen) {
     const auto before = simulated::live().descriptors;
     expect_size_rules(STM_IOC_OPEN, open_argument("a", kOpen));
-    ASSERT_EQ(simulated::live().descriptors, before + 4) << "one for each that was accepted";
-    for (int descriptor = 1; descriptor <= 4; ++descriptor)
+    ASSERT_EQ(simulated::live().descriptors, before + 5) << "one for each that was accepted";
+    for (int descriptor = 1; descriptor <= 5; ++descriptor)
         simulated::close_descriptor(descriptor);
 }
 TEST_F(Control, FollowsTheRulesOfSizesInDestroy) {

@@ -29,6 +29,7 @@ stm_settings usual_settings() {
     settings.serial_after = 16;
     settings.serial_lease_ms = 1000;
     settings.watchdog_ms = 10;
+    settings.predicted_pages = 64;
     return settings;
 }
 
@@ -222,6 +223,7 @@ Fault fault(const File& file, std::uint64_t index, std::uint64_t last, Access ac
     question.last = last;
     question.write = access == Access::store;
     question.memory = simulated::current_memory();
+    question.address = simulated::address_of(index);
     const MmapLock held;
     if (plain) {
         Fault answer{stm_core_fault(file.get(), &question), {}};
@@ -229,18 +231,23 @@ Fault fault(const File& file, std::uint64_t index, std::uint64_t last, Access ac
             answer.pages.assign(question.pages, question.pages + question.count);
         return answer;
     }
+    if (simulated::touch(file.view(), index, access == Access::store))
+        return {STM_FAULT_MAP, {simulated::mapped_page(file.view(), index)}};
     stm_page* mapped = simulated::mapped_page(file.view(), index);
-    if (mapped != nullptr && access == Access::store) {
-        const auto result = stm_core_make_writable(file.get(), question.memory, index, mapped);
+    if (mapped != nullptr) {
+        const auto result = stm_core_make_writable(file.get(), &question, mapped);
+        if (result == STM_FAULT_MAP)
+            simulated::map_page(file.view(), index, mapped, true);
         return {result, result == STM_FAULT_MAP ? std::vector{mapped} : std::vector<stm_page*>()};
     }
-    if (mapped != nullptr)
-        return {STM_FAULT_MAP, {mapped}};
     const auto result = stm_core_transactional_fault(file.get(), &question);
     if (result != STM_FAULT_MAP)
         return {result, {}};
     EXPECT_EQ(question.count, 1u);
-    simulated::map_page(file.view(), index, question.pages[0]);
+    if (access == Access::store) { // as Linux does then
+        EXPECT_EQ(stm_core_make_writable(file.get(), &question, question.pages[0]), STM_FAULT_MAP);
+    }
+    simulated::map_page(file.view(), index, question.pages[0], access == Access::store);
     return {result, {question.pages[0]}};
 }
 

@@ -41,7 +41,12 @@ struct stm_view {
     std::map<std::uint64_t, stm_mapping> mappings;
     std::uint64_t next_mapping = 0;
     // The page tables of transactional mappings. Each entry has a reference.
-    std::map<std::pair<const stm_memory*, std::uint64_t>, stm_page*> pages;
+    struct Entry {
+        stm_page* page = nullptr;
+        bool writable = false;
+        __u8 touched = 0;
+    };
+    std::map<std::pair<const stm_memory*, std::uint64_t>, Entry> pages;
 };
 
 struct stm_thread {
@@ -155,6 +160,8 @@ struct Thread {
     bool interleaved = false;
 
     int dying = 0;
+    int mappings_moved = 0;
+    bool closed = false; // holds its mmap_lock for writing
 
     stm_thread* acts_as = nullptr;
     bool sleepless = false;
@@ -626,19 +633,40 @@ Mapped::~Mapped() {
 stm_page* mapped_page(stm_view* view, std::uint64_t index) {
     const std::lock_guard held(view->lock);
     const auto found = view->pages.find({current_memory(), index});
-    return found == view->pages.end() ? nullptr : found->second;
+    return found == view->pages.end() ? nullptr : found->second.page;
 }
-void map_page(stm_view* view, std::uint64_t index, stm_page* page) {
+void map_page(stm_view* view, std::uint64_t index, stm_page* page, bool writable) {
     const std::lock_guard held(view->lock);
-    stm_page*& entry = view->pages[{current_memory(), index}];
-    if (entry != nullptr)
-        put(entry);
-    entry = page;
+    stm_view::Entry& entry = view->pages[{current_memory(), index}];
+    if (entry.page != nullptr && entry.page != page)
+        put(entry.page);
+    entry = {page, writable, STM_TOUCHED_LOAD};
+    if (writable)
+        entry.touched |= STM_TOUCHED_STORE;
+}
+bool touch(stm_view* view, std::uint64_t index, bool store) {
+    const std::lock_guard held(view->lock);
+    const auto found = view->pages.find({current_memory(), index});
+    if (found == view->pages.end() || (store && !found->second.writable))
+        return false;
+    found->second.touched |= STM_TOUCHED_LOAD;
+    if (store)
+        found->second.touched |= STM_TOUCHED_STORE;
+    return true;
+}
+std::uint64_t address_of(std::uint64_t index) {
+    return 0x7f00'0000'0000 + index * STM_PAGE_BYTES;
+}
+MappingsMoved::MappingsMoved() {
+    ++thread.mappings_moved;
+}
+MappingsMoved::~MappingsMoved() {
+    --thread.mappings_moved;
 }
 void unmap_all(stm_view* view) {
     const std::lock_guard held(view->lock);
-    for (const auto& [place, page] : view->pages)
-        put(page);
+    for (const auto& [place, entry] : view->pages)
+        put(entry.page);
     view->pages.clear();
 }
 
@@ -647,7 +675,7 @@ void unmap_own(stm_view* view) {
     std::erase_if(view->pages, [](const auto& entry) {
         if (entry.first.first != current_memory())
             return false;
-        put(entry.second);
+        put(entry.second.page);
         return true;
     });
 }
@@ -1068,8 +1096,10 @@ void stm_linux_view_close() {
     before_acquiring(memory);
     memory->mmap_lock.lock();
     acquired(memory, kMmapLockRank);
+    thread.closed = true;
 }
 void stm_linux_view_open() {
+    thread.closed = false;
     released(current_memory());
     current_memory()->mmap_lock.unlock();
 }
@@ -1082,8 +1112,40 @@ void stm_linux_view_unmap(stm_view* view, __u64 first, __u64 count) {
             ++place;
             continue;
         }
-        put(place->second);
+        put(place->second.page);
         place = view->pages.erase(place);
+    }
+}
+int stm_linux_view_has(stm_view*, __u64 index, __u64 address, int* writable) {
+    const Service service("view_has", Context::may_sleep);
+    expect(thread.closed, "a view is looked at while it is open");
+    *writable = 1;
+    return thread.mappings_moved == 0 && address == address_of(index) ? 1 : 0;
+}
+void stm_linux_view_map(stm_view* view, __u64 index, __u64 address, stm_page* const* pages,
+                        __u32 count, int writable) {
+    const Service service("view_map", Context::may_allocate, Failure::allocation);
+    expect(thread.closed, "pages are mapped while the view is open");
+    expect(address == address_of(index), "pages are mapped where their mapping is not");
+    if (service.fails())
+        return;
+    const std::lock_guard held(view->lock);
+    for (__u32 i = 0; i < count; ++i) {
+        const bool fresh = view->pages
+                               .try_emplace({current_memory(), index + i},
+                                            stm_view::Entry{pages[i], writable != 0})
+                               .second;
+        if (fresh)
+            expect(pages[i]->references.fetch_add(1) > 0, "a page is mapped after its end");
+    }
+}
+void stm_linux_view_examine(stm_view* view, __u64 index, __u64, __u32 count, __u8* touched) {
+    const Service service("view_examine", Context::may_sleep);
+    expect(thread.closed, "a view is examined while it is open");
+    const std::lock_guard held(view->lock);
+    for (__u32 i = 0; i < count; ++i) {
+        const auto found = view->pages.find({current_memory(), index + i});
+        touched[i] = found == view->pages.end() ? STM_TOUCHED_LOAD : found->second.touched;
     }
 }
 

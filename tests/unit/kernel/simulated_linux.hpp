@@ -272,9 +272,21 @@ private:
 stm_memory* current_memory();
 // What is mapped there in the caller's address space, or null.
 stm_page* mapped_page(stm_view* view, std::uint64_t index);
-// Enters a page that a fault of a transactional region gave, with its reference; the core may take
-// it out again.
-void map_page(stm_view* view, std::uint64_t index, stm_page* page);
+// Enters a page that a fault of a transactional region gave, with its reference, or makes the one
+// that is there writable; the core may take it out again.
+void map_page(stm_view* view, std::uint64_t index, stm_page* page, bool writable);
+// The processor loads from the page, or stores to it. False: that would be a fault.
+bool touch(stm_view* view, std::uint64_t index, bool store);
+// Where a page is mapped, in every address space, unless it was moved away there.
+std::uint64_t address_of(std::uint64_t index);
+// While it lives, the calling thread's mappings are somewhere else.
+class MappingsMoved {
+public:
+    MappingsMoved();
+    ~MappingsMoved();
+    MappingsMoved(const MappingsMoved&) = delete;
+    MappingsMoved& operator=(const MappingsMoved&) = delete;
+};
 // munmap of all mappings of the view, in all address spaces.
 void unmap_all(stm_view* view);
 // The same in the address space of the calling thread's process only.

@@ -79,11 +79,12 @@ TEST_F(Transactions, ConflictWhenWhatTheyReadHasChanged) {
 }
 
 TEST_F(Transactions, RefuseWhatTheyDoNotKnow) {
-    EXPECT_EQ(start(file, 0x2), -EINVAL);
+    EXPECT_EQ(start(file, 0x4), -EINVAL);
     EXPECT_EQ(start(file, 0x80), -EINVAL);
     EXPECT_EQ(start(file, STM_START_SIGNAL(65)), -EINVAL);
     EXPECT_EQ(start(file, ~std::uint64_t{0}), -EINVAL);
-    EXPECT_EQ(start(file, std::uint64_t{1} << 40), -EINVAL);
+    EXPECT_EQ(start(file, std::uint64_t{1} << 16), -EINVAL);
+    EXPECT_EQ(start(file, std::uint64_t{1} << 31), -EINVAL);
     EXPECT_EQ(stm_core_control(file.get(), STM_IOC_COMMIT, 1), -EINVAL);
     EXPECT_EQ(stm_core_control(file.get(), STM_IOC_VALIDATE, 1), -EINVAL);
     EXPECT_EQ(cancel(file, 2), -EINVAL);

@@ -263,9 +263,11 @@ enum class Fault { done, outside_of_transactions };
 
 Fault on_fault(ThreadState& thread, int signal, siginfo_t* info, ucontext_t* interrupted) {
     thread.enter(__builtin_frame_address(0));
-    bool doomed = thread.look() == Doom::doomed;
+    const Doom doom = thread.look();
     Context* target = thread.outermost();
-    if (doomed) {
+    if (doom == Doom::failed && signal == SIGBUS)
+        target->failure = thread.failure();
+    if (doom == Doom::doomed || (doom == Doom::failed && signal == SIGBUS)) {
         restart_after_handler(thread, target, interrupted);
         return Fault::done;
     }

@@ -34,10 +34,6 @@ void fence() {
     std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 
-bool may_be_running(int error) {
-    return error == EINTR || error == ENOMEM;
-}
-
 } // namespace
 
 struct Chunk {
@@ -182,13 +178,18 @@ Doom ThreadState::look() {
     Context* next = nullptr;
     for (Context* context = first_; context != nullptr; context = next) {
         next = context->next;
-        if (::ioctl(context->fd, STM_IOC_VALIDATE, 0) == 0 || may_be_running(errno))
+        if (::ioctl(context->fd, STM_IOC_VALIDATE, 0) == 0 || errno == EINTR)
             continue;
-        if (errno == EAGAIN)
+        if (errno == EAGAIN) {
             result = Doom::doomed;
-        else
+        } else if (errno == E2BIG || errno == ENOMEM) {
+            failure_ = errno;
+            if (result == Doom::none)
+                result = Doom::failed;
+        } else {
             // It was closed, or ended by a system call of the program's own.
             remove_running(context);
+        }
     }
     return first_ != nullptr ? result : Doom::none;
 }

@@ -42,10 +42,13 @@ struct Context {
     StartKind kind;
     unsigned attempts; // that failed, in a row
     unsigned limit;    // of attempts; 0: none
+    int failure;       // why it is to end instead of being restarted; 0: it is not
 };
 static_assert(offsetof(Context, registers) == 0);
 
-enum class Doom { none, doomed };
+/** What the kernel says of a thread's transactions: they can commit, should be tried again, or can
+ * not go on because of the system's limits or memory. */
+enum class Doom { none, doomed, failed };
 
 struct Chunk;
 
@@ -72,6 +75,8 @@ public:
     /** Whether a running transaction can not commit, as the kernel says; those that are gone are
      * removed. */
     Doom look();
+    /** The error because of which look() said `failed`. */
+    [[nodiscard]] int failure() const { return failure_; }
     /** Ends all running transactions but one (null: all). */
     void cancel_others(const Context* but);
 
@@ -107,6 +112,7 @@ private:
     volatile int busy_;
     volatile int held_;
     volatile bool noticed_;
+    int failure_;
 
     Context** table_; // open addressing by descriptor, a power of two, at most half full
     std::size_t capacity_;

@@ -14,6 +14,7 @@
 #include <stm/transaction.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include <utility>
 
 namespace stm::library {
 namespace {
@@ -50,6 +51,11 @@ const char* why_not(int error) {
     }
 }
 
+const char* why_over(int error) {
+    return error == E2BIG ? "it touched more pages than the module's max_stripes allows"
+                          : "there is no memory for the pages it touched";
+}
+
 int start_failed(int fd, StartKind kind, int error) {
     if (kind == StartKind::start)
         give_up("stm: stm_start(%d): %s (stm_try_start would have returned)\n", fd, why_not(error));
@@ -57,9 +63,25 @@ int start_failed(int fd, StartKind kind, int error) {
     return -1;
 }
 
-int request_start(int fd, unsigned flags) {
-    return ::ioctl(fd, STM_IOC_START,
-                   static_cast<unsigned long>(flags | STM_START_SIGNAL(kDoomSignal)));
+// Whether the program wants the pages that a transaction will touch to be mapped at its start.
+bool wants_prediction() {
+    static const bool wanted = [] {
+        const char* value = secure_getenv("STM_PREDICT");
+        return value == nullptr || std::strcmp(value, "0") != 0;
+    }();
+    return wanted;
+}
+
+// The number of the place that called stm_start: 32 bits of a multiplicative hash, never 0.
+std::uint64_t site_of(const Registers& registers) {
+    return (registers.rip * 0x9e3779b97f4a7c15 >> 32) | 1;
+}
+
+int request_start(int fd, unsigned flags, const Registers& registers) {
+    unsigned long argument = flags | STM_START_SIGNAL(kDoomSignal);
+    if (wants_prediction())
+        argument |= STM_START_SITE(site_of(registers));
+    return ::ioctl(fd, STM_IOC_START, argument);
 }
 
 // What the kernel says after an error of which it is not certain whether the transaction survived.
@@ -127,7 +149,7 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
     }
     unsigned flags = 0;
     int depth = 0;
-    while ((depth = request_start(fd, flags)) < 0) {
+    while ((depth = request_start(fd, flags, *registers)) < 0) {
         if (errno == EAGAIN) { // within a transaction that can not commit
             thread->look();    // removes what does not run any more
             if (thread->is_running())
@@ -148,6 +170,18 @@ int stm_library_restarted(Context* context) {
     ThreadState& thread = *ThreadState::current();
     thread.cancel_others(context);
     ++context->attempts;
+    if (const int failure = std::exchange(context->failure, 0)) {
+        ::ioctl(context->fd, STM_IOC_CANCEL, STM_CANCEL_ALL);
+        thread.remove_running(context);
+        thread.leave_at_once();
+        context->attempts = 0;
+        if (context->kind == StartKind::start)
+            give_up("stm: the transaction of stm_start(%d) can not go on: %s (stm_try_start would "
+                    "have returned)\n",
+                    context->fd, why_over(failure));
+        errno = failure;
+        return -1;
+    }
     if (limit_reached(context, context->kind)) {
         ::ioctl(context->fd, STM_IOC_CANCEL, STM_CANCEL_ALL);
         thread.remove_running(context);
@@ -156,7 +190,7 @@ int stm_library_restarted(Context* context) {
         return -1;
     }
     int depth = 0;
-    while ((depth = request_start(context->fd, STM_START_RESTART)) < 0) {
+    while ((depth = request_start(context->fd, STM_START_RESTART, context->registers)) < 0) {
         if (errno == EINTR || errno == EAGAIN)
             continue;
         int error = errno;

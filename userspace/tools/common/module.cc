@@ -114,6 +114,15 @@ std::vector<struct stm_attachment> Module::attachments(const Selector& region) c
     }
 }
 
+struct stm_statistics Module::statistics(const Selector& region) const {
+    struct stm_statistics request {};
+    request.size = sizeof request;
+    region.apply(request);
+    if (::ioctl(device_.get(), STM_IOC_STATISTICS, &request) < 0)
+        throw region_failure(errno, region.text());
+    return request;
+}
+
 File Module::open(const Selector& region, Access access) const {
     struct stm_open request {};
     request.size = sizeof request;

@@ -62,6 +62,7 @@ public:
     /** What a handle's region is. */
     [[nodiscard]] struct stm_info info_of_handle(const File& handle, const std::string& text) const;
     [[nodiscard]] std::vector<struct stm_attachment> attachments(const Selector& region) const;
+    [[nodiscard]] struct stm_statistics statistics(const Selector& region) const;
     [[nodiscard]] File open(const Selector& region, Access access) const;
     void destroy(const Selector& region, When when) const;
 

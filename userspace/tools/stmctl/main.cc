@@ -145,6 +145,17 @@ void change_mode(const Options& options) {
         throw region_failure(errno, region.text());
 }
 
+void statistics(const Options& options) {
+    Selector region = selected(options);
+    Module module;
+    struct stm_info what = module.info(region);
+    struct stm_statistics numbers = module.statistics(region);
+    if (options.output == Output::json)
+        print(statistics_json(what, numbers));
+    else
+        fmt::print("{}", statistics_text(what, numbers));
+}
+
 void limits(const Options& options) {
     struct stm_version version = Module().version();
     if (options.output == Output::json)
@@ -177,6 +188,7 @@ int run(int argc, char** argv) {
 
     command("ls", "list all regions", list);
     add_region(command("info", "show one region", info), options);
+    add_region(command("statistics", "what the transactions of a region did", statistics), options);
 
     CLI::App* make = command("create", "make a region, or show the one of this name", create);
     make->add_option("NAME", options.name, "its name, compared in full")->required();

@@ -10,6 +10,27 @@
 namespace stm::tools {
 namespace {
 
+// Why transactions ended, as keys.
+struct Reason {
+    int number;
+    const char* name;
+};
+constexpr Reason kReasons[] = {
+    {STM_REASON_READ_LOCKED, "read_locked"},
+    {STM_REASON_READ_VALIDATION, "read_validation"},
+    {STM_REASON_COMMIT_LOCKED, "commit_locked"},
+    {STM_REASON_COMMIT_VALIDATION, "commit_validation"},
+    {STM_REASON_TOO_BIG, "too_big"},
+    {STM_REASON_NO_MEMORY, "no_memory"},
+    {STM_REASON_CANCEL, "cancel"},
+    {STM_REASON_RETRY, "retry"},
+    {STM_REASON_SIGNAL, "signal"},
+    {STM_REASON_KILLED, "killed"},
+    {STM_REASON_SERIAL_WAIT, "serial_wait"},
+    {STM_REASON_OUT_OF_RANGE, "out_of_range"},
+    {STM_REASON_FAULT, "fault"},
+};
+
 std::string user_name(unsigned uid) {
     const struct passwd* user = ::getpwuid(uid);
     return user != nullptr ? user->pw_name : fmt::format("{}", uid);
@@ -126,6 +147,39 @@ std::string attachments_text(const std::vector<RegionUsers>& regions) {
     return table.format();
 }
 
+std::string statistics_text(const struct stm_info& region, const struct stm_statistics& numbers) {
+    std::string text;
+    auto line = [&](std::string label, const std::string& value) {
+        text += fmt::format("{:<18}{}\n", label + ":", value);
+    };
+    auto number = [&](const char* label, std::uint64_t value) {
+        line(label, fmt::format("{}", value));
+    };
+    line("name", printable(region.name));
+    number("starts", numbers.starts);
+    line("commits", fmt::format("{} ({} read only)", numbers.commits, numbers.read_only));
+    number("calls", numbers.calls);
+    std::uint64_t aborts = 0;
+    for (const auto& [reason, name] : kReasons)
+        aborts += numbers.aborts[reason];
+    number("aborts", aborts);
+    for (const auto& [reason, name] : kReasons)
+        if (numbers.aborts[reason] != 0)
+            line(fmt::format("  {}", name), fmt::format("{}", numbers.aborts[reason]));
+    number("restarts", numbers.restarts);
+    number("longest streak", numbers.longest_streak);
+    number("serial", numbers.serial);
+    number("extensions", numbers.extensions);
+    number("signals", numbers.signals);
+    line("waits", fmt::format("{} ({} waiting now)", numbers.waits, numbers.waiting));
+    line("page faults",
+         fmt::format("{} loads, {} stores", numbers.load_faults, numbers.store_faults));
+    line("predicted pages",
+         fmt::format("{} used, {} not used", numbers.predicted_used, numbers.predicted_unused));
+    line("last committer", pid_text(numbers.last_committer_pid));
+    return text;
+}
+
 std::string limits_text(const struct stm_version& version) {
     auto bytes = [](std::uint64_t value) {
         return fmt::format("{} ({} bytes)", format_size(value), value);
@@ -195,6 +249,32 @@ nlohmann::json attachments_json(const std::vector<RegionUsers>& regions) {
                         {"attachments", attachments}});
     }
     return {{"regions", list}};
+}
+
+nlohmann::json statistics_json(const struct stm_info& region,
+                               const struct stm_statistics& numbers) {
+    nlohmann::json aborts = nlohmann::json::object();
+    for (const auto& [reason, name] : kReasons)
+        aborts[name] = numbers.aborts[reason];
+    return {{"name", region.name},
+            {"id", region.id},
+            {"starts", numbers.starts},
+            {"commits", numbers.commits},
+            {"read_only", numbers.read_only},
+            {"calls", numbers.calls},
+            {"aborts", aborts},
+            {"restarts", numbers.restarts},
+            {"longest_streak", numbers.longest_streak},
+            {"serial", numbers.serial},
+            {"extensions", numbers.extensions},
+            {"signals", numbers.signals},
+            {"waits", numbers.waits},
+            {"waiting", numbers.waiting},
+            {"load_faults", numbers.load_faults},
+            {"store_faults", numbers.store_faults},
+            {"predicted_used", numbers.predicted_used},
+            {"predicted_unused", numbers.predicted_unused},
+            {"last_committer_pid", numbers.last_committer_pid}};
 }
 
 nlohmann::json limits_json(const struct stm_version& version) {

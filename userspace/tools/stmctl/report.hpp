@@ -18,6 +18,8 @@ struct RegionUsers {
 [[nodiscard]] std::string list_text(const std::vector<struct stm_info>& regions);
 [[nodiscard]] std::string region_text(const struct stm_info& region);
 [[nodiscard]] std::string attachments_text(const std::vector<RegionUsers>& regions);
+[[nodiscard]] std::string statistics_text(const struct stm_info& region,
+                                          const struct stm_statistics& numbers);
 [[nodiscard]] std::string limits_text(const struct stm_version& version);
 
 // Numbers are in bytes and nanoseconds, ids and addresses are numbers too, modes are octal strings
@@ -25,6 +27,8 @@ struct RegionUsers {
 [[nodiscard]] nlohmann::json list_json(const std::vector<struct stm_info>& regions);
 [[nodiscard]] nlohmann::json region_json(const struct stm_info& region);
 [[nodiscard]] nlohmann::json attachments_json(const std::vector<RegionUsers>& regions);
+[[nodiscard]] nlohmann::json statistics_json(const struct stm_info& region,
+                                             const struct stm_statistics& numbers);
 [[nodiscard]] nlohmann::json limits_json(const struct stm_version& version);
 
 } // namespace stm::tools

@@ -72,6 +72,11 @@
  * blocks SIGURG, is always taken for the program's own. None of the functions below may be called by a signal handler, or
  * be left by longjmp out of one, except stm_reason_text. A handler that leaves a transaction by siglongjmp has to cancel it.
  *
+ * Page faults. The first load from a page of a mapping in a transaction, and the first store, is a page fault. So the
+ * pages that the last transactions begun by the same call of stm_start touched are mapped when the next one begins: a steady
+ * one has no fault. A function of the program that wraps stm_start is one such place for all that use it; what they have
+ * in common is mapped. With STM_PREDICT=0 in the environment nothing is.
+ *
  * fork: the child has no transaction. x86-64 only. The shadow stack (CET) is unwound as longjmp does.
  */
 #ifndef STM_TRANSACTION_H
@@ -106,7 +111,7 @@ struct timespec; /* which time.h keeps to itself in strict C99 */
  *
  * There is no error for it to return, and to go on without a transaction would be worse than to stop. So it prints a
  * line on standard error and calls abort() when it can not start: @fd is no handle of a transactional region, nested
- * too deeply, no memory. stm_try_start() is for programs that want to know.
+ * too deeply, no memory; or go on: more pages touched in mappings than allowed, no memory for them. stm_try_start() is for programs that want to know.
  */
 void stm_start(int fd) STM_RETURNS_TWICE;
 
@@ -116,7 +121,9 @@ void stm_start(int fd) STM_RETURNS_TWICE;
  *
  * Returns 0 in a transaction, or -1 without one, with errno: EBADF, ENOTTY: no handle. EOPNOTSUPP: a plain region.
  * E2BIG: nested too deeply. ENOMEM, ENOSPC: out of memory, or more threads than the module allows on this handle. EAGAIN:
- * the limit of stm_set_retry_limit() is reached. A restart, too, may return -1.
+ * the limit of stm_set_retry_limit() is reached. A restart, too, may return -1; and so may a load or a store in a mapping,
+ * after which the transaction is over and has no effect: E2BIG: it touched more pages than the module's max_stripes
+ * allows. ENOMEM: there is no memory for the page.
  */
 int stm_try_start(int fd) STM_RETURNS_TWICE;
 
@@ -126,8 +133,8 @@ int stm_try_start(int fd) STM_RETURNS_TWICE;
  *
  * Returns 0 when everything that was written is visible to others (of a part: when it belongs to the transaction now).
  * Otherwise 1, with errno, the transaction is over, and nothing of it has happened: EAGAIN: a conflict; try again.
- * ENOMEM: no memory. EINVAL: there is no transaction. EBADF, ENOTTY: @fd is no handle. In a part a conflict restarts the
- * whole transaction.
+ * ENOMEM: no memory. E2BIG: larger than the module's limits allow. EINVAL: there is no transaction. EBADF, ENOTTY: @fd is
+ * no handle. In a part a conflict restarts the whole transaction.
  */
 int stm_commit(int fd);
 
@@ -174,7 +181,8 @@ void stm_allow_restarts(void);
  * @fd: the handle
  *
  * Returns 0: it was, at the time of the call. -1 with errno: EAGAIN: it is not, and the transaction can not commit.
- * EINVAL: there is no transaction. If the kernel was first to notice, the transaction restarts and the call does not return.
+ * EINVAL: there is no transaction. E2BIG, ENOMEM: a system call could not touch a page of a mapping for it, as in
+ * stm_try_start(). If the kernel was first to notice, the transaction restarts and the call does not return.
  */
 int stm_validate(int fd);
 

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0
+// Which pages a thread's next transaction will touch in mappings, learnt from those before it.
+//
+// A transaction begins at a site: a number that stands for the place in the program that began it.
+// For each of the last sites a list of pages is kept, each with two counters that saturate, one for
+// loads and one for stores, as branches are predicted (Smith, "A Study of Branch Prediction
+// Strategies", ISCA 1981): a page is likely as long as its counter is in the upper half. A page
+// that was touched for the first time is likely at once, unless the site's such pages are not seen
+// again: `trust` counts that in the same way. So a steady transaction is known after one run, what
+// it leaves out is forgotten after three, and pages chosen at random are not predicted at all.
+//
+// What must hold: all of it is under the context's lock. It is a guess and nothing else: an address
+// in it is checked before it is used.
+#pragma once
+
+#include "kernel/core/private_pages.hpp"
+#include "runtime/protocol/growing_array.hpp"
+#include "runtime/support/types.hpp"
+
+namespace stm::kernel {
+
+class Prediction : runtime::NonCopyable {
+    using u8 = runtime::u8;
+    using u32 = runtime::u32;
+    using u64 = runtime::u64;
+
+public:
+    // How many pages there are at most for one site, whatever the module's parameter says.
+    static constexpr u32 kMostPages = 256;
+
+    struct Page {
+        u64 index;
+        u64 address; // where it was touched last
+        u8 loads;
+        u8 stores;
+        bool fresh; // it was new in the last run
+    };
+
+    // Another thread's, from now on.
+    void forget() noexcept;
+    // A transaction has begun at that site.
+    void select(u32 site) noexcept;
+    // Calls function(page, use) for those that are likely to be touched, in the order of their
+    // indices, until it returns false.
+    template <typename Function>
+    void for_each_likely(Function function) const noexcept {
+        if (current_ == nullptr)
+            return;
+        for (u32 i = 0; i < current_->pages.size(); ++i) {
+            const Page& page = current_->pages[i];
+            if (page.loads >= kLikely &&
+                !function(page, page.stores >= kLikely ? Use::store : Use::load))
+                return;
+        }
+    }
+    [[nodiscard]] bool has_likely() const noexcept;
+
+    enum class Ending {
+        whole,    // the program ended it
+        conflict, // it was cut short by a change of something that it had read
+        cut       // it was cut short by something else
+    };
+    // The transaction that began at the selected site has ended, having touched these pages; at
+    // most `most` are kept. It may be called without one.
+    void learn(PrivatePages& touched, Ending ending, u32 most) noexcept;
+
+private:
+    static constexpr u8 kLikely = 2;
+    static constexpr u8 kCertain = 3;
+    static constexpr u32 kSites = 16;
+
+    struct Site {
+        u32 number = 0; // 0: none
+        u64 used = 0;   // when, for the choice of the one to be replaced
+        u8 trust = kLikely;
+        protocol::GrowingArray<Page, 4> pages; // in the order of their indices
+    };
+
+    void learn_known(Site& site, PrivatePages& touched, Ending ending) noexcept;
+    void learn_new(Site& site, PrivatePages& touched, Ending ending, u32 most) noexcept;
+
+    Site sites_[kSites];
+    Site* current_ = nullptr;
+    u64 turn_ = 0;
+};
+
+} // namespace stm::kernel

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pages that are mapped before they are touched. The caller holds its mmap_lock for writing, so no
+ * mapping changes, and no fault of this address space is in progress.
+ */
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/pgtable.h>
+#include <linux/sched.h>
+#include <linux/userfaultfd_k.h>
+
+#include "kernel/glue/compat.h"
+#include "kernel/glue/glue.h"
+#include "kernel/interface/services.h"
+
+/* The mapping that has page @index of the view at @address, or NULL. */
+static struct vm_area_struct *mapping_at(struct stm_view *view, __u64 index, __u64 address)
+{
+	struct vm_area_struct *vma = find_vma(current->mm, address);
+
+	if (!vma || address < vma->vm_start || !vma->vm_file ||
+	    vma->vm_file->f_mapping != stm_view_mapping(view) ||
+	    vma->vm_pgoff + ((address - vma->vm_start) >> PAGE_SHIFT) != index)
+		return NULL;
+	/* Whoever watches the mapping through its faults goes on to see them. */
+	return (vma->vm_flags & VM_READ) && !userfaultfd_armed(vma) ? vma : NULL;
+}
+
+int stm_linux_view_has(struct stm_view *view, __u64 index, __u64 address, int *writable)
+{
+	struct vm_area_struct *vma = mapping_at(view, index, address);
+
+	*writable = vma && (vma->vm_flags & VM_WRITE);
+	return !!vma;
+}
+
+/*
+ * vm_insert_pages() gives pages the mapping's own protection, which is for loads alone, since the
+ * mapping has page_mkwrite; and wants VM_MIXEDMAP, by which fork would copy the page table. So both
+ * are others while it runs. Nobody sees that: they are read under mmap_lock, or (since Linux 6.4)
+ * the mapping's own lock, which a change of the flags takes. Pages are entered as never accessed
+ * and clean; the processor then notes what is done with them.
+ */
+void stm_linux_view_map(struct stm_view *view, __u64 index, __u64 address,
+			struct stm_page *const *pages, __u32 count, int writable)
+{
+	struct vm_area_struct *vma = mapping_at(view, index, address);
+	pgprot_t protection, before;
+	__u32 done = 0;
+
+	if (!vma)
+		return;
+	count = min_t(__u64, count, (vma->vm_end - address) >> PAGE_SHIFT);
+	stm_vm_flags_change(vma, VM_MIXEDMAP, 0);
+	before = vma->vm_page_prot;
+	protection =
+		writable && (vma->vm_flags & VM_WRITE) ? vm_get_page_prot(vma->vm_flags) : before;
+	WRITE_ONCE(vma->vm_page_prot, stm_never_accessed(protection));
+	while (done < count) {
+		unsigned long left = count - done;
+		int error = vm_insert_pages(vma, address + done * PAGE_SIZE,
+					    (struct page **)&pages[done], &left);
+
+		done = count - left;
+		if (!error)
+			break;
+		/* Another thread had a fault there before mmap_lock was taken. */
+		if (error != -EBUSY)
+			break;
+		done++;
+	}
+	WRITE_ONCE(vma->vm_page_prot, before);
+	stm_vm_flags_change(vma, 0, VM_MIXEDMAP);
+}
+
+struct examination {
+	__u64 address;
+	__u8 *touched;
+};
+
+static int examine(pte_t *entry, unsigned long address, void *data)
+{
+	struct examination *examination = data;
+	pte_t value = ptep_get(entry);
+
+	if (pte_present(value))
+		examination->touched[(address - examination->address) >> PAGE_SHIFT] =
+			(pte_young(value) ? STM_TOUCHED_LOAD : 0) |
+			(pte_dirty(value) ? STM_TOUCHED_STORE : 0);
+	return 0;
+}
+
+void stm_linux_view_examine(struct stm_view *view, __u64 index, __u64 address, __u32 count,
+			    __u8 *touched)
+{
+	struct vm_area_struct *vma = mapping_at(view, index, address);
+	struct examination examination = {.address = address, .touched = touched};
+
+	memset(touched, STM_TOUCHED_LOAD, count);
+	if (!vma)
+		return;
+	count = min_t(__u64, count, (vma->vm_end - address) >> PAGE_SHIFT);
+	apply_to_existing_page_range(current->mm, address, count * PAGE_SIZE, examine,
+				     &examination);
+}
