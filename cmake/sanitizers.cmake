@@ -13,7 +13,7 @@ elseif(STM_SANITIZE STREQUAL "fuzz")
     add_link_options(-fsanitize=address,undefined)
 elseif(STM_SANITIZE STREQUAL "coverage")
     # clang: which lines are run, told by ci/coverage.
-    add_compile_options(-fprofile-instr-generate -fcoverage-mapping -fsanitize=fuzzer-no-link)
+    add_compile_options(-fprofile-instr-generate -fcoverage-mapping)
     add_link_options(-fprofile-instr-generate)
 elseif(NOT STM_SANITIZE STREQUAL "")
     message(FATAL_ERROR

@@ -53,9 +53,11 @@ static_assert(!array_makeable<NotTrivial>);
 
 TEST(Allocate, MakesAnObjectFromItsArguments) {
     const test::NoLeak no_leak;
+#ifdef __cpp_aggregate_paren_init // clang 14, which ci/coverage takes, has it not yet
     const auto point = make<Point>(1, 2);
     ASSERT_TRUE(point.ok());
     EXPECT_EQ((*point)->y, 2);
+#endif
     EXPECT_EQ(create(3).value()->number(), 3);
 }
 
