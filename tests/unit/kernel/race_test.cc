@@ -27,8 +27,8 @@ void in_threads(int count, Body body) {
         thread.join();
 }
 
-// Rounds for a while: each thread does body(number, round) at the same time, then before() prepares
-// and after() checks alone.
+// Rounds for a while, three at least however busy the machine is: each thread does body(number,
+// round) at the same time, then before() prepares and after() checks alone.
 template <typename Before, typename Body, typename After>
 void in_rounds(int count, milliseconds duration, Before before, Body body, After after) {
     const auto end = Clock::now() + duration;
@@ -40,7 +40,7 @@ void in_rounds(int count, milliseconds duration, Before before, Body body, After
             if (number == 0) {
                 if (rounds++ != 0)
                     after();
-                over = Clock::now() >= end || testing::Test::HasFailure();
+                over = (Clock::now() >= end && rounds > 3) || testing::Test::HasFailure();
                 if (!over)
                     before();
             }
@@ -51,7 +51,6 @@ void in_rounds(int count, milliseconds duration, Before before, Body body, After
             turn.arrive_and_wait();
         }
     });
-    EXPECT_GT(rounds, 2);
 }
 
 class Races : public KernelTest {};
