@@ -11,7 +11,7 @@ export DESTDIR
 export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest fuzz coverage sweep mutants bench install clean
+.PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest fuzz coverage sweep mutants reliability bench install clean
 
 help:
 	@echo 'make deps          install the Debian packages that are missing (root or sudo)'
@@ -26,6 +26,7 @@ help:
 	@echo 'make sweep         let each allocation and user copy fail in turn, everywhere (kernel debug; SWEEP="--quick WORD…")'
 	@echo 'make coverage      tell which lines of the module tests and fuzzing reach'
 	@echo 'make mutants       break one promise at a time and look whether a test notices (MUTANTS=WORD…)'
+	@echo 'make reliability   write docs/reliability.md from what storm, sweep, fuzz, coverage and mutants found'
 	@echo 'make bench         measure memory and transactions in a guest (KERNEL=…, BENCH="--json mapped")'
 	@echo 'make install       install library, headers, tools and module source (DESTDIR=, PREFIX=$(PREFIX))'
 	@echo 'make module        build stm.ko alone (KERNEL=$(KERNEL), or KDIR=… for any other kernel)'
@@ -73,6 +74,9 @@ coverage: deps
 
 sweep: deps
 	@ci/sweep $(SWEEP)
+
+reliability:
+	@ci/reliability $(RELIABILITY)
 
 mutants: deps
 	@tests/mutants/run $(MUTANTS)

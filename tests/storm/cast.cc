@@ -181,7 +181,7 @@ private:
     void plain() {
         Access access(self_, prefix() + "plain", Plain::kSize, part_.way);
         for (unsigned turn = 1; goes_on(); ++turn) {
-            count_and_lock(access, planted_ == "plain");
+            count_and_lock(access, random_, planted_ == "plain");
             // These are cheap: the processors are for the others, too.
             if (turn % 100 == 0)
                 ::usleep(5000);
@@ -207,6 +207,8 @@ private:
 void live(Board& board, unsigned slot) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     ::prctl(PR_SET_NAME, "storm-process");
+    // The supervisor and the checker of histories must come to their work.
+    ::setpriority(PRIO_PROCESS, 0, 5);
     struct rlimit none {};
     ::setrlimit(RLIMIT_CORE, &none);
     ::signal(SIGCHLD, SIG_IGN); // heirs

@@ -17,7 +17,7 @@ void make_plain(Access& access) {
     ::pthread_mutexattr_destroy(&kind);
 }
 
-void count_and_lock(Access& access, bool broken) {
+void count_and_lock(Access& access, Random& random, bool broken) {
     Plain& plain = Plain::in(access);
     Slot& slot = *access.self().slot;
     // Orders are carried out here: unmapped with the mutex held, nobody would be told of a death.
@@ -37,6 +37,9 @@ void count_and_lock(Access& access, bool broken) {
     if (plain.left != plain.right)
         access.fail("the mutex has not kept others out", plain.left, plain.right);
     plain.left = plain.left + 1;
+    // Long enough, now and then, that some of them die here.
+    if (random.one_in(50))
+        ::usleep(2000);
     if (broken) {
         ::pthread_mutex_unlock(&plain.mutex);
         ::usleep(1000);
@@ -87,13 +90,13 @@ void read_block(Access& access) {
     access.self().slot->done.fetch_add(1, std::memory_order_relaxed);
 }
 
-void audit_plain(Access& access, std::uint64_t deaths) {
+void audit_plain(Access& access, Random& random, std::uint64_t deaths) {
     const Plain& plain = Plain::in(access);
     const std::uint64_t first = plain.first.load();
     const std::uint64_t second = plain.second.load();
     if (first < second || first - second > deaths)
         access.fail("additions are lost", first, second);
-    count_and_lock(access, false);
+    count_and_lock(access, random, false);
 }
 
 } // namespace stm::storm

@@ -30,12 +30,12 @@ struct Plain {
 
 /** By the first process. */
 void make_plain(Access& access);
-void count_and_lock(Access& access, bool broken);
+void count_and_lock(Access& access, Random& random, bool broken);
 /** Writes the block with one call, or reads it with one. */
 void write_block(Access& access, Random& random, bool broken);
 void read_block(Access& access);
 
 /** At the end; `deaths`: how many processes can have ended between the two additions. */
-void audit_plain(Access& access, std::uint64_t deaths);
+void audit_plain(Access& access, Random& random, std::uint64_t deaths);
 
 } // namespace stm::storm

@@ -505,7 +505,7 @@ private:
             for (unsigned slot = 0; slot < size(); ++slot)
                 if (cast()[slot].role == Role::plain)
                     deaths += board_->slots[slot].lives.load();
-            audit_plain(access, deaths);
+            audit_plain(access, random_, deaths);
         }
         close_region(prefix() + "plain", plain_);
     }
