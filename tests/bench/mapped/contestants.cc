@@ -59,12 +59,21 @@ void touch(char* memory, Access access, std::size_t pages, long value) {
 
 class Transaction : public Contestant {
 public:
-    Transaction()
-        : memory_(stm_open("mapped_bench", kMostPages * kPage,
-                           STM_CREATE | STM_EXCL | STM_EPHEMERAL, 0600),
+    explicit Transaction(Start start)
+        : start_(start),
+          memory_(stm_open(start == Start::cold ? "mapped_bench:cold" : "mapped_bench:predicted",
+                           kMostPages * kPage, STM_CREATE | STM_EXCL | STM_EPHEMERAL, 0600),
                   kMostPages * kPage, "a region") {
         // Pages that nobody has written yet would be cheaper: they have nothing to copy.
         run(Access::store, kMostPages);
+    }
+    // A parameter of the module, which both kinds share.
+    void prepare() override {
+        const int fd = ::open("/sys/module/stm/parameters/predicted_pages", O_WRONLY | O_CLOEXEC);
+        const std::string value = start_ == Start::cold ? "0" : std::to_string(kMostPages);
+        if (fd < 0 || ::write(fd, value.data(), value.size()) < 0)
+            fail("the module's parameter predicted_pages");
+        ::close(fd);
     }
     void run(Access access, std::size_t pages) override {
         const long value = ++value_;
@@ -75,6 +84,7 @@ public:
     }
 
 private:
+    Start start_;
     Shared memory_;
     long value_ = 0;
 };
@@ -175,8 +185,8 @@ private:
 
 } // namespace
 
-std::unique_ptr<Contestant> make_transaction() {
-    return std::make_unique<Transaction>();
+std::unique_ptr<Contestant> make_transaction(Start start) {
+    return std::make_unique<Transaction>(start);
 }
 
 std::unique_ptr<Contestant> make_floor(const std::string& module_file) {
