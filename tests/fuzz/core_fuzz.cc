@@ -638,7 +638,8 @@ private:
             fresh->seen = std::move(seen);
         else if (region.history)
             fresh->seen.emplace(*region.history);
-        fresh->touched.resize(region.size / kPage);
+        // Predicted pages are there from the start.
+        fresh->touched.resize(region.size / kPage, site != 0);
         file.transactions[who_] = std::move(fresh);
         if (file.was_mapped)
             file.viewers[process()] = who_;

@@ -258,7 +258,8 @@ long Worker::call(unsigned kind, Random& random) {
                                        : random() % 4 == 0 ? STM_START_RESTART
                                        : random() % 4 == 0 ? STM_START_SIGNAL(SIGUSR1)
                                                            : 0;
-        return ioctl(file(random), STM_IOC_START, argument);
+        const unsigned long site = random() % 2 == 0 ? STM_START_SITE(random() % 4) : 0;
+        return ioctl(file(random), STM_IOC_START, argument | site);
     }
     case 7:
     case 8:
