@@ -23,6 +23,27 @@ bool follows(const PrivatePages::Page& page, const PrivatePages::Page& later, u3
     return later.index == page.index + count && later.address == page.address + count * kPageBytes;
 }
 
+// The part of a mapping from one page on, as it is while the view is closed.
+class Window {
+public:
+    Window() noexcept = default;
+    Window(stm_view* view, const Prediction::Page& first) noexcept
+        : index_(first.index), address_(first.address),
+          count_(stm_linux_view_extent(view, index_, address_, &writable_)) {}
+
+    [[nodiscard]] bool has(const Prediction::Page& page) const noexcept {
+        const u64 place = page.index - index_;
+        return place < count_ && page.address == address_ + place * kPageBytes;
+    }
+    [[nodiscard]] bool writable() const noexcept { return writable_ != 0; }
+
+private:
+    u64 index_ = 0;
+    u64 address_ = 0;
+    int writable_ = 0;
+    u64 count_ = 0;
+};
+
 // Pages that are mapped one behind the other, entered in one go.
 class MappingBatch {
 public:
@@ -204,15 +225,16 @@ bool Context::predicts(u32 site) noexcept {
 
 void Context::map_predicted(stm_view* view, u32 most) noexcept {
     MappingBatch batch(view);
+    Window window;
     first_predicted_ = private_pages_.size();
     prediction_.for_each_likely([&](const Prediction::Page& likely, Use use) {
         if (predicted_ == most)
             return false;
-        int writable = 0;
-        if (private_pages_.find(likely.index) != nullptr ||
-            stm_linux_view_has(view, likely.index, likely.address, &writable) == 0)
+        if (!window.has(likely))
+            window = Window(view, likely);
+        if (!window.has(likely) || private_pages_.find(likely.index) != nullptr)
             return true;
-        if (use == Use::store && writable == 0)
+        if (!window.writable())
             use = Use::load;
         PrivatePages::Page* page = nullptr;
         AbortReason reason = private_pages_.obtain(transaction_, likely.index, page);

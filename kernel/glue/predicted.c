@@ -26,12 +26,12 @@ static struct vm_area_struct *mapping_at(struct stm_view *view, __u64 index, __u
 	return (vma->vm_flags & VM_READ) && !userfaultfd_armed(vma) ? vma : NULL;
 }
 
-int stm_linux_view_has(struct stm_view *view, __u64 index, __u64 address, int *writable)
+__u64 stm_linux_view_extent(struct stm_view *view, __u64 index, __u64 address, int *writable)
 {
 	struct vm_area_struct *vma = mapping_at(view, index, address);
 
 	*writable = vma && (vma->vm_flags & VM_WRITE);
-	return !!vma;
+	return vma ? (vma->vm_end - address) >> PAGE_SHIFT : 0;
 }
 
 /*

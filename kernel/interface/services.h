@@ -195,8 +195,11 @@ void stm_linux_view_unmap(struct stm_view *view, __u64 first, __u64 count);
  * The pages of a transaction that are mapped before they are touched. All of it between stm_linux_view_close() and
  * stm_linux_view_open(), for the caller's address space, and for an @address that may be anything.
  */
-/* Nonzero: page @index of the view is mapped at @address, for loads at least; @writable: for stores as well. */
-int stm_linux_view_has(struct stm_view *view, __u64 index, __u64 address, int *writable);
+/*
+ * How many pages of the view, from @index on, are mapped one behind the other from @address on, for loads at least;
+ * @writable: for stores as well.
+ */
+__u64 stm_linux_view_extent(struct stm_view *view, __u64 index, __u64 address, int *writable);
 #define STM_MAPPING_BATCH 16
 /*
  * Maps @pages, @count of them, at @address, where the view has its pages from @index on: for loads, or, if @writable, for
