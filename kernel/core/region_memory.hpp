@@ -87,6 +87,8 @@ public:
     [[nodiscard]] protocol::WaitFilter& wait_filter() noexcept { return versions_.wait_filter; }
     void wake(protocol::WaitMask) noexcept { versions_.readers.wake(); }
 
+    void death_point() noexcept { stm_linux_death_point(); }
+
 private:
     static constexpr u64 kOrecsPerPage = kPageBytes / sizeof(u64);
     // Pages of records have their place behind every page of data.

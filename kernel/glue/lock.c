@@ -37,6 +37,7 @@ void stm_linux_mutex_destroy(struct stm_mutex *mutex)
 
 void stm_linux_mutex_lock(struct stm_mutex *mutex)
 {
+	stm_linux_death_point();
 	mutex_lock(as_mutex(mutex));
 }
 
@@ -47,6 +48,7 @@ int stm_linux_mutex_try_lock(struct stm_mutex *mutex)
 
 void stm_linux_mutex_unlock(struct stm_mutex *mutex)
 {
+	stm_linux_death_point();
 	mutex_unlock(as_mutex(mutex));
 }
 
@@ -62,20 +64,24 @@ void stm_linux_shared_mutex_destroy(struct stm_shared_mutex *mutex)
 
 int stm_linux_shared_mutex_lock(struct stm_shared_mutex *mutex)
 {
+	stm_linux_death_point();
 	return down_write_killable(as_rwsem(mutex));
 }
 
 void stm_linux_shared_mutex_unlock(struct stm_shared_mutex *mutex)
 {
+	stm_linux_death_point();
 	up_write(as_rwsem(mutex));
 }
 
 int stm_linux_shared_mutex_lock_shared(struct stm_shared_mutex *mutex)
 {
+	stm_linux_death_point();
 	return down_read_killable(as_rwsem(mutex));
 }
 
 void stm_linux_shared_mutex_unlock_shared(struct stm_shared_mutex *mutex)
 {
+	stm_linux_death_point();
 	up_read(as_rwsem(mutex));
 }

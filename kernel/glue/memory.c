@@ -23,6 +23,7 @@ static_assert(STM_PAGE_BYTES == PAGE_SIZE);
 
 void *stm_allocate(size_t bytes)
 {
+	stm_linux_death_point();
 	return kvmalloc(bytes, STM_GFP);
 }
 
@@ -41,6 +42,7 @@ struct stm_page *stm_linux_page_allocate(struct stm_identity *identity, __u64 in
 {
 	struct page *page = alloc_page(STM_GFP | __GFP_ZERO);
 
+	stm_linux_death_point();
 	if (!page)
 		return NULL;
 	/* The futex code keys a shared page by its inode and index, and finds both here. */
@@ -51,6 +53,7 @@ struct stm_page *stm_linux_page_allocate(struct stm_identity *identity, __u64 in
 
 struct stm_page *stm_linux_page_allocate_private(void)
 {
+	stm_linux_death_point();
 	return (struct stm_page *)alloc_page(STM_GFP);
 }
 
@@ -68,6 +71,7 @@ void stm_linux_page_release(struct stm_page *handle)
 {
 	struct page *page = (struct page *)handle;
 
+	stm_linux_death_point();
 	/*
 	 * A page that is freed with a mapping is a "bad page", and a pin may outlive the inode. Who
 	 * marks a pinned page dirty holds the page's lock while it uses the mapping.

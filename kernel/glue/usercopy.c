@@ -8,16 +8,19 @@
 
 int stm_linux_copy_in(void *to, __u64 from, unsigned long bytes)
 {
+	stm_linux_death_point();
 	return copy_from_user(to, u64_to_user_ptr(from), bytes) ? -EFAULT : 0;
 }
 
 int stm_linux_copy_out(__u64 to, const void *from, unsigned long bytes)
 {
+	stm_linux_death_point();
 	return copy_to_user(u64_to_user_ptr(to), from, bytes) ? -EFAULT : 0;
 }
 
 int stm_linux_copy_struct_in(void *to, unsigned long known, __u64 from, unsigned long given)
 {
+	stm_linux_death_point();
 	return copy_struct_from_user(to, known, u64_to_user_ptr(from), given);
 }
 
@@ -29,11 +32,13 @@ unsigned long stm_linux_buffer_left(struct stm_user_buffer *buffer)
 unsigned long stm_linux_buffer_put(struct stm_user_buffer *buffer, const void *from,
 				   unsigned long bytes)
 {
+	stm_linux_death_point();
 	return copy_to_iter(from, bytes, (struct iov_iter *)buffer);
 }
 
 unsigned long stm_linux_buffer_get(struct stm_user_buffer *buffer, void *to, unsigned long bytes)
 {
+	stm_linux_death_point();
 	return copy_from_iter(to, bytes, (struct iov_iter *)buffer);
 }
 

@@ -28,6 +28,7 @@ struct stm_view *stm_linux_view_create(struct stm_identity *identity)
 	struct inode *inode = stm_identity_inode(identity);
 	struct address_space *space = kzalloc(sizeof(*space), GFP_KERNEL_ACCOUNT);
 
+	stm_linux_death_point();
 	if (!space)
 		return NULL;
 	address_space_init_once(space);
@@ -42,6 +43,7 @@ struct stm_view *stm_linux_view_create(struct stm_identity *identity)
 
 void stm_linux_view_destroy(struct stm_view *view)
 {
+	stm_linux_death_point();
 	kfree(stm_view_mapping(view));
 }
 
@@ -127,15 +129,18 @@ void stm_linux_memory_drop(struct stm_memory *memory)
 
 void stm_linux_view_close(void)
 {
+	stm_linux_death_point();
 	mmap_write_lock(current->mm);
 }
 
 void stm_linux_view_open(void)
 {
+	stm_linux_death_point();
 	mmap_write_unlock(current->mm);
 }
 
 void stm_linux_view_unmap(struct stm_view *view, __u64 first, __u64 count)
 {
+	stm_linux_death_point();
 	unmap_mapping_range(stm_view_mapping(view), first << PAGE_SHIFT, count << PAGE_SHIFT, 1);
 }

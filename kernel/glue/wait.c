@@ -36,6 +36,7 @@ int stm_linux_wait(struct stm_wait_queue *queue, int (*ready)(void *context), vo
 	DEFINE_WAIT(wait);
 	int result = 0;
 
+	stm_linux_death_point();
 	for (;;) {
 		prepare_to_wait(as_queue(queue), &wait, state);
 		if (ready(context))
@@ -115,11 +116,13 @@ void stm_linux_timer_stop(struct stm_timer *timer)
 
 void stm_linux_stay_on_processor(void)
 {
+	stm_linux_death_point();
 	preempt_disable();
 }
 
 void stm_linux_leave_processor(void)
 {
+	stm_linux_death_point();
 	preempt_enable();
 }
 

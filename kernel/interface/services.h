@@ -288,6 +288,20 @@ unsigned long stm_linux_buffer_get(struct stm_user_buffer *buffer, void *to, uns
 /* Makes the last @bytes of stm_linux_buffer_get() unread again. */
 void stm_linux_buffer_revert(struct stm_user_buffer *buffer, unsigned long bytes);
 
+/*
+ * -- For tests --
+ *
+ * In a build with STM_TEST_HOOKS the caller may be killed here, as if by somebody else's SIGKILL. The glue does the same in
+ * the services that lock, allocate, copy, map and wait. Any context.
+ */
+#ifdef STM_TEST_HOOKS
+void stm_linux_death_point(void);
+#else
+static inline void stm_linux_death_point(void)
+{
+}
+#endif
+
 /* -- Everything else -- */
 
 /* Lets others run in a long loop. */

@@ -100,6 +100,9 @@ template <typename M>
                                         [[maybe_unused]] u64 where) noexcept {
     if constexpr (SteppedMemory<M>)
         memory.step(what, where);
+    // The same moments, but for the words of the data: copied as without it.
+    else if constexpr (requires { memory.death_point(); })
+        memory.death_point();
 }
 
 // Defects that tests plant, one at a time, to show that they are found. The product has none.
