@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <fstream>
 #include <sched.h>
 #include <string_view>
 #include <sys/utsname.h>
@@ -93,6 +94,19 @@ void stay_on_this_processor() {
         throw std::system_error(errno, std::generic_category(), "sched_setaffinity");
 }
 
+// The parameter of the module that the contestants change is as before at the end.
+class PredictedPages {
+public:
+    PredictedPages() { std::ifstream(kPath) >> before_; }
+    ~PredictedPages() { std::ofstream(kPath) << before_; }
+    PredictedPages(const PredictedPages&) = delete;
+    PredictedPages& operator=(const PredictedPages&) = delete;
+
+private:
+    static constexpr const char* kPath = "/sys/module/stm/parameters/predicted_pages";
+    std::string before_;
+};
+
 constexpr const char* kUsage =
     "usage: mapped_bench --floor FILE [--json] [--counted] [--rounds N] [--only WORD]\n"
     "  Compares a transaction in a mapping with a bare page fault and with a mutex. Needs the\n"
@@ -139,6 +153,7 @@ int run(int argc, char** argv) {
     machine.kernel = system.release;
     machine.processors = ::sysconf(_SC_NPROCESSORS_ONLN);
     stay_on_this_processor();
+    const PredictedPages kept;
     std::vector<Named> contestants;
     contestants.push_back({"floor", "", 1, make_floor(floor_module)});
     contestants.push_back({"cold", "1.15", 1, make_transaction(Start::cold)});
