@@ -633,6 +633,21 @@ bool clean_up(Tell tell) {
     return good;
 }
 
+// Workers may change its mode, and others come after us.
+class DeviceMode {
+public:
+    DeviceMode() { stat("/dev/stm", &before_); }
+    ~DeviceMode() {
+        if (chmod("/dev/stm", before_.st_mode & 07777) != 0)
+            std::perror("/dev/stm");
+    }
+    DeviceMode(const DeviceMode&) = delete;
+    DeviceMode& operator=(const DeviceMode&) = delete;
+
+private:
+    struct stat before_ {};
+};
+
 void make_nodes() {
     const int control = open("/dev/stm", O_RDWR | O_CLOEXEC);
     stm_version version{};
@@ -684,6 +699,7 @@ int main(int count, char** arguments) {
     }
     shared = static_cast<Shared*>(
         mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    const DeviceMode mode;
     make_nodes();
     std::mt19937_64 random(seed);
     struct Slot {
@@ -732,14 +748,17 @@ int main(int count, char** arguments) {
         nanosleep(&moment, nullptr);
     }
     // Children of killed workers are killed with them, and take a moment to go.
+    constexpr int kAttempts = 300;
     bool good = false;
-    for (int attempt = 0; attempt < 50 && !good; ++attempt) {
+    for (int attempt = 0; attempt < kAttempts && !good; ++attempt) {
         if (attempt != 0) {
             const timespec moment{0, 200'000'000};
             nanosleep(&moment, nullptr);
         }
-        good = clean_up(attempt == 49 ? Tell::why : Tell::nothing);
+        good = clean_up(attempt == kAttempts - 1 ? Tell::why : Tell::nothing);
     }
+    for (unsigned number = 0; number < 4; ++number)
+        unlink((kNode + std::to_string(number)).c_str());
     std::printf("%llu workers, %llu of them killed; %llu calls, %llu of them succeeded; %llu "
                 "signals\n",
                 static_cast<unsigned long long>(started), static_cast<unsigned long long>(killed),
