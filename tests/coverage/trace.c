@@ -45,6 +45,8 @@ static int tell_covered(char* buffer, const struct kernel_param* parameter) {
         if (pc)
             length += sysfs_emit_at(buffer, length, "%lx\n", pc);
     }
+    if (!length)
+        told = 0;
     return length;
 }
 
