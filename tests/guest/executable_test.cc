@@ -68,6 +68,8 @@ TEST(Executable, NeedsTheFlag) {
     Mapping writable(region.fd(), kPage);
     std::memcpy(writable.data(), kReturn42, sizeof kReturn42);
     EXPECT_EQ(signal_of([&] { call(writable.data()); }), SIGSEGV);
+    EXPECT_EQ(::mprotect(writable.data(), kPage, PROT_READ | PROT_EXEC), -1);
+    EXPECT_EQ(errno, EACCES);
 }
 
 TEST(Executable, SegmentsAreWrittenAndRunThroughTwoAttachments) {
