@@ -191,6 +191,7 @@ AbortReason Context::count_end(AbortReason reason) noexcept {
     first_predicted_ = 0;
     predicted_ = 0;
     failure_ = AbortReason::none;
+    memory_failures_ = 0;
     end_reason_ = reason;
     if (!in_call_)
         last_reason_ = reason;

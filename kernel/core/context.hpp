@@ -73,6 +73,8 @@ public:
     // Its program can not go on, since it touched more than the limits allow, or than there was
     // memory for: what it does has no effect.
     void fail(protocol::AbortReason reason) noexcept { failure_ = reason; }
+    // Whether it had memory for each page but a few.
+    [[nodiscard]] bool may_try_again() noexcept { return ++memory_failures_ < 4; }
     // Why it will have none, or `none`.
     [[nodiscard]] protocol::AbortReason failure() const noexcept {
         return failure_ != protocol::AbortReason::none ? failure_ : transaction_.doom();
@@ -154,6 +156,7 @@ private:
     protocol::AbortReason last_reason_ = protocol::AbortReason::none; // of the program's own
     protocol::AbortReason end_reason_ = protocol::AbortReason::none;  // also of single calls
     protocol::AbortReason failure_ = protocol::AbortReason::none;
+    u32 memory_failures_ = 0;
     bool in_call_ = false;
     runtime::Atomic<u64> exec_id_;
     u64 random_;

@@ -357,10 +357,14 @@ stm_fault_result Handle::serve_private_page(Context& context, stm_fault& fault) 
 }
 
 // The context's lock is held. The page can not be had. If its own thread wanted it, the transaction
-// is over: the program gets a signal, and its commit the reason.
+// is over: the program gets a signal, and its commit the reason. But that there was no memory may
+// have been for a moment only, so the program first tries again.
 stm_fault_result Handle::refuse(Context& context, AbortReason reason) noexcept {
-    if (context.is_current())
+    if (context.is_current()) {
+        if (reason == AbortReason::no_memory && context.may_try_again())
+            return STM_FAULT_AGAIN;
         context.fail(reason);
+    }
     return reason == AbortReason::no_memory ? STM_FAULT_NO_MEMORY : STM_FAULT_OUTSIDE;
 }
 

@@ -87,7 +87,7 @@ int stm_core_map(struct stm_handle *handle, __u64 first, __u64 pages, unsigned i
 enum stm_fault_result {
 	STM_FAULT_MAP,	     /* map the pages of struct stm_fault */
 	STM_FAULT_NO_MEMORY,
-	STM_FAULT_AGAIN,     /* not now: another thread's transaction is doomed and about to end */
+	STM_FAULT_AGAIN,     /* not now: another thread's transaction is doomed and about to end, or memory is short */
 	STM_FAULT_OUTSIDE,   /* beyond the region, or beyond what a transaction may touch: SIGBUS */
 	STM_FAULT_FORBIDDEN  /* a store outside of a transaction, or the transaction is doomed: SIGSEGV */
 };

@@ -373,6 +373,11 @@ TEST_F(Predictions, ATransactionThatTouchesTooMuchCanNotCommit) {
 TEST_F(Predictions, ATransactionWithoutMemoryCanNotCommit) {
     EXPECT_EQ(start(file), 1);
     EXPECT_TRUE(touch({1, Access::store, 5}));
+    for (int time = 0; time < 3; ++time) {
+        const FailPoint point(1);
+        EXPECT_EQ(fault(file, 2, 2).result, STM_FAULT_AGAIN);
+    }
+    EXPECT_EQ(validate(file), 0);
     {
         const FailPoint point(1);
         EXPECT_EQ(fault(file, 2, 2).result, STM_FAULT_NO_MEMORY);
