@@ -167,7 +167,7 @@ AbortReason Context::begin(const stm_settings& settings, int signal) noexcept {
     if (reason != AbortReason::none)
         return reason;
     in_call_ = false;
-    started_in_ = stm_linux_memory_current();
+    started_in_.store(stm_linux_memory_current(), Order::release);
     signal_ = signal;
     exec_id_.store(stm_linux_exec_id(), Order::relaxed);
     counters_.starts.add(1);
@@ -187,6 +187,7 @@ AbortReason Context::begin_call(const stm_settings& settings) noexcept {
 AbortReason Context::count_end(AbortReason reason) noexcept {
     if (!in_call_)
         learn(reason);
+    refuse_view();
     private_pages_.clear();
     first_predicted_ = 0;
     predicted_ = 0;
@@ -241,8 +242,10 @@ void Context::map_predicted(stm_view* view, u32 most) noexcept {
         AbortReason reason = private_pages_.obtain(transaction_, likely.index, page);
         if (reason == AbortReason::none && use == Use::store)
             reason = private_pages_.prepare_store(transaction_, *page);
-        // A conflict so early dooms the transaction like any other, and the program is told by its
-        // first fault or its commit; what the rest would fail by may not be needed at all.
+        // A conflict so early dooms the transaction like any other; what the rest would fail by may
+        // not be needed at all.
+        if (protocol::is_conflict(reason))
+            tell_doomed();
         if (reason != AbortReason::none)
             return false;
         page->address = likely.address;
@@ -393,9 +396,11 @@ AbortReason Context::commit_call() noexcept {
 void Context::cancel(AbortReason reason) noexcept {
     if (!transaction_.active())
         return;
-    const AbortReason doom = transaction_.doom();
+    // What made it end, rather than that it was ended then.
+    const AbortReason before = failure();
+    const bool told = protocol::is_conflict(before) || failure_ != AbortReason::none;
     transaction_.cancel(reason);
-    (void)count_end(protocol::is_conflict(doom) ? doom : reason);
+    (void)count_end(told ? before : reason);
 }
 
 void Context::tell_doomed() noexcept {

@@ -63,8 +63,31 @@ public:
     }
     // While it is set the object behind the pointer is held: no other address space has the same.
     void set_viewing(stm_memory* memory) noexcept;
-    // The address space in which the transaction began; only compared.
-    [[nodiscard]] stm_memory* started_in() const noexcept { return started_in_; }
+    // The address space in which the program's own transaction began, as long as it may still be
+    // given the view there; else null. Only compared. Any thread may ask.
+    [[nodiscard]] stm_memory* started_in() const noexcept {
+        return started_in_.load(runtime::Order::acquire);
+    }
+    // From now on it is not given the view: it ends, or waits.
+    void refuse_view() noexcept { started_in_.store(nullptr, runtime::Order::release); }
+    // Locks as long as the condition holds; false: it does not, and nothing is locked. The
+    // condition is viewing() or started_in(): for these the thread that has the lock does not wait
+    // for the serial token, as one does that begins or commits. The holder of that token may need
+    // what the caller holds: mmap_lock, or the handle's lock.
+    template <typename Condition>
+    [[nodiscard]] bool lock_while(Condition condition) noexcept {
+        constexpr u64 kTurnNs = 20'000;
+        while (condition()) {
+            if (lock_.try_lock()) {
+                if (condition())
+                    return true;
+                lock_.unlock();
+                return false;
+            }
+            stm_linux_delay(kTurnNs);
+        }
+        return false;
+    }
     [[nodiscard]] u64 exposures_seen() const noexcept { return exposures_seen_; }
     void set_exposures_seen(u64 exposures) noexcept { exposures_seen_ = exposures; }
     [[nodiscard]] PrivatePages& private_pages() noexcept { return private_pages_; }
@@ -150,7 +173,7 @@ private:
     u32 predicted_ = 0;
     const u32 page_limit_;
     runtime::Atomic<stm_memory*> viewing_{nullptr};
-    stm_memory* started_in_ = nullptr;
+    runtime::Atomic<stm_memory*> started_in_{nullptr};
     u64 exposures_seen_ = 0;
     TransactionCounters counters_;
     protocol::AbortReason last_reason_ = protocol::AbortReason::none; // of the program's own

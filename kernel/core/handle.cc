@@ -203,8 +203,10 @@ runtime::Status Handle::note_mapping() noexcept {
     // holds mmap_lock for writing, so nobody loads from the mapping yet.
     Context* running = nullptr;
     for (Context& context : contexts_) {
-        const Context::Guard also(context.lock());
-        if (context.depth() == 0 || context.started_in() != memory || context.is_orphan())
+        if (!context.lock_while([&] { return context.started_in() == memory; }))
+            continue;
+        const Context::Guard also(context.lock(), runtime::kAdoptLock);
+        if (context.depth() == 0 || context.is_orphan())
             continue;
         if (running != nullptr)
             return Error::busy;
@@ -227,9 +229,9 @@ runtime::Status Handle::enter_view(Context& context) noexcept {
         if (!mapped_)
             return runtime::kSuccess;
         for (Context& other : contexts_) {
-            if (&other == &context || other.viewing() != memory)
+            if (&other == &context || !other.lock_while([&] { return other.viewing() == memory; }))
                 continue;
-            const Context::Guard also(other.lock());
+            const Context::Guard also(other.lock(), runtime::kAdoptLock);
             if (!other.is_orphan())
                 return Error::busy;
             abandon(other);
@@ -271,11 +273,14 @@ void Handle::predict(Context& context, u32 site) noexcept {
 }
 
 void Handle::leave_view(Context& context) noexcept {
-    stm_memory* const memory = context.viewing();
-    if (memory == nullptr)
-        return;
+    stm_memory* memory = nullptr;
     {
         const Context::Guard held(context.lock());
+        // A mapping that comes now is not for what ends.
+        context.refuse_view();
+        memory = context.viewing();
+        if (memory == nullptr)
+            return;
         if (context.private_pages().empty()) {
             context.set_viewing(nullptr);
             return;
@@ -312,10 +317,10 @@ stm_fault_result Handle::serve_page(stm_fault& fault) noexcept {
     fault.count = 1;
     for (bool exposed = false;; exposed = true) {
         while (Context* context = viewer(fault.memory)) {
-            const Context::Guard held(context->lock());
             // If not, its transaction has just ended.
-            if (context->viewing() != fault.memory)
+            if (!context->lock_while([&] { return context->viewing() == fault.memory; }))
                 continue;
+            const Context::Guard held(context->lock(), runtime::kAdoptLock);
             if (!context->is_orphan())
                 return serve_private_page(*context, fault);
             abandon(*context);
@@ -371,10 +376,10 @@ stm_fault_result Handle::refuse(Context& context, AbortReason reason) noexcept {
 stm_fault_result Handle::make_writable(stm_fault& fault, stm_page* page) noexcept {
     stm_memory* const memory = fault.memory;
     Context* context = viewer(memory);
-    if (context == nullptr)
+    if (context == nullptr || !context->lock_while([&] { return context->viewing() == memory; }))
         return STM_FAULT_FORBIDDEN;
-    const Context::Guard held(context->lock());
-    if (context->viewing() != memory || context->depth() == 0)
+    const Context::Guard held(context->lock(), runtime::kAdoptLock);
+    if (context->depth() == 0)
         return STM_FAULT_FORBIDDEN;
     const PrivatePages::Page* before = context->private_pages().find(fault.index);
     const bool upgraded = before != nullptr && before->twin == nullptr;

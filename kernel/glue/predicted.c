@@ -96,7 +96,8 @@ void stm_linux_view_examine(struct stm_view *view, __u64 index, __u64 address, _
 	struct vm_area_struct *vma = mapping_at(view, index, address);
 	struct examination examination = {.address = address, .touched = touched};
 
-	memset(touched, STM_TOUCHED_LOAD, count);
+	/* What is not mapped was touched only if a fault says so, which the core knows. */
+	memset(touched, 0, count);
 	if (!vma)
 		return;
 	count = min_t(__u64, count, (vma->vm_end - address) >> PAGE_SHIFT);

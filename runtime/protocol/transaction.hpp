@@ -119,7 +119,8 @@ public:
     // the transaction.
     Transaction(M& memory, u64 owner, Limits limits = {}) noexcept
         : memory_(memory), owner_(owner), limits_{runtime::min(limits.accesses, kMostStripes),
-                                                  runtime::min(limits.writes, kMostStripes)} {}
+                                                  runtime::min(limits.writes, kMostStripes),
+                                                  runtime::min(limits.pages, kMostStripes)} {}
     ~Transaction() {
         if (active_)
             cancel(AbortReason::explicit_cancel);

@@ -103,6 +103,7 @@ void begun(ThreadState& thread, Context* context, StartKind kind, const Register
     if (context->depth == 0) {
         context->registers = registers;
         context->kind = kind;
+        context->failure = 0; // one of before, whose restart the program has left by longjmp
         thread.add_running(context);
     }
     context->depth = depth;
