@@ -792,6 +792,7 @@ TEST_F(Signals, InTheMiddleOfTheLibrary) {
             }
         });
         std::atomic<bool> ready = false;
+        std::atomic<bool> done = false;
         std::thread worker([&] {
             first_transaction(fd());
             ready = true;
@@ -808,6 +809,7 @@ TEST_F(Signals, InTheMiddleOfTheLibrary) {
                     EXPECT_EQ(stm_commit(fd()), 0);
                 } while (stm_commit(fd()) != 0);
             }
+            done = true;
         });
         while (!ready)
             std::this_thread::yield();
@@ -820,9 +822,11 @@ TEST_F(Signals, InTheMiddleOfTheLibrary) {
                     asm volatile("pause");
             }
         });
-        worker.join();
+        while (!done)
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
         stop = true;
-        bomber.join();
+        bomber.join(); // before the thread that it aims at
+        worker.join();
         rival.join();
         EXPECT_EQ(get(fd()), kRounds + others);
         EXPECT_EQ(get(fd(), kStripe), kRounds + others);
