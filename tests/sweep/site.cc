@@ -32,11 +32,6 @@ int guarded(const std::function<void()>& action) {
     handler.sa_handler = leave;
     for (int signal : {SIGSEGV, SIGBUS})
         ::sigaction(signal, &handler, nullptr);
-    // The failure may have been in one of these calls, and left signals blocked.
-    sigset_t none;
-    sigemptyset(&none);
-    while (::sigprocmask(SIG_SETMASK, &none, nullptr) != 0)
-        continue;
     const int signal = sigsetjmp(way_out, 1);
     if (signal != 0)
         return kSignal + signal;

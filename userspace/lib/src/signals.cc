@@ -41,15 +41,29 @@ int index_of(int signal) {
     return -1;
 }
 
+// pthread_sigmask, again while the kernel can not read or write what it is given, which is only for
+// want of memory: a mask that stays as it is would keep signals blocked for ever. Either changes
+// the mask or tells it: a call for both may change it and then fail to tell what it was.
+void signal_mask(int how, const sigset_t* set, sigset_t* now) {
+    while (pthread_sigmask(how, set, now) == EFAULT) {
+    }
+}
+
+// Blocks all of them; what was blocked before.
+sigset_t block_signals() {
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    signal_mask(SIG_BLOCK, nullptr, &before);
+    signal_mask(SIG_SETMASK, &all, nullptr);
+    return before;
+}
+
 // While it lives, no handler interrupts this thread. Faults would, but there are none.
 class SignalsBlocked {
 public:
-    SignalsBlocked() {
-        sigset_t all;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before_);
-    }
-    ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    SignalsBlocked() : before_(block_signals()) {}
+    ~SignalsBlocked() { signal_mask(SIG_SETMASK, &before_, nullptr); }
     SignalsBlocked(const SignalsBlocked&) = delete;
     SignalsBlocked& operator=(const SignalsBlocked&) = delete;
 
@@ -187,7 +201,7 @@ void unblock_doom_signal() {
     sigset_t doom;
     sigemptyset(&doom);
     sigaddset(&doom, kDoomSignal);
-    pthread_sigmask(SIG_UNBLOCK, &doom, nullptr);
+    signal_mask(SIG_UNBLOCK, &doom, nullptr);
 }
 
 // Whether a handler of the program was interrupted, or code that blocks kDoomSignal itself.
@@ -356,18 +370,15 @@ sigset_t before_fork; // the mask of the thread that forks; protected by the loc
 
 void lock_actions() {
     // A handler that runs meanwhile could call sigaction.
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const sigset_t before = block_signals();
     actions.lock();
     before_fork = before;
 }
 
 void unlock_actions() {
-    sigset_t before = before_fork;
+    const sigset_t before = before_fork;
     actions.unlock();
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    signal_mask(SIG_SETMASK, &before, nullptr);
 }
 
 } // namespace stm::library
