@@ -5,6 +5,7 @@
 #include "kernel/core/uapi.hpp"
 
 #include "kernel/core/contents.hpp"
+#include "kernel/core/context.hpp"
 #include "kernel/core/control.hpp"
 #include "kernel/core/fault.hpp"
 #include "kernel/core/registry.hpp"
@@ -109,6 +110,12 @@ long stm_core_write(stm_handle* handle, stm_user_buffer* from, __u64 position) {
     return count_served(region.counters().writes,
                         region.plain() ? write_contents(region, from, position)
                                        : write_transactional(handle_of(handle), from, position));
+}
+
+int stm_core_in_transaction(stm_handle* handle) {
+    const Context* context = handle_of(handle).find_context();
+    // Only the thread itself begins and ends its transactions.
+    return context != nullptr && context->depth() != 0 ? 1 : 0;
 }
 
 long stm_core_control(stm_handle* handle, unsigned int request, __u64 argument) {

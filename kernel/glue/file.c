@@ -33,6 +33,7 @@ static int stm_open_device(struct inode *inode, struct file *file)
 	if (error)
 		return error;
 	file->private_data = handle;
+	file->f_mode |= STM_FILE_MODE;
 	/* A device node has an address space of its own; the mappings of a handle hang off its
 	 * view. */
 	file->f_mapping = stm_view_mapping(stm_core_view(handle));
@@ -66,11 +67,26 @@ static int stm_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
+/*
+ * A request of io_uring or Linux AIO is executed by whatever thread, whenever: so it is no part of
+ * a transaction, and can not be executed by a thread that has one on the handle. It may sleep where
+ * it is submitted, also if it is asked not to (io_uring always asks): there is nothing that it
+ * could be told to wait for. RWF_NOWAIT in a call of the program's own is refused.
+ */
+static int stm_check_call(const struct kiocb *call)
+{
+	if (is_sync_kiocb((struct kiocb *)call))
+		return call->ki_flags & IOCB_NOWAIT ? -EOPNOTSUPP : 0;
+	return stm_core_in_transaction(call->ki_filp->private_data) ? -EBUSY : 0;
+}
+
 static ssize_t stm_read_iter(struct kiocb *call, struct iov_iter *to)
 {
-	ssize_t result = stm_core_read(call->ki_filp->private_data, (struct stm_user_buffer *)to,
-				       call->ki_pos);
+	ssize_t result = stm_check_call(call);
 
+	if (!result)
+		result = stm_core_read(call->ki_filp->private_data, (struct stm_user_buffer *)to,
+				       call->ki_pos);
 	stm_trace("read at %lld: %zd\n", call->ki_pos, result);
 	if (result > 0)
 		call->ki_pos += result;
@@ -80,9 +96,11 @@ static ssize_t stm_read_iter(struct kiocb *call, struct iov_iter *to)
 /* O_APPEND means nothing on a file of fixed size; it is ignored, as by every device. */
 static ssize_t stm_write_iter(struct kiocb *call, struct iov_iter *from)
 {
-	ssize_t result = stm_core_write(call->ki_filp->private_data, (struct stm_user_buffer *)from,
-					call->ki_pos);
+	ssize_t result = stm_check_call(call);
 
+	if (!result)
+		result = stm_core_write(call->ki_filp->private_data, (struct stm_user_buffer *)from,
+					call->ki_pos);
 	stm_trace("write at %lld: %zd\n", call->ki_pos, result);
 	if (result > 0)
 		call->ki_pos += result;

@@ -25,6 +25,11 @@ extern bool stm_debug;
 /* file.c */
 extern const struct file_operations stm_device_operations;
 extern const struct file_operations stm_region_operations;
+/*
+ * What the file of every handle has. Without FMODE_NOWAIT io_uring takes a handle for a pipe: a
+ * read waits until poll says that something has changed.
+ */
+#define STM_FILE_MODE FMODE_NOWAIT
 
 /* device.c */
 int stm_device_register(struct stm_settings *settings);

@@ -137,7 +137,7 @@ int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identi
 	}
 	/* The file has its operations without a reference to their owner: fput gives one back. */
 	__module_get(THIS_MODULE);
-	file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE | FMODE_ATOMIC_POS;
+	file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE | FMODE_ATOMIC_POS | STM_FILE_MODE;
 	file->private_data = handle;
 	file->f_mapping = stm_view_mapping(view);
 	*result = (struct stm_file *)file;

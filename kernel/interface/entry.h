@@ -68,6 +68,8 @@ void stm_core_describe(struct stm_handle *handle, struct stm_info *info);
 
 long stm_core_read(struct stm_handle *handle, struct stm_user_buffer *to, __u64 position);
 long stm_core_write(struct stm_handle *handle, struct stm_user_buffer *from, __u64 position);
+/* Whether the calling thread has a transaction on the handle, of which its read and write calls are a part. */
+int stm_core_in_transaction(struct stm_handle *handle);
 /* @request: an STM_IOC_ number; @argument: the address of its structure. */
 long stm_core_control(struct stm_handle *handle, unsigned int request, __u64 argument);
 

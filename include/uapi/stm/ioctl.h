@@ -290,7 +290,8 @@ struct stm_destroy {
  * read and write calls on the handle by that thread are part of the transaction: a read gives the bytes of the
  * transaction's snapshot with its own writes over them; a write becomes visible to others at the commit. By a thread
  * without a transaction each read and each write call is a transaction of its own (up to 16 MiB; a longer call
- * is one for each 16 MiB).
+ * is one for each 16 MiB). So is each request of io_uring and Linux AIO, whoever executes it; a thread that has a
+ * transaction on the handle can not: EBUSY.
  *
  * A call that runs out of memory or into max_stripes in the middle ends with a short count: the bytes before are part of
  * the transaction.

@@ -25,8 +25,8 @@ sigset_t mask_of_thread() {
 
 } // namespace
 
-// In the place of libc's, with the kernel's failures: a new mask that can not be read is not set; an
-// old one that can not be written is lost when the new one is set already.
+// In the place of libc's, with the kernel's failures: a new mask that can not be read is not set;
+// an old one that can not be written is lost when the new one is set already.
 extern "C" int pthread_sigmask(int how, const sigset_t* set, sigset_t* before) noexcept {
     if (failing > 0 && --failing == 0) {
         if (set != nullptr && before != nullptr)
