@@ -382,7 +382,7 @@ stm_fault_result Handle::make_writable(stm_fault& fault, stm_page* page) noexcep
     if (context->depth() == 0)
         return STM_FAULT_FORBIDDEN;
     const PrivatePages::Page* before = context->private_pages().find(fault.index);
-    const bool upgraded = before != nullptr && before->twin == nullptr;
+    const bool upgraded = before != nullptr && !before->stored;
     stm_page* own = nullptr;
     const AbortReason reason = context->private_page(fault.index, fault.address, Use::store, own);
     if (reason == AbortReason::no_memory || reason == AbortReason::too_big)

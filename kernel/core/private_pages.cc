@@ -6,6 +6,7 @@ namespace stm::kernel {
 using protocol::AbortReason;
 using protocol::kStripeBytes;
 using protocol::kStripesPerPage;
+using runtime::Order;
 using runtime::u32;
 using runtime::u64;
 using runtime::u8;
@@ -16,8 +17,11 @@ u8* memory_of(stm_page* page) noexcept {
     return static_cast<u8*>(stm_linux_page_memory(page));
 }
 
-// Private pages may be changed by a thread of the same process, or a device, at any time; what
-// matters is that each byte is read once.
+// What a page counts as that does not exist.
+alignas(kStripeBytes) constexpr u8 kZeros[kPageBytes] = {};
+
+// Private pages may be changed by a thread of the same process, or a device, at any time, and the
+// region's by a commit; what matters is that each byte is read once.
 void copy_page(stm_page* to, stm_page* from) noexcept {
     runtime::copy_from_shared(memory_of(to), memory_of(from), kPageBytes);
 }
@@ -28,16 +32,8 @@ void breathe(u32 turn) noexcept {
         stm_linux_breathe();
 }
 
-// A twin is nobody else's.
-u64 twin_word(const u8* place) noexcept {
-    u64 word;
-    __builtin_memcpy(&word, __builtin_assume_aligned(place, sizeof word), sizeof word);
-    return word;
-}
-
-// The first stripe from `stripe` on in which a page and its twin differ at the moment,
-// kStripesPerPage if there is none. Most do not, so this is what a commit of stores spends its time
-// on.
+// The first stripe from `stripe` on in which two pages differ at the moment, kStripesPerPage if
+// there is none. Most do not, so this is what a commit of stores spends its time on.
 [[gnu::noinline]] u32 next_difference(const u8* now, const u8* before, u32 stripe) noexcept {
     for (; stripe < kStripesPerPage; ++stripe) {
         const u8* const left = now + stripe * kStripeBytes;
@@ -45,18 +41,25 @@ u64 twin_word(const u8* place) noexcept {
         u64 differences = 0;
 #pragma GCC unroll 8
         for (u32 byte = 0; byte < kStripeBytes; byte += sizeof(u64))
-            differences |= runtime::load_shared_word(left + byte) ^ twin_word(right + byte);
+            differences |=
+                runtime::xor_shared_word(runtime::load_shared_word(left + byte), right + byte);
         if (differences != 0)
             break;
     }
     return stripe;
 }
 
-// The bytes in which two stripes differ.
+u64 word_at(const u8* place) noexcept {
+    u64 word;
+    __builtin_memcpy(&word, __builtin_assume_aligned(place, sizeof word), sizeof word);
+    return word;
+}
+
+// The bytes in which two stripes differ, of which nobody else has either.
 protocol::ByteMask difference(const u8* left, const u8* right) noexcept {
     protocol::ByteMask mask = 0;
     for (u32 first = 0; first < kStripeBytes; first += sizeof(u64)) {
-        if (twin_word(left + first) == twin_word(right + first))
+        if (word_at(left + first) == word_at(right + first))
             continue;
         for (u32 byte = first; byte < first + sizeof(u64); ++byte)
             mask |= protocol::ByteMask{left[byte] != right[byte]} << byte;
@@ -68,15 +71,41 @@ protocol::ByteMask difference(const u8* left, const u8* right) noexcept {
 // transaction.
 AbortReason collect_stripe(PrivatePages::Transaction& transaction, u64 stripe, const u8* now,
                            const u8* before, protocol::ByteMask called) noexcept {
-    // From here on only what this copy has counts.
+    // From here on only what these copies have counts.
     alignas(u64) u8 bytes[kStripeBytes];
+    alignas(u64) u8 region[kStripeBytes];
     runtime::copy_from_shared(bytes, now, kStripeBytes);
+    runtime::copy_from_shared(region, before, kStripeBytes);
     AbortReason reason = AbortReason::none;
-    protocol::for_each_run(difference(bytes, before) | called, [&](u32 first, u32 count) {
+    protocol::for_each_run(difference(bytes, region) | called, [&](u32 first, u32 count) {
         if (reason == AbortReason::none)
             reason = transaction.write(stripe * kStripeBytes + first, bytes + first, count);
     });
     return reason;
+}
+
+AbortReason collect_page(PrivatePages::Transaction& transaction, const PrivatePages::Page& page,
+                         bool calls_wrote) noexcept {
+    const u8* const now = memory_of(page.copy);
+    const u8* before = transaction.page_now(page.index);
+    if (before == nullptr)
+        before = kZeros;
+    // What calls wrote before the page was copied is in the log: a store may have put the old
+    // value back. So in such a page each stripe is looked at.
+    const bool every = calls_wrote && transaction.writes_page(page.index);
+    for (u32 stripe = 0;; ++stripe) {
+        if (!every)
+            stripe = next_difference(now, before, stripe);
+        if (stripe == kStripesPerPage)
+            return AbortReason::none;
+        const u64 number = page.index * kStripesPerPage + stripe;
+        const u32 offset = stripe * kStripeBytes;
+        const AbortReason reason =
+            collect_stripe(transaction, number, now + offset, before + offset,
+                           every ? transaction.written_bytes(number) : 0);
+        if (reason != AbortReason::none)
+            return reason;
+    }
 }
 
 AbortReason reason_of_growth(runtime::Status status) noexcept {
@@ -112,11 +141,9 @@ PrivatePages::Page* PrivatePages::find(u64 index) noexcept {
 
 AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& page) noexcept {
     page = find(index);
-    if (page !=
-        nullptr) // what calls wrote may still be missing, if there was no memory for the twin
-        return page->twin == nullptr && transaction.writes_page(index)
-                   ? prepare_store(transaction, *page)
-                   : AbortReason::none;
+    if (page != nullptr) // what calls wrote is still missing if there was no memory to save it
+        return !page->stored && transaction.writes_page(index) ? prepare_store(transaction, *page)
+                                                               : AbortReason::none;
     AbortReason reason = reason_of_growth(pages_.reserve(pages_.size() + u64{1}, kMaxPages));
     if (reason == AbortReason::none)
         reason = reason_of_growth(index_.reserve(pages_.size() + u64{1}, kMaxPages));
@@ -131,7 +158,7 @@ AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& pag
         return reason;
     }
     index_.insert(index).write = pages_.size();
-    pages_.next() = {index, copy, nullptr, 0, 0, 0, false, false};
+    pages_.next() = {index, copy, 0, false, 0, false, false};
     pages_.commit_append();
     page = &pages_[pages_.size() - 1];
     // What calls wrote before is seen, and from now on belongs to the page.
@@ -141,108 +168,116 @@ AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& pag
 }
 
 AbortReason PrivatePages::prepare_store(Transaction& transaction, Page& page) noexcept {
-    if (page.twin != nullptr)
+    if (page.stored)
         return AbortReason::none;
-    stm_page* twin = allocate();
-    if (twin == nullptr)
-        return AbortReason::no_memory;
-    copy_page(twin, page.copy);
-    page.twin = twin;
-    page.level = transaction.nesting();
+    if (const u32 level = transaction.nesting(); level != 0) {
+        const AbortReason reason = save(index_.find(page.index)->write, level, true);
+        if (reason != AbortReason::none)
+            return reason;
+    }
+    page.stored = true;
     transaction.overlay_page(page.index, memory_of(page.copy));
     return AbortReason::none;
 }
 
+// Why it is right to compare with the region's page as it is now. If the commit goes through, no
+// other one has changed that page after it was copied and before the commit's own version: so
+// nothing of a later one may be seen here either. What was seen of one happened, by its fence F and
+// the fence below, after its locks and its step of the clock (see transaction.hpp), both of which
+// this commit then finds when it validates. If it does not go through, the writes found here are
+// forgotten. What writes nothing does not validate: see the end.
 AbortReason PrivatePages::collect(Transaction& transaction) noexcept {
     const bool calls_wrote = transaction.has_written();
-    for (u32 i = 0; i < pages_.size(); ++i) {
+    AbortReason reason = AbortReason::none;
+    bool stored = false;
+    for (u32 i = 0; i < pages_.size() && reason == AbortReason::none; ++i) {
         breathe(i);
-        const Page& page = pages_[i];
-        if (page.twin == nullptr)
+        if (!pages_[i].stored)
             continue;
-        const u8* const now = memory_of(page.copy);
-        const u8* const before = memory_of(page.twin);
-        // What calls wrote before the page was copied is in the log: a store may have put the old
-        // value back. So in such a page each stripe is looked at.
-        const bool every = calls_wrote && transaction.writes_page(page.index);
-        for (u32 stripe = 0;; ++stripe) {
-            if (!every)
-                stripe = next_difference(now, before, stripe);
-            if (stripe == kStripesPerPage)
-                break;
-            const u64 number = page.index * kStripesPerPage + stripe;
-            const u32 offset = stripe * kStripeBytes;
-            const AbortReason reason =
-                collect_stripe(transaction, number, now + offset, before + offset,
-                               every ? transaction.written_bytes(number) : 0);
-            if (reason != AbortReason::none)
-                return reason;
-        }
+        stored = true;
+        reason = collect_page(transaction, pages_[i], calls_wrote);
     }
+    if (!stored)
+        return AbortReason::none;
+    runtime::fence(Order::acquire);
+    // No difference may mean that another transaction has stored the same meanwhile; and too many
+    // that another one has changed the page.
+    const bool tells = reason == AbortReason::none && transaction.has_written();
+    if (!tells && transaction.validate() != protocol::Validity::valid)
+        return AbortReason::commit_validation;
+    return reason;
+}
+
+AbortReason PrivatePages::save(u32 page, u32 level, bool first) noexcept {
+    const AbortReason reason =
+        reason_of_growth(saved_.reserve(saved_.size() + u64{1}, 2 * kMaxPages));
+    if (reason != AbortReason::none)
+        return reason;
+    stm_page* copy = allocate();
+    if (copy == nullptr)
+        return AbortReason::no_memory;
+    copy_page(copy, pages_[page].copy);
+    saved_.next() = {copy, page, level, first};
+    saved_.commit_append();
     return AbortReason::none;
 }
 
 AbortReason PrivatePages::begin_level(u32 level) noexcept {
     for (u32 i = 0; i < pages_.size(); ++i) {
         breathe(i);
-        if (pages_[i].twin == nullptr)
-            continue;
-        AbortReason reason = reason_of_growth(saved_.reserve(saved_.size() + u64{1}, kMaxPages));
-        stm_page* copy = reason == AbortReason::none ? allocate() : nullptr;
-        if (reason == AbortReason::none && copy == nullptr)
-            reason = AbortReason::no_memory;
+        const AbortReason reason = pages_[i].stored ? save(i, level, false) : AbortReason::none;
         if (reason != AbortReason::none) {
-            commit_level(level); // drops what was saved for it
+            leave_level(level);
             return reason;
         }
-        copy_page(copy, pages_[i].copy);
-        saved_.next() = {copy, i, level};
-        saved_.commit_append();
     }
     return AbortReason::none;
 }
 
+// What was saved for the level is not needed any more; but what the region had still is if the
+// level around it is an inner part too, which is now the first that stored to the page.
+void PrivatePages::leave_level(u32 level) noexcept {
+    u32 begin = saved_.size();
+    while (begin != 0 && saved_[begin - 1].level == level)
+        --begin;
+    u32 kept = begin;
+    for (u32 i = begin; i < saved_.size(); ++i) {
+        Saved saved = saved_[i];
+        if (saved.first && level > 1) {
+            saved.level = level - 1;
+            saved_[kept++] = saved;
+        } else {
+            recycle(saved.copy);
+        }
+    }
+    saved_.truncate(kept);
+}
+
 void PrivatePages::commit_level(u32 level) noexcept {
-    while (saved_.size() != 0 && saved_[saved_.size() - 1].level == level) {
-        recycle(saved_[saved_.size() - 1].copy);
-        saved_.truncate(saved_.size() - 1);
-    }
-    for (u32 i = 0; i < pages_.size(); ++i) {
-        breathe(i);
-        if (pages_[i].twin != nullptr && pages_[i].level == level)
-            pages_[i].level = level - 1;
-    }
+    leave_level(level);
 }
 
 void PrivatePages::cancel_level(Transaction& transaction, u32 level) noexcept {
-    for (u32 i = 0; i < pages_.size(); ++i) {
+    for (u32 i = saved_.size(); i != 0 && saved_[i - 1].level == level; --i) {
+        const Saved& saved = saved_[i - 1];
+        Page& page = pages_[saved.page];
         breathe(i);
-        Page& page = pages_[i];
-        if (page.twin == nullptr || page.level != level)
-            continue;
-        // First stored to by the inner part: back to what the page was, with what calls wrote
-        // outside of it.
-        runtime::copy_to_shared(memory_of(page.copy), memory_of(page.twin), kPageBytes);
-        transaction.overlay_page(page.index, memory_of(page.copy));
-        page.level = level - 1;
+        runtime::copy_to_shared(memory_of(page.copy), memory_of(saved.copy), kPageBytes);
+        // The region's page, with what calls wrote around the inner part.
+        if (saved.first)
+            transaction.overlay_page(page.index, memory_of(page.copy));
     }
-    while (saved_.size() != 0 && saved_[saved_.size() - 1].level == level) {
-        const Saved& saved = saved_[saved_.size() - 1];
-        runtime::copy_to_shared(memory_of(pages_[saved.page].copy), memory_of(saved.copy),
-                                kPageBytes);
-        recycle(saved.copy);
-        saved_.truncate(saved_.size() - 1);
-    }
+    leave_level(level);
 }
 
 void PrivatePages::clear() noexcept {
-    for (u32 i = 0; i < saved_.size(); ++i)
+    for (u32 i = 0; i < saved_.size(); ++i) {
+        breathe(i);
         recycle(saved_[i].copy);
+    }
     for (u32 i = 0; i < pages_.size(); ++i) {
         breathe(i);
         recycle(pages_[i].copy);
-        if (pages_[i].twin != nullptr)
-            recycle(pages_[i].twin);
     }
     saved_.clear(kKeptRoom);
     pages_.clear(kKeptRoom);

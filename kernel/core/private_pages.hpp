@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 // The pages that a transaction has instead of the region's own in a mapping.
 //
-// A page that is loaded from is copied at the transaction's snapshot, and mapped for loads. A page
-// that is stored to has a twin as well, a copy of what it was, and is mapped for stores; at the
-// commit the two are compared, and only the bytes that differ become writes. So what another
-// transaction changes elsewhere in the page is not undone; but a page that was stored to also
-// counts as read, since the hardware can not tell.
+// A page that is touched is copied at the transaction's snapshot. The copy is mapped for loads, and
+// for stores too once there is one. At the commit a copy that was stored to is compared with the
+// region's own page, and only the bytes that differ become writes. That page must still be what was
+// copied; it is, if the commit succeeds: a copied page is in the read set, stored to or not, since
+// the hardware can not tell a store from an update.
 //
 // What must hold: all of it is under the context's lock. A page is given back only after it was
 // taken out of all mappings; one that somebody else still holds (a pin for input or output) is not
@@ -36,9 +36,8 @@ public:
     struct Page {
         u64 index;
         stm_page* copy; // what the program sees
-        stm_page* twin; // what it was, or null if nothing was stored to it
         u64 address;    // where it was touched last, or is mapped for being predicted
-        u32 level;      // the nesting level that got the twin, 0 for the outermost
+        bool stored;    // may have been stored to
         u8 touched;     // STM_TOUCHED_*, as far as it is known
         bool predicted; // made before it was touched
         bool known;     // for Prediction
@@ -57,11 +56,11 @@ public:
     // The page, copied if need be, with what the transaction wrote by calls over it. A conflict,
     // too_big, no_memory.
     [[nodiscard]] AbortReason obtain(Transaction& transaction, u64 index, Page*& page) noexcept;
-    // From now on the page may be stored to. no_memory.
+    // From now on the page may be stored to. no_memory, in an inner part alone.
     [[nodiscard]] AbortReason prepare_store(Transaction& transaction, Page& page) noexcept;
 
     // Hands what was stored over to the transaction, as writes. The pages are in no mapping.
-    // too_big, no_memory.
+    // A conflict, too_big, no_memory.
     [[nodiscard]] AbortReason collect(Transaction& transaction) noexcept;
 
     // Beside the same functions of the transaction, which go first (and after cancel_nested() for
@@ -89,18 +88,21 @@ public:
     void clear() noexcept;
 
 private:
-    // A stored-to page as it was when an inner part began.
+    // A page as it was before an inner part stored to it.
     struct Saved {
         stm_page* copy;
-        u32 page; // its number in pages_
-        u32 level;
+        u32 page;   // its number in pages_
+        u32 level;  // of the inner part: 1 or more, and never less than that of the one before
+        bool first; // nothing around that part has stored to it: the copy is of the region's page
     };
 
+    [[nodiscard]] AbortReason save(u32 page, u32 level, bool first) noexcept;
+    void leave_level(u32 level) noexcept;
     [[nodiscard]] stm_page* allocate() noexcept;
     void recycle(stm_page* page) noexcept;
 
-    // Pages that are kept from one transaction to the next: enough for 64 that are stored to. Of
-    // the room for their numbers more is kept.
+    // Pages that are kept from one transaction to the next. Of the room for their numbers more is
+    // kept.
     static constexpr u32 kSparePages = 128;
     static constexpr u32 kKeptRoom = 1024;
     static constexpr u32 kMaxPages = 1u << 24;

@@ -33,6 +33,17 @@ public:
         return value;
     }
 
+    // bits | load(acquire): one instruction, where compilers make two of it.
+    [[nodiscard, gnu::always_inline]] T
+    load_or(T bits) const noexcept requires unsigned_integer<T> &&(sizeof(T) == 8) {
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+        asm volatile("orq %1, %0" : "+r"(bits) : "m"(value_) : "cc", "memory");
+        return bits;
+#else
+        return bits | load(Order::acquire);
+#endif
+    }
+
     [[gnu::always_inline]] void store(T value, Order order) noexcept {
         __atomic_store(&value_, &value, static_cast<int>(order));
     }
@@ -193,6 +204,17 @@ inline void copy_from_shared(void* to, const void* from, usize bytes) noexcept {
 // One such word, aligned.
 [[nodiscard]] [[gnu::always_inline]] inline u64 load_shared_word(const void* from) noexcept {
     return __atomic_load_n(static_cast<const detail::SharedWord*>(from), __ATOMIC_RELAXED);
+}
+
+// word ^ load_shared_word(from): one instruction, where compilers make two of it.
+[[nodiscard]] [[gnu::always_inline]] inline u64 xor_shared_word(u64 word,
+                                                                const void* from) noexcept {
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    asm("xorq %1, %0" : "+r"(word) : "m"(*static_cast<const detail::SharedWord*>(from)) : "cc");
+    return word;
+#else
+    return word ^ load_shared_word(from);
+#endif
 }
 
 inline void copy_to_shared(void* to, const void* from, usize bytes) noexcept {

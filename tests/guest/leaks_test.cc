@@ -148,7 +148,7 @@ TEST(PrivatePages, OfATransactionShowNothingElse) {
     ASSERT_TRUE(mapping.ok());
     for (int round = 0; round < 3; ++round) {
         stm_start(region.fd());
-        // The first half by loads; of the second each page by a store, which takes a twin as well.
+        // The first half by loads; of the second each page by a store.
         EXPECT_TRUE(is_zero(mapping.data(), kPages / 2 * kPage)) << round;
         for (std::size_t page = kPages / 2; page < kPages; ++page) {
             *mapping.at<volatile char>(page * kPage) = 'S';

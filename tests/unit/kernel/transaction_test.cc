@@ -426,6 +426,89 @@ TEST_F(MappedTransactions, TakeTheirStoresBackWhenCancelled) {
     EXPECT_EQ(load(file, 8), 0u);
 }
 
+TEST_F(MappedTransactions, TakeBackWhatSeveralInnerPartsStored) {
+    EXPECT_EQ(start(file), 1);
+    put(file, 8, 1); // by a call, before the page is touched
+    EXPECT_EQ(start(file), 2);
+    put(file, 16, 2);
+    EXPECT_EQ(start(file), 3);
+    EXPECT_TRUE(store(file, 24, 3));
+    EXPECT_EQ(load(file, 8), 1u);
+    EXPECT_EQ(load(file, 16), 2u);
+    disturb(0); // dooms it, and is not to be seen
+    EXPECT_EQ(commit(file), 0);
+    EXPECT_EQ(load(file, 24), 3u);
+    EXPECT_EQ(cancel(file), 0);
+    EXPECT_EQ(load(file, 0), 0u) << "the snapshot";
+    EXPECT_EQ(load(file, 8), 1u);
+    EXPECT_EQ(load(file, 16), 0u);
+    EXPECT_EQ(load(file, 24), 0u);
+    EXPECT_EQ(start(file), 2);
+    EXPECT_TRUE(store(file, 24, 4));
+    EXPECT_EQ(cancel(file), 0);
+    EXPECT_EQ(load(file, 24), 0u);
+    EXPECT_EQ(commit(file), -EAGAIN);
+    EXPECT_EQ(get(other, 8), 0u);
+}
+
+TEST_F(MappedTransactions, StoreForEachInnerPartApart) {
+    EXPECT_EQ(start(file), 1);
+    for (const std::uint64_t depth : {2, 3, 4}) {
+        EXPECT_EQ(start(file), static_cast<int>(depth));
+        EXPECT_TRUE(store(file, 0, depth));
+        EXPECT_TRUE(store(file, depth * kPage, depth));
+    }
+    EXPECT_EQ(cancel(file), 0);
+    EXPECT_EQ(load(file, 0), 3u);
+    EXPECT_EQ(load(file, 4 * kPage), 0u);
+    EXPECT_EQ(load(file, 3 * kPage), 3u);
+    EXPECT_EQ(commit(file), 0);
+    EXPECT_TRUE(store(file, 4 * kPage, 5));
+    EXPECT_EQ(commit(file), 0);
+    EXPECT_EQ(commit(file), 0);
+    EXPECT_EQ(get(other, 0), 3u);
+    for (const auto& [page, value] : {std::pair{2, 2}, {3, 3}, {4, 5}})
+        EXPECT_EQ(get(other, static_cast<std::uint64_t>(page) * kPage),
+                  static_cast<std::uint64_t>(value));
+}
+
+// Two that each add one to the same number: what the second stores is what it finds there then.
+TEST_F(MappedTransactions, ConflictWhenAnotherStoredTheSame) {
+    for (const std::uint64_t before : {0, 1}) { // a page that does not exist, and one that does
+        EXPECT_EQ(start(file), 1);
+        EXPECT_TRUE(store(file, 0, load(file, 0) + 1));
+        EXPECT_EQ(start(other), 1);
+        EXPECT_TRUE(store(other, 0, load(other, 0) + 1));
+        EXPECT_EQ(commit(other), 0);
+        EXPECT_EQ(commit(file), -EAGAIN);
+        EXPECT_EQ(get(file, 0), before + 1);
+    }
+}
+
+TEST_F(MappedTransactions, ThatStoreWhatWasThereOnlyRead) {
+    disturb(0, 5);
+    EXPECT_EQ(start(file), 1);
+    EXPECT_TRUE(store(file, 0, 5));
+    disturb(3 * kPage);
+    EXPECT_EQ(commit(file), 0);
+    EXPECT_EQ(transaction_of(file).last_reason, unsigned{STM_REASON_NONE});
+    EXPECT_EQ(get(other, 0), 5u);
+}
+
+// The copy then differs from the region's page in many more bytes than were stored to.
+TEST_F(MappedTransactions, LackNothingForWhatAnotherChanged) {
+    const File small = open(control, "small", kCreate, {kBytes, 0});
+    const File rival = open(control, "small", kOpen, {0, 0, 0});
+    ASSERT_EQ(map(small, 0, kBytes / kPage, STM_MAP_WRITE), 0);
+    EXPECT_EQ(start(small), 1);
+    for (std::uint64_t page = 0; page < 4; ++page)
+        EXPECT_TRUE(store(small, page * kPage, 1));
+    const std::vector<std::uint8_t> bytes(4 * kPage, 0x55);
+    EXPECT_EQ(write(rival, 0, bytes.data(), bytes.size()), static_cast<long>(bytes.size()));
+    const FailPoint point(1); // no memory for the log of all that
+    EXPECT_EQ(commit(small), -EAGAIN);
+}
+
 TEST_F(MappedTransactions, MixWithCalls) {
     EXPECT_EQ(start(file), 1);
     put(file, 8, 1);
@@ -557,7 +640,6 @@ TEST_F(MappedTransactions, DoNotReuseAPageThatIsPinned) {
     EXPECT_EQ(commit(file), 0);
     *reinterpret_cast<std::uint64_t*>(simulated::page_bytes(pinned)) = 1234;
     EXPECT_EQ(start(file), 1);
-    // The page, and its twin.
     EXPECT_EQ(load(file, kPage), 0u);
     EXPECT_NE(simulated::mapped_page(file.view(), 1), pinned);
     EXPECT_EQ(load(file, 0), 1u);
