@@ -267,13 +267,26 @@ void Context::examine_predicted(stm_view* view) noexcept {
                follows(page, private_pages_[first + count], count))
             ++count;
         stm_linux_view_examine(view, page.index, page.address, count, touched);
-        for (u32 i = 0; i < count; ++i) {
-            u8& known = private_pages_[first + i].touched;
-            known |= touched[i];
-            (known != 0 ? counters_.predicted_used : counters_.predicted_unused).add(1);
-        }
+        for (u32 i = 0; i < count; ++i)
+            private_pages_[first + i].touched |= touched[i];
         first += count;
     }
+}
+
+void Context::count_predicted() noexcept {
+    for (u32 i = first_predicted_; i < first_predicted_ + predicted_; ++i) {
+        const bool used = private_pages_[i].touched != 0;
+        (used ? counters_.predicted_used : counters_.predicted_unused).add(1);
+    }
+}
+
+bool Context::has_read() noexcept {
+    bool found = false;
+    transaction_.for_each_read([&](u64 stripe, u64) {
+        const PrivatePages::Page* own = private_pages_.find(protocol::page_of_stripe(stripe));
+        found = found || own == nullptr || own->touched != 0;
+    });
+    return found;
 }
 
 void Context::learn(AbortReason reason) noexcept {
@@ -297,6 +310,7 @@ AbortReason Context::read(u64 offset, void* to, u64 bytes) noexcept {
                     private_pages_.obtain(transaction_, offset / kPageBytes, own);
                 reason != AbortReason::none)
                 return reason;
+            own->touched |= STM_TOUCHED_LOAD;
             runtime::copy_from_shared(target, bytes_of(own->copy) + offset % kPageBytes, part);
         } else if (const AbortReason reason = transaction_.read(offset, target, part);
                    reason != AbortReason::none) {
@@ -320,8 +334,10 @@ AbortReason Context::write(u64 offset, const void* from, u64 bytes, u64& written
         AbortReason reason = AbortReason::none;
         if (own != nullptr) {
             reason = private_pages_.prepare_store(transaction_, *own);
-            if (reason == AbortReason::none)
+            if (reason == AbortReason::none) {
+                own->touched |= STM_TOUCHED_STORE;
                 runtime::copy_to_shared(bytes_of(own->copy) + offset % kPageBytes, source, part);
+            }
         } else {
             reason = transaction_.write(offset, source, part);
         }

@@ -109,8 +109,13 @@ public:
     [[nodiscard]] bool predicts(u32 site) noexcept;
     // Makes these pages and maps them, while the view is closed.
     void map_predicted(stm_view* view, u32 most) noexcept;
-    // Finds out which of them were touched: the view is closed again, the pages still mapped.
+    // Finds out which of them were touched so far: the view is closed again, the pages still
+    // mapped.
     void examine_predicted(stm_view* view) noexcept;
+    // Once for each transaction, after that.
+    void count_predicted() noexcept;
+    // Whether anything was read, as far as it is known: not what was mapped and not touched.
+    [[nodiscard]] bool has_read() noexcept;
 
     // -- By calls --
 

@@ -272,6 +272,25 @@ void Handle::predict(Context& context, u32 site) noexcept {
     stm_linux_view_open();
 }
 
+bool Handle::has_read(Context& context) noexcept {
+    {
+        const Context::Guard held(context.lock());
+        if (context.has_read())
+            return true;
+        if (context.private_pages().empty() || context.viewing() != stm_linux_memory_current())
+            return false;
+    }
+    stm_linux_view_close();
+    bool found = false;
+    {
+        const Context::Guard held(context.lock());
+        context.examine_predicted(view_);
+        found = context.has_read();
+    }
+    stm_linux_view_open();
+    return found;
+}
+
 void Handle::leave_view(Context& context) noexcept {
     stm_memory* memory = nullptr;
     {
@@ -296,6 +315,7 @@ void Handle::leave_view(Context& context) noexcept {
         const Context::Guard held(context.lock());
         context.set_viewing(nullptr);
         context.examine_predicted(view_);
+        context.count_predicted();
         context.private_pages().for_each_run([&](u64 first, u64 count) {
             stm_linux_view_unmap(view_, first, count);
             stm_linux_breathe();

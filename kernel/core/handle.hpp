@@ -69,6 +69,9 @@ public:
     // After that, at the begin of a transaction: maps the pages that those before it, which began
     // at the same site, have touched.
     void predict(Context& context, runtime::u32 site) noexcept;
+    // Whether the calling thread's transaction has read anything yet. What was mapped for it counts
+    // once it is touched.
+    [[nodiscard]] bool has_read(Context& context) noexcept;
     // The end of it; the pages that the transaction has there are in no mapping any more.
     void leave_view(Context& context) noexcept;
     [[nodiscard]] stm_fault_result serve_fault(stm_fault& fault) noexcept;

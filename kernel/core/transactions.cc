@@ -297,9 +297,7 @@ Status wait(Handle& handle, u64 timeout_ns) noexcept {
     if (!found.ok())
         return found.error();
     Context& context = **found;
-    bool has_read = false;
-    context.transaction().for_each_read([&](u64, u64) { has_read = true; });
-    if (!has_read)
+    if (!handle.has_read(context))
         return Error::deadlock;
 
     handle.leave_view(context);

@@ -103,6 +103,22 @@ TEST_F(MappedPrediction, DoesNotGuessAtRandom) {
     EXPECT_GE(now.load_faults + now.store_faults, 200u);
 }
 
+TEST_F(MappedPrediction, GivesNothingToWaitForThatWasNotTouched) {
+    for (const bool touch : {true, true, true, false}) {
+        stm_start(fd()); // one place
+        if (touch) {
+            EXPECT_EQ(number(0), 0);
+        } else {
+            EXPECT_EQ(stm_wait(fd(), nullptr), -1);
+            EXPECT_EQ(errno, EDEADLK);
+            Faults faults(fd());
+            EXPECT_EQ(number(0), 0) << "it goes on";
+            EXPECT_EQ(faults.more(), 0u);
+        }
+        EXPECT_EQ(stm_commit(fd()), 0);
+    }
+}
+
 TEST_F(MappedPrediction, CanBeSwitchedOffByTheParameter) {
     add(0, 4);
     add(0, 4);

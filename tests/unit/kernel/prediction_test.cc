@@ -240,6 +240,29 @@ TEST_F(Predictions, DoNotWriteWhatWasNotStored) {
     EXPECT_EQ(statistics_of(file).read_only, before + 1);
 }
 
+TEST_F(Predictions, ThatNobodyTouchedAreNothingToWaitFor) {
+    run({{3}, {4, Access::store}});
+    EXPECT_EQ(start(file, kSite), 1);
+    EXPECT_TRUE(mapped(3));
+    EXPECT_EQ(wait(file), -EDEADLK);
+    EXPECT_EQ(transaction_of(file).depth, 1u) << "it is not over";
+    EXPECT_TRUE(mapped(3));
+    EXPECT_TRUE(touch({3}));
+    EXPECT_EQ(commit(file), 0);
+    const stm_statistics now = statistics_of(file);
+    EXPECT_EQ(now.predicted_used, 1u);
+    EXPECT_EQ(now.predicted_unused, 1u);
+}
+
+TEST_F(Predictions, ThatWereReadByCallsAreUsed) {
+    run({{3}});
+    EXPECT_EQ(start(file, kSite), 1);
+    std::uint64_t number = 0;
+    EXPECT_EQ(read(file, 3 * kPage, &number, sizeof(number)), long{sizeof(number)});
+    EXPECT_EQ(commit(file), 0);
+    EXPECT_EQ(statistics_of(file).predicted_used, 1u);
+}
+
 TEST_F(Predictions, OfMappingsThatAreElsewhereNowAreLeftOut) {
     run({{1}, {2}});
     {
