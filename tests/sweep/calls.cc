@@ -21,10 +21,14 @@ constexpr std::size_t kSmall = 64;
 constexpr std::size_t kLarge = 40 * kPage;
 constexpr off_t kWhere = 1000;
 
+// How far the last one of the calls below came before it failed.
+std::size_t part_done = 0;
+
 // Goes on after a short count, as programs do. 0 or errno.
 template <typename Call>
 int all_of(std::size_t bytes, Call call) {
     for (std::size_t done = 0; done < bytes;) {
+        part_done = done;
         const ssize_t part = call(done);
         if (part < 0)
             return errno;
@@ -201,6 +205,22 @@ void add_alone() {
     }
 }
 
+// Also tells a check of Site::part how far it came.
+int noted(Try& attempt, int error) {
+    attempt.part = error != 0 ? part_done : 0;
+    return error;
+}
+
+// Of the transaction: a call wrote so many bytes 'b' from there on, and those after it failed.
+void expect_part(Try& attempt, off_t at) {
+    std::vector<char> seen(kBytes);
+    by_pread(attempt.fd.get(), seen.data(), seen.size(), 0);
+    const auto part = static_cast<off_t>(attempt.part);
+    attempt.expect(std::count(seen.begin(), seen.end(), 'b') == part &&
+                       std::count(seen.begin() + at, seen.begin() + at + part, 'b') == part,
+                   "not the part that was told is in the transaction");
+}
+
 // The same within a transaction; what was mapped and stored there belongs to it.
 void add_inside() {
     for (const Kind& kind : {kTransactional, kMutex}) {
@@ -226,7 +246,8 @@ void add_inside() {
                      .prepare = begin,
                      .act =
                          [=](Try& attempt) {
-                             return by_pread(attempt.fd.get(), attempt.buffer.data(), bytes, 0);
+                             return noted(attempt, by_pread(attempt.fd.get(), attempt.buffer.data(),
+                                                            bytes, 0));
                          },
                      .done =
                          [=](Try& attempt) {
@@ -235,6 +256,14 @@ void add_inside() {
                                                                                           : 'b'),
                                             "not the transaction's bytes");
                              commit(attempt);
+                         },
+                     .part =
+                         [=](Try& attempt) {
+                             std::vector<char> seen(attempt.part);
+                             by_pread(attempt.fd.get(), seen.data(), seen.size(), 0);
+                             attempt.expect(
+                                 std::equal(seen.begin(), seen.end(), attempt.buffer.begin()),
+                                 "not the transaction's bytes");
                          }});
                 add({.entry = "file:write_iter",
                      .region = kind.name,
@@ -244,8 +273,8 @@ void add_inside() {
                      .prepare = begin,
                      .act =
                          [=](Try& attempt) {
-                             return by_pwrite(attempt.fd.get(), attempt.buffer.data(), bytes,
-                                              kWhere);
+                             return noted(attempt, by_pwrite(attempt.fd.get(),
+                                                             attempt.buffer.data(), bytes, kWhere));
                          },
                      .done =
                          [=](Try& attempt) {
@@ -259,7 +288,8 @@ void add_inside() {
                              by_pread(attempt.fd.get(), seen.data(), seen.size(), 0);
                              attempt.expect(std::count(seen.begin(), seen.end(), 'b') == 0,
                                             "a part of a call that failed is in the transaction");
-                         }});
+                         },
+                     .part = [](Try& attempt) { expect_part(attempt, kWhere); }});
             }
         }
     }
@@ -277,6 +307,13 @@ void add_own_mapping() {
             if (!attempt.plain())
                 commit(attempt);
         };
+        const auto copied = [](Try& attempt) {
+            std::vector<char> seen(2 * kPage);
+            by_pread(attempt.fd.get(), seen.data(), seen.size(), 30 * kPage);
+            attempt.expect(static_cast<std::size_t>(std::count(seen.begin(), seen.end(), 'a')) ==
+                               attempt.part,
+                           "not the part that was told is in the transaction");
+        };
         add({.entry = "file:read_iter",
              .region = kind.name,
              .way = "into-own-mapping",
@@ -285,13 +322,15 @@ void add_own_mapping() {
              .prepare = begin,
              .act =
                  [](Try& attempt) {
-                     return by_pread(attempt.fd.get(), attempt.at(30 * kPage), 2 * kPage, 0);
+                     return noted(attempt,
+                                  by_pread(attempt.fd.get(), attempt.at(30 * kPage), 2 * kPage, 0));
                  },
              .done =
                  [=](Try& attempt) {
                      end(attempt);
                      expect_region(attempt, 2 * kPage, 30 * kPage, 'a');
                  },
+             .part = copied,
              .leaves_traces_in_mappings = true});
         add({.entry = "file:write_iter",
              .region = kind.name,
@@ -301,13 +340,15 @@ void add_own_mapping() {
              .prepare = begin,
              .act =
                  [](Try& attempt) {
-                     return by_pwrite(attempt.fd.get(), attempt.at(0), 2 * kPage, 30 * kPage);
+                     return noted(attempt, by_pwrite(attempt.fd.get(), attempt.at(0), 2 * kPage,
+                                                     30 * kPage));
                  },
              .done =
                  [=](Try& attempt) {
                      end(attempt);
                      expect_region(attempt, 2 * kPage, 30 * kPage, 'a');
                  },
+             .part = copied,
              .leaves_traces_in_mappings = true});
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // Tries every site with its first, second, third, … failure until it succeeds without one.
 #include "injection.hpp"
+#include "memory_limit.hpp"
 #include "module.hpp"
 #include "pages.hpp"
 #include "site.hpp"
@@ -28,15 +29,51 @@ std::string error_text(int error) {
     return error >= kSignal ? ::strsignal(error - kSignal) : std::strerror(error);
 }
 
-void check_failure(const Site& site, Try& attempt, const State& before, int error) {
-    before.expect_unchanged(attempt, site);
+// The transaction has no memory for a page of a mapping, and still has none when it tries again: it
+// is over, and its commit says so.
+bool expect_over(const Site& site, Try& attempt, const State& before) {
+    auto now = test::make<struct stm_transaction>();
+    if (!attempt.fd || ::ioctl(attempt.fd.get(), STM_IOC_TRANSACTION, &now) != 0 ||
+        now.depth == 0 || now.doom != STM_REASON_NO_MEMORY)
+        return false;
+    errno = 0;
+    attempt.expect(::ioctl(attempt.fd.get(), STM_IOC_COMMIT, 0) != 0 && errno == ENOMEM,
+                   "a transaction without memory can be committed, or fails with another error: " +
+                       error_text(errno));
+    before.expect_nothing_committed(attempt);
+    attempt.more[0].reset();
+    attempt.more[1].reset();
+    attempt.map.reset();
+    site.prepare(attempt);
+    return true;
+}
+
+// A part of it was done, told, and may be kept; here it is cancelled.
+void check_part(const Site& site, Try& attempt, const State& before) {
+    site.part(attempt);
+    attempt.expect(::ioctl(attempt.fd.get(), STM_IOC_CANCEL, STM_CANCEL_ALL) == 0,
+                   "the transaction is over");
+    attempt.map.reset();
+    attempt.expect(before.contents() == attempt.contents(), "the bytes of the region have changed");
+    site.prepare(attempt);
+}
+
+void check_failure(const Site& site, const Failures& failures, Try& attempt, const State& before,
+                   int error) {
+    const bool over = failures.persist() && expect_over(site, attempt, before);
+    const bool part =
+        !over && failures.persist() && attempt.part != 0 && site.part && !attempt.plain();
+    if (part)
+        check_part(site, attempt, before);
+    else if (!over)
+        before.expect_unchanged(attempt, site);
     if (site.errors.count(error) == 0)
         attempt.wrong("fails with an error that is not documented: " + error_text(error));
-    if (site.undone)
+    if (site.undone && !part)
         site.undone(attempt);
     if (!site.repeatable)
         return;
-    if (site.ends_transaction && site.prepare)
+    if (site.ends_transaction && site.prepare && !over && !part)
         site.prepare(attempt);
     if (const int again = site.act(attempt); again != 0)
         attempt.wrong("after a failure it fails again: " + error_text(again));
@@ -45,7 +82,7 @@ void check_failure(const Site& site, Try& attempt, const State& before, int erro
 }
 
 // One try; whether a failure was injected.
-bool sweep_point(const Site& site, const Injection& injection, unsigned n,
+bool sweep_point(const Site& site, const Failures& injection, unsigned n,
                  std::vector<std::string>& all_problems) {
     const Totals before = Totals::now();
     bool injected = false;
@@ -65,9 +102,11 @@ bool sweep_point(const Site& site, const Injection& injection, unsigned n,
         if (error != 0 && !injected)
             attempt.wrong("fails without an injected failure: " + error_text(error));
         else if (error != 0)
-            check_failure(site, attempt, state, error);
+            check_failure(site, injection, attempt, state, error);
         else if (site.done)
             site.done(attempt);
+        if (const std::string trouble = injection.trouble(); !trouble.empty())
+            attempt.wrong(trouble);
         problems = attempt.problems;
     }
     if (const Totals after = Totals::now(); !(after == before))
@@ -77,11 +116,18 @@ bool sweep_point(const Site& site, const Injection& injection, unsigned n,
     return injected;
 }
 
-enum class Extent { every_point, quick };
+enum class Extent { every_point, quick, quickest };
 
-// The quick form leaves some points out of calls that have many: most of these are alike.
+// The quick forms leave some points out of calls that have many: most of these are alike.
 unsigned next(unsigned n, Extent extent) {
-    return extent == Extent::quick ? n + 1 + n / 12 : n + 1;
+    switch (extent) {
+    case Extent::quick:
+        return n + 1 + n / 12;
+    case Extent::quickest:
+        return n + 1 + n / 2;
+    default:
+        return n + 1;
+    }
 }
 
 // The default region lives as long as the module: its pages are there from the start.
@@ -111,7 +157,8 @@ struct Options {
     std::string module; // its file; none: it is not loaded anew
     std::vector<std::string> filters;
     Extent extent = Extent::every_point;
-    bool write = false; // the lines of a new list
+    bool write = false;  // the lines of a new list
+    bool limits = false; // of memory, instead of single failures
 };
 
 // Sweeps what it is asked for, and keeps account of it.
@@ -130,7 +177,7 @@ public:
         Outcome outcome = sweep();
         if (!options_.write && !known)
             outcome.problems.push_back("is not in " + options_.list);
-        if (!options_.write && before != 0 && outcome.points == 0)
+        if (!options_.write && !options_.limits && before != 0 && outcome.points == 0)
             outcome.problems.push_back("has no points any more; there were " +
                                        std::to_string(before));
         report(id, outcome);
@@ -140,7 +187,7 @@ public:
     // All has been swept; the exit status.
     int finish() {
         unsigned lost = 0;
-        if (options_.filters.empty() && !options_.write) {
+        if (options_.filters.empty() && !options_.write && !options_.limits) {
             for (const auto& [id, unused] : listed_) {
                 std::printf("FAILED %s: in %s, but not swept\n", id.c_str(), options_.list.c_str());
                 ++lost;
@@ -150,7 +197,8 @@ public:
             std::printf("%s", lines_.c_str());
         std::printf("%u sites with %u points of failure\n", swept_, points_);
         std::printf("%u passed, %u failed\n", swept_ - failed_, failed_ + lost);
-        return failed_ + lost == 0 && swept_ != 0 ? 0 : 1;
+        const bool none = swept_ == 0 || (points_ == 0 && options_.filters.empty());
+        return failed_ + lost == 0 && !none ? 0 : 1;
     }
 
 private:
@@ -232,6 +280,39 @@ Outcome sweep_load(Extent extent, Point try_point) {
     return outcome;
 }
 
+// The same sites, with the limit of a memory cgroup reached at the first, second, third, … page.
+int run_limits(const Options& options) {
+    // Here one call has many more points, and each takes longer.
+    const Extent extent = options.extent == Extent::quick ? Extent::quickest : options.extent;
+    constexpr long kKeptByLinux = 512;
+    fill_default();
+    const long pages = pages_of_module();
+    return in_memory_group([&](const std::string& group) {
+        Try::use_present_page_table();
+        const MemoryLimit limit(group);
+        const long charged = limit.pages();
+        Run all(options);
+        for (const Site& site : sites())
+            all.add(site.id(), [&] {
+                return sweep_points(extent, [&](unsigned n, auto& problems) {
+                    return sweep_point(site, limit, n, problems);
+                });
+            });
+        all.add("pages any kept-at-the-end", [&] {
+            Outcome outcome;
+            if (const long now = pages_of_module(); now != pages)
+                outcome.problems.push_back(std::to_string(now) + " pages, not " +
+                                           std::to_string(pages));
+            // Linux keeps some for a while; of thousands of tries each would have lost one.
+            if (const long now = limit.pages(); now > charged + kKeptByLinux)
+                outcome.problems.push_back(std::to_string(now) + " pages are charged, at first " +
+                                           std::to_string(charged));
+            return outcome;
+        });
+        return all.finish();
+    });
+}
+
 int run(const Options& options) {
     if (const std::string problem = prepare_injection(); !problem.empty()) {
         std::fprintf(stderr, "sweep: %s\n", problem.c_str());
@@ -277,11 +358,12 @@ int run(const Options& options) {
 void usage(std::FILE* to) {
     std::fprintf(
         to,
-        "usage: sweep [--quick] [--write] [--module=FILE] LIST [FILTER…]\n"
+        "usage: sweep [--quick] [--limits | --write] [--module=FILE] LIST [FILTER…]\n"
         "  in a guest with the kernel `debug` and the module loaded: ci/sweep does it\n"
         "  LIST     tests/sweep/sites.txt\n"
         "  FILTER   only sites whose line contains it\n"
         "  --quick  leave out some points of calls that have many\n"
+        "  --limits  the limit of a memory cgroup is reached at each page instead; any kernel\n"
         "  --write  print the lines of a new LIST at the end, and do not look at the old one\n");
 }
 
@@ -299,6 +381,8 @@ int main(int argc, char** argv) {
             options.extent = stm::sweep::Extent::quick;
         else if (word.rfind("--module=", 0) == 0)
             options.module = word.substr(std::strlen("--module="));
+        else if (word == "--limits")
+            options.limits = true;
         else if (word == "--write")
             options.write = true;
         else if (options.list.empty())
@@ -310,5 +394,5 @@ int main(int argc, char** argv) {
         stm::sweep::usage(stderr);
         return 2;
     }
-    return stm::sweep::run(options);
+    return options.limits ? stm::sweep::run_limits(options) : stm::sweep::run(options);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 // Sites: mmap and what Linux does with a mapping, and every kind of fault in one.
+#include "memory_limit.hpp"
 #include "transaction.hpp"
 
 #include <fcntl.h>
@@ -121,7 +122,7 @@ void add_mmap() {
 
 // A child looks at its mapping: 0 when the first byte is what it should be.
 int fork_and_look(Try& attempt, char expected) {
-    attempt.child = ::fork();
+    attempt.child = fork_under_limit();
     if (attempt.child < 0)
         return errno;
     if (attempt.child == 0)

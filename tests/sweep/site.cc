@@ -65,8 +65,30 @@ Try::~Try() {
         ::unlink(path.c_str());
 }
 
+namespace {
+char* present_page_table = nullptr; // the first address that it is for
+} // namespace
+
+void Try::use_present_page_table() {
+    constexpr std::size_t kTable = 512 * test::kPage;
+    void* const area =
+        ::mmap(nullptr, 2 * kTable, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    const auto from = (reinterpret_cast<std::uintptr_t>(area) + kTable - 1) / kTable * kTable;
+    auto* const first = reinterpret_cast<char*>(from);
+    // Its last page stays, and so the table does.
+    char* const last = first + kTable - test::kPage;
+    if (area == MAP_FAILED || ::mprotect(last, test::kPage, PROT_READ | PROT_WRITE) != 0)
+        return;
+    *last = 1;
+    ::munmap(first, kTable - test::kPage);
+    present_page_table = first;
+}
+
 void Try::map_all(int protection) {
-    map = std::make_unique<test::Mapping>(fd.get(), kBytes, protection);
+    map.reset();
+    map = std::make_unique<test::Mapping>(
+        fd.get(), kBytes, protection, 0,
+        MAP_SHARED | (present_page_table != nullptr ? MAP_FIXED_NOREPLACE : 0), present_page_table);
     expect(map->ok(), "the region can not be mapped");
 }
 

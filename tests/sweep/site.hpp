@@ -30,6 +30,9 @@ struct Try {
     [[nodiscard]] bool plain() const { return (flags & STM_PLAIN) != 0; }
     [[nodiscard]] char* at(std::size_t offset) const { return map->at(offset); }
     void map_all(int protection = PROT_READ | PROT_WRITE);
+    // From now on map_all maps where Linux needs no new page table: without memory for one it tries
+    // again for ever, and asks nobody.
+    static void use_present_page_table();
 
     // Records that something is not as it must be.
     void wrong(const std::string& what);
@@ -50,6 +53,7 @@ struct Try {
     test::Fd more[3];
     std::string path; // removed at the end
     unsigned long number = 0;
+    std::size_t part = 0; // bytes that calls before the one that failed were told to have done
     int result = -1;
     pid_t child = -1;
     std::vector<std::string> problems;
@@ -65,6 +69,9 @@ struct Site {
     std::function<int(Try&)> act;          // 0, an errno value, or kSignal and a signal
     std::function<void(Try&)> done = {};   // checks what a success must have done
     std::function<void(Try&)> undone = {}; // and that a failure has done nothing, beyond the usual
+    // What must be seen when it failed after a part (Try::part), told by a short count as
+    // documented: that, and no more. For failures that persist.
+    std::function<void(Try&)> part = {};
     // It succeeds again after a failure, with nothing prepared anew.
     bool repeatable = true;
     // A part of it that was done before may be seen: Linux splits a mapping before it fails, and

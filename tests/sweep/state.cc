@@ -72,6 +72,18 @@ void State::expect_unchanged(Try& attempt, const Site& site) const {
         attempt.wrong("the bytes of the region have changed");
 }
 
+void State::expect_nothing_committed(Try& attempt) const {
+    auto now = test::make<struct stm_statistics>(STM_BY_HANDLE);
+    auto transaction = test::make<struct stm_transaction>();
+    ::ioctl(attempt.observer.get(), STM_IOC_STATISTICS, &now);
+    ::ioctl(attempt.fd.get(), STM_IOC_TRANSACTION, &transaction);
+    attempt.expect(now.commits == statistics_.commits, "the count of commits has changed");
+    attempt.expect(now.aborts[STM_REASON_NO_MEMORY] == statistics_.aborts[STM_REASON_NO_MEMORY] + 1,
+                   "not one abort for want of memory");
+    attempt.expect(transaction.depth == 0 && transaction.doom == 0, "a transaction is left");
+    attempt.expect(attempt.contents() == contents_, "the bytes of the region have changed");
+}
+
 Totals Totals::now() {
     auto version = test::make<struct stm_version>();
     test::request(STM_IOC_VERSION, &version);

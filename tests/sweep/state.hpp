@@ -12,6 +12,9 @@ public:
     static State of(const Try& attempt);
     // What has changed until now and must not, as the problems of `attempt`.
     void expect_unchanged(Try& attempt, const Site& site) const;
+    // The same, of a transaction that was running and is over.
+    void expect_nothing_committed(Try& attempt) const;
+    [[nodiscard]] const std::vector<char>& contents() const { return contents_; }
 
 private:
     struct stm_info info_ {};
