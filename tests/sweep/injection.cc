@@ -7,19 +7,61 @@
 #include <cstring>
 #include <fcntl.h>
 #include <fstream>
+#include <sstream>
 #include <unistd.h>
+#include <utility>
+#include <vector>
 
 namespace stm::sweep {
 
+namespace {
+
+// Where a function of the kernel begins, and what comes after it begins; "" if there is none.
+std::pair<std::string, std::string> place_of(const std::string& function) {
+    std::ifstream symbols("/proc/kallsyms");
+    unsigned long begin = 0, end = 0;
+    std::vector<unsigned long> all;
+    for (std::string line; std::getline(symbols, line);) {
+        std::istringstream words(line);
+        unsigned long address = 0;
+        std::string kind, name;
+        if (words >> std::hex >> address >> kind >> name) {
+            all.push_back(address);
+            if (name == function)
+                begin = address;
+        }
+    }
+    for (const unsigned long address : all)
+        if (address > begin && (end == 0 || address < end))
+            end = address;
+    if (begin == 0)
+        return {};
+    std::ostringstream from, to;
+    from << "0x" << std::hex << begin;
+    to << "0x" << std::hex << end;
+    return {from.str(), to.str()};
+}
+
+} // namespace
+
 std::string prepare_injection() {
     const std::string debug = "/sys/kernel/debug/";
-    const std::pair<const char*, const char*> settings[] = {
-        {"failslab/ignore-gfp-wait", "N"},        {"failslab/verbose", "0"},
-        {"fail_page_alloc/ignore-gfp-wait", "N"}, {"fail_page_alloc/ignore-gfp-highmem", "N"},
-        {"fail_page_alloc/min-order", "0"},       {"fail_page_alloc/verbose", "0"},
+    // Linux warns when this one has no memory while a module is loaded, and a warning is a finding.
+    const auto [begin, end] = place_of("jump_label_module_notify");
+    const std::pair<const char*, std::string> settings[] = {
+        {"failslab/ignore-gfp-wait", "N"},
+        {"failslab/verbose", "0"},
+        {"fail_page_alloc/ignore-gfp-wait", "N"},
+        {"fail_page_alloc/ignore-gfp-highmem", "N"},
+        {"fail_page_alloc/min-order", "0"},
+        {"fail_page_alloc/verbose", "0"},
         {"fail_usercopy/verbose", "0"},
+        {"failslab/reject-start", begin},
+        {"failslab/reject-end", end},
     };
     for (const auto& [name, value] : settings) {
+        if (value.empty())
+            continue;
         std::ofstream file(debug + name);
         if (!(file << value << std::flush))
             return debug + name + " can not be written: this needs the kernel `debug`";

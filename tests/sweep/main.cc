@@ -197,7 +197,8 @@ public:
             std::printf("%s", lines_.c_str());
         std::printf("%u sites with %u points of failure\n", swept_, points_);
         std::printf("%u passed, %u failed\n", swept_ - failed_, failed_ + lost);
-        const bool none = swept_ == 0 || (points_ == 0 && options_.filters.empty());
+        // Limits have no part in what is not a site: loading the module.
+        const bool none = options_.filters.empty() ? points_ == 0 : swept_ == 0 && !options_.limits;
         return failed_ + lost == 0 && !none ? 0 : 1;
     }
 
