@@ -21,74 +21,10 @@ constexpr std::size_t kSmall = 64;
 constexpr std::size_t kLarge = 40 * kPage;
 constexpr off_t kWhere = 1000;
 
-// How far the last one of the calls below came before it failed.
-std::size_t part_done = 0;
-
-// Goes on after a short count, as programs do. 0 or errno.
-template <typename Call>
-int all_of(std::size_t bytes, Call call) {
-    for (std::size_t done = 0; done < bytes;) {
-        part_done = done;
-        const ssize_t part = call(done);
-        if (part < 0)
-            return errno;
-        if (part == 0)
-            return ENODATA;
-        done += static_cast<std::size_t>(part);
-    }
-    return 0;
-}
-
-// Three parts of what is left.
-std::vector<iovec> parts(char* from, std::size_t bytes) {
+// Three parts of it.
+std::vector<iovec> parts(char* memory, std::size_t bytes) {
     const std::size_t third = bytes / 3;
-    return {{from, third}, {from + third, third}, {from + 2 * third, bytes - 2 * third}};
-}
-
-using Access = int (*)(int fd, char* memory, std::size_t bytes, off_t at);
-
-int by_read(int fd, char* memory, std::size_t bytes, off_t at) {
-    ::lseek(fd, at, SEEK_SET);
-    return all_of(bytes, [&](std::size_t done) { return ::read(fd, memory + done, bytes - done); });
-}
-int by_pread(int fd, char* memory, std::size_t bytes, off_t at) {
-    return all_of(bytes, [&](std::size_t done) {
-        return ::pread(fd, memory + done, bytes - done, at + static_cast<off_t>(done));
-    });
-}
-int by_readv(int fd, char* memory, std::size_t bytes, off_t at) {
-    ::lseek(fd, at, SEEK_SET);
-    return all_of(bytes, [&](std::size_t done) {
-        return ::readv(fd, parts(memory + done, bytes - done).data(), 3);
-    });
-}
-int by_preadv2(int fd, char* memory, std::size_t bytes, off_t at) {
-    return all_of(bytes, [&](std::size_t done) {
-        return ::preadv2(fd, parts(memory + done, bytes - done).data(), 3,
-                         at + static_cast<off_t>(done), 0);
-    });
-}
-int by_write(int fd, char* memory, std::size_t bytes, off_t at) {
-    ::lseek(fd, at, SEEK_SET);
-    return all_of(bytes,
-                  [&](std::size_t done) { return ::write(fd, memory + done, bytes - done); });
-}
-int by_pwrite(int fd, char* memory, std::size_t bytes, off_t at) {
-    return all_of(bytes, [&](std::size_t done) {
-        return ::pwrite(fd, memory + done, bytes - done, at + static_cast<off_t>(done));
-    });
-}
-int by_writev(int fd, char* memory, std::size_t bytes, off_t at) {
-    ::lseek(fd, at, SEEK_SET);
-    return all_of(bytes, [&](std::size_t done) {
-        return ::writev(fd, parts(memory + done, bytes - done).data(), 3);
-    });
-}
-int by_pwritev2(int fd, char* memory, std::size_t bytes, off_t at) {
-    return all_of(bytes, [&](std::size_t done) {
-        return ::pwritev2(fd, parts(memory + done, bytes - done).data(), 3,
-                          at + static_cast<off_t>(done), 0);
-    });
+    return {{memory, third}, {memory + third, third}, {memory + 2 * third, bytes - 2 * third}};
 }
 
 // Requests, by the same ring and context for all sites: what these need is Linux's own matter.
@@ -108,26 +44,87 @@ ssize_t as_call(long result) {
     errno = static_cast<int>(-result);
     return -1;
 }
-int by_ring_read(int fd, char* memory, std::size_t bytes, off_t at) {
-    return all_of(bytes, [&](std::size_t done) {
-        return as_call(ring().read(fd, memory + done, bytes - done, at + static_cast<off_t>(done)));
-    });
+
+struct Form {
+    const char* name;
+    ssize_t (*call)(int fd, char* memory, std::size_t bytes, off_t at);
+    const std::set<int>* errors = &kErrors;
+};
+const Form kReads[] = {
+    {"read",
+     [](int fd, char* memory, std::size_t bytes, off_t at) {
+         ::lseek(fd, at, SEEK_SET);
+         return ::read(fd, memory, bytes);
+     }},
+    {"pread", [](int fd, char* memory, std::size_t bytes,
+                 off_t at) { return ::pread(fd, memory, bytes, at); }},
+    {"readv",
+     [](int fd, char* memory, std::size_t bytes, off_t at) {
+         ::lseek(fd, at, SEEK_SET);
+         return ::readv(fd, parts(memory, bytes).data(), 3);
+     }},
+    {"preadv2", [](int fd, char* memory, std::size_t bytes,
+                   off_t at) { return ::preadv2(fd, parts(memory, bytes).data(), 3, at, 0); }},
+    {"io_uring",
+     [](int fd, char* memory, std::size_t bytes, off_t at) {
+         return as_call(ring().read(fd, memory, bytes, at));
+     },
+     &kRequestErrors},
+    {"aio",
+     [](int fd, char* memory, std::size_t bytes, off_t at) {
+         return as_call(aio().read(fd, memory, bytes, at));
+     },
+     &kRequestErrors}};
+const Form kWrites[] = {
+    {"write",
+     [](int fd, char* memory, std::size_t bytes, off_t at) {
+         ::lseek(fd, at, SEEK_SET);
+         return ::write(fd, memory, bytes);
+     }},
+    {"pwrite", [](int fd, char* memory, std::size_t bytes,
+                  off_t at) { return ::pwrite(fd, memory, bytes, at); }},
+    {"writev",
+     [](int fd, char* memory, std::size_t bytes, off_t at) {
+         ::lseek(fd, at, SEEK_SET);
+         return ::writev(fd, parts(memory, bytes).data(), 3);
+     }},
+    {"pwritev2", [](int fd, char* memory, std::size_t bytes,
+                    off_t at) { return ::pwritev2(fd, parts(memory, bytes).data(), 3, at, 0); }},
+    {"io_uring",
+     [](int fd, char* memory, std::size_t bytes, off_t at) {
+         return as_call(ring().write(fd, memory, bytes, at));
+     },
+     &kRequestErrors},
+    {"aio",
+     [](int fd, char* memory, std::size_t bytes, off_t at) {
+         return as_call(aio().write(fd, memory, bytes, at));
+     },
+     &kRequestErrors}};
+const Form& kPread = kReads[1];
+const Form& kPwrite = kWrites[1];
+
+// How far the last one of them came before it failed.
+std::size_t part_done = 0;
+
+// Goes on after a short count, as programs do. 0 or errno.
+int all_of(const Form& form, int fd, char* memory, std::size_t bytes, off_t at) {
+    for (std::size_t done = 0; done < bytes;) {
+        part_done = done;
+        const ssize_t part =
+            form.call(fd, memory + done, bytes - done, at + static_cast<off_t>(done));
+        if (part < 0)
+            return errno;
+        if (part == 0)
+            return ENODATA;
+        done += static_cast<std::size_t>(part);
+    }
+    return 0;
 }
-int by_ring_write(int fd, char* memory, std::size_t bytes, off_t at) {
-    return all_of(bytes, [&](std::size_t done) {
-        return as_call(
-            ring().write(fd, memory + done, bytes - done, at + static_cast<off_t>(done)));
-    });
+int by_pread(int fd, char* memory, std::size_t bytes, off_t at) {
+    return all_of(kPread, fd, memory, bytes, at);
 }
-int by_aio_read(int fd, char* memory, std::size_t bytes, off_t at) {
-    return all_of(bytes, [&](std::size_t done) {
-        return as_call(aio().read(fd, memory + done, bytes - done, at + static_cast<off_t>(done)));
-    });
-}
-int by_aio_write(int fd, char* memory, std::size_t bytes, off_t at) {
-    return all_of(bytes, [&](std::size_t done) {
-        return as_call(aio().write(fd, memory + done, bytes - done, at + static_cast<off_t>(done)));
-    });
+int by_pwrite(int fd, char* memory, std::size_t bytes, off_t at) {
+    return all_of(kPwrite, fd, memory, bytes, at);
 }
 
 void expect_region(Try& attempt, std::size_t bytes, off_t at, char value) {
@@ -149,29 +146,11 @@ struct Size {
     std::size_t bytes;
 };
 constexpr Size kSizes[] = {{"small", kSmall}, {"large", kLarge}};
-struct Form {
-    const char* name;
-    Access access;
-    const std::set<int>* errors = &kErrors;
-};
-const Form kReads[] = {{"read", by_read},
-                       {"pread", by_pread},
-                       {"readv", by_readv},
-                       {"preadv2", by_preadv2},
-                       {"io_uring", by_ring_read, &kRequestErrors},
-                       {"aio", by_aio_read, &kRequestErrors}};
-const Form kWrites[] = {{"write", by_write},
-                        {"pwrite", by_pwrite},
-                        {"writev", by_writev},
-                        {"pwritev2", by_pwritev2},
-                        {"io_uring", by_ring_write, &kRequestErrors},
-                        {"aio", by_aio_write, &kRequestErrors}};
-
 // Every form alone, in both sizes.
 void add_alone() {
     (void)ring(); // from the start, and not in the middle of a try
     (void)aio();
-    for (const Kind& kind : {kPlain, kTransactional, kMutex}) {
+    for (const Kind& kind : kKinds) {
         for (const Size& size : kSizes) {
             const std::size_t bytes = size.bytes;
             for (const Form& form : kReads)
@@ -182,8 +161,8 @@ void add_alone() {
                      .errors = *form.errors,
                      .act =
                          [=](Try& attempt) {
-                             return form.access(attempt.fd.get(), attempt.buffer.data(), bytes,
-                                                kWhere);
+                             return all_of(form, attempt.fd.get(), attempt.buffer.data(), bytes,
+                                           kWhere);
                          },
                      .done =
                          [=](Try& attempt) {
@@ -197,8 +176,8 @@ void add_alone() {
                      .errors = *form.errors,
                      .act =
                          [=](Try& attempt) {
-                             return form.access(attempt.fd.get(), attempt.buffer.data(), bytes,
-                                                kWhere);
+                             return all_of(form, attempt.fd.get(), attempt.buffer.data(), bytes,
+                                           kWhere);
                          },
                      .done = [=](Try& attempt) { expect_region(attempt, bytes, kWhere, 'b'); }});
         }
@@ -223,7 +202,7 @@ void expect_part(Try& attempt, off_t at) {
 
 // The same within a transaction; what was mapped and stored there belongs to it.
 void add_inside() {
-    for (const Kind& kind : {kTransactional, kMutex}) {
+    for (const Kind& kind : kTransactionKinds) {
         for (const bool mapped : {false, true}) {
             const std::string where = mapped ? "in-transaction,mapped," : "in-transaction,";
             const auto begin = [=](Try& attempt) {
@@ -297,7 +276,7 @@ void add_inside() {
 
 // User memory that is itself a mapping of the region.
 void add_own_mapping() {
-    for (const Kind& kind : {kPlain, kTransactional, kMutex}) {
+    for (const Kind& kind : kKinds) {
         const auto begin = [=](Try& attempt) {
             attempt.map_all();
             if (!attempt.plain())

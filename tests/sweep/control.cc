@@ -59,7 +59,7 @@ void add_opens() {
                      attempt.expect(!test::exists(second(attempt)), "a region is left");
                  }});
     }
-    for (const Kind& kind : {kPlain, kTransactional, kMutex}) {
+    for (const Kind& kind : kKinds) {
         const auto works = [](Try& attempt) {
             char byte = 0;
             attempt.expect(::pread(attempt.more[0].get(), &byte, 1, 0) == 1 && byte == 'a',

@@ -135,7 +135,7 @@ void add_nodes() {
 }
 
 void add_file_calls() {
-    for (const Kind& kind : {kPlain, kTransactional, kMutex}) {
+    for (const Kind& kind : kKinds) {
         add({.entry = "file:llseek",
              .region = kind.name,
              .way = "end",
@@ -256,7 +256,7 @@ void add_file_calls() {
 
 // A close never fails; nothing of the handle is left, whatever it was doing.
 void add_closes() {
-    for (const Kind& kind : {kPlain, kTransactional, kMutex}) {
+    for (const Kind& kind : kKinds) {
         const auto busy = [](Try& attempt) {
             attempt.map_all();
             if (!attempt.plain())

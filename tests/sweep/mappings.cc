@@ -138,7 +138,7 @@ void expect_child_well(Try& attempt) {
 }
 
 void add_fork() {
-    for (const Kind& kind : {kPlain, kTransactional, kMutex}) {
+    for (const Kind& kind : kKinds) {
         for (const bool inside : {false, true}) {
             if (inside && (kind.flags & STM_PLAIN) != 0)
                 continue;
@@ -210,7 +210,7 @@ void add_faults() {
     fault("vm:stm_plain_vm_operations.fault", kPlain, "load-of-nothing", map, load(kFresh, 0),
           nullptr);
     fault("vm:stm_plain_vm_operations.fault", kPlain, "store", map, store(kFresh), stored(kFresh));
-    for (const Kind& kind : {kTransactional, kMutex}) {
+    for (const Kind& kind : kTransactionKinds) {
         const char* const entry = "vm:stm_transactional_vm_operations.fault";
         fault(entry, kind, "load", map, load(0, 'a'), nullptr);
         fault(entry, kind, "load-of-nothing", map, load(kFresh, 0), nullptr);
@@ -238,7 +238,7 @@ void add_faults() {
 
 // The kernel touches a mapping for a program: what fails there is told by an error.
 void add_foreign() {
-    for (const Kind& kind : {kPlain, kTransactional, kMutex}) {
+    for (const Kind& kind : kKinds) {
         const auto begin = [](Try& attempt) {
             attempt.map_all();
             if (!attempt.plain())

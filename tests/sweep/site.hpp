@@ -94,6 +94,8 @@ struct Kind {
 inline constexpr Kind kPlain{"plain", STM_PLAIN};
 inline constexpr Kind kTransactional{"transactional", 0};
 inline constexpr Kind kMutex{"mutex", STM_MUTEX};
+inline constexpr Kind kKinds[] = {kPlain, kTransactional, kMutex};
+inline constexpr Kind kTransactionKinds[] = {kTransactional, kMutex};
 
 // Runs something that may get a signal: 0, or kSignal and its number.
 int guarded(const std::function<void()>& action);

@@ -235,7 +235,7 @@ void add_told(const Kind& kind) {
 }
 
 [[maybe_unused]] const int added = [] {
-    for (const Kind& kind : {kTransactional, kMutex}) {
+    for (const Kind& kind : kTransactionKinds) {
         add_starts(kind);
         add_ends(kind);
         add_told(kind);
