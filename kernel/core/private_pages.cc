@@ -180,31 +180,31 @@ AbortReason PrivatePages::prepare_store(Transaction& transaction, Page& page) no
     return AbortReason::none;
 }
 
-// Why it is right to compare with the region's page as it is now. If the commit goes through, no
-// other one has changed that page after it was copied and before the commit's own version: so
-// nothing of a later one may be seen here either. What was seen of one happened, by its fence F and
-// the fence below, after its locks and its step of the clock (see transaction.hpp), both of which
-// this commit then finds when it validates. If it does not go through, the writes found here are
-// forgotten. What writes nothing does not validate: see the end.
+// Why it is right to compare with the region's page as it is now. Let another commit u have changed
+// that page after it was copied, so that u is above the snapshot. If anything of u was seen here,
+// then by its fence F and the fence below its locks and its step of the clock came before those of
+// this commit (see transaction.hpp), which therefore has to validate, and finds them: it does not
+// go through, and the writes found here are forgotten. What writes nothing does not validate, so
+// the pages are looked at here.
 AbortReason PrivatePages::collect(Transaction& transaction) noexcept {
     const bool calls_wrote = transaction.has_written();
     AbortReason reason = AbortReason::none;
-    bool stored = false;
     for (u32 i = 0; i < pages_.size() && reason == AbortReason::none; ++i) {
         breathe(i);
-        if (!pages_[i].stored)
-            continue;
-        stored = true;
-        reason = collect_page(transaction, pages_[i], calls_wrote);
+        if (pages_[i].stored)
+            reason = collect_page(transaction, pages_[i], calls_wrote);
     }
-    if (!stored)
-        return AbortReason::none;
     runtime::fence(Order::acquire);
     // No difference may mean that another transaction has stored the same meanwhile; and too many
     // that another one has changed the page.
-    const bool tells = reason == AbortReason::none && transaction.has_written();
-    if (!tells && transaction.validate() != protocol::Validity::valid)
-        return AbortReason::commit_validation;
+    if (reason == AbortReason::none && transaction.has_written())
+        return reason;
+    for (u32 i = 0; i < pages_.size(); ++i) {
+        breathe(i);
+        if (pages_[i].stored &&
+            transaction.validate_page(pages_[i].index) != protocol::Validity::valid)
+            return AbortReason::commit_validation;
+    }
     return reason;
 }
 
@@ -242,6 +242,7 @@ void PrivatePages::leave_level(u32 level) noexcept {
         --begin;
     u32 kept = begin;
     for (u32 i = begin; i < saved_.size(); ++i) {
+        breathe(i);
         Saved saved = saved_[i];
         if (saved.first && level > 1) {
             saved.level = level - 1;

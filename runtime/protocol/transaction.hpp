@@ -221,8 +221,8 @@ public:
 
     // The 4096 bytes of the page in the region, or nullptr while it counts as zeros. Others may be
     // changing them: what is found there is worth something only after an acquire fence, and if
-    // validate() or commit() then finds that the page, which this transaction has read as a whole,
-    // is still the same.
+    // validate_page() or commit() then finds that the page, which this transaction has read as a
+    // whole, is still the same.
     [[nodiscard]] const u8* page_now(u64 page) const noexcept {
         const u64 first = page * kStripesPerPage;
         return memory_.orec(first) == nullptr ? nullptr : memory_.data(first);
@@ -378,6 +378,14 @@ public:
                 return validity;
         }
         return Validity::valid;
+    }
+
+    // The same for a page alone, which this transaction has read as a whole: whether it is what it
+    // was at the snapshot.
+    Validity validate_page(u64 page) const noexcept {
+        return doom_ != AbortReason::none
+                   ? Validity::changed
+                   : check_patiently(PageRead{page, snapshot_, kStripesPerPage, 0});
     }
 
     // Calls function(stripe, version) for each stripe of the read set. The version of a stripe of a

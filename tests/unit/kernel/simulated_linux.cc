@@ -158,6 +158,8 @@ struct Thread {
     std::size_t interleaved_step = 0;
     std::function<void()> action;
     bool interleaved = false;
+    std::size_t engine_steps = 0; // to the action, 0: there is none
+    std::function<void()> engine_action;
 
     int dying = 0;
     int mappings_moved = 0;
@@ -479,6 +481,15 @@ Interleave::~Interleave() {
 }
 bool Interleave::happened() const {
     return thread.interleaved;
+}
+
+InterleaveCommit::InterleaveCommit(std::size_t nth, std::function<void()> action) {
+    thread.engine_steps = nth;
+    thread.engine_action = std::move(action);
+}
+InterleaveCommit::~InterleaveCommit() {
+    thread.engine_steps = 0;
+    thread.engine_action = nullptr;
 }
 
 Undisturbed::Undisturbed() {
@@ -941,6 +952,11 @@ void stm_linux_timer_stop(stm_timer* timer) {
     disarm();
     timer_ran.wait(held, [&] { return !of(timer).running; });
     disarm(); // the call may have armed it again
+}
+
+void stm_linux_death_point() {
+    if (thread.engine_steps != 0 && --thread.engine_steps == 0)
+        thread.engine_action();
 }
 
 void stm_linux_stay_on_processor() {

@@ -92,6 +92,16 @@ public:
     bool happened() const;
 };
 
+// The same for the steps of the engine, the nth access to what is shared: what another processor
+// could do there, also in the middle of a commit.
+class InterleaveCommit {
+public:
+    InterleaveCommit(std::size_t nth, std::function<void()> action);
+    ~InterleaveCommit();
+    InterleaveCommit(const InterleaveCommit&) = delete;
+    InterleaveCommit& operator=(const InterleaveCommit&) = delete;
+};
+
 // While it lives, this thread tells and asks no FailPoint and no Interleave: for the test's own
 // calls.
 class Undisturbed {

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <future>
 #include <thread>
 
 namespace stm::test {
@@ -483,6 +484,56 @@ TEST_F(MappedTransactions, ConflictWhenAnotherStoredTheSame) {
         EXPECT_EQ(commit(file), -EAGAIN);
         EXPECT_EQ(get(file, 0), before + 1);
     }
+}
+
+// The other commit stands still at each of its steps in turn until this one has ended.
+TEST_F(MappedTransactions, LoseNothingInTheMiddleOfAnotherCommit) {
+    std::uint64_t expected = 0;
+    std::size_t committed = 0;
+    bool everywhere = false;
+    for (std::size_t step = 1; !everywhere; ++step) {
+        SCOPED_TRACE(testing::Message() << "step " << step);
+        EXPECT_EQ(start(file), 1);
+        EXPECT_TRUE(store(file, 0, load(file, 0) + 1));
+        std::promise<bool> there;
+        std::promise<void> over;
+        long rivals = -1;
+        std::thread rival([&] {
+            EXPECT_EQ(start(other), 1);
+            EXPECT_TRUE(store(other, 0, load(other, 0) + 1));
+            EXPECT_TRUE(store(other, 2 * kPage, step));
+            bool told = false;
+            const simulated::InterleaveCommit interleaved(step, [&] {
+                told = true;
+                there.set_value(true);
+                over.get_future().wait();
+            });
+            rivals = commit(other);
+            if (!told)
+                there.set_value(false);
+        });
+        everywhere = !there.get_future().get();
+        const long own = commit(file);
+        over.set_value();
+        rival.join();
+        EXPECT_TRUE(own == 0 || own == -EAGAIN) << own;
+        EXPECT_TRUE(rivals == 0 || rivals == -EAGAIN) << rivals;
+        expected += (own == 0 ? 1 : 0) + (rivals == 0 ? 1 : 0);
+        committed += own == 0 ? 1 : 0;
+        ASSERT_EQ(get(file, 0), expected);
+    }
+    EXPECT_GT(committed, 0u);
+    EXPECT_GT(expected, committed);
+}
+
+TEST_F(MappedTransactions, ThatStoreNothingNewMayBeOfTheirSnapshot) {
+    disturb(0, 5);
+    disturb(3 * kPage, 1);
+    EXPECT_EQ(start(file), 1);
+    EXPECT_EQ(get(file, 3 * kPage), 1u);
+    EXPECT_TRUE(store(file, 0, 5));
+    disturb(3 * kPage, 2);
+    EXPECT_EQ(commit(file), 0) << "it wrote nothing, and saw one snapshot";
 }
 
 TEST_F(MappedTransactions, ThatStoreWhatWasThereOnlyRead) {
