@@ -125,9 +125,9 @@ void Handle::discard(Whose whose) noexcept {
 // may still have private pages in mappings of a process that is.
 void Handle::abandon(Context& context) noexcept {
     if (context.viewing() != nullptr) {
-        context.set_viewing(nullptr);
         exposures_.fetch_add(1, Order::seq_cst);
         stm_linux_view_unmap(view_, 0, region_->size() / kPageBytes);
+        context.set_viewing(nullptr);
     }
     context.cancel(AbortReason::killed);
 }
@@ -313,13 +313,15 @@ void Handle::leave_view(Context& context) noexcept {
     stm_linux_view_close();
     {
         const Context::Guard held(context.lock());
-        context.set_viewing(nullptr);
         context.examine_predicted(view_);
         context.count_predicted();
         context.private_pages().for_each_run([&](u64 first, u64 count) {
             stm_linux_view_unmap(view_, first, count);
             stm_linux_breathe();
         });
+        // Last: another thread that begins then does not close the address space if nothing was
+        // exposed, and would load and store in these pages without a fault.
+        context.set_viewing(nullptr);
     }
     stm_linux_view_open();
 }

@@ -132,6 +132,31 @@ TEST_F(MappedPrediction, CanBeSwitchedOffByTheParameter) {
     }
 }
 
+// The second begins as soon as the first lets it, while the first is still in its commit; for a
+// prediction it would have to wait.
+TEST_F(MappedPrediction, SwitchedOffThreadsThatTakeTurnsLoseNothing) {
+    constexpr int kRounds = 1000;
+    const Parameter off("predicted_pages", "0");
+    const auto add_one = [&] {
+        for (volatile int round = 0; round < kRounds;) {
+            if (stm_try_start(fd()) < 0) {
+                EXPECT_EQ(errno, EBUSY);
+                continue;
+            }
+            for (std::size_t page = 2; page < 32; page += 2)
+                EXPECT_EQ(number(page * kPage), 0);
+            number(0) = number(0) + 1; // the last page that is taken out of the mapping
+            if (stm_commit(fd()) == 0)
+                round = round + 1;
+        }
+    };
+    std::thread one(add_one);
+    std::thread two(add_one);
+    one.join();
+    two.join();
+    EXPECT_EQ(number(0), 2 * kRounds);
+}
+
 TEST_F(MappedPrediction, CanBeSwitchedOffByTheCaller) {
     for (const unsigned long argument : {STM_START_SITE(9) | STM_START_NO_PREDICTION, 0ull}) {
         Faults faults(fd());
