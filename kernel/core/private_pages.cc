@@ -227,7 +227,7 @@ AbortReason PrivatePages::begin_level(u32 level) noexcept {
         breathe(i);
         const AbortReason reason = pages_[i].stored ? save(i, level, false) : AbortReason::none;
         if (reason != AbortReason::none) {
-            leave_level(level);
+            commit_level(level);
             return reason;
         }
     }
@@ -236,7 +236,7 @@ AbortReason PrivatePages::begin_level(u32 level) noexcept {
 
 // What was saved for the level is not needed any more; but what the region had still is if the
 // level around it is an inner part too, which is now the first that stored to the page.
-void PrivatePages::leave_level(u32 level) noexcept {
+void PrivatePages::commit_level(u32 level) noexcept {
     u32 begin = saved_.size();
     while (begin != 0 && saved_[begin - 1].level == level)
         --begin;
@@ -254,10 +254,6 @@ void PrivatePages::leave_level(u32 level) noexcept {
     saved_.truncate(kept);
 }
 
-void PrivatePages::commit_level(u32 level) noexcept {
-    leave_level(level);
-}
-
 void PrivatePages::cancel_level(Transaction& transaction, u32 level) noexcept {
     for (u32 i = saved_.size(); i != 0 && saved_[i - 1].level == level; --i) {
         const Saved& saved = saved_[i - 1];
@@ -268,7 +264,7 @@ void PrivatePages::cancel_level(Transaction& transaction, u32 level) noexcept {
         if (saved.first)
             transaction.overlay_page(page.index, memory_of(page.copy));
     }
-    leave_level(level);
+    commit_level(level);
 }
 
 void PrivatePages::clear() noexcept {

@@ -97,7 +97,6 @@ private:
     };
 
     [[nodiscard]] AbortReason save(u32 page, u32 level, bool first) noexcept;
-    void leave_level(u32 level) noexcept;
     [[nodiscard]] stm_page* allocate() noexcept;
     void recycle(stm_page* page) noexcept;
 
