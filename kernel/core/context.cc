@@ -120,6 +120,7 @@ void Context::take_over() noexcept {
     memory_.set_thread(thread());
     exec_id_.store(stm_linux_exec_id(), Order::relaxed);
     prediction_.forget();
+    cell_.detach();
 }
 
 void Context::set_viewing(stm_memory* memory) noexcept {
@@ -141,10 +142,15 @@ void Context::back_off(const Advice& advice) noexcept {
         stm_linux_delay(advice.delay_ns);
 }
 
-AbortReason Context::begin_after(const stm_settings& settings, stm_wait_kind kind) noexcept {
+void Context::set_wait(const stm_settings& settings, stm_wait_kind kind) noexcept {
     const bool mutex = (region_.flags() & STM_REGION_MUTEX) != 0;
     const u64 lease_ms = current(settings.serial_lease_ms);
     memory_.set_wait(kind, mutex || lease_ms == 0 ? kForever : lease_ms * 1'000'000);
+}
+
+AbortReason Context::begin_after(const stm_settings& settings, stm_wait_kind kind) noexcept {
+    const bool mutex = (region_.flags() & STM_REGION_MUTEX) != 0;
+    set_wait(settings, kind);
     auto path = mutex ? protocol::Path::serial : protocol::Path::concurrent;
     if (const auto conflicts = transaction_.conflicts_in_row(); conflicts != 0) {
         const protocol::RetryPolicy policy{.serial_after = current(settings.serial_after)};
@@ -158,20 +164,39 @@ AbortReason Context::begin_after(const stm_settings& settings, stm_wait_kind kin
     if (reason == AbortReason::none && path == protocol::Path::serial)
         counters_.serial.add(1);
     // What waits from now on is in the middle of a commit.
-    memory_.set_wait(STM_WAIT_KILLABLE, mutex || lease_ms == 0 ? kForever : lease_ms * 1'000'000);
+    set_wait(settings, STM_WAIT_KILLABLE);
     return reason;
+}
+
+void Context::note_begin(stm_memory* memory, u64 exec_id, int signal) noexcept {
+    in_call_ = false;
+    started_in_.store(memory, Order::release);
+    signal_ = signal;
+    exec_id_.store(exec_id, Order::relaxed);
+    counters_.starts.add(1);
 }
 
 AbortReason Context::begin(const stm_settings& settings, int signal) noexcept {
     const AbortReason reason = begin_after(settings, STM_WAIT_INTERRUPTIBLE);
-    if (reason != AbortReason::none)
-        return reason;
-    in_call_ = false;
-    started_in_.store(stm_linux_memory_current(), Order::release);
-    signal_ = signal;
-    exec_id_.store(stm_linux_exec_id(), Order::relaxed);
-    counters_.starts.add(1);
+    if (reason == AbortReason::none)
+        note_begin(stm_linux_memory_current(), stm_linux_exec_id(), signal);
     return reason;
+}
+
+bool Context::may_begin_by_offer() const noexcept {
+    return (region_.flags() & STM_REGION_MUTEX) == 0 && !transaction_.active() &&
+           transaction_.conflicts_in_row() == 0 &&
+           (current(region_.settings().predicted_pages) == 0 || !prediction_.has_likely_at(site_));
+}
+
+void Context::begin_by_offer(const stm_settings& settings, u32 site) noexcept {
+    const AbortReason reason = transaction_.begin();
+    runtime::expects(reason == AbortReason::none, "Context: a concurrent transaction must begin");
+    set_wait(settings, STM_WAIT_KILLABLE);
+    note_begin(cell_.memory(), cell_.exec_id(), cell_.signal());
+    site_ = site;
+    if (current(settings.predicted_pages) != 0)
+        prediction_.select(site);
 }
 
 AbortReason Context::begin_call(const stm_settings& settings) noexcept {

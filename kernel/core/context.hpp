@@ -13,6 +13,7 @@
 #include "kernel/core/private_pages.hpp"
 #include "kernel/core/region_memory.hpp"
 #include "kernel/core/settings.hpp"
+#include "kernel/core/start_cell.hpp"
 #include "kernel/core/statistics.hpp"
 #include "runtime/protocol/abort_reason.hpp"
 #include "runtime/protocol/backoff.hpp"
@@ -68,11 +69,18 @@ public:
     [[nodiscard]] stm_memory* started_in() const noexcept {
         return started_in_.load(runtime::Order::acquire);
     }
+    // Whether its transaction has the view in that address space, or has perhaps begun there by an
+    // offer, which then has to be settled. The offer is asked for first: what becomes of it is
+    // there when it is gone.
+    [[nodiscard]] bool may_view(const stm_memory* memory) const noexcept {
+        return cell_.offered_in() == memory || viewing() == memory;
+    }
     // From now on it is not given the view: it ends, or waits.
     void refuse_view() noexcept { started_in_.store(nullptr, runtime::Order::release); }
     // Locks as long as the condition holds; false: it does not, and nothing is locked. The
-    // condition is viewing() or started_in(): for these the thread that has the lock does not wait
-    // for the serial token, as one does that begins or commits. The holder of that token may need
+    // condition is of viewing(), started_in() or an offer: with these the thread that has the lock
+    // does not wait for the serial token, as one does that begins or commits. The holder of that
+    // token may need
     // what the caller holds: mmap_lock, or the handle's lock.
     template <typename Condition>
     [[nodiscard]] bool lock_while(Condition condition) noexcept {
@@ -139,6 +147,17 @@ public:
     protocol::AbortReason commit() noexcept;
     // All depths of it.
     void cancel(protocol::AbortReason reason) noexcept;
+    // -- Without a system call --
+
+    [[nodiscard]] StartCell& cell() noexcept { return cell_; }
+    // The site of the transaction that runs, or ended last; 0: none.
+    [[nodiscard]] u32 site() const noexcept { return site_; }
+    void set_site(u32 site) noexcept { site_ = site; }
+    // Whether begin(), and all that is done at a start but for the view, would have nothing to do.
+    [[nodiscard]] bool may_begin_by_offer() const noexcept;
+    // Begins the transaction of the thread that took the cell's offer. By any thread.
+    void begin_by_offer(const stm_settings& settings, u32 site) noexcept;
+
     // A single call's transaction: begin and commit, counted as a call, waiting as long as it takes
     // unless the thread is being killed.
     protocol::AbortReason begin_call(const stm_settings& settings) noexcept;
@@ -161,7 +180,9 @@ public:
 
 private:
     void back_off(const protocol::Advice& advice) noexcept;
+    void set_wait(const stm_settings& settings, stm_wait_kind kind) noexcept;
     protocol::AbortReason begin_after(const stm_settings& settings, stm_wait_kind kind) noexcept;
+    void note_begin(stm_memory* memory, u64 exec_id, int signal) noexcept;
     protocol::AbortReason count_end(protocol::AbortReason reason) noexcept;
     void learn(protocol::AbortReason reason) noexcept;
 
@@ -172,6 +193,8 @@ private:
     Transaction transaction_;
     PrivatePages private_pages_;
     Prediction prediction_;
+    StartCell cell_;
+    u32 site_ = 0;
     // Of the private pages, `predicted_` from that one on were predicted: those before were touched
     // by another thread, just before.
     u32 first_predicted_ = 0;

@@ -295,6 +295,13 @@ Result<i32> tell_transaction(const Call& call, stm_transaction& argument) noexce
     return done(answer(call, argument));
 }
 
+Result<i32> attach_cell(const Call& call, stm_cell& argument) noexcept {
+    if (argument.flags != 0 || argument.reserved != 0 || argument.signal > kMaxSignal ||
+        argument.address % sizeof(stm_start_cell) != 0)
+        return Error::invalid;
+    return done(call.handle.attach_cell(argument.address, static_cast<int>(argument.signal)));
+}
+
 Result<i32> tell_statistics(const Call& call, stm_statistics& argument) noexcept {
     const u32 flags = argument.flags;
     const u32 by = flags & ~u32{STM_STATISTICS_OF_HANDLE};
@@ -308,6 +315,7 @@ Result<i32> tell_statistics(const Call& call, stm_statistics& argument) noexcept
     argument.size = sizeof(argument);
     argument.flags = flags;
     argument.id = call.registry.id_of(**region);
+    (void)call.handle.find_context(); // a transaction that the caller began by an offer counts
     call.registry.describe_transactions(**region, argument);
     if (of_handle) {
         TransactionCounters own;
@@ -379,6 +387,8 @@ Result<i32> control(Registry& registry, Handle& handle, u32 request, u64 argumen
         return run(registry, handle, argument, wait_for_change);
     case STM_IOC_TRANSACTION:
         return run(registry, handle, argument, tell_transaction);
+    case STM_IOC_CELL:
+        return run(registry, handle, argument, attach_cell);
     case STM_IOC_STATISTICS:
         return run(registry, handle, argument, tell_statistics);
     default:

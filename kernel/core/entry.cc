@@ -69,6 +69,7 @@ int stm_core_open_minor(unsigned int minor, unsigned int access, const stm_node*
 void stm_core_flush(stm_handle* handle) {
     handle_of(handle).discard_own();
     handle_of(handle).discard(Handle::Whose::ended_threads);
+    handle_of(handle).forget_cells();
 }
 
 void stm_core_release(stm_handle* handle) {

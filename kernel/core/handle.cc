@@ -65,6 +65,10 @@ Context* Handle::find_context() noexcept {
             }
         }
     }
+    if (found != nullptr && found->cell().offered_in() != nullptr) {
+        const Context::Guard held(found->lock());
+        settle(*found);
+    }
     if (found != nullptr && found->depth() != 0 && found->is_orphan()) [[unlikely]] {
         const Context::Guard held(found->lock());
         abandon(*found);
@@ -130,6 +134,91 @@ void Handle::abandon(Context& context) noexcept {
         context.set_viewing(nullptr);
     }
     context.cancel(AbortReason::killed);
+    context.cell().detach();
+}
+
+// -- Starts without a system call --
+
+runtime::Status Handle::attach_cell(u64 address, int signal) noexcept {
+    const u64 closes = closes_.load(Order::acquire);
+    Context* const context = find_context();
+    if (context == nullptr)
+        return Error::invalid;
+    stm_pin* pin = nullptr;
+    void* words = nullptr;
+    if (address != 0) {
+        // May fault, perhaps in a mapping of this handle: no lock is held.
+        const runtime::Status pinned = runtime::status_from_errno(
+            stm_linux_pin(address, sizeof(stm_start_cell), &pin, &words));
+        if (!pinned.ok())
+            return pinned;
+    }
+    const Context::Guard held(context->lock());
+    if (pin != nullptr)
+        context->cell().attach(pin, words, signal, closes);
+    else
+        context->cell().detach();
+    return runtime::kSuccess;
+}
+
+void Handle::offer_start(Context& context) noexcept {
+    if (!context.cell().attached())
+        return;
+    // With the lock of all contexts an offer and what forbids it, another thread's or a closed
+    // descriptor, come one after the other; and so do an offer and a fault, which counts its
+    // exposure before it looks for offers.
+    const Guard held(contexts_lock_);
+    const Context::Guard also(context.lock());
+    StartCell& cell = context.cell();
+    if (!cell.attached())
+        return;
+    if (!cell.is_current(closes_.load(Order::relaxed))) {
+        cell.detach();
+        return;
+    }
+    if (!context.may_begin_by_offer() ||
+        exposures_.load(Order::seq_cst) != context.exposures_seen())
+        return;
+    // Only one thread of an address space has the view, now or by an offer.
+    for (const Context& other : contexts_) {
+        if (mapped_.load(Order::relaxed) && other.may_view(cell.memory()))
+            return;
+    }
+    cell.offer(context.site());
+}
+
+// The context's lock is held. If an offer stands it is taken back; and if the thread has taken it,
+// its transaction begins here. In its mappings there is nothing to be unmapped: each fault there
+// that would have mapped a committed page has come here before it.
+void Handle::settle(Context& context) noexcept {
+    StartCell& cell = context.cell();
+    stm_memory* const memory = cell.offered_in();
+    if (memory == nullptr)
+        return;
+    u32 site = 0;
+    if (cell.withdraw(site) && stm_linux_thread_runs(context.thread(), cell.exec_id()) != 0) {
+        look(); // before the snapshot
+        context.begin_by_offer(region_->settings(), site);
+        // If not yet: note_mapping() finds the offer, or the transaction.
+        if (mapped_.load(Order::acquire))
+            context.set_viewing(memory);
+        if (cell.signal() != 0 || context.viewing() != nullptr)
+            watch();
+    }
+    cell.forget_offer();
+}
+
+void Handle::forget_cells() noexcept {
+    const Guard held(contexts_lock_);
+    closes_.fetch_add(1, Order::release);
+    for (Context& context : contexts_) {
+        // One without an offer is forgotten when it would get one.
+        if (!context.lock_while([&] { return context.cell().offered_in() != nullptr; }))
+            continue;
+        const Context::Guard also(context.lock(), runtime::kAdoptLock);
+        settle(context);
+        context.cell().detach();
+    }
 }
 
 void Handle::add_counters(TransactionCounters& sum) noexcept {
@@ -181,15 +270,30 @@ void Handle::look_after_contexts() noexcept {
 
 // -- The view --
 
-// The context whose transaction has the view in that address space, or null.
+// The context whose transaction has the view in that address space, or would have it if it began by
+// an offer; or null.
 Context* Handle::viewer(stm_memory* memory) noexcept {
     Context* recent = recent_.load(Order::acquire);
-    if (recent != nullptr && recent->viewing() == memory)
+    if (recent != nullptr && recent->may_view(memory))
         return recent;
     const Guard held(contexts_lock_);
     for (Context& context : contexts_) {
-        if (context.viewing() == memory)
+        if (context.may_view(memory))
             return &context;
+    }
+    return nullptr;
+}
+
+// The one that has it, locked, or null; after that no offer stands there.
+Context* Handle::lock_viewer(stm_memory* memory) noexcept {
+    while (Context* context = viewer(memory)) {
+        // If not, its transaction has just ended.
+        if (!context->lock_while([&] { return context->may_view(memory); }))
+            continue;
+        settle(*context);
+        if (context->viewing() == memory)
+            return context;
+        context->lock().unlock();
     }
     return nullptr;
 }
@@ -197,16 +301,20 @@ Context* Handle::viewer(stm_memory* memory) noexcept {
 runtime::Status Handle::note_mapping() noexcept {
     stm_memory* const memory = stm_linux_memory_current();
     const Guard held(contexts_lock_);
-    if (mapped_)
+    if (mapped_.load(Order::relaxed))
         return runtime::kSuccess;
     // The first mapping: a transaction that runs already gets it, if there is only one. The caller
     // holds mmap_lock for writing, so nobody loads from the mapping yet.
     Context* running = nullptr;
     for (Context& context : contexts_) {
-        if (!context.lock_while([&] { return context.started_in() == memory; }))
+        // Offers that stand now were made without a thought of the view: none of them goes on.
+        if (!context.lock_while([&] {
+                return context.cell().offered_in() != nullptr || context.started_in() == memory;
+            }))
             continue;
         const Context::Guard also(context.lock(), runtime::kAdoptLock);
-        if (context.depth() == 0 || context.is_orphan())
+        settle(context);
+        if (context.depth() == 0 || context.started_in() != memory || context.is_orphan())
             continue;
         if (running != nullptr)
             return Error::busy;
@@ -216,7 +324,7 @@ runtime::Status Handle::note_mapping() noexcept {
         running->set_viewing(memory);
         watch();
     }
-    mapped_ = true;
+    mapped_.store(true, Order::release);
     return runtime::kSuccess;
 }
 
@@ -226,12 +334,15 @@ runtime::Status Handle::enter_view(Context& context) noexcept {
         return runtime::kSuccess;
     {
         const Guard held(contexts_lock_);
-        if (!mapped_)
+        if (!mapped_.load(Order::relaxed))
             return runtime::kSuccess;
         for (Context& other : contexts_) {
-            if (&other == &context || !other.lock_while([&] { return other.viewing() == memory; }))
+            if (&other == &context || !other.lock_while([&] { return other.may_view(memory); }))
                 continue;
             const Context::Guard also(other.lock(), runtime::kAdoptLock);
+            settle(other);
+            if (other.viewing() != memory)
+                continue;
             if (!other.is_orphan())
                 return Error::busy;
             abandon(other);
@@ -338,10 +449,7 @@ stm_fault_result Handle::serve_fault(stm_fault& fault) noexcept {
 stm_fault_result Handle::serve_page(stm_fault& fault) noexcept {
     fault.count = 1;
     for (bool exposed = false;; exposed = true) {
-        while (Context* context = viewer(fault.memory)) {
-            // If not, its transaction has just ended.
-            if (!context->lock_while([&] { return context->viewing() == fault.memory; }))
-                continue;
+        while (Context* context = lock_viewer(fault.memory)) {
             const Context::Guard held(context->lock(), runtime::kAdoptLock);
             if (!context->is_orphan())
                 return serve_private_page(*context, fault);
@@ -351,7 +459,7 @@ stm_fault_result Handle::serve_page(stm_fault& fault) noexcept {
             return STM_FAULT_FORBIDDEN;
         if (exposed)
             break;
-        // Then look again: see enter_view().
+        // Then look again: see enter_view() and offer_start().
         exposures_.fetch_add(1, Order::seq_cst);
         runtime::fence(Order::seq_cst);
     }
@@ -396,9 +504,8 @@ stm_fault_result Handle::refuse(Context& context, AbortReason reason) noexcept {
 }
 
 stm_fault_result Handle::make_writable(stm_fault& fault, stm_page* page) noexcept {
-    stm_memory* const memory = fault.memory;
-    Context* context = viewer(memory);
-    if (context == nullptr || !context->lock_while([&] { return context->viewing() == memory; }))
+    Context* const context = lock_viewer(fault.memory);
+    if (context == nullptr)
         return STM_FAULT_FORBIDDEN;
     const Context::Guard held(context->lock(), runtime::kAdoptLock);
     if (context->depth() == 0)

@@ -51,6 +51,18 @@ public:
     // From now on a transaction of this handle that can not succeed is found out, as long as one
     // runs.
     void watch() noexcept;
+    // -- Starts without a system call --
+
+    // The calling thread's cell is at that address; 0: it has none. Error::invalid: or the thread
+    // has no context. Error::fault, Error::no_memory.
+    [[nodiscard]] runtime::Status attach_cell(runtime::u64 address, int signal) noexcept;
+    // The context's transaction has ended: offers the next start to its thread, if there would be
+    // nothing to do at it.
+    void offer_start(Context& context) noexcept;
+    // A descriptor was closed: its number may be another file's from now on, so no thread may begin
+    // a transaction by what it knows of this handle. Those that have begun go on.
+    void forget_cells() noexcept;
+
     // Sums up what all contexts counted.
     void add_counters(TransactionCounters& sum) noexcept;
     // The thread of the context that committed last among those after `version`, which is raised; 0
@@ -89,7 +101,9 @@ private:
 
     void look_after_contexts() noexcept;
     void abandon(Context& context) noexcept;
+    void settle(Context& context) noexcept;
     [[nodiscard]] Context* viewer(stm_memory* memory) noexcept;
+    [[nodiscard]] Context* lock_viewer(stm_memory* memory) noexcept;
     [[nodiscard]] stm_fault_result serve_page(stm_fault& fault) noexcept;
     [[nodiscard]] stm_fault_result serve_private_page(Context& context, stm_fault& fault) noexcept;
     [[nodiscard]] stm_fault_result refuse(Context& context, protocol::AbortReason reason) noexcept;
@@ -111,7 +125,9 @@ private:
     // Under the lock; contexts are only added.
     runtime::IntrusiveList<Context> contexts_;
     runtime::u32 context_count_ = 0;
-    bool mapped_ = false; // has a mapping, or had one
+    // Has a mapping, or had one. Changes under the lock.
+    runtime::Atomic<bool> mapped_{false};
+    runtime::Atomic<runtime::u64> closes_{0}; // of descriptors. Changes under the lock
     // The one that was looked up last: programs of one thread need no lock to find it.
     runtime::Atomic<Context*> recent_{nullptr};
     runtime::Atomic<bool> watched_{false};

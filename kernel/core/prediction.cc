@@ -60,6 +60,20 @@ bool Prediction::has_likely() const noexcept {
     return any;
 }
 
+bool Prediction::has_likely_at(u32 number) const noexcept {
+    if (number == 0)
+        return false;
+    for (const Site& site : sites_) {
+        if (site.number != number)
+            continue;
+        for (u32 i = 0; i < site.pages.size(); ++i) {
+            if (site.pages[i].loads >= kLikely)
+                return true;
+        }
+    }
+    return false;
+}
+
 void Prediction::learn(PrivatePages& touched, Ending ending, u32 most) noexcept {
     Site* const site = current_;
     current_ = nullptr;

@@ -54,6 +54,8 @@ public:
         }
     }
     [[nodiscard]] bool has_likely() const noexcept;
+    // Whether a transaction that begins at that site would find such pages.
+    [[nodiscard]] bool has_likely_at(u32 site) const noexcept;
 
     enum class Ending {
         whole,    // the program ended it

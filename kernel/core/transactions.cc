@@ -32,7 +32,6 @@ static_assert(protocol::kAbortReasons <= STM_REASONS);
 // up to kCallBytes.
 constexpr usize kPieceBytes = 64 * 1024;
 constexpr u64 kCallBytes = 16 * 1024 * 1024;
-constexpr u64 kMaxSignal = 64;
 
 Error error_of(AbortReason reason) noexcept {
     switch (reason) {
@@ -238,6 +237,7 @@ Result<i32> start(Handle& handle, u64 argument) noexcept {
             return error_of(reason);
     }
     if (context.depth() == 1) {
+        context.set_site(site);
         if (const Status entered = handle.enter_view(context); !entered.ok()) {
             const Guard held(context.lock());
             context.cancel(AbortReason::explicit_cancel);
@@ -260,8 +260,14 @@ Status commit(Handle& handle) noexcept {
         return kSuccess;
     }
     handle.leave_view(**context);
-    const Guard held((*context)->lock());
-    return status_of((*context)->commit());
+    AbortReason reason = AbortReason::none;
+    {
+        const Guard held((*context)->lock());
+        reason = (*context)->commit();
+    }
+    if (reason == AbortReason::none)
+        handle.offer_start(**context);
+    return status_of(reason);
 }
 
 Status cancel(Handle& handle, u64 flags) noexcept {
@@ -276,8 +282,11 @@ Status cancel(Handle& handle, u64 flags) noexcept {
         return kSuccess;
     }
     handle.leave_view(**context);
-    const Guard held((*context)->lock());
-    (*context)->cancel(AbortReason::explicit_cancel);
+    {
+        const Guard held((*context)->lock());
+        (*context)->cancel(AbortReason::explicit_cancel);
+    }
+    handle.offer_start(**context);
     return kSuccess;
 }
 

@@ -11,6 +11,8 @@
 
 namespace stm::kernel {
 
+constexpr runtime::u64 kMaxSignal = 64;
+
 // The nesting depth.
 [[nodiscard]] runtime::Result<runtime::i32> start(Handle& handle, runtime::u64 argument) noexcept;
 [[nodiscard]] runtime::Status commit(Handle& handle) noexcept;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* User memory. The checks of copy_*_user and FORTIFY live in C headers: here they stay active. */
 #include <linux/compiler.h>
+#include <linux/mm.h>
 #include <linux/uaccess.h>
 #include <linux/uio.h>
 
@@ -45,4 +46,35 @@ unsigned long stm_linux_buffer_get(struct stm_user_buffer *buffer, void *to, uns
 void stm_linux_buffer_revert(struct stm_user_buffer *buffer, unsigned long bytes)
 {
 	iov_iter_revert((struct iov_iter *)buffer, bytes);
+}
+
+/*
+ * Anonymous memory alone: a file's pages want to be told when they are written, which nobody would;
+ * and no huge page, of which all would be kept for a few bytes. What is left is one page for each
+ * pin, charged to the program like before.
+ */
+int stm_linux_pin(__u64 address, unsigned long bytes, struct stm_pin **pin, void **memory)
+{
+	struct page *page;
+	int pinned;
+
+	stm_linux_death_point();
+	if (!bytes || address % bytes || offset_in_page(address) + bytes > PAGE_SIZE)
+		return -EINVAL;
+	pinned = pin_user_pages_fast(address, 1, FOLL_WRITE | FOLL_LONGTERM, &page);
+	if (pinned != 1)
+		return pinned == -ENOMEM ? -ENOMEM : -EFAULT;
+	if (!PageAnon(page) || PageCompound(page)) {
+		unpin_user_page(page);
+		return -EINVAL;
+	}
+	*pin = (struct stm_pin *)page;
+	*memory = page_address(page) + offset_in_page(address);
+	return 0;
+}
+
+void stm_linux_unpin(struct stm_pin *pin)
+{
+	stm_linux_death_point();
+	unpin_user_page((struct page *)pin);
 }

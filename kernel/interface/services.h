@@ -36,6 +36,7 @@ struct stm_file;	/* Linux: struct file */
 struct stm_node;	/* Linux: the inode of a device node */
 struct stm_thread;	/* Linux: struct pid of one thread */
 struct stm_memory;	/* Linux: struct mm_struct; only compared */
+struct stm_pin;		/* Linux: struct page of a program's own memory, that is pinned */
 struct stm_view;	/* Linux: the address space object that the mappings of one handle hang off */
 
 /* -- Locks -- */
@@ -287,6 +288,15 @@ unsigned long stm_linux_buffer_put(struct stm_user_buffer *buffer, const void *f
 unsigned long stm_linux_buffer_get(struct stm_user_buffer *buffer, void *to, unsigned long bytes);
 /* Makes the last @bytes of stm_linux_buffer_get() unread again. */
 void stm_linux_buffer_revert(struct stm_user_buffer *buffer, unsigned long bytes);
+
+/*
+ * Keeps @bytes at @address of the caller's memory, aligned to that size, where they are: @memory is their place in the
+ * kernel's address space, valid until the pin is given back, whatever becomes of the address. Only of ordinary private memory,
+ * in pages of the usual size: what is kept is one such page, and nothing that is a file's. -EINVAL, -EFAULT, -ENOMEM.
+ */
+int stm_linux_pin(__u64 address, unsigned long bytes, struct stm_pin **pin, void **memory);
+/* Locks may be held. */
+void stm_linux_unpin(struct stm_pin *pin);
 
 /*
  * -- For tests --

@@ -350,6 +350,15 @@ long Worker::any_request(Random& random) {
         return request(STM_IOC_DESTROY, destroy, random);
     }
     case 4: {
+        if (random() % 2 == 0) {
+            // The words are written to as well, like all memory that the calls are given.
+            stm_cell cell{};
+            cell.address = reinterpret_cast<std::uint64_t>(memory(random, sizeof(stm_start_cell)));
+            if (random() % 8 != 0)
+                cell.address &= -sizeof(stm_start_cell);
+            cell.signal = random() % 2 == 0 ? SIGUSR1 : 0;
+            return request(STM_IOC_CELL, cell, random);
+        }
         stm_transaction transaction{};
         return request(STM_IOC_TRANSACTION, transaction, random);
     }

@@ -95,6 +95,64 @@ void add_starts(const Kind& kind) {
         0, 2);
 }
 
+// A thread's cell, known to the module after a transaction: see struct stm_start_cell.
+alignas(sizeof(struct stm_start_cell)) struct stm_start_cell cell;
+
+int attach(Try& attempt) {
+    auto argument = test::make<struct stm_cell>();
+    argument.address = reinterpret_cast<std::uintptr_t>(&cell);
+    return test::request(attempt.fd.get(), STM_IOC_CELL, &argument);
+}
+// Afterwards a transaction runs of which the module has not heard.
+void begin_by_offer(Try& attempt) {
+    start(attempt);
+    attempt.expect(attach(attempt) == 0, "no cell");
+    commit(attempt);
+    attempt.expect(cell.offer == STM_CELL_OFFER(0), "no offer");
+    cell.begun = cell.offer;
+}
+
+void add_cells(const Kind& kind) {
+    const auto attaches = [&](const char* way, std::function<void(Try&)> prepare) {
+        add({.entry = "ioctl:STM_IOC_CELL",
+             .region = kind.name,
+             .way = way,
+             .flags = kind.flags,
+             .errors = kErrors,
+             .prepare = std::move(prepare),
+             .act = attach,
+             .done = [](Try& attempt) {
+                 attempt.expect(cell.offer == STM_CELL_ATTACHED, "the cell is not attached");
+                 cancel(attempt);
+             }});
+    };
+    attaches("first", [](Try& attempt) { start(attempt); });
+    attaches("again", [](Try& attempt) {
+        start(attempt);
+        attempt.expect(attach(attempt) == 0, "no cell");
+    });
+    if ((kind.flags & STM_MUTEX) != 0)
+        return; // where nothing is offered
+    const auto ends = [&](const char* entry, unsigned long number) {
+        add({.entry = entry,
+             .region = kind.name,
+             .way = "by-offer",
+             .flags = kind.flags,
+             .errors = kErrors,
+             .prepare =
+                 [](Try& attempt) {
+                     map_once(attempt);
+                     begin_by_offer(attempt);
+                     store_some(attempt);
+                 },
+             .act = [=](Try& attempt) { return request(attempt, number); },
+             .done = nullptr,
+             .ends_transaction = true});
+    };
+    ends("ioctl:STM_IOC_COMMIT", STM_IOC_COMMIT);
+    ends("ioctl:STM_IOC_CANCEL", STM_IOC_CANCEL);
+}
+
 void add_ends(const Kind& kind) {
     const auto with = [&](const char* entry, unsigned long number, unsigned long argument,
                           const char* way, std::function<void(Try&)> prepare,
@@ -237,6 +295,7 @@ void add_told(const Kind& kind) {
 [[maybe_unused]] const int added = [] {
     for (const Kind& kind : kTransactionKinds) {
         add_starts(kind);
+        add_cells(kind);
         add_ends(kind);
         add_told(kind);
     }

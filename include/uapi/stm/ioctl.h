@@ -26,7 +26,7 @@
 
 /* The version of this interface. Another major version is another interface; a minor version only adds. */
 #define STM_ABI_MAJOR 1
-#define STM_ABI_MINOR 1
+#define STM_ABI_MINOR 2
 
 /* Size in bytes of a region's name with its terminating NUL. A name is any non-empty string that fits. */
 #define STM_NAME_SIZE 256
@@ -47,6 +47,7 @@
 #define STM_IOC_WAIT _IO(STM_IOC_TYPE, 0x14)
 #define STM_IOC_TRANSACTION _IO(STM_IOC_TYPE, 0x15)
 #define STM_IOC_STATISTICS _IO(STM_IOC_TYPE, 0x16)
+#define STM_IOC_CELL _IO(STM_IOC_TYPE, 0x17)
 
 /* What a region is, from its creation on. */
 #define STM_REGION_PLAIN 0x1	 /* ordinary shared memory: no transactions, mapped read-write */
@@ -340,6 +341,55 @@ struct stm_destroy {
 #define STM_START_SIGNAL(number) ((number) << 8) /* 1 to 64 */
 #define STM_START_SITE(number) ((__u64)(number) << 32)
 #define STM_SIGNAL_COOKIE 0x53544d21
+
+/**
+ * struct stm_start_cell - words of the program's own memory, through which a thread begins transactions on a handle
+ *	without a system call
+ * @offer: written by the module: 0: it does not know the cell (any more); STM_CELL_ATTACHED; or STM_CELL_OFFER(site):
+ *	the next STM_IOC_START of that site (0: without one) would have nothing to do
+ * @begun: written by the program: 0, or the offer that it takes
+ *
+ * To begin, at depth 0, the thread looks whether @offer is that of its site, stores that to @begun, and then, in this
+ * order for all processors, looks at @offer again. If it is still there, the transaction has begun: with the signal of
+ * struct stm_cell, at a snapshot not older than that moment. Else it exchanges @begun for 0. If it was 0, the module has
+ * taken the offer back and found it taken: the transaction has begun as well. If not, STM_IOC_START is needed.
+ *
+ * The module hears of such a transaction when it comes to one of this handle's requests, read and write calls by that
+ * thread, or to a page fault in its mappings; then it is there as if STM_IOC_START had begun it, is counted, and @begun
+ * is 0. If it never does, since the thread ends before, no transaction has begun. For poll it is then that the handle looks.
+ *
+ * The offer is made at the end of a transaction that was committed, or cancelled by STM_IOC_CANCEL, and taken back when
+ * something has to be done at a start after all: after a load outside of transactions in the mappings, since another thread
+ * of the process began a transaction on the mapped handle, or since one of this thread's requests or calls came.
+ */
+struct stm_start_cell {
+	__aligned_u64 offer;
+	__aligned_u64 begun;
+};
+#define STM_CELL_ATTACHED (1ull << 32)
+#define STM_CELL_OFFER(site) (3ull << 32 | (site))
+
+/**
+ * struct stm_cell - STM_IOC_CELL: the calling thread's cell for this handle, from now on
+ * @size: sizeof(struct stm_cell)
+ * @flags: 0
+ * @address: of a struct stm_start_cell, a multiple of its size, in private anonymous memory; 0: none
+ * @signal: as in STM_START_SIGNAL, 0 for none: for the transactions that begin through it
+ * @reserved: 0
+ *
+ * The page that it is in is pinned, and should be one that fork does not copy (MADV_WIPEONFORK). The module forgets the
+ * cell, and stores 0 to @offer, when any process closes a descriptor of the handle: the number may be another file's then.
+ *
+ * EINVAL: @address is no multiple of the cell's size, or of other memory, or of a huge page; the thread has had no
+ * transaction on this handle. EFAULT: it can not be written. ENOMEM.
+ */
+struct stm_cell {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 address;
+	__u32 signal;
+	__u32 reserved;
+};
 
 /*
  * STM_IOC_COMMIT: end the innermost part. The argument is 0. At depth 1 the result says whether the transaction took

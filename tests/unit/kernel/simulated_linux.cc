@@ -81,6 +81,10 @@ struct stm_page {
     std::uint64_t index = 0;
 };
 
+struct stm_pin {
+    std::uint64_t address;
+};
+
 struct stm_file {
     stm_handle* handle;
     stm_identity* identity;
@@ -129,6 +133,7 @@ struct Counters {
     std::atomic<long> process_references{0};
     std::atomic<long> thread_references{0};
     std::atomic<long> memory_references{0};
+    std::atomic<long> pins{0};
     std::atomic<long> files{0};
     std::atomic<long> descriptors{0};
     std::atomic<long> locks{0};
@@ -172,6 +177,7 @@ struct Thread {
 
     std::uint64_t read_only_from = 0;
     std::uint64_t read_only_bytes = 0;
+    int unpinnable = 0;
 
     bool holds_lock_but(std::initializer_list<int> allowed) const {
         return std::any_of(held.begin(), held.end(), [&](const Held& one) {
@@ -417,6 +423,7 @@ Live live() {
     now.process_references = counters.process_references.load(kRelaxed);
     now.memory_references = counters.memory_references.load(kRelaxed);
     now.thread_references = counters.thread_references.load(kRelaxed);
+    now.pins = counters.pins.load(kRelaxed);
     now.files = counters.files.load(kRelaxed);
     now.descriptors = counters.descriptors.load(kRelaxed);
     now.locks = counters.locks.load(kRelaxed);
@@ -429,15 +436,17 @@ std::string describe(const Live& live) {
            std::to_string(live.pages) + ", identities " + std::to_string(live.identities) +
            ", views " + std::to_string(live.views) + ", process references " +
            std::to_string(live.process_references) + ", thread references " +
-           std::to_string(live.thread_references) + ", files " + std::to_string(live.files) +
-           ", descriptors " + std::to_string(live.descriptors) + ", locks " +
-           std::to_string(live.locks) + ", held " + std::to_string(live.held_locks);
+           std::to_string(live.thread_references) + ", pins " + std::to_string(live.pins) +
+           ", files " + std::to_string(live.files) + ", descriptors " +
+           std::to_string(live.descriptors) + ", locks " + std::to_string(live.locks) + ", held " +
+           std::to_string(live.held_locks);
 }
 
 int errno_of(Failure failure) {
     switch (failure) {
     case Failure::allocation:
     case Failure::identity:
+    case Failure::pin:
         return -ENOMEM;
     case Failure::file:
         return -ENFILE;
@@ -727,6 +736,13 @@ ReadOnlyMemory::ReadOnlyMemory(const void* from, std::size_t bytes) {
 }
 ReadOnlyMemory::~ReadOnlyMemory() {
     thread.read_only_bytes = 0;
+}
+
+UnpinnableMemory::UnpinnableMemory() {
+    ++thread.unpinnable;
+}
+UnpinnableMemory::~UnpinnableMemory() {
+    --thread.unpinnable;
 }
 
 UserBuffer::UserBuffer(void* memory, std::size_t bytes)
@@ -1336,6 +1352,27 @@ unsigned long stm_linux_buffer_get(stm_user_buffer* buffer, void* to, unsigned l
 void stm_linux_buffer_revert(stm_user_buffer* buffer, unsigned long bytes) {
     expect(bytes <= buffer->done, "more is made unread than was read");
     buffer->done -= bytes;
+}
+
+int stm_linux_pin(__u64 address, unsigned long bytes, stm_pin** pin, void** memory) {
+    const Service service("pin", Context::no_lock, Failure::pin);
+    if (service.fails())
+        return -ENOMEM;
+    if (address % bytes != 0 || address % STM_PAGE_BYTES + bytes > STM_PAGE_BYTES)
+        return -EINVAL;
+    if (!writable(address, bytes))
+        return -EFAULT;
+    if (thread.unpinnable != 0)
+        return -EINVAL;
+    counters.pins.fetch_add(1, kRelaxed);
+    *pin = new stm_pin{address};
+    *memory = reinterpret_cast<void*>(address);
+    return 0;
+}
+void stm_linux_unpin(stm_pin* pin) {
+    const Service service("unpin", Context::may_release);
+    counters.pins.fetch_sub(1, kRelaxed);
+    delete pin;
 }
 
 // -- Everything else --

@@ -40,6 +40,7 @@ struct Live {
     long process_references = 0;
     long thread_references = 0;
     long memory_references = 0;
+    long pins = 0; // of user memory
     long files = 0;
     long descriptors = 0; // reserved or installed
     long locks = 0;       // initialised and not destroyed
@@ -63,6 +64,7 @@ enum class Failure : std::uint8_t {
     permission, // EACCES
     copy,       // EFAULT
     buffer,     // a read or write call's buffer: nothing goes through
+    pin,        // ENOMEM
 };
 // The negative errno value that such a failure is reported by.
 int errno_of(Failure failure);
@@ -329,6 +331,15 @@ public:
     ~ReadOnlyMemory();
     ReadOnlyMemory(const ReadOnlyMemory&) = delete;
     ReadOnlyMemory& operator=(const ReadOnlyMemory&) = delete;
+};
+
+// While it lives, the calling thread's user memory is not of the kind that can be pinned.
+class UnpinnableMemory {
+public:
+    UnpinnableMemory();
+    ~UnpinnableMemory();
+    UnpinnableMemory(const UnpinnableMemory&) = delete;
+    UnpinnableMemory& operator=(const UnpinnableMemory&) = delete;
 };
 
 // The buffer of a read or write call.

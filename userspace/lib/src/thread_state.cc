@@ -21,6 +21,11 @@ bool has_key = false;
 
 constexpr std::size_t kFirstCapacity = 64;
 constexpr std::size_t kChunkBytes = 4096;
+constexpr std::size_t kCellBytes = 4096;
+constexpr std::size_t kCells = kCellBytes / sizeof(StartCell);
+static_assert(sizeof(StartCell) == sizeof(struct stm_start_cell) &&
+              offsetof(StartCell, begun) == offsetof(struct stm_start_cell, begun) &&
+              std::atomic<std::uint64_t>::is_always_lock_free);
 
 void* map(std::size_t size) {
     void* memory =
@@ -84,6 +89,8 @@ void ThreadState::destroy() {
         chunk = next;
     }
     ::munmap(table_, capacity_ * sizeof(Context*));
+    if (cells_ != nullptr)
+        ::munmap(cells_, kCellBytes);
     ::munmap(this, sizeof(ThreadState));
 }
 
@@ -158,6 +165,25 @@ Context* ThreadState::new_context() {
     return &chunks_->contexts[--free_in_chunk_];
 }
 
+// The child of a fork, and whoever else gets a copy of the memory, finds zeros there: for it the
+// kernel offers nothing.
+StartCell* ThreadState::cell_of(Context* context) {
+    if (context->cell != nullptr || next_cell_ == kCells)
+        return context->cell;
+    if (cells_ == nullptr) {
+        void* page = map(kCellBytes);
+        if (page == nullptr || ::madvise(page, kCellBytes, MADV_WIPEONFORK) < 0) {
+            if (page != nullptr)
+                ::munmap(page, kCellBytes);
+            next_cell_ = kCells;
+            return nullptr;
+        }
+        cells_ = static_cast<StartCell*>(page);
+    }
+    context->cell = &cells_[next_cell_++];
+    return context->cell;
+}
+
 void ThreadState::add_running(Context* context) {
     context->next = nullptr;
     context->previous = last_;
@@ -171,6 +197,9 @@ void ThreadState::remove_running(Context* context) {
     (context->previous != nullptr ? context->previous->next : first_) = context->next;
     (context->next != nullptr ? context->next->previous : last_) = context->previous;
     context->depth = 0;
+    // The kernel, which clears it when it hears of the transaction, has not, and will not.
+    if (context->cell != nullptr && context->cell->begun.load(std::memory_order_relaxed) != 0)
+        context->cell->begun.store(0, std::memory_order_relaxed);
 }
 
 Doom ThreadState::look() {

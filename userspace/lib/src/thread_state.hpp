@@ -32,6 +32,15 @@ static_assert(offsetof(Registers, rsp) == 48 && offsetof(Registers, mxcsr) == 64
 /** Which function began the transaction, and so can or can not report an error. */
 enum class StartKind : int { start = 0, try_start = 1 };
 
+/**
+ * Where the kernel offers a start that needs no system call: struct stm_start_cell, as this thread
+ * and the kernel use it. It stays where it is for the thread's life.
+ */
+struct StartCell {
+    std::atomic<std::uint64_t> offer;
+    std::atomic<std::uint64_t> begun;
+};
+
 /** A thread's transaction on one descriptor. It stays where it is for the thread's life. */
 struct Context {
     Registers registers; // first: stm_library_resume() takes a Context for it
@@ -43,6 +52,8 @@ struct Context {
     unsigned attempts; // that failed, in a row
     unsigned limit;    // of attempts; 0: none
     int failure;       // why it is to end instead of being restarted; 0: it is not
+    StartCell* cell;   // null: it has none
+    unsigned detached; // system calls to start, in a row, while the kernel did not know the cell
 };
 static_assert(offsetof(Context, registers) == 0);
 
@@ -69,6 +80,8 @@ public:
     [[nodiscard]] bool is_running() const { return first_ != nullptr; }
     /** The transaction that was started first: where a restart goes. Null: none runs. */
     [[nodiscard]] Context* outermost() const { return first_; }
+    /** The context's cell, given to it if need be; null: there is none. */
+    StartCell* cell_of(Context* context);
     void add_running(Context* context);
     void remove_running(Context* context);
 
@@ -119,6 +132,8 @@ private:
     std::size_t count_;
     Chunk* chunks_;
     std::size_t free_in_chunk_;
+    StartCell* cells_; // a page of them
+    std::size_t next_cell_;
 };
 
 /** A stretch of library code in which the thread's state may be half changed. */

@@ -77,11 +77,55 @@ std::uint64_t site_of(const Registers& registers) {
     return (registers.rip * 0x9e3779b97f4a7c15 >> 32) | 1;
 }
 
+// 0: without one.
+std::uint64_t wanted_site(const Registers& registers) {
+    return wants_prediction() ? site_of(registers) : 0;
+}
+
 int request_start(int fd, unsigned flags, const Registers& registers) {
-    unsigned long argument = flags | STM_START_SIGNAL(kDoomSignal);
-    if (wants_prediction())
-        argument |= STM_START_SITE(site_of(registers));
-    return ::ioctl(fd, STM_IOC_START, argument);
+    return ::ioctl(fd, STM_IOC_START,
+                   flags | STM_START_SIGNAL(kDoomSignal) | STM_START_SITE(wanted_site(registers)));
+}
+
+// Begins a transaction without a system call, if the kernel has offered that: see struct
+// stm_start_cell. The kernel hears of it by the next one, or by a page fault.
+bool start_by_offer(Context& context, const Registers& registers) {
+    StartCell* const cell = context.cell;
+    if (cell == nullptr || context.depth != 0)
+        return false;
+    const std::uint64_t offer = STM_CELL_OFFER(wanted_site(registers));
+    if (cell->offer.load(std::memory_order_relaxed) != offer ||
+        cell->begun.load(std::memory_order_relaxed) != 0) // a handler was left in between
+        return false;
+    context.detached = 0;
+    cell->begun.store(offer, std::memory_order_seq_cst);
+    if (cell->offer.load(std::memory_order_seq_cst) == offer)
+        return true;
+    // Taken back. If we were first it has begun all the same.
+    return cell->begun.exchange(0, std::memory_order_seq_cst) == 0;
+}
+
+// After a start by a system call: makes sure that the kernel knows the cell, so that it can offer
+// the next one. It forgets cells when a descriptor of the handle is closed, which may happen often:
+// so not each time. That it can not be is no error.
+void attach_cell(ThreadState& thread, Context* context) {
+    constexpr unsigned kPatience = 16;
+    StartCell* const cell = thread.cell_of(context);
+    if (cell == nullptr)
+        return;
+    if (cell->offer.load(std::memory_order_relaxed) != 0) {
+        context->detached = 0;
+        return;
+    }
+    if (context->detached++ % kPatience != 0)
+        return;
+    struct stm_cell request {};
+    request.size = sizeof request;
+    request.address = reinterpret_cast<std::uintptr_t>(cell);
+    request.signal = kDoomSignal;
+    const int error = errno;
+    ::ioctl(context->fd, STM_IOC_CELL, &request);
+    errno = error;
 }
 
 // What the kernel says after an error of which it is not certain whether the transaction survived.
@@ -148,6 +192,10 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
         errno = EAGAIN;
         return -1;
     }
+    if (start_by_offer(*context, *registers)) {
+        begun(*thread, context, kind, *registers, 1);
+        return 0;
+    }
     unsigned flags = 0;
     int depth = 0;
     while ((depth = request_start(fd, flags, *registers)) < 0) {
@@ -163,6 +211,8 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
         }
     }
     begun(*thread, context, kind, *registers, depth);
+    if (depth == 1)
+        attach_cell(*thread, context);
     return 0;
 }
 

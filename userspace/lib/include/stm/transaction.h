@@ -77,6 +77,11 @@
  * one has no fault. A function of the program that wraps stm_start is one such place for all that use it; what they have
  * in common is mapped. With STM_PREDICT=0 in the environment nothing is.
  *
+ * System calls. A transaction that touches what it touches by loads and stores makes one, at its end, if there is nothing to
+ * be done at its start: no pages that are known to be touched again (see above), nothing loaded from the mapping since the
+ * last one, no conflict before. Until it has touched something, the kernel does not know of it: it is not in the statistics
+ * yet, and poll tells what was committed before it.
+ *
  * fork: the child has no transaction. x86-64 only. The shadow stack (CET) is unwound as longjmp does.
  */
 #ifndef STM_TRANSACTION_H

@@ -1,0 +1,586 @@
+// SPDX-License-Identifier: GPL-2.0
+// Transactions that begin without a system call: how many calls there are, and that nothing else is
+// different. Without prediction, which has something to do at each start.
+#include "mapped.hpp"
+
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <thread>
+
+using namespace stm::test;
+
+namespace {
+
+[[maybe_unused]] const int without_prediction = ::setenv("STM_PREDICT", "0", 0);
+
+// -- System calls --
+
+// The system calls of one program, between two calls of getppid(): how often each, and of ioctl
+// each request.
+using Calls = std::map<std::string, int>;
+
+std::string name_of(const __ptrace_syscall_info& call) {
+    if (call.entry.nr != SYS_ioctl)
+        return "call " + std::to_string(call.entry.nr);
+    switch (call.entry.args[1]) {
+    case STM_IOC_START:
+        return "START";
+    case STM_IOC_COMMIT:
+        return "COMMIT";
+    case STM_IOC_CANCEL:
+        return "CANCEL";
+    default:
+        return "ioctl " + std::to_string(call.entry.args[1]);
+    }
+}
+
+Calls calls_of(const char* helper, const std::string& region, const char* predict = "0") {
+    std::fflush(stdout);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::setenv("STM_PREDICT", predict, 1);
+        ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
+        ::execl("/proc/self/exe", "/proc/self/exe", "--helper", helper, region.c_str(), nullptr);
+        ::_exit(127);
+    }
+    Calls calls;
+    bool counting = false;
+    int status = 0;
+    EXPECT_EQ(::waitpid(child, &status, 0), child); // at the exec
+    ::ptrace(PTRACE_SETOPTIONS, child, nullptr, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL);
+    long signal = 0;
+    while (::ptrace(PTRACE_SYSCALL, child, nullptr, signal) == 0 &&
+           ::waitpid(child, &status, 0) == child && WIFSTOPPED(status)) {
+        signal = 0;
+        if (WSTOPSIG(status) != (SIGTRAP | 0x80)) {
+            signal = WSTOPSIG(status);
+            continue;
+        }
+        __ptrace_syscall_info call{};
+        ::ptrace(PTRACE_GET_SYSCALL_INFO, child, sizeof call, &call);
+        if (call.op != PTRACE_SYSCALL_INFO_ENTRY)
+            continue;
+        if (call.entry.nr == SYS_getppid)
+            counting = !counting;
+        else if (counting)
+            ++calls[name_of(call)];
+    }
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+    return calls;
+}
+
+// Does it a few times to get into the swing, and then ten times to be counted.
+template <typename Action>
+int counted(const Action& action) {
+    for (int round = 0; round < 13; ++round) {
+        if (round == 3)
+            ::syscall(SYS_getppid);
+        if (!action())
+            return 1;
+    }
+    ::syscall(SYS_getppid);
+    return 0;
+}
+
+STM_HELPER(steady) {
+    View view(words.at(0), 16 * kPage);
+    return counted([&] {
+        stm_start(view.fd());
+        view[0] = view[0] + 1;
+        view[5 * kPage] = view[0];
+        return stm_commit(view.fd()) == 0;
+    });
+}
+STM_HELPER(idle) {
+    View view(words.at(0), 16 * kPage);
+    return counted([&] {
+        stm_start(view.fd());
+        return stm_commit(view.fd()) == 0;
+    });
+}
+STM_HELPER(cancelled) {
+    View view(words.at(0), 16 * kPage);
+    return counted([&] {
+        stm_start(view.fd());
+        view[0] = 1;
+        stm_cancel(view.fd());
+        return true;
+    });
+}
+STM_HELPER(calling) {
+    Fd fd(stm_open(words.at(0).c_str(), 0, 0, 0));
+    return counted([&] {
+        long value = 0;
+        stm_start(fd.get());
+        (void)!::pread(fd.get(), &value, sizeof value, 0);
+        ++value;
+        (void)!::pwrite(fd.get(), &value, sizeof value, 0);
+        return stm_commit(fd.get()) == 0;
+    });
+}
+STM_HELPER(looking_before) {
+    View view(words.at(0), 16 * kPage);
+    return counted([&] {
+        long before = view[0];
+        stm_start(view.fd());
+        bool same = view[0] == before;
+        return stm_commit(view.fd()) == 0 && same;
+    });
+}
+
+class Counted : public ::testing::Test {
+protected:
+    Region region_{"counted", 16 * kPage, kTransactional};
+};
+
+TEST_F(Counted, ASteadyTransactionInAMappingIsOneSystemCall) {
+    EXPECT_EQ(calls_of("steady", region_.name()), (Calls{{"COMMIT", 10}}));
+}
+TEST_F(Counted, SoIsOneThatTouchesNothing) {
+    EXPECT_EQ(calls_of("idle", region_.name()), (Calls{{"COMMIT", 10}}));
+    EXPECT_EQ(calls_of("idle", region_.name(), "1"), (Calls{{"COMMIT", 10}}));
+}
+TEST_F(Counted, AndOneThatIsCancelled) {
+    EXPECT_EQ(calls_of("cancelled", region_.name()), (Calls{{"CANCEL", 10}}));
+}
+TEST_F(Counted, OneByCallsHasNoneMore) {
+    const Calls expected{{"call " + std::to_string(SYS_pread64), 10},
+                         {"call " + std::to_string(SYS_pwrite64), 10},
+                         {"COMMIT", 10}};
+    EXPECT_EQ(calls_of("calling", region_.name()), expected);
+    EXPECT_EQ(calls_of("calling", region_.name(), "1"), expected) << "with prediction on";
+}
+TEST_F(Counted, ALoadBeforeHasToBeUnmapped) {
+    EXPECT_EQ(calls_of("looking_before", region_.name()), (Calls{{"START", 10}, {"COMMIT", 10}}));
+}
+TEST_F(Counted, PredictedPagesHaveToBeMapped) {
+    EXPECT_EQ(calls_of("steady", region_.name(), "1"), (Calls{{"START", 10}, {"COMMIT", 10}}));
+}
+
+// -- Isolation --
+
+class Offers : public Mapped {
+protected:
+    std::uint64_t starts() { return statistics(observer_.get()).starts; }
+    // Afterwards a start by this thread needs no system call: after a close of the handle
+    // somewhere it may take a few until the module knows the thread's cell again.
+    void warm(int handle) {
+        for (int round = 0; round < 40; ++round) {
+            starts_ = starts();
+            stm_start(handle);
+            const bool offered = unheard();
+            EXPECT_EQ(stm_commit(handle), 0);
+            starts_ = starts();
+            if (offered)
+                return;
+        }
+        ADD_FAILURE() << "each start needs a system call";
+    }
+    void warm() { warm(fd()); }
+    // Right after the start: whether the module has not heard of it.
+    bool unheard() { return starts() == starts_; }
+
+    // A transaction on the handle, which is mapped there, that another one disturbs: the first try
+    // does not commit.
+    void expect_tracked(const View& view, const char* what) {
+        volatile int tries = 0;
+        do {
+            stm_start(view.fd());
+            tries = tries + 1;
+            const long before = view[0];
+            if (tries == 1)
+                elsewhere([&] { store(another(), 0, before + 1); });
+            view[kPage] = before;
+            view[2 * kPage] = view[2 * kPage] + 1; // what is as before is no store
+        } while (stm_commit(view.fd()) != 0);
+        EXPECT_EQ(tries, 2) << what;
+        EXPECT_EQ(view[kPage], view[0]) << what;
+    }
+
+    Fd observer_{stm_open(region_.name().c_str(), 0, 0, 0)};
+
+private:
+    std::uint64_t starts_ = 0;
+};
+
+TEST_F(Offers, WhatWasLoadedOutsideBeforeIsTracked) {
+    expect_tracked(view_, "by a system call");
+    warm();
+    expect_tracked(view_, "by an offer");
+    for (int round = 0; round < 3; ++round) {
+        warm();
+        EXPECT_GE(number(0), 0);
+        expect_tracked(view_, "after a load outside");
+    }
+    EXPECT_EQ(signal_of([&] {
+                  warm();
+                  number(0) = 1;
+              }),
+              SIGSEGV)
+        << "a store outside";
+}
+
+TEST_F(Offers, ALoopOnOldDataEnds) {
+    warm();
+    volatile int tries = 0;
+    do {
+        stm_start(fd());
+        tries = tries + 1;
+        const long before = number(0);
+        if (tries == 1) {
+            elsewhere([&] { store(another(), 0, before + 1); });
+            for (;;)
+                ;
+        }
+    } while (stm_commit(fd()) != 0);
+    EXPECT_EQ(tries, 2);
+}
+
+TEST_F(Offers, WhatAThreadLoadsBelongsToIt) {
+    warm();
+    stm_start(fd());
+    EXPECT_TRUE(unheard());
+    std::thread([&] { EXPECT_EQ(number(0), 0); }).join();
+    EXPECT_FALSE(unheard());
+    EXPECT_EQ(transaction(fd()).depth, 1u);
+    number(8) = 3;
+    EXPECT_EQ(stm_commit(fd()), 0);
+    EXPECT_EQ(number(8), 3);
+}
+
+TEST_F(Offers, OnlyOneThreadHasTheView) {
+    warm();
+    stm_start(fd());
+    EXPECT_TRUE(unheard());
+    std::thread([&] {
+        EXPECT_EQ(stm_try_start(fd()), -1);
+        EXPECT_EQ(errno, EBUSY);
+    }).join();
+    number(0) = 4;
+    EXPECT_EQ(stm_commit(fd()), 0);
+    std::thread([&] {
+        stm_start(fd());
+        number(0) = number(0) + 1;
+        EXPECT_EQ(stm_commit(fd()), 0);
+    }).join();
+    warm();
+    stm_start(fd());
+    EXPECT_TRUE(unheard());
+    EXPECT_EQ(number(0), 5);
+    EXPECT_EQ(stm_commit(fd()), 0);
+}
+
+// Two threads by turns, and another that looks on: every increment counts.
+TEST_F(Offers, ThreadsByTurns) {
+    constexpr int kRounds = 500;
+    std::atomic<bool> done{false};
+    std::thread reader([&] {
+        while (!done)
+            EXPECT_EQ(number(3 * kPage), 0);
+    });
+    const auto add = [&] {
+        for (int round = 0; round < kRounds;) {
+            if (stm_try_start(fd()) < 0) {
+                EXPECT_EQ(errno, EBUSY);
+                std::this_thread::yield();
+                continue;
+            }
+            number(0) = number(0) + 1;
+            if (stm_commit(fd()) == 0)
+                ++round;
+        }
+    };
+    std::thread one(add);
+    std::thread two(add);
+    one.join();
+    two.join();
+    done = true;
+    reader.join();
+    EXPECT_EQ(number(0), 2 * kRounds);
+}
+
+TEST_F(Offers, NestedPartsAndCalls) {
+    warm();
+    stm_start(fd());
+    EXPECT_TRUE(unheard());
+    stm_start(fd());
+    number(0) = 1;
+    stm_cancel(fd());
+    EXPECT_EQ(number(0), 0);
+    EXPECT_EQ(stm_commit(fd()), 0);
+
+    warm();
+    stm_start(fd());
+    put(fd(), 7L);
+    EXPECT_EQ(number(0), 7);
+    EXPECT_EQ(get(observer_.get()), 0);
+    EXPECT_EQ(stm_commit(fd()), 0);
+    EXPECT_EQ(get(observer_.get()), 7);
+
+    warm();
+    stm_start(fd());
+    EXPECT_TRUE(unheard());
+    EXPECT_EQ(stm_validate(fd()), 0);
+    EXPECT_EQ(stm_wait(fd(), nullptr), -1);
+    EXPECT_EQ(errno, EDEADLK);
+    stm_cancel(fd());
+    EXPECT_EQ(transaction(fd()).depth, 0u);
+}
+
+TEST_F(Offers, AMappingMadeInsideBelongsToTheTransaction) {
+    Fd handle(stm_open(region_.name().c_str(), 0, 0, 0));
+    warm(handle.get());
+    volatile int tries = 0;
+    do {
+        stm_start(handle.get());
+        tries = tries + 1;
+        EXPECT_TRUE(tries != 1 || unheard());
+        Mapping late(handle.get(), size_);
+        const long before = *late.at<volatile long>();
+        if (tries == 1)
+            elsewhere([&] { store(another(), 0, 6); });
+        *late.at<volatile long>(kPage) = before + 1;
+    } while (stm_commit(handle.get()) != 0);
+    EXPECT_EQ(tries, 2);
+    EXPECT_EQ(number(kPage), 7);
+}
+
+// -- Descriptors --
+
+TEST_F(Offers, AreOfTheHandleAndNotOfItsNumber) {
+    Region second("second", 16 * kPage, kTransactional);
+    Fd fresh(stm_open(second.name().c_str(), 0, 0, 0));
+    const int place = ::dup(fd());
+    warm(place);
+    ASSERT_EQ(::dup2(fresh.get(), place), place);
+    stm_start(place);
+    EXPECT_EQ(transaction(place).depth, 1u);
+    put(place, 3L);
+    EXPECT_EQ(get(second.fd()), 0);
+    EXPECT_EQ(stm_commit(place), 0);
+    EXPECT_EQ(get(second.fd()), 3);
+    EXPECT_EQ(number(0), 0);
+
+    // By another thread, while the program thinks that one runs.
+    warm(place);
+    stm_start(place);
+    std::thread([&] { EXPECT_EQ(::dup2(fd(), place), place); }).join();
+    EXPECT_EQ(stm_commit(place), 1);
+    EXPECT_EQ(errno, EINVAL);
+    stm_start(place);
+    EXPECT_EQ(transaction(place).depth, 1u);
+    EXPECT_EQ(stm_commit(place), 0);
+    ::close(place);
+}
+
+TEST_F(Offers, ACloseOfAnotherDescriptor) {
+    warm();
+    stm_start(fd());
+    EXPECT_TRUE(unheard());
+    const int copy = ::dup(fd());
+    std::thread([&] { ::close(copy); }).join();
+    EXPECT_EQ(transaction(fd()).depth, 1u) << "by another thread: it goes on";
+    number(0) = 1;
+    EXPECT_EQ(stm_commit(fd()), 0);
+    EXPECT_EQ(number(0), 1);
+
+    warm();
+    stm_start(fd());
+    EXPECT_TRUE(unheard());
+    ::close(::dup(fd()));
+    EXPECT_EQ(transaction(fd()).depth, 0u) << "by its own: it is discarded";
+    EXPECT_EQ(stm_commit(fd()), 1);
+}
+
+// -- Processes --
+
+TEST_F(Offers, AForkedChildHasNone) {
+    const auto in_child = [&] {
+        EXPECT_EQ(transaction(fd()).depth, 0u);
+        EXPECT_EQ(stm_commit(fd()), 1);
+        expect_tracked(view_, "in the child");
+    };
+    warm();
+    stm_start(fd());
+    EXPECT_TRUE(unheard());
+    Child child = Child::doing(in_child);
+    EXPECT_EQ(child.wait(), 0);
+    const long now = number(0);
+    number(0) = now + 1;
+    EXPECT_EQ(stm_commit(fd()), 0);
+    EXPECT_EQ(number(0), now + 1);
+    expect_tracked(view_, "in the parent");
+}
+
+// Children of which the library does not know.
+TEST_F(Offers, NorHasOneThatTheLibraryDoesNotKnow) {
+    for (int raw = 0; raw < 2; ++raw) {
+        warm();
+        stm_start(fd());
+        const pid_t child = raw != 0 ? static_cast<pid_t>(::syscall(SYS_fork)) : ::_Fork();
+        if (child == 0) {
+            bool wrong = stm_commit(fd()) != 1;
+            stm_start(fd());
+            wrong = wrong || transaction(fd()).depth != 1 || number(0) != raw;
+            wrong = wrong || stm_commit(fd()) != 0;
+            ::_exit(wrong ? 1 : 0);
+        }
+        int status = 0;
+        EXPECT_EQ(::waitpid(child, &status, 0), child);
+        EXPECT_EQ(status, 0);
+        number(0) = raw + 1;
+        EXPECT_EQ(stm_commit(fd()), 0);
+        EXPECT_EQ(number(0), raw + 1);
+    }
+}
+
+TEST_F(Offers, AVforkedChildLeavesItAlone) {
+    warm();
+    stm_start(fd());
+    const pid_t child = ::vfork();
+    if (child == 0)
+        ::_exit(0);
+    EXPECT_EQ(::waitpid(child, nullptr, 0), child);
+    EXPECT_EQ(transaction(fd()).depth, 1u);
+    number(0) = 1;
+    EXPECT_EQ(stm_commit(fd()), 0);
+    EXPECT_EQ(number(0), 1);
+}
+
+STM_HELPER(after_exec) {
+    const int fd = std::stoi(words.at(0));
+    if (transaction(fd).depth != 0 || ::ioctl(fd, STM_IOC_COMMIT, 0) == 0)
+        return 1;
+    stm_start(fd);
+    put(fd, 9L);
+    return stm_commit(fd);
+}
+
+TEST_F(Offers, EndWithExec) {
+    Child child([&] {
+        warm();
+        stm_start(fd());
+        const std::string descriptor = std::to_string(::dup(fd()));
+        ::execl("/proc/self/exe", "/proc/self/exe", "--helper", "after_exec", descriptor.c_str(),
+                nullptr);
+        return 3;
+    });
+    EXPECT_EQ(child.wait(), 0);
+    EXPECT_EQ(number(0), 9);
+}
+
+TEST_F(Offers, EndWithTheProcessAndTheThread) {
+    Child child([&] {
+        warm();
+        stm_start(fd());
+        ::raise(SIGKILL);
+        return 0;
+    });
+    EXPECT_EQ(child.wait(), 128 + SIGKILL);
+    std::thread([&] {
+        warm();
+        stm_start(fd());
+    }).join();
+    EXPECT_EQ(number(0), 0);
+    EXPECT_EQ(signal_of_store(bytes()), SIGSEGV);
+    expect_tracked(view_, "afterwards");
+}
+
+// -- Cells --
+
+class Cells : public Offers {
+protected:
+    static int attach(int fd, const void* address, unsigned signal = 0) {
+        auto cell = make<struct stm_cell>();
+        cell.address = reinterpret_cast<std::uintptr_t>(address);
+        cell.signal = signal;
+        return request(fd, STM_IOC_CELL, &cell);
+    }
+    static int begin(int fd) { return ::ioctl(fd, STM_IOC_START, 0); }
+    static int commit(int fd) { return ::ioctl(fd, STM_IOC_COMMIT, 0) == 0 ? 0 : errno; }
+    static std::unique_ptr<Mapping> page(int flags = MAP_PRIVATE | MAP_ANONYMOUS) {
+        return std::make_unique<Mapping>(-1, kPage, PROT_READ | PROT_WRITE, 0, flags);
+    }
+};
+
+TEST_F(Cells, MustBeOrdinaryMemory) {
+    ASSERT_EQ(begin(fd()), 1);
+    auto own = page();
+    EXPECT_EQ(attach(fd(), own->at(kPage - 16)), 0);
+    EXPECT_EQ(attach(fd(), own->at(kPage - 8)), EINVAL);
+    EXPECT_EQ(attach(fd(), own->at(), 65), EINVAL);
+    EXPECT_EQ(attach(fd(), reinterpret_cast<void*>(4096)), EFAULT);
+    EXPECT_EQ(attach(fd(), page(MAP_SHARED | MAP_ANONYMOUS)->data()), EINVAL) << "shared";
+    EXPECT_NE(attach(fd(), bytes()), 0) << "a page of the transaction";
+    EXPECT_EQ(commit(fd()), 0);
+    ASSERT_EQ(begin(fd()), 1);
+    Region plain("plain");
+    Mapping mapping(plain.fd(), kPage);
+    EXPECT_NE(attach(fd(), mapping.data()), 0) << "a page of a region";
+    Fd zeros(::open("/dev/zero", O_RDWR));
+    Mapping constant(zeros.get(), kPage, PROT_READ, 0, MAP_PRIVATE);
+    EXPECT_EQ(attach(fd(), constant.data()), EFAULT);
+    EXPECT_EQ(commit(fd()), 0);
+    EXPECT_EQ(attach(observer_.get(), own->data()), EINVAL) << "had no transaction";
+    EXPECT_EQ(attach(fd(), nullptr), 0);
+}
+
+TEST_F(Cells, MayGoAway) {
+    auto own = page();
+    ASSERT_EQ(begin(fd()), 1);
+    ASSERT_EQ(attach(fd(), own->data()), 0);
+    EXPECT_EQ(commit(fd()), 0);
+    EXPECT_EQ(*own->at<std::uint64_t>(), STM_CELL_OFFER(0));
+    own.reset();
+    EXPECT_EQ(number(0), 0);
+    for (int round = 0; round < 3; ++round) {
+        ASSERT_EQ(begin(fd()), 1);
+        number(0) = number(0) + 1;
+        EXPECT_EQ(commit(fd()), 0);
+        EXPECT_EQ(commit(fd()), EINVAL);
+    }
+    EXPECT_EQ(number(0), 3);
+}
+
+// A thread that writes at random into the cell, another that loads, and one that goes on: nothing
+// but its own transactions may suffer.
+TEST_F(Cells, MayHoldAnything) {
+    auto own = page();
+    ASSERT_EQ(begin(fd()), 1);
+    ASSERT_EQ(attach(fd(), own->data()), 0);
+    EXPECT_EQ(commit(fd()), 0);
+    std::atomic<bool> done{false};
+    std::thread scribbler([&] {
+        std::uint64_t random = 88172645463325252;
+        while (!done) {
+            random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+            const std::uint64_t value = random % 3 == 0 ? STM_CELL_OFFER(0) : random;
+            std::atomic_ref(*own->at<std::uint64_t>(random % 2 * 8)).store(value);
+        }
+    });
+    std::thread loader([&] {
+        while (!done)
+            EXPECT_EQ(number(5 * kPage), 0);
+    });
+    View other = another();
+    for (int round = 0; round < 500; ++round) {
+        (void)::ioctl(fd(), STM_IOC_START, 0);
+        (void)transaction(fd());
+        (void)::ioctl(fd(), STM_IOC_CANCEL, STM_CANCEL_ALL);
+        store(other, 0, round);
+    }
+    done = true;
+    scribbler.join();
+    loader.join();
+    (void)::ioctl(fd(), STM_IOC_CANCEL, STM_CANCEL_ALL);
+    EXPECT_EQ(attach(fd(), nullptr), 0);
+    EXPECT_EQ(number(0), 499);
+    EXPECT_EQ(other[0], 499);
+}
+
+} // namespace
