@@ -379,6 +379,8 @@ struct stm_start_cell {
  *
  * The page that it is in is pinned, and should be one that fork does not copy (MADV_WIPEONFORK). The module forgets the
  * cell, and stores 0 to @offer, when any process closes a descriptor of the handle: the number may be another file's then.
+ * It hears of that when the number is free already. So a program of several threads must see to it itself that no thread
+ * takes an offer for a number that it got while another one's close of it was in progress.
  *
  * EINVAL: @address is no multiple of the cell's size, or of other memory, or of a huge page; the thread has had no
  * transaction on this handle. EFAULT: it can not be written. ENOMEM.

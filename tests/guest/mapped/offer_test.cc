@@ -6,11 +6,13 @@
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <fcntl.h>
 #include <map>
 #include <memory>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <thread>
+#include <vector>
 
 using namespace stm::test;
 
@@ -395,6 +397,53 @@ TEST_F(Offers, ACloseOfAnotherDescriptor) {
     ::close(::dup(fd()));
     EXPECT_EQ(transaction(fd()).depth, 0u) << "by its own: it is discarded";
     EXPECT_EQ(stm_commit(fd()), 1);
+}
+
+// A number is free, and may be another handle's, before the close that freed it has returned.
+TEST_F(Offers, ANumberThatAnotherThreadIsClosing) {
+    constexpr int kThreads = 100;
+    Region second("second", 16 * kPage, kTransactional);
+    Fd fresh(stm_open(second.name().c_str(), 0, 0, 0));
+    std::atomic<bool> done{false};
+    std::atomic<int> ready{0};
+    std::vector<std::thread> users; // whose contexts each close looks at
+    for (int i = 0; i < kThreads; ++i)
+        users.emplace_back([&] {
+            while (stm_try_start(fd()) < 0)
+                std::this_thread::yield();
+            EXPECT_EQ(stm_commit(fd()), 0);
+            ++ready;
+            while (!done)
+                ::usleep(100'000);
+        });
+    while (ready != kThreads)
+        ::usleep(1000);
+    for (int round = 0; round < 200; ++round) {
+        const int place = ::fcntl(fd(), F_DUPFD, 200);
+        ASSERT_EQ(place, 200);
+        warm(place);
+        std::atomic<bool> go{false};
+        std::thread closer([&] {
+            while (!go) {
+            }
+            ::close(place);
+        });
+        go = true;
+        int again = -1;
+        while ((again = ::fcntl(fresh.get(), F_DUPFD, place)) != place)
+            ::close(again);
+        stm_start(place);
+        EXPECT_EQ(transaction(place).depth, 1u) << round;
+        EXPECT_EQ(transaction(fd()).depth, 0u) << round;
+        stm_cancel(place);
+        closer.join();
+        ::close(place);
+        if (HasFailure())
+            break;
+    }
+    done = true;
+    for (std::thread& user : users)
+        user.join();
 }
 
 // -- Processes --

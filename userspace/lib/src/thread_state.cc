@@ -21,8 +21,6 @@ bool has_key = false;
 
 constexpr std::size_t kFirstCapacity = 64;
 constexpr std::size_t kChunkBytes = 4096;
-constexpr std::size_t kCellBytes = 4096;
-constexpr std::size_t kCells = kCellBytes / sizeof(StartCell);
 static_assert(sizeof(StartCell) == sizeof(struct stm_start_cell) &&
               offsetof(StartCell, begun) == offsetof(struct stm_start_cell, begun) &&
               std::atomic<std::uint64_t>::is_always_lock_free);
@@ -37,6 +35,11 @@ void* map(std::size_t size) {
 // round.
 void fence() {
     std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+
+// Whether the kernel may still look there, for some handle.
+bool is_known(const StartCell& cell) {
+    return cell.offer.load(std::memory_order_acquire) != 0;
 }
 
 } // namespace
@@ -167,20 +170,33 @@ Context* ThreadState::new_context() {
 
 // The child of a fork, and whoever else gets a copy of the memory, finds zeros there: for it the
 // kernel offers nothing.
-StartCell* ThreadState::cell_of(Context* context) {
-    if (context->cell != nullptr || next_cell_ == kCells)
+StartCell* ThreadState::cell_of(Context* context, unsigned closes) {
+    // The words may still be known to the handle that had the number before: then they are that
+    // one's until it has forgotten them.
+    if (context->closes != closes && context->cell != nullptr && is_known(*context->cell)) {
+        is_taken_[context->cell - cells_] = false;
+        context->cell = nullptr;
+    }
+    context->closes = closes;
+    if (context->cell != nullptr || has_no_cells_)
         return context->cell;
     if (cells_ == nullptr) {
         void* page = map(kCellBytes);
         if (page == nullptr || ::madvise(page, kCellBytes, MADV_WIPEONFORK) < 0) {
             if (page != nullptr)
                 ::munmap(page, kCellBytes);
-            next_cell_ = kCells;
+            has_no_cells_ = true;
             return nullptr;
         }
         cells_ = static_cast<StartCell*>(page);
     }
-    context->cell = &cells_[next_cell_++];
+    for (std::size_t index = 0; index < kCells; ++index) {
+        if (is_taken_[index] || is_known(cells_[index]))
+            continue;
+        is_taken_[index] = true;
+        context->cell = &cells_[index];
+        break;
+    }
     return context->cell;
 }
 

@@ -41,6 +41,9 @@ struct StartCell {
     std::atomic<std::uint64_t> begun;
 };
 
+constexpr std::size_t kCellBytes = 4096;
+constexpr std::size_t kCells = kCellBytes / sizeof(StartCell);
+
 /** A thread's transaction on one descriptor. It stays where it is for the thread's life. */
 struct Context {
     Registers registers; // first: stm_library_resume() takes a Context for it
@@ -53,6 +56,7 @@ struct Context {
     unsigned limit;    // of attempts; 0: none
     int failure;       // why it is to end instead of being restarted; 0: it is not
     StartCell* cell;   // null: it has none
+    unsigned closes;   // of the number, before it was given the cell
     unsigned detached; // system calls to start, in a row, while the kernel did not know the cell
 };
 static_assert(offsetof(Context, registers) == 0);
@@ -80,8 +84,9 @@ public:
     [[nodiscard]] bool is_running() const { return first_ != nullptr; }
     /** The transaction that was started first: where a restart goes. Null: none runs. */
     [[nodiscard]] Context* outermost() const { return first_; }
-    /** The context's cell, given to it if need be; null: there is none. */
-    StartCell* cell_of(Context* context);
+    /** The context's cell, given to it if need be; null: there is none. `closes`: of its
+     * descriptor's number, before a transaction began on what has the number now. */
+    StartCell* cell_of(Context* context, unsigned closes);
     void add_running(Context* context);
     void remove_running(Context* context);
 
@@ -133,7 +138,8 @@ private:
     Chunk* chunks_;
     std::size_t free_in_chunk_;
     StartCell* cells_; // a page of them
-    std::size_t next_cell_;
+    bool has_no_cells_;
+    bool is_taken_[kCells]; // by a context
 };
 
 /** A stretch of library code in which the thread's state may be half changed. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The functions of stm/transaction.h.
+#include "close.hpp"
 #include "error.hpp"
 #include "signals.hpp"
 #include "thread_state.hpp"
@@ -13,6 +14,7 @@
 #include <stm/ioctl.h>
 #include <stm/transaction.h>
 #include <sys/ioctl.h>
+#include <sys/single_threaded.h>
 #include <unistd.h>
 #include <utility>
 
@@ -87,11 +89,19 @@ int request_start(int fd, unsigned flags, const Registers& registers) {
                    flags | STM_START_SIGNAL(kDoomSignal) | STM_START_SITE(wanted_site(registers)));
 }
 
+// Whether no number can have become another file's without a close that is counted. While there is
+// but one thread a close is over before anything else happens, and the kernel has heard of it.
+bool knows_closes() {
+    static const bool counted = closes_are_counted();
+    return counted || __libc_single_threaded != 0;
+}
+
 // Begins a transaction without a system call, if the kernel has offered that: see struct
 // stm_start_cell. The kernel hears of it by the next one, or by a page fault.
-bool start_by_offer(Context& context, const Registers& registers) {
+bool start_by_offer(Context& context, unsigned closes, const Registers& registers) {
     StartCell* const cell = context.cell;
-    if (cell == nullptr || context.depth != 0)
+    // It must be an offer of the handle that has the number now.
+    if (cell == nullptr || context.depth != 0 || context.closes != closes || !knows_closes())
         return false;
     const std::uint64_t offer = STM_CELL_OFFER(wanted_site(registers));
     if (cell->offer.load(std::memory_order_relaxed) != offer ||
@@ -108,9 +118,9 @@ bool start_by_offer(Context& context, const Registers& registers) {
 // After a start by a system call: makes sure that the kernel knows the cell, so that it can offer
 // the next one. It forgets cells when a descriptor of the handle is closed, which may happen often:
 // so not each time. That it can not be is no error.
-void attach_cell(ThreadState& thread, Context* context) {
+void attach_cell(ThreadState& thread, Context* context, unsigned closes) {
     constexpr unsigned kPatience = 16;
-    StartCell* const cell = thread.cell_of(context);
+    StartCell* const cell = thread.cell_of(context, closes);
     if (cell == nullptr)
         return;
     if (cell->offer.load(std::memory_order_relaxed) != 0) {
@@ -192,7 +202,8 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
         errno = EAGAIN;
         return -1;
     }
-    if (start_by_offer(*context, *registers)) {
+    const unsigned closes = closes_of(fd); // before whatever the system call goes to
+    if (start_by_offer(*context, closes, *registers)) {
         begun(*thread, context, kind, *registers, 1);
         return 0;
     }
@@ -212,7 +223,7 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
     }
     begun(*thread, context, kind, *registers, depth);
     if (depth == 1)
-        attach_cell(*thread, context);
+        attach_cell(*thread, context, closes);
     return 0;
 }
 

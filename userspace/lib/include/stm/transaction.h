@@ -80,7 +80,10 @@
  * System calls. A transaction that touches what it touches by loads and stores makes one, at its end, if there is nothing to
  * be done at its start: no pages that are known to be touched again (see above), nothing loaded from the mapping since the
  * last one, no conflict before. Until it has touched something, the kernel does not know of it: it is not in the statistics
- * yet, and poll tells what was committed before it.
+ * yet, and poll tells what was committed before it. So this library has to know when a descriptor's number may have become
+ * another file's: close, close_range and closefrom are replaced by functions of it, which do what libc's do. While one thread
+ * closes a descriptor of a region past them (by the system call itself, by fclose), no other may begin a transaction on a
+ * new one. In the child of vfork no function of this header may be called.
  *
  * fork: the child has no transaction. x86-64 only. The shadow stack (CET) is unwound as longjmp does.
  */
