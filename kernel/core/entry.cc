@@ -67,9 +67,10 @@ int stm_core_open_minor(unsigned int minor, unsigned int access, const stm_node*
 }
 
 void stm_core_flush(stm_handle* handle) {
+    // First: the number is free already, and may be another file's.
+    handle_of(handle).forget_cells();
     handle_of(handle).discard_own();
     handle_of(handle).discard(Handle::Whose::ended_threads);
-    handle_of(handle).forget_cells();
 }
 
 void stm_core_release(stm_handle* handle) {
