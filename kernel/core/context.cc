@@ -121,6 +121,7 @@ void Context::take_over() noexcept {
     exec_id_.store(stm_linux_exec_id(), Order::relaxed);
     prediction_.forget();
     cell_.detach();
+    exposures_seen_ = kNoExposures;
 }
 
 void Context::set_viewing(stm_memory* memory) noexcept {

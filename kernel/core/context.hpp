@@ -202,6 +202,9 @@ private:
     const u32 page_limit_;
     runtime::Atomic<stm_memory*> viewing_{nullptr};
     runtime::Atomic<stm_memory*> started_in_{nullptr};
+    // What was seen by a thread of one address space says nothing about another, which may have
+    // mapped a page since it was counted.
+    static constexpr u64 kNoExposures = ~u64{0};
     u64 exposures_seen_ = 0;
     TransactionCounters counters_;
     protocol::AbortReason last_reason_ = protocol::AbortReason::none; // of the program's own

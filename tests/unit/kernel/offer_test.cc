@@ -464,6 +464,36 @@ TEST_F(Offers, EndWithTheThread) {
     EXPECT_EQ(simulated::live().pins, 1);
 }
 
+// The context of a thread that has ended goes to one of another process, where a page that was
+// found before that thread looked is mapped after it.
+TEST_F(Offers, AreNotMadeByWhatAThreadOfAnotherProcessHasSeen) {
+    map_it();
+    Process child(7, kRoot);
+    simulated::OtherThread second;
+    stm_fault found{};
+    found.index = 1;
+    found.last = 1;
+    found.address = simulated::address_of(1);
+    {
+        const As it(child);
+        found.memory = simulated::current_memory();
+        ASSERT_EQ(stm_core_transactional_fault(file.get(), &found), STM_FAULT_MAP);
+    }
+    {
+        const simulated::AsThread it(second);
+        run(file);
+    }
+    second.end();
+    const As it(child);
+    simulated::map_page(file.view(), 1, found.pages[0], false);
+    std::thread([&] {
+        const As also(child);
+        EXPECT_EQ(start(file), 1);
+        EXPECT_EQ(simulated::mapped_page(file.view(), 1), nullptr);
+        EXPECT_EQ(commit(file), 0);
+    }).join();
+}
+
 TEST_F(Offers, EndWithTheFile) {
     ASSERT_TRUE(cell.begin());
     file.close();
