@@ -68,6 +68,9 @@ int stm_linux_pin(__u64 address, unsigned long bytes, struct stm_pin **pin, void
 		unpin_user_page(page);
 		return -EINVAL;
 	}
+	/* We write to it past the page table, whose dirty bit may be clear. Nobody cleans it while
+	 * it is pinned. */
+	set_page_dirty_lock(page);
 	*pin = (struct stm_pin *)page;
 	*memory = page_address(page) + offset_in_page(address);
 	return 0;
