@@ -46,6 +46,7 @@ protected:
     File file = open(control, "tx", kCreate, {kPages * kPage, 0});
     File other = open(control, "tx", kOpen, {0, 0, 0});
     Cell cell;
+    Cell cell_of_second_thread; // outlives the file, which writes to it when it is closed
 
     void SetUp() override {
         ASSERT_EQ(start(file), 1);
@@ -189,8 +190,8 @@ TEST_F(Offers, LetPredictionLearn) {
 }
 
 TEST_F(Offers, AreNotMadeInAMutexRegion) {
-    File mutex = open(control, "mutex", kCreate, {kPage, STM_REGION_MUTEX});
     Cell own;
+    File mutex = open(control, "mutex", kCreate, {kPage, STM_REGION_MUTEX});
     EXPECT_EQ(start(mutex), 1);
     EXPECT_EQ(own.attach(mutex), 0);
     EXPECT_EQ(commit(mutex), 0);
@@ -326,7 +327,7 @@ TEST_F(Offers, AreNotMadeWhileAnotherThreadHasTheView) {
 TEST_F(Offers, AreNotMadeToTwoThreadsOfTheView) {
     map_it();
     simulated::OtherThread second;
-    Cell own;
+    Cell& own = cell_of_second_thread;
     {
         const simulated::AsThread it(second);
         EXPECT_EQ(start(file), 1);
