@@ -360,7 +360,7 @@ TEST_F(Offers, AreNotMadeToTwoThreadsOfTheView) {
 
 TEST_F(Offers, LeaveThreadsAloneThatUseCalls) {
     std::thread([&] {
-        Cell own;
+        Cell& own = cell_of_second_thread;
         EXPECT_EQ(start(file), 1);
         EXPECT_EQ(own.attach(file), 0);
         EXPECT_EQ(commit(file), 0);
@@ -384,7 +384,7 @@ TEST_F(Offers, GiveTheViewToWhatRunsAtTheFirstMapping) {
 TEST_F(Offers, OfTwoThreadsEndWithTheFirstMappingWhereverThatIs) {
     Process child(7, kRoot);
     std::thread([&] {
-        Cell own;
+        Cell& own = cell_of_second_thread;
         EXPECT_EQ(start(file), 1);
         EXPECT_EQ(own.attach(file), 0);
         EXPECT_EQ(commit(file), 0);
@@ -445,7 +445,7 @@ TEST_F(Offers, EndWithExec) {
 
 TEST_F(Offers, EndWithTheThread) {
     map_it();
-    Cell own;
+    Cell& own = cell_of_second_thread;
     simulated::OtherThread second;
     {
         const simulated::AsThread it(second);

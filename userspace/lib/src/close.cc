@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// close and its relatives, in the place of libc's: see close.hpp. dup2 and dup3, which give a number
-// to another file in one step, have taken the offer back when they return.
+// close and its relatives, in the place of libc's: see close.hpp. dup2 and dup3, which give a
+// number to another file in one step, have taken the offer back when they return.
 //
 // They are exported without a symbol version, as those in sigaction.cc.
 #include "close.hpp"
