@@ -37,6 +37,9 @@ struct stm_version module() {
 }
 
 TEST_F(MappedLimits, ALongTransactionAndShortOnesBothFinish) {
+    // A transaction that runs alone may take as long as it likes: on a slow machine 1500 pages take
+    // longer than the lease, after which the short ones may overtake it again.
+    Parameter lease("serial_lease_ms", "0");
     Child worker([&] {
         View view = another();
         for (long value = 1;; ++value) {
@@ -60,7 +63,7 @@ TEST_F(MappedLimits, ALongTransactionAndShortOnesBothFinish) {
     } while (stm_commit(fd()) != 0);
     std::printf("%d attempts for %zu pages, beside %ld short ones\n", attempts, kManyPages,
                 number(kManyPages * kPage) - before);
-    EXPECT_LE(attempts, 24);
+    EXPECT_LE(attempts, 24) << "longest row of conflicts: " << statistics(fd()).longest_streak;
     EXPECT_EQ(number(8) > 0, true);
     const long during = number(kManyPages * kPage);
     EXPECT_TRUE(eventually([&] { return number(kManyPages * kPage) > during + 10; }));

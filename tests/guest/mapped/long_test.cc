@@ -29,7 +29,7 @@ protected:
     int transfer(unsigned seed, bool by_calls) {
         View view = another();
         std::mt19937 random(seed);
-        const double end = seconds() + 180;
+        const double end = seconds() + 180 * time_scale();
         for (int done = 0; done < kShort || !progress_->long_ones_done; ++done) {
             if (seconds() > end) {
                 progress_->gave_up = true;

@@ -204,8 +204,14 @@ Output shell(const std::string& command) {
     return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), text};
 }
 
+double time_scale() {
+    const char* scale = std::getenv("STM_TEST_TIME_SCALE");
+    const double value = scale != nullptr ? std::atof(scale) : 1;
+    return value > 0 ? value : 1;
+}
+
 bool eventually(const std::function<bool()>& condition) {
-    auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(10 * time_scale());
     while (!condition()) {
         if (std::chrono::steady_clock::now() > end)
             return false;

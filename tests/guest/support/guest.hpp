@@ -173,7 +173,10 @@ struct Output {
 };
 Output shell(const std::string& command);
 
-/** Asks every few milliseconds until the condition holds, at most ten seconds. */
+/** How many times longer than usual things may take: STM_TEST_TIME_SCALE, for slow kernels. */
+double time_scale();
+
+/** Asks every few milliseconds until the condition holds, at most 10 s times time_scale(). */
 bool eventually(const std::function<bool()>& condition);
 
 /** A barrier in memory that is shared by fork, for children that should all start at once. */

@@ -561,7 +561,7 @@ TEST_F(Signals, AnEndlessLoopOnOldDataEnds) {
                 continue;
         } while (stm_commit(fd()) != 0);
         EXPECT_EQ(attempts, 2);
-        EXPECT_LT(seconds() - before, 2);
+        EXPECT_LT(seconds() - before, 2 * time_scale());
         EXPECT_EQ(statistics(fd()).signals, 1u);
     });
 }
@@ -577,10 +577,10 @@ TEST_F(Signals, ASleepOnOldDataEnds) {
             if (attempts == 1)
                 elsewhere([&] { put(fd(), 1L); });
             if (value == 0)
-                ::sleep(20);
+                ::sleep(static_cast<unsigned>(20 * time_scale()));
         } while (stm_commit(fd()) != 0);
         EXPECT_EQ(attempts, 2);
-        EXPECT_LT(seconds() - before, 10);
+        EXPECT_LT(seconds() - before, 10 * time_scale());
     });
 }
 
