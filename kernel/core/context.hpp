@@ -81,7 +81,7 @@ public:
     // condition is of viewing(), started_in() or an offer: with these the thread that has the lock
     // does not wait for the serial token, as one does that begins or commits. The holder of that
     // token may need
-    // what the caller holds: mmap_lock, or the handle's lock.
+    // what the caller holds: mmap_lock, a mapping's lock, or the handle's lock.
     template <typename Condition>
     [[nodiscard]] bool lock_while(Condition condition) noexcept {
         constexpr u64 kTurnNs = 20'000;

@@ -356,7 +356,7 @@ runtime::Status Handle::enter_view(Context& context) noexcept {
         return runtime::kSuccess;
     // Committed pages are in the mappings, or about to be. No fault of this address space is in
     // progress between close and open, and each later one finds the context.
-    stm_linux_view_close();
+    stm_linux_view_close(view_);
     context.set_exposures_seen(exposures_.load(Order::acquire));
     stm_linux_view_unmap(view_, 0, region_->size() / kPageBytes);
     stm_linux_view_open();
@@ -374,7 +374,7 @@ void Handle::predict(Context& context, u32 site) noexcept {
             return;
     }
     // No fault is in progress from here to the end, and the mappings stay as they are.
-    stm_linux_view_close();
+    stm_linux_view_close(view_);
     {
         const Context::Guard held(context.lock());
         if (context.viewing() == memory)
@@ -391,7 +391,7 @@ bool Handle::has_read(Context& context) noexcept {
         if (context.private_pages().empty() || context.viewing() != stm_linux_memory_current())
             return false;
     }
-    stm_linux_view_close();
+    stm_linux_view_close(view_);
     bool found = false;
     {
         const Context::Guard held(context.lock());
@@ -421,7 +421,7 @@ void Handle::leave_view(Context& context) noexcept {
         }
     }
     // Before the context's lock, as in a fault.
-    stm_linux_view_close();
+    stm_linux_view_close(view_);
     {
         const Context::Guard held(context.lock());
         context.examine_predicted(view_);

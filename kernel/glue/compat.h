@@ -22,6 +22,20 @@ static inline void stm_vm_flags_change(struct vm_area_struct *vma, vm_flags_t se
 #endif
 }
 
+/* Since Linux 6.4 each mapping has a lock, which may stand for mmap_lock in a program's fault. It is held until mmap_lock is given back. */
+#ifdef CONFIG_PER_VMA_LOCK
+#define STM_MAPPINGS_HAVE_LOCKS 1
+static inline void stm_lock_mapping(struct vm_area_struct *vma)
+{
+	vma_start_write(vma);
+}
+#else
+#define STM_MAPPINGS_HAVE_LOCKS 0
+static inline void stm_lock_mapping(struct vm_area_struct *vma)
+{
+}
+#endif
+
 /* A protection with which a page is entered in a page table as not accessed yet: x86's bit for that. */
 static inline pgprot_t stm_never_accessed(pgprot_t protection)
 {

@@ -151,14 +151,31 @@ static vm_fault_t stm_page_mkwrite(struct vm_fault *vmf)
 	return fault_charged_to_owner(vmf, make_writable);
 }
 
+/*
+ * Linux serves a program's fault under the lock of its mapping alone only where there is this operation, and otherwise
+ * gives up half-way and begins again with mmap_lock, which all threads of the process share. There is nothing to map that
+ * fault would not.
+ */
+static vm_fault_t __maybe_unused map_nothing_around(struct vm_fault *vmf, pgoff_t first,
+						    pgoff_t last)
+{
+	return 0;
+}
+
 static const struct vm_operations_struct stm_plain_vm_operations = {
 	.fault = stm_plain_fault,
+#if STM_MAPPINGS_HAVE_LOCKS
+	.map_pages = map_nothing_around,
+#endif
 };
 
 /* Having page_mkwrite is what makes Linux map the pages of a writable mapping read-only. */
 static const struct vm_operations_struct stm_transactional_vm_operations = {
 	.fault = stm_transactional_fault,
 	.page_mkwrite = stm_page_mkwrite,
+#if STM_MAPPINGS_HAVE_LOCKS
+	.map_pages = map_nothing_around,
+#endif
 };
 
 int stm_file_mmap(struct file *file, struct vm_area_struct *vma)

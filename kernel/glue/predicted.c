@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Pages that are mapped before they are touched. The caller holds its mmap_lock for writing, so no
- * mapping changes, and no fault of this address space is in progress.
+ * mapping changes, and no fault in a mapping of the view is in progress in this address space.
  */
 #include <linux/fs.h>
 #include <linux/mm.h>
@@ -64,7 +64,7 @@ void stm_linux_view_map(struct stm_view *view, __u64 index, __u64 address,
 		done = count - left;
 		if (!error)
 			break;
-		/* Another thread had a fault there before mmap_lock was taken. */
+		/* Another thread had a fault there before the view was closed. */
 		if (error != -EBUSY)
 			break;
 		done++;

@@ -15,6 +15,7 @@
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 
+#include "kernel/glue/compat.h"
 #include "kernel/glue/glue.h"
 #include "kernel/interface/services.h"
 
@@ -127,10 +128,52 @@ void stm_linux_memory_drop(struct stm_memory *memory)
 	mmdrop((struct mm_struct *)memory);
 }
 
-void stm_linux_view_close(void)
+/*
+ * The view's mappings in the caller's address space that come after @after, or from the first on: at most @room of them;
+ * how many. With mmap_lock for writing they stay in the tree, in the same order, also while the tree's lock is not held.
+ */
+static unsigned int own_mappings(struct address_space *space, struct vm_area_struct *after,
+				 struct vm_area_struct **found, unsigned int room)
+{
+	struct rb_node *node;
+	unsigned int count = 0;
+
+	i_mmap_lock_read(space);
+	node = after ? rb_next(&after->shared.rb) : rb_first_cached(&space->i_mmap);
+	for (; node && count < room; node = rb_next(node)) {
+		struct vm_area_struct *vma = rb_entry(node, struct vm_area_struct, shared.rb);
+
+		if (vma->vm_mm == current->mm)
+			found[count++] = vma;
+	}
+	i_mmap_unlock_read(space);
+	return count;
+}
+
+/*
+ * The tree's lock is not held while a mapping's is waited for: who has that is in a fault and may wait for a context,
+ * whose owner may be taking pages out of mappings, for which it needs the tree's lock.
+ */
+static void lock_own_mappings(struct address_space *space)
+{
+	struct vm_area_struct *found[8], *last = NULL;
+	unsigned int count, i;
+
+	do {
+		count = own_mappings(space, last, found, ARRAY_SIZE(found));
+		for (i = 0; i < count; i++)
+			stm_lock_mapping(last = found[i]);
+		cond_resched();
+	} while (count == ARRAY_SIZE(found));
+}
+
+/* A fault holds mmap_lock for reading, or the lock of its mapping alone: see map_nothing_around() in mapping.c. */
+void stm_linux_view_close(struct stm_view *view)
 {
 	stm_linux_death_point();
 	mmap_write_lock(current->mm);
+	if (STM_MAPPINGS_HAVE_LOCKS)
+		lock_own_mappings(stm_view_mapping(view));
 }
 
 void stm_linux_view_open(void)

@@ -96,7 +96,7 @@ enum stm_fault_result {
 /*
  * in: @index is the page that is missing, @last the last one that may be mapped with it (at least @index), @write tells
  * a store, @memory is the address space and @address the page's in it. out: @pages[0] is page @index, followed by its @count - 1 resident neighbours.
- * Called with mmap_lock held, by any process, for any address space.
+ * Called with mmap_lock or the lock of the mapping held, by any process, for any address space.
  */
 struct stm_fault {
 	__u64 index;

@@ -8,7 +8,8 @@
  *
  * Lock order, outermost first:
  *
- *	mmap_lock (taken by Linux before it calls mmap and fault, and by stm_linux_view_close())
+ *	mmap_lock (taken by Linux before it calls mmap and, unless it has the mapping's own lock, fault; and by
+ *	stm_linux_view_close(), which takes the own lock of each mapping as well)
  *	  REGISTRY	names, slots, users and the handles of every region
  *	    CONTEXTS	one handle's list of the threads that have a transaction on it
  *	      CONTEXT	one thread's transaction; its watchdog only tries
@@ -184,10 +185,10 @@ struct stm_memory *stm_linux_memory_current(void);
 void stm_linux_memory_hold(struct stm_memory *memory);
 void stm_linux_memory_drop(struct stm_memory *memory);
 /*
- * Keeps every fault of the caller's address space out, and waits for those in progress, until stm_linux_view_open().
- * Takes the caller's mmap_lock for writing.
+ * Keeps every fault in the view's mappings in the caller's address space out, and waits for those in progress, until
+ * stm_linux_view_open(). Takes the caller's mmap_lock for writing.
  */
-void stm_linux_view_close(void);
+void stm_linux_view_close(struct stm_view *view);
 void stm_linux_view_open(void);
 /* Takes @count pages from @first on out of all mappings of the view; who touches one faults. */
 void stm_linux_view_unmap(struct stm_view *view, __u64 first, __u64 count);

@@ -168,7 +168,7 @@ struct Thread {
 
     int dying = 0;
     int mappings_moved = 0;
-    bool closed = false; // holds its mmap_lock for writing
+    stm_view* closed = nullptr; // holds its mmap_lock for writing, and the locks of its mappings
 
     stm_thread* acts_as = nullptr;
     bool sleepless = false;
@@ -1122,16 +1122,16 @@ void stm_linux_memory_drop(stm_memory* memory) {
     put(memory);
     counters.memory_references.fetch_sub(1, kRelaxed);
 }
-void stm_linux_view_close() {
+void stm_linux_view_close(stm_view* view) {
     const Service service("view_close", Context::no_core_lock);
     stm_memory* memory = current_memory();
     before_acquiring(memory);
     memory->mmap_lock.lock();
     acquired(memory, kMmapLockRank);
-    thread.closed = true;
+    thread.closed = view;
 }
 void stm_linux_view_open() {
-    thread.closed = false;
+    thread.closed = nullptr;
     released(current_memory());
     current_memory()->mmap_lock.unlock();
 }
@@ -1148,16 +1148,16 @@ void stm_linux_view_unmap(stm_view* view, __u64 first, __u64 count) {
         place = view->pages.erase(place);
     }
 }
-__u64 stm_linux_view_extent(stm_view*, __u64 index, __u64 address, int* writable) {
+__u64 stm_linux_view_extent(stm_view* view, __u64 index, __u64 address, int* writable) {
     const Service service("view_extent", Context::may_sleep);
-    expect(thread.closed, "a view is looked at while it is open");
+    expect(thread.closed == view, "a view is looked at while it is open");
     *writable = 1;
     return thread.mappings_moved == 0 && address == address_of(index) ? 1000 : 0;
 }
 void stm_linux_view_map(stm_view* view, __u64 index, __u64 address, stm_page* const* pages,
                         __u32 count, int writable) {
     const Service service("view_map", Context::may_allocate, Failure::allocation);
-    expect(thread.closed, "pages are mapped while the view is open");
+    expect(thread.closed == view, "pages are mapped while the view is open");
     expect(address == address_of(index), "pages are mapped where their mapping is not");
     if (service.fails())
         return;
@@ -1173,7 +1173,7 @@ void stm_linux_view_map(stm_view* view, __u64 index, __u64 address, stm_page* co
 }
 void stm_linux_view_examine(stm_view* view, __u64 index, __u64, __u32 count, __u8* touched) {
     const Service service("view_examine", Context::may_sleep);
-    expect(thread.closed, "a view is examined while it is open");
+    expect(thread.closed == view, "a view is examined while it is open");
     const std::lock_guard held(view->lock);
     for (__u32 i = 0; i < count; ++i) {
         const auto found = view->pages.find({current_memory(), index + i});

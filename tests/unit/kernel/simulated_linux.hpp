@@ -216,8 +216,8 @@ public:
     Dying& operator=(const Dying&) = delete;
 };
 
-// The calling thread holds its address space's mmap_lock for reading, as in a fault, and in mmap as
-// far as the core can tell.
+// The calling thread holds its address space's mmap_lock for reading, as in a fault (which may have
+// its mapping's lock instead), and in mmap as far as the core can tell.
 class MmapLock {
 public:
     MmapLock();
