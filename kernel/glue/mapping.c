@@ -152,9 +152,9 @@ static vm_fault_t stm_page_mkwrite(struct vm_fault *vmf)
 }
 
 /*
- * Linux serves a program's fault under the lock of its mapping alone only where there is this operation, and otherwise
- * gives up half-way and begins again with mmap_lock, which all threads of the process share. There is nothing to map that
- * fault would not.
+ * Linux serves a program's fault under the lock of its mapping alone only where there is this
+ * operation, and otherwise gives up half-way and begins again with mmap_lock, which all threads of
+ * the process share. There is nothing to map that fault would not.
  */
 static vm_fault_t __maybe_unused map_nothing_around(struct vm_fault *vmf, pgoff_t first,
 						    pgoff_t last)

@@ -129,8 +129,9 @@ void stm_linux_memory_drop(struct stm_memory *memory)
 }
 
 /*
- * The view's mappings in the caller's address space that come after @after, or from the first on: at most @room of them;
- * how many. With mmap_lock for writing they stay in the tree, in the same order, also while the tree's lock is not held.
+ * The view's mappings in the caller's address space that come after @after, or from the first on:
+ * at most @room of them; how many. With mmap_lock for writing they stay in the tree, in the same
+ * order, also while the tree's lock is not held.
  */
 static unsigned int own_mappings(struct address_space *space, struct vm_area_struct *after,
 				 struct vm_area_struct **found, unsigned int room)
@@ -151,8 +152,9 @@ static unsigned int own_mappings(struct address_space *space, struct vm_area_str
 }
 
 /*
- * The tree's lock is not held while a mapping's is waited for: who has that is in a fault and may wait for a context,
- * whose owner may be taking pages out of mappings, for which it needs the tree's lock.
+ * The tree's lock is not held while a mapping's is waited for: who has that is in a fault and may
+ * wait for a context, whose owner may be taking pages out of mappings, for which it needs the
+ * tree's lock.
  */
 static void lock_own_mappings(struct address_space *space)
 {
@@ -167,7 +169,8 @@ static void lock_own_mappings(struct address_space *space)
 	} while (count == ARRAY_SIZE(found));
 }
 
-/* A fault holds mmap_lock for reading, or the lock of its mapping alone: see map_nothing_around() in mapping.c. */
+/* A fault holds mmap_lock for reading, or the lock of its mapping alone: see map_nothing_around()
+ * in mapping.c. */
 void stm_linux_view_close(struct stm_view *view)
 {
 	stm_linux_death_point();

@@ -62,6 +62,7 @@ struct Actor {
     std::size_t process;
     std::unique_ptr<OtherThread> thread = std::make_unique<OtherThread>();
     int calls = 0; // in progress
+    bool released = false;
 };
 
 struct Mapping {
@@ -258,8 +259,10 @@ private:
 
     void close(std::size_t place) {
         File& file = *files_[place];
-        unmap_everywhere(file);
         stm_core_flush(file.handle);
+        // Linux releases a file when there is no descriptor, call or mapping of it any more.
+        unmap_everywhere(file);
+        file.released = true;
         if (file.descriptor >= 0)
             simulated::close_descriptor(file.descriptor);
         else
@@ -276,7 +279,7 @@ private:
     std::size_t pick(std::size_t number) const {
         std::vector<std::size_t> open;
         for (std::size_t place = 0; place < files_.size(); ++place) {
-            if (files_[place])
+            if (files_[place] && !files_[place]->released)
                 open.push_back(place);
         }
         return open.empty() ? kNobody : open[number % open.size()];

@@ -291,7 +291,9 @@ void add_own_mapping() {
             by_pread(attempt.fd.get(), seen.data(), seen.size(), 30 * kPage);
             attempt.expect(static_cast<std::size_t>(std::count(seen.begin(), seen.end(), 'a')) ==
                                attempt.part,
-                           "not the part that was told is in the transaction");
+                           "not the part that was told was copied");
+            const std::vector<char> zeros(attempt.plain() ? attempt.part : 0);
+            by_pwrite(attempt.fd.get(), zeros.data(), zeros.size(), 30 * kPage);
         };
         add({.entry = "file:read_iter",
              .region = kind.name,

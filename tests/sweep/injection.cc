@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <fstream>
 #include <sstream>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -43,6 +45,16 @@ std::pair<std::string, std::string> place_of(const std::string& function) {
 }
 
 } // namespace
+
+void stop_restartable_sequences() {
+    char* const area = static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset;
+    constexpr unsigned kBytes = 32; // as libc has registered it
+    if (__rseq_size != 0 &&
+        ::syscall(SYS_rseq, area, kBytes, RSEQ_FLAG_UNREGISTER, RSEQ_SIG) != 0) {
+        std::perror("rseq");
+        std::abort();
+    }
+}
 
 std::string prepare_injection() {
     const std::string debug = "/sys/kernel/debug/";

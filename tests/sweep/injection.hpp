@@ -20,6 +20,11 @@ public:
     [[nodiscard]] virtual bool persist() const { return false; }
 };
 
+// Linux notes in a thread's memory that it was interrupted, and kills it when it can not: so also
+// when the failure that is meant for a call happens there, as after a fork, when that memory has to
+// be copied. Once, before anything fails, by the thread that will make the calls.
+void stop_restartable_sequences();
+
 // Makes allocations that may sleep failable, too, and the kernel silent about each failure. Empty,
 // or why this kernel can not do it.
 std::string prepare_injection();

@@ -48,11 +48,12 @@ bool expect_over(const Site& site, Try& attempt, const State& before) {
     return true;
 }
 
-// A part of it was done, told, and may be kept; here it is cancelled.
+// A part of it was done, told, and may be kept; here it is taken back.
 void check_part(const Site& site, Try& attempt, const State& before) {
     site.part(attempt);
-    attempt.expect(::ioctl(attempt.fd.get(), STM_IOC_CANCEL, STM_CANCEL_ALL) == 0,
-                   "the transaction is over");
+    if (!attempt.plain())
+        attempt.expect(::ioctl(attempt.fd.get(), STM_IOC_CANCEL, STM_CANCEL_ALL) == 0,
+                       "the transaction is over");
     attempt.map.reset();
     attempt.expect(before.contents() == attempt.contents(), "the bytes of the region have changed");
     site.prepare(attempt);
@@ -61,8 +62,7 @@ void check_part(const Site& site, Try& attempt, const State& before) {
 void check_failure(const Site& site, const Failures& failures, Try& attempt, const State& before,
                    int error) {
     const bool over = failures.persist() && expect_over(site, attempt, before);
-    const bool part =
-        !over && failures.persist() && attempt.part != 0 && site.part && !attempt.plain();
+    const bool part = !over && failures.persist() && attempt.part != 0 && site.part;
     if (part)
         check_part(site, attempt, before);
     else if (!over)
@@ -395,5 +395,6 @@ int main(int argc, char** argv) {
         stm::sweep::usage(stderr);
         return 2;
     }
+    stm::sweep::stop_restartable_sequences();
     return options.limits ? stm::sweep::run_limits(options) : stm::sweep::run(options);
 }

@@ -209,11 +209,20 @@ void add_faults() {
     fault("vm:stm_plain_vm_operations.fault", kPlain, "load", map, load(0, 'a'), nullptr);
     fault("vm:stm_plain_vm_operations.fault", kPlain, "load-of-nothing", map, load(kFresh, 0),
           nullptr);
+    // What Linux calls first where there is a page table.
+    const auto map_and_touch = [](Try& attempt) {
+        attempt.map_all();
+        (void)*static_cast<volatile char*>(attempt.at(kPage));
+    };
+    fault("vm:stm_plain_vm_operations.map_pages", kPlain, "load-beside-another", map_and_touch,
+          load(0, 'a'), nullptr);
     fault("vm:stm_plain_vm_operations.fault", kPlain, "store", map, store(kFresh), stored(kFresh));
     for (const Kind& kind : kTransactionKinds) {
         const char* const entry = "vm:stm_transactional_vm_operations.fault";
         fault(entry, kind, "load", map, load(0, 'a'), nullptr);
         fault(entry, kind, "load-of-nothing", map, load(kFresh, 0), nullptr);
+        fault("vm:stm_transactional_vm_operations.map_pages", kind, "load-beside-another",
+              map_and_touch, load(0, 'a'), nullptr);
         fault(entry, kind, "in-transaction,load", begin, load(0, 'a'), cancel);
         fault(entry, kind, "in-transaction,load-of-nothing", begin, load(kFresh, 0), cancel);
         fault(entry, kind, "in-transaction,store", begin, store(0), stored(0));

@@ -14,7 +14,6 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/rseq.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -89,14 +88,6 @@ void set(const char* path, const char* value) {
         give_up("mlockall");
 }
 
-// Linux notes in a thread's memory that it was interrupted, and kills it when it can not.
-void stop_restartable_sequences() {
-    char* const area = static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset;
-    constexpr unsigned kBytes = 32; // as libc has registered it
-    if (__rseq_size != 0 && ::syscall(SYS_rseq, area, kBytes, RSEQ_FLAG_UNREGISTER, RSEQ_SIG) != 0)
-        give_up("rseq");
-}
-
 } // namespace
 
 MemoryLimit::MemoryLimit(const std::string& group)
@@ -111,7 +102,6 @@ MemoryLimit::MemoryLimit(const std::string& group)
     if (::sched_setaffinity(0, sizeof one, &one) != 0)
         give_up("sched_setaffinity");
     lifting = max_;
-    stop_restartable_sequences();
     touch_own_memory();
     reached_before_ = times_reached(); // the files have their buffers now
     (void)pages();

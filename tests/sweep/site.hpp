@@ -70,7 +70,8 @@ struct Site {
     std::function<void(Try&)> done = {};   // checks what a success must have done
     std::function<void(Try&)> undone = {}; // and that a failure has done nothing, beyond the usual
     // What must be seen when it failed after a part (Try::part), told by a short count as
-    // documented: that, and no more. For failures that persist.
+    // documented: that, and no more; in a plain region it is undone by that. For failures that
+    // persist.
     std::function<void(Try&)> part = {};
     // It succeeds again after a failure, with nothing prepared anew.
     bool repeatable = true;

@@ -399,6 +399,24 @@ TEST_F(Offers, ACloseOfAnotherDescriptor) {
     EXPECT_EQ(stm_commit(fd()), 1);
 }
 
+// The calling thread, as long as it lives. Where there is no such processor, on any.
+class OnProcessor {
+public:
+    explicit OnProcessor(int number) {
+        ::sched_getaffinity(0, sizeof before_, &before_);
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(number, &one);
+        ::sched_setaffinity(0, sizeof one, &one);
+    }
+    ~OnProcessor() { ::sched_setaffinity(0, sizeof before_, &before_); }
+    OnProcessor(const OnProcessor&) = delete;
+    OnProcessor& operator=(const OnProcessor&) = delete;
+
+private:
+    cpu_set_t before_{};
+};
+
 // A number is free, and may be another handle's, before the close that freed it has returned.
 TEST_F(Offers, ANumberThatAnotherThreadIsClosing) {
     constexpr int kThreads = 100;
@@ -418,16 +436,21 @@ TEST_F(Offers, ANumberThatAnotherThreadIsClosing) {
         });
     while (ready != kThreads)
         ::usleep(1000);
+    const OnProcessor first(0);
     for (int round = 0; round < 200; ++round) {
         const int place = ::fcntl(fd(), F_DUPFD, 200);
         ASSERT_EQ(place, 200);
         warm(place);
-        std::atomic<bool> go{false};
+        std::atomic<bool> go{false}, ready_to_close{false};
         std::thread closer([&] {
+            const OnProcessor other(1);
+            ready_to_close = true;
             while (!go) {
             }
             ::close(place);
         });
+        while (!ready_to_close)
+            std::this_thread::yield();
         go = true;
         int again = -1;
         while ((again = ::fcntl(fresh.get(), F_DUPFD, place)) != place)
