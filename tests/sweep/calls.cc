@@ -292,7 +292,7 @@ void add_own_mapping() {
             attempt.expect(static_cast<std::size_t>(std::count(seen.begin(), seen.end(), 'a')) ==
                                attempt.part,
                            "not the part that was told was copied");
-            const std::vector<char> zeros(attempt.plain() ? attempt.part : 0);
+            std::vector<char> zeros(attempt.plain() ? attempt.part : 0);
             by_pwrite(attempt.fd.get(), zeros.data(), zeros.size(), 30 * kPage);
         };
         add({.entry = "file:read_iter",

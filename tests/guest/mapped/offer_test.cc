@@ -436,14 +436,24 @@ TEST_F(Offers, ANumberThatAnotherThreadIsClosing) {
         });
     while (ready != kThreads)
         ::usleep(1000);
-    const OnProcessor first(0);
+    // And who looks at them all, so that a close has to wait before it can do so itself.
+    for (int i = 0; i < 2; ++i)
+        users.emplace_back([&] {
+            const OnProcessor busy(1);
+            while (!done) {
+                auto statistics = make<struct stm_statistics>();
+                statistics.flags = STM_BY_HANDLE | STM_STATISTICS_OF_HANDLE;
+                EXPECT_EQ(::ioctl(fd(), STM_IOC_STATISTICS, &statistics), 0);
+            }
+        });
+    const OnProcessor alone(0);
     for (int round = 0; round < 200; ++round) {
         const int place = ::fcntl(fd(), F_DUPFD, 200);
         ASSERT_EQ(place, 200);
         warm(place);
         std::atomic<bool> go{false}, ready_to_close{false};
         std::thread closer([&] {
-            const OnProcessor other(1);
+            const OnProcessor busy(1);
             ready_to_close = true;
             while (!go) {
             }
