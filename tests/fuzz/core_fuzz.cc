@@ -62,7 +62,6 @@ struct Actor {
     std::size_t process;
     std::unique_ptr<OtherThread> thread = std::make_unique<OtherThread>();
     int calls = 0; // in progress
-    bool released = false;
 };
 
 struct Mapping {
@@ -95,6 +94,7 @@ struct File {
     std::uint64_t region = 0;
     unsigned access = 0;
     int calls = 0; // in progress
+    bool released = false;
     std::vector<Mapping> mappings;
     bool was_mapped = false;
     std::array<std::unique_ptr<Transaction>, kActors> transactions;
