@@ -218,6 +218,15 @@ void ThreadState::remove_running(Context* context) {
         context->cell->begun.store(0, std::memory_order_relaxed);
 }
 
+void ThreadState::correct_depth(Context* context) {
+    struct stm_transaction now {};
+    now.size = sizeof now;
+    if (::ioctl(context->fd, STM_IOC_TRANSACTION, &now) < 0 || now.depth == 0)
+        remove_running(context);
+    else
+        context->depth = static_cast<int>(now.depth);
+}
+
 Doom ThreadState::look() {
     Doom result = Doom::none;
     Context* next = nullptr;

@@ -90,6 +90,10 @@ public:
     void add_running(Context* context);
     void remove_running(Context* context);
 
+    /** After an error of which it is not certain whether the transaction survived: what the kernel
+     * says. */
+    void correct_depth(Context* context);
+
     /** Whether a running transaction can not commit, as the kernel says; those that are gone are
      * removed. */
     Doom look();

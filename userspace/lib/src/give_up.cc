@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "give_up.hpp"
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <unistd.h>
+
+namespace stm::library {
+
+// Neither memory nor stdio's locks can be relied on here: a transaction was interrupted anywhere.
+void give_up(const char* format, ...) {
+    char message[512];
+    std::va_list arguments;
+    va_start(arguments, format);
+    int length = std::vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    if (length > 0) [[maybe_unused]]
+        ssize_t written = ::write(STDERR_FILENO, message, std::strlen(message));
+    std::abort();
+}
+
+const char* why_not(int error) {
+    switch (error) {
+    case EBADF:
+        return "it is not an open descriptor";
+    case ENOTTY:
+    case EINVAL:
+        return "it is not a handle of a region, or the loaded module knows no transactions";
+    case EOPNOTSUPP:
+        return "its region is plain memory (STM_PLAIN), which has no transactions";
+    case E2BIG:
+        return "nested too deeply; was a transaction left without stm_commit or stm_cancel?";
+    case ENOMEM:
+        return "no memory left";
+    case ENOSPC:
+        return "more threads than the module allows have used this handle";
+    default:
+        return strerrordesc_np(error);
+    }
+}
+
+const char* why_over(int error) {
+    return error == E2BIG ? "it touched more pages than the module's max_stripes allows"
+                          : "there is no memory for the pages it touched";
+}
+
+} // namespace stm::library

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "offer.hpp"
+
+#include "close.hpp"
+#include "signals.hpp"
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <stm/ioctl.h>
+#include <sys/ioctl.h>
+#include <sys/single_threaded.h>
+
+namespace stm::library {
+namespace {
+
+// Whether the program wants the pages that a transaction will touch to be mapped at its start.
+bool wants_prediction() {
+    static const bool wanted = [] {
+        const char* value = secure_getenv("STM_PREDICT");
+        return value == nullptr || std::strcmp(value, "0") != 0;
+    }();
+    return wanted;
+}
+
+// The number of the place that called stm_start: 32 bits of a multiplicative hash, never 0.
+std::uint64_t site_of(const Registers& registers) {
+    return (registers.rip * 0x9e3779b97f4a7c15 >> 32) | 1;
+}
+
+// Whether no number can have become another file's without a close that is counted. While there is
+// but one thread a close is over before anything else happens, and the kernel has heard of it.
+bool knows_closes() {
+    static const bool counted = closes_are_counted();
+    return counted || __libc_single_threaded != 0;
+}
+
+} // namespace
+
+std::uint64_t wanted_site(const Registers& registers) {
+    return wants_prediction() ? site_of(registers) : 0;
+}
+
+bool start_by_offer(Context& context, unsigned closes, const Registers& registers) {
+    StartCell* const cell = context.cell;
+    // It must be an offer of the handle that has the number now.
+    if (cell == nullptr || context.depth != 0 || context.closes != closes || !knows_closes())
+        return false;
+    const std::uint64_t offer = STM_CELL_OFFER(wanted_site(registers));
+    if (cell->offer.load(std::memory_order_relaxed) != offer ||
+        cell->begun.load(std::memory_order_relaxed) != 0) // a handler was left in between
+        return false;
+    context.detached = 0;
+    cell->begun.store(offer, std::memory_order_seq_cst);
+    if (cell->offer.load(std::memory_order_seq_cst) == offer)
+        return true;
+    // Taken back. If we were first it has begun all the same.
+    return cell->begun.exchange(0, std::memory_order_seq_cst) == 0;
+}
+
+// The kernel forgets cells when a descriptor of the handle is closed, which may happen often: so
+// not each time.
+void attach_cell(ThreadState& thread, Context* context, unsigned closes) {
+    constexpr unsigned kPatience = 16;
+    StartCell* const cell = thread.cell_of(context, closes);
+    if (cell == nullptr)
+        return;
+    if (cell->offer.load(std::memory_order_relaxed) != 0) {
+        context->detached = 0;
+        return;
+    }
+    if (context->detached++ % kPatience != 0)
+        return;
+    struct stm_cell request {};
+    request.size = sizeof request;
+    request.address = reinterpret_cast<std::uintptr_t>(cell);
+    request.signal = kDoomSignal;
+    const int error = errno;
+    ::ioctl(context->fd, STM_IOC_CELL, &request);
+    errno = error;
+}
+
+} // namespace stm::library

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Starting and restarting: the first return of stm_start, and the further ones.
+#include "close.hpp"
+#include "give_up.hpp"
+#include "offer.hpp"
+#include "signals.hpp"
+#include "thread_state.hpp"
+
+#include <cerrno>
+#include <pthread.h>
+#include <stm/ioctl.h>
+#include <stm/transaction.h>
+#include <sys/ioctl.h>
+#include <utility>
+
+namespace stm::library {
+namespace {
+
+int start_failed(int fd, StartKind kind, int error) {
+    if (kind == StartKind::start)
+        give_up("stm: stm_start(%d): %s (stm_try_start would have returned)\n", fd, why_not(error));
+    errno = error;
+    return -1;
+}
+
+int request_start(int fd, unsigned flags, const Registers& registers) {
+    return ::ioctl(fd, STM_IOC_START,
+                   flags | STM_START_SIGNAL(kDoomSignal) | STM_START_SITE(wanted_site(registers)));
+}
+
+void begun(ThreadState& thread, Context* context, StartKind kind, const Registers& registers,
+           int depth) {
+    // Depth 1, although we know of one: that one ended behind our back, with another descriptor of
+    // the same number.
+    if (depth == 1)
+        thread.remove_running(context);
+    if (context->depth == 0) {
+        context->registers = registers;
+        context->kind = kind;
+        context->failure = 0; // one of before, whose restart the program has left by longjmp
+        thread.add_running(context);
+    }
+    context->depth = depth;
+}
+
+bool limit_reached(Context* context, StartKind kind) {
+    if (kind == StartKind::start || context->limit == 0 || context->attempts < context->limit)
+        return false;
+    context->attempts = 0;
+    return true;
+}
+
+[[gnu::constructor]] void handle_forks() {
+    pthread_atfork(lock_actions, unlock_actions, [] {
+        ThreadState::forget_transactions();
+        unlock_actions();
+    });
+}
+
+} // namespace
+} // namespace stm::library
+
+using namespace stm::library;
+
+// The first return of stm_start. Called by it in transaction_start.S.
+int stm_library_start(int fd, StartKind kind, const Registers* registers) {
+    ThreadState* thread = ThreadState::current();
+    if (thread == nullptr) {
+        thread = ThreadState::current_or_new();
+        if (thread == nullptr)
+            return start_failed(fd, kind, ENOMEM);
+        prepare_signals();
+    }
+    if (fd < 0)
+        return start_failed(fd, kind, EBADF);
+
+    Section section(*thread);
+    Context* context = thread->find_or_add(fd);
+    if (context == nullptr)
+        return start_failed(fd, kind, ENOMEM);
+    if (context->depth == 0 && limit_reached(context, kind)) {
+        errno = EAGAIN;
+        return -1;
+    }
+    const unsigned closes = closes_of(fd); // before whatever the system call goes to
+    if (start_by_offer(*context, closes, *registers)) {
+        begun(*thread, context, kind, *registers, 1);
+        return 0;
+    }
+    unsigned flags = 0;
+    int depth = 0;
+    while ((depth = request_start(fd, flags, *registers)) < 0) {
+        if (errno == EAGAIN) { // within a transaction that can not commit
+            thread->look();    // removes what does not run any more
+            if (thread->is_running())
+                restart(*thread);
+            flags = STM_START_RESTART; // begun past us
+        } else if (errno != EINTR) {
+            return start_failed(fd, kind, errno);
+        } else if (thread->has_notice() && thread->look() == Doom::doomed) {
+            restart(*thread); // what we wait inside of will not commit
+        }
+    }
+    begun(*thread, context, kind, *registers, depth);
+    if (depth == 1)
+        attach_cell(*thread, context, closes);
+    return 0;
+}
+
+// A further return of stm_start. Called in transaction_start.S, on the stack of stm_start's caller.
+int stm_library_restarted(Context* context) {
+    ThreadState& thread = *ThreadState::current();
+    thread.cancel_others(context);
+    ++context->attempts;
+    if (const int failure = std::exchange(context->failure, 0)) {
+        ::ioctl(context->fd, STM_IOC_CANCEL, STM_CANCEL_ALL);
+        thread.remove_running(context);
+        thread.leave_at_once();
+        context->attempts = 0;
+        if (context->kind == StartKind::start)
+            give_up("stm: the transaction of stm_start(%d) can not go on: %s (stm_try_start would "
+                    "have returned)\n",
+                    context->fd, why_over(failure));
+        errno = failure;
+        return -1;
+    }
+    if (limit_reached(context, context->kind)) {
+        ::ioctl(context->fd, STM_IOC_CANCEL, STM_CANCEL_ALL);
+        thread.remove_running(context);
+        thread.leave_at_once();
+        errno = EAGAIN;
+        return -1;
+    }
+    int depth = 0;
+    while ((depth = request_start(context->fd, STM_START_RESTART, context->registers)) < 0) {
+        if (errno == EINTR || errno == EAGAIN)
+            continue;
+        int error = errno;
+        thread.remove_running(context);
+        thread.leave_at_once();
+        return start_failed(context->fd, context->kind, error);
+    }
+    begun(thread, context, context->kind, Registers(context->registers), depth);
+    thread.leave();
+    return 0;
+}
+
+void stm_retry(int fd) {
+    ThreadState* thread = ThreadState::current();
+    Context* context = thread != nullptr ? thread->find(fd) : nullptr;
+    if (context != nullptr) {
+        Section section(*thread);
+        thread->look(); // removes what does not run any more
+        if (context->depth > 0)
+            restart(*thread);
+    }
+    give_up("stm: stm_retry(%d): this thread has no transaction on it\n", fd);
+}
+
+int stm_set_retry_limit(int fd, unsigned attempts) {
+    if (fd < 0) {
+        errno = EBADF;
+        return -1;
+    }
+    ThreadState* thread = ThreadState::current();
+    if (thread == nullptr) {
+        thread = ThreadState::current_or_new();
+        if (thread == nullptr)
+            return -1;
+        prepare_signals();
+    }
+    Section section(*thread);
+    Context* context = thread->find_or_add(fd);
+    if (context == nullptr)
+        return -1;
+    context->limit = attempts;
+    context->attempts = 0;
+    return 0;
+}
