@@ -13,7 +13,10 @@ c-only-flags := -std=% -Wdeclaration-after-statement -Wno-pointer-sign -Wstrict-
 cxx-flags := -std=gnu++20 -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-use-cxa-atexit -fcheck-new \
 	-ffreestanding -Wall -Wextra -Werror -Wno-unused-parameter -DSTM_KERNEL_CORE $(if $(STM_CXX_DEBUG),-g,-g0)
 
-CXX := $(subst gcc,g++,$(CC))
+# Of the kernel's own C compiler, gcc in the name of its file, and only there: a folder may be called gcc, too. One given on
+# make's command line goes before; that of the environment is for user space.
+cxx-of = $(if $(filter -%,$(1)),$(1),$(patsubst %$(notdir $(1)),%,$(1))$(subst gcc,g++,$(notdir $(1))))
+CXX := $(foreach word,$(CC),$(call cxx-of,$(word)))
 
 cxx_flags = -Wp,-MMD,$(depfile) -nostdinc $(ccflags-y) $(filter-out $(c-only-flags),$(KBUILD_CFLAGS)) \
 	$(KBUILD_CFLAGS_MODULE) $(cxx-flags) $(_stm_kasan) $(_stm_kcsan) $(_stm_ubsan) $(_stm_kcov) -DMODULE -D__KERNEL__
@@ -26,8 +29,9 @@ _stm_kcov = $(if $(CONFIG_KCOV),$(CFLAGS_KCOV))
 
 # Two objects that hold the same inline function put it in a COMDAT group, and the link of a module (ld -r) discards
 # one of them while tables of ftrace and objtool still point there. Without the groups the functions are plain weak ones.
+# The steps are joined by semicolons: kbuild's set -e overlooks what fails on the left of an &&.
 quiet_cmd_cxx_o_cc = CXX [M]  $@
-      cmd_cxx_o_cc = $(CXX) $(cxx_flags) -c -o $@ $< && $(OBJCOPY) --remove-section=.group $@ $(cmd_objtool)
+      cmd_cxx_o_cc = $(CXX) $(cxx_flags) -c -o $@ $<; $(OBJCOPY) --remove-section=.group $@ $(cmd_objtool)
 
 $(obj)/%.o: $(src)/%.cc FORCE
 	$(call if_changed_dep,cxx_o_cc)
