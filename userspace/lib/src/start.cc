@@ -28,12 +28,22 @@ int request_start(int fd, unsigned flags, const Registers& registers) {
                    flags | STM_START_SIGNAL(kDoomSignal) | STM_START_SITE(wanted_site(registers)));
 }
 
+// The transaction that a successful STM_IOC_START has begun, or begun a part of, and its depth now.
 void begun(ThreadState& thread, Context* context, StartKind kind, const Registers& registers,
            int depth) {
-    // Depth 1, although we know of one: that one ended behind our back, with another descriptor of
-    // the same number.
-    if (depth == 1)
+    if (depth == 1) {
+        // Although we may know of one: that ended behind our back, with another descriptor of the
+        // same number.
         thread.remove_running(context);
+    } else if (context->depth != depth - 1 || thread.runs_several()) {
+        // A part of what was begun by another number of the same open file. What was begun by this
+        // number is gone then.
+        Context* const owner = thread.running_on(context->fd);
+        if (owner != nullptr && owner != context) {
+            thread.remove_running(context);
+            context = owner;
+        }
+    }
     if (context->depth == 0) {
         context->registers = registers;
         context->kind = kind;
@@ -91,8 +101,7 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
     int depth = 0;
     while ((depth = request_start(fd, flags, *registers)) < 0) {
         if (errno == EAGAIN) { // within a transaction that can not commit
-            thread->look();    // removes what does not run any more
-            if (thread->is_running())
+            if (thread->look() == Doom::doomed)
                 restart(*thread);
             flags = STM_START_RESTART; // begun past us
         } else if (errno != EINTR) {
@@ -147,11 +156,10 @@ int stm_library_restarted(Context* context) {
 
 void stm_retry(int fd) {
     ThreadState* thread = ThreadState::current();
-    Context* context = thread != nullptr ? thread->find(fd) : nullptr;
-    if (context != nullptr) {
+    if (thread != nullptr && thread->is_running()) {
         Section section(*thread);
         thread->look(); // removes what does not run any more
-        if (context->depth > 0)
+        if (thread->running_on(fd) != nullptr)
             restart(*thread);
     }
     give_up("stm: stm_retry(%d): this thread has no transaction on it\n", fd);

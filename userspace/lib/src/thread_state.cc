@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "thread_state.hpp"
 
+#include "same_file.hpp"
+
 #include <cerrno>
 #include <new>
 #include <pthread.h>
@@ -123,6 +125,17 @@ Context* ThreadState::find(int fd) {
     if (found != nullptr)
         recent_ = found;
     return found;
+}
+
+Context* ThreadState::running_on(int fd) {
+    Context* const own = find(fd);
+    const bool runs = own != nullptr && own->depth != 0;
+    // The number may be a duplicate of another one, or have become one by dup2 since.
+    if (!runs || runs_several())
+        for (Context* context = first_; context != nullptr; context = context->next)
+            if (context != own && is_same_file(context->fd, fd))
+                return context;
+    return runs ? own : nullptr;
 }
 
 Context* ThreadState::find_or_add(int fd) {

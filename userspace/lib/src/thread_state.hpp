@@ -44,7 +44,11 @@ struct StartCell {
 constexpr std::size_t kCellBytes = 4096;
 constexpr std::size_t kCells = kCellBytes / sizeof(StartCell);
 
-/** A thread's transaction on one descriptor. It stays where it is for the thread's life. */
+/**
+ * A thread's transaction that was begun by one descriptor's number. The transaction itself belongs
+ * to the open file, which can have other numbers: see ThreadState::running_on(). It stays where it
+ * is for the thread's life.
+ */
 struct Context {
     Registers registers; // first: stm_library_resume() takes a Context for it
     Context* next;       // the running ones, in the order of their start
@@ -76,8 +80,11 @@ public:
     /** In the child of a fork: the kernel knows no transaction of this thread. */
     static void forget_transactions();
 
-    /** The context of a descriptor, O(1); null when there is none. */
+    /** The context of a descriptor's number, O(1); null when there is none. */
     Context* find(int fd);
+    /** The running transaction on the open file that a descriptor stands for, by whatever number it
+     * was begun; null when none is known. */
+    Context* running_on(int fd);
     /** As find(), but made if need be; null with errno ENOMEM. */
     Context* find_or_add(int fd);
 
@@ -87,6 +94,8 @@ public:
     /** The context's cell, given to it if need be; null: there is none. `closes`: of its
      * descriptor's number, before a transaction began on what has the number now. */
     StartCell* cell_of(Context* context, unsigned closes);
+    /** Whether more than one transaction runs. */
+    [[nodiscard]] bool runs_several() const { return first_ != last_; }
     void add_running(Context* context);
     void remove_running(Context* context);
 

@@ -11,12 +11,21 @@ using namespace stm::library;
 
 int stm_commit(int fd) {
     ThreadState* thread = ThreadState::current();
-    Context* context = thread != nullptr ? thread->find(fd) : nullptr;
-    if (context == nullptr) // a transaction of the program's own system calls, or none
+    if (thread == nullptr) // a transaction of the program's own system calls, or none
         return ::ioctl(fd, STM_IOC_COMMIT, 0) == 0 ? 0 : 1;
 
     Section section(*thread);
+    Context* context = thread->running_on(fd);
     int result = ::ioctl(fd, STM_IOC_COMMIT, 0);
+    if (context == nullptr) {
+        if (result == 0) {
+            thread->look(); // whose number is not open any more is over
+            return 0;
+        }
+        if ((context = thread->find(fd)) != nullptr)
+            ++context->attempts;
+        return 1;
+    }
     if (context->depth > 1) {
         if (result == 0) {
             --context->depth;
@@ -39,13 +48,16 @@ int stm_commit(int fd) {
 
 void stm_cancel(int fd) {
     ThreadState* thread = ThreadState::current();
-    Context* context = thread != nullptr ? thread->find(fd) : nullptr;
-    if (context == nullptr) {
+    if (thread == nullptr) {
         ::ioctl(fd, STM_IOC_CANCEL, 0);
         return;
     }
     Section section(*thread);
-    if (::ioctl(fd, STM_IOC_CANCEL, 0) < 0) {
+    Context* context = thread->running_on(fd);
+    const int result = ::ioctl(fd, STM_IOC_CANCEL, 0);
+    if (context == nullptr)
+        return;
+    if (result < 0) {
         int error = errno;
         thread->correct_depth(context);
         errno = error;

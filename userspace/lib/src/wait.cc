@@ -25,8 +25,8 @@ int stm_wait(int fd, const struct timespec* timeout) {
                               static_cast<unsigned long>(timeout->tv_nsec);
     }
     ThreadState* thread = ThreadState::current();
-    Context* context = thread != nullptr ? thread->find(fd) : nullptr;
-    if (context == nullptr || context->depth == 0) {
+    Context* context = thread != nullptr ? thread->running_on(fd) : nullptr;
+    if (context == nullptr) {
         errno = EINVAL;
         return -1;
     }
