@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import tempfile
+from unittest import mock
 
 from vmlib import cache, channel, initramfs, kernels
 
@@ -51,9 +52,22 @@ def test_kernel_images_are_unpacked():
 
 
 def test_an_unknown_kernel_is_refused_with_the_names_of_the_known():
-    try:
-        kernels.folder("7.0")
-    except cache.Failure as failure:
-        assert "6.12" in str(failure) and "debug" in str(failure)
-    else:
-        raise AssertionError("taken")
+    for name in ("7.0", "6", "6.12.", "6.12.1x", "../6.12.1", "6.12.1/..", "6.12.1\n"):
+        try:
+            kernels.folder(name)
+        except cache.Failure as failure:
+            assert "6.12" in str(failure) and "debug" in str(failure)
+        else:
+            raise AssertionError(f"{name} is taken")
+
+
+def test_an_exact_version_is_a_name_of_a_kernel():
+    assert kernels.known("6.12.117") and kernels.known("6.12") and kernels.known("debug")
+    with tempfile.TemporaryDirectory() as folder, \
+            mock.patch.dict(os.environ, {"XDG_CACHE_HOME": folder}):
+        for name in ("6.12.1_6.12.1+deb12-amd64", "6.12_6.12.1+deb12-amd64", "no_such"):
+            os.makedirs(f"{folder}/stm/kernels/{name}")
+        assert kernels.folder("6.12.1") == f"{folder}/stm/kernels/6.12.1_6.12.1+deb12-amd64"
+        assert kernels.folder("6.12") == f"{folder}/stm/kernels/6.12_6.12.1+deb12-amd64"
+        # The archive may have lost it.
+        assert kernels.stale() == [f"{folder}/stm/kernels/no_such"]

@@ -24,9 +24,24 @@ def dependency(package, pattern):
                         "run 'apt-get update'")
 
 
-def version(package):
+def package(pattern):
+    """The package whose name matches `pattern`."""
+    prefix = re.match(r"[\w-]*", pattern).group()
+    for attempt in (1, 2):
+        out = subprocess.run(["apt-cache", "pkgnames", prefix], text=True, check=False,
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+        found = [name for name in out.split() if re.fullmatch(pattern, name) and version(name)]
+        if found:
+            return min(found)
+        if attempt == 1:
+            update()
+    raise cache.Failure(f"apt knows no package like '{pattern}': the archive keeps a point release "
+                        "for some weeks only")
+
+
+def version(name):
     """The version that apt would download, or None."""
-    out = subprocess.run(["apt-cache", "policy", package], text=True, check=False,
+    out = subprocess.run(["apt-cache", "policy", name], text=True, check=False,
                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
     found = re.search(r"Candidate: (\S+)", out)
     return found.group(1) if found and found.group(1) != "(none)" else None

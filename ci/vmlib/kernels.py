@@ -26,6 +26,9 @@ from . import apt, cache, kbuild
 # versions vanish from the archive with the next security update.
 STOCK = {"6.12": "6.12-amd64", "6.1": "amd64"}
 
+# One version of a series, for what only that point release does: as long as the archive has it.
+EXACT = re.compile(r"\d+\.\d+\.\d+")
+
 # name: (source package, configuration fragments in ci/kernels)
 BUILT = {
     "base": ("linux-source-6.12", ("base",)),
@@ -46,13 +49,18 @@ def names():
     return [*STOCK, *BUILT]
 
 
+def known(name):
+    """Whether there may be such a kernel."""
+    return name in names() or EXACT.fullmatch(name) is not None
+
+
 def folder(name, update=False):
     """The folder of a kernel; fetches or builds it when the cache has none."""
     if os.path.isdir(name) and os.path.exists(os.path.join(name, "boot.elf")):
         return os.path.abspath(name)
-    if name not in STOCK and name not in BUILT:
+    if not known(name):
         raise cache.Failure(f"no kernel '{name}': there are {', '.join(names())}, "
-                            "or the path of a folder like those that 'ci/kernel path' prints")
+                            "an exact version like 6.12.117, or the path of a folder like those that 'ci/kernel path' prints")
     found = None if update else cached(name)
     if found:
         return found
@@ -60,20 +68,21 @@ def folder(name, update=False):
         found = None if update else cached(name)
         if found:
             return found
-        return _fetch(name) if name in STOCK else _build(name)
+        return _build(name) if name in BUILT else _fetch(name)
 
 
 def cached(name):
     """The newest folder of a kernel in the cache, or None."""
-    prefix = name if name in STOCK else f"{name}_{_recipe(name)}"
+    prefix = f"{name}_{_recipe(name)}" if name in BUILT else name
     found = glob.glob(os.path.join(_base(), glob.escape(prefix) + "_*"))
     return max(found, key=os.path.getmtime) if found else None
 
 
 def stale():
-    """The folders that no name leads to any more."""
+    """The folders that no name leads to any more. Exact versions stay: the archive may have lost them."""
     used = {cached(name) for name in names()}
-    return [path for path in sorted(glob.glob(_base() + "/*")) if path not in used]
+    return [path for path in sorted(glob.glob(_base() + "/*"))
+            if path not in used and not EXACT.fullmatch(os.path.basename(path).split("_")[0])]
 
 
 def release(path):
@@ -93,10 +102,13 @@ def _recipe(name):
 
 def _fetch(name):
     cache.need("apt-get", "apt-cache", "dpkg-deb", "depmod", "zstd", "xz")
-    suffix = STOCK[name]
     cache.say(f"fetching the Debian kernel {name} into {_base()} (about 120 MB, once)")
-    image = apt.dependency(f"linux-image-{suffix}", r"linux-image-\d.*")
-    headers = apt.dependency(f"linux-headers-{suffix}", r"linux-headers-\d.*")
+    if name in STOCK:
+        image = apt.dependency(f"linux-image-{STOCK[name]}", r"linux-image-\d.*")
+        headers = apt.dependency(f"linux-headers-{STOCK[name]}", r"linux-headers-\d.*")
+    else:
+        image, headers = (apt.package(rf"linux-{part}-{re.escape(name)}(\+\w+|-\d+)*-amd64")
+                          for part in ("image", "headers"))
     common = apt.dependency(headers, r"linux-headers-.*-common")
     scripts = apt.dependency(headers, r"linux-kbuild-.*")
     rel = image.removeprefix("linux-image-")
