@@ -32,15 +32,22 @@ stm_fault_result serve_fault(Region& region, stm_fault& fault) noexcept {
     if (!page.ok())
         return STM_FAULT_NO_MEMORY;
     region.counters().faults.fetch_add(1, Order::relaxed);
-    fault.pages[0] = *page;
-    fault.count = 1;
-    // The following pages that are there already come along: each saves a fault of its own.
+    // The pages around it that are there already come along: each saves a fault of its own. None
+    // of a region's pages goes before the region, so what is found once is found again.
     const u64 last = runtime::min<u64>(fault.last, pages - 1);
-    while (fault.count < STM_FAULT_BATCH && fault.index + fault.count <= last) {
-        stm_page* next = region.pages().find(fault.index + fault.count);
-        if (next == nullptr)
+    u64 first = fault.index;
+    while (first > fault.first && fault.index - first < STM_FAULT_BATCH - 1 &&
+           region.pages().find(first - 1) != nullptr)
+        --first;
+    fault.first = first;
+    fault.count = 0;
+    for (u64 index = first; fault.count < STM_FAULT_BATCH; ++index) {
+        stm_page* const found = index == fault.index ? *page : region.pages().find(index);
+        if (found == nullptr)
             break;
-        fault.pages[fault.count++] = next;
+        fault.pages[fault.count++] = found;
+        if (index >= last && index >= fault.index)
+            break;
     }
     return STM_FAULT_MAP;
 }

@@ -488,7 +488,7 @@ stm_fault_result Handle::serve_private_page(Context& context, stm_fault& fault) 
         return refuse(context, reason);
     context.tell_doomed();
     // A thread without a part in the transaction waits until that ends.
-    return context.is_current() ? STM_FAULT_FORBIDDEN : STM_FAULT_AGAIN;
+    return context.is_current() ? STM_FAULT_FORBIDDEN : STM_FAULT_WAIT;
 }
 
 // The context's lock is held. The page can not be had. If its own thread wanted it, the transaction

@@ -11,8 +11,10 @@
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/pgtable.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <linux/userfaultfd_k.h>
 
 #include "kernel/glue/compat.h"
 #include "kernel/glue/glue.h"
@@ -30,6 +32,13 @@ static vm_fault_t fault_code(const struct vm_fault *vmf, enum stm_fault_result r
 	case STM_FAULT_FORBIDDEN:
 		return VM_FAULT_SIGSEGV;
 	case STM_FAULT_AGAIN:
+		/*
+		 * Also to the kernel, and to page_mkwrite, whose flags do not tell whether it is
+		 * the kernel: the core says it three times at most to one transaction.
+		 */
+		cond_resched();
+		return VM_FAULT_NOPAGE;
+	case STM_FAULT_WAIT:
 		/* The program tries again, and can be killed in between; the kernel could not. */
 		if (!(vmf->flags & FAULT_FLAG_USER))
 			return VM_FAULT_SIGSEGV;
@@ -40,33 +49,97 @@ static vm_fault_t fault_code(const struct vm_fault *vmf, enum stm_fault_result r
 	}
 }
 
+#define WINDOW (STM_FAULT_BATCH * PAGE_SIZE)
+
 /*
- * vm_insert_pages() takes the page table lock once for a whole batch, and installs what the core
- * found without taking a page's lock, so faults on one page do not wait for each other.
+ * The missing page and those before and after it that are missing, too, within the same aligned
+ * 64 KiB, the part of a mapping that Linux itself maps around a fault. This is a hint: the page
+ * table's lock is not held. The page table stays while its mapping is locked; what is collapsed
+ * and freed nevertheless (files' page tables, by khugepaged, which leaves ours alone) is freed
+ * after an RCU grace period.
+ */
+static void find_missing_around(const struct vm_fault *vmf, struct stm_fault *fault)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	unsigned long window = ALIGN_DOWN(vmf->address, WINDOW);
+	unsigned long before = (vmf->address - max(window, vma->vm_start)) >> PAGE_SHIFT;
+	unsigned long after = (min(window + WINDOW, vma->vm_end) - vmf->address) >> PAGE_SHIFT;
+	unsigned long first = 0, last = 0;
+	pte_t *entry;
+	pmd_t table;
+
+	/* Whoever watches the mapping through its faults sees them one by one. */
+	if (userfaultfd_armed(vma))
+		return;
+	rcu_read_lock();
+	table = READ_ONCE(*vmf->pmd);
+	if (pmd_none(table)) {
+		first = before;
+		last = after - 1;
+	} else if (!pmd_bad(table)) {
+		entry = pte_offset_kernel(&table, vmf->address);
+		while (first < before && pte_none(ptep_get(entry - first - 1)))
+			first++;
+		while (last + 1 < after && pte_none(ptep_get(entry + last + 1)))
+			last++;
+	}
+	rcu_read_unlock();
+	fault->first -= first;
+	fault->last += last;
+}
+
+/*
+ * Maps @count pages from @address on and takes the page table's lock once for all. Stops at what is
+ * in the page table already; whether there was nothing at @address.
+ */
+static bool insert(struct vm_area_struct *vma, unsigned long address, struct stm_page **pages,
+		   unsigned long count)
+{
+	unsigned long left = count;
+
+	if (count)
+		vm_insert_pages(vma, address, (struct page **)pages, &left);
+	return left < count;
+}
+
+/*
+ * What is found at the missing page's place in the page table may be
+ *  - nothing: then the page is inserted here, without its lock, so that faults on one page do not
+ *    wait for each other, and its neighbours with it;
+ *  - the page, which another thread's fault has just mapped;
+ *  - an entry that is no page: a marker that userfaultfd has left, to protect a page that is not
+ *    there yet (Linux 6.7 to 6.12 take its asynchronous write protection for any mapping), or what
+ *    a later Linux invents;
+ *  - no table of entries, which another thread took out again, or for which there is no memory.
+ * All but the first is left to Linux: it gets the page as from any file system, knows its own
+ * entries, and maps it, tells of no memory, or lets the program try again because something has
+ * changed meanwhile. To say here that the page is mapped, which it may not be, would be an endless
+ * loop, and within a system call one that no signal ends.
  */
 static vm_fault_t plain_fault(struct vm_fault *vmf)
 {
-	struct vm_area_struct *vma = vmf->vma;
 	struct stm_fault fault = {
 		.index = vmf->pgoff,
-		.last = vmf->pgoff + ((vma->vm_end - vmf->address) >> PAGE_SHIFT) - 1,
+		.first = vmf->pgoff,
+		.last = vmf->pgoff,
 		.write = !!(vmf->flags & FAULT_FLAG_WRITE),
 	};
 	enum stm_fault_result result;
-	unsigned long left;
-	int error;
+	unsigned int before;
 
-	result = stm_core_fault(vma->vm_file->private_data, &fault);
+	find_missing_around(vmf, &fault);
+	result = stm_core_fault(vmf->vma->vm_file->private_data, &fault);
 	if (result != STM_FAULT_MAP)
 		return fault_code(vmf, result);
 	stm_trace("fault at page %llu: %u pages\n", fault.index, fault.count);
-	left = fault.count;
-	error = vm_insert_pages(vma, vmf->address, (struct page **)fault.pages, &left);
-	/* EBUSY: another thread mapped a page of the batch first. If it was the missing one, all is
-	 * well. */
-	if (left < fault.count || error == -EBUSY)
+	before = fault.index - fault.first;
+	if (insert(vmf->vma, vmf->address, fault.pages + before, fault.count - before)) {
+		insert(vmf->vma, vmf->address - before * PAGE_SIZE, fault.pages, before);
 		return VM_FAULT_NOPAGE;
-	return vmf_error(error);
+	}
+	vmf->page = (struct page *)fault.pages[before];
+	get_page(vmf->page);
+	return 0;
 }
 
 /*

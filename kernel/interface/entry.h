@@ -89,17 +89,20 @@ int stm_core_map(struct stm_handle *handle, __u64 first, __u64 pages, unsigned i
 enum stm_fault_result {
 	STM_FAULT_MAP,	     /* map the pages of struct stm_fault */
 	STM_FAULT_NO_MEMORY,
-	STM_FAULT_AGAIN,     /* not now: another thread's transaction is doomed and about to end, or memory is short */
+	STM_FAULT_AGAIN,     /* memory is short: at once, whoever has touched the page; told a few times to a transaction */
+	STM_FAULT_WAIT,	     /* another thread's transaction is doomed: when that has ended it, which may last */
 	STM_FAULT_OUTSIDE,   /* beyond the region, or beyond what a transaction may touch: SIGBUS */
 	STM_FAULT_FORBIDDEN  /* a store outside of a transaction, or the transaction is doomed: SIGSEGV */
 };
 /*
- * in: @index is the page that is missing, @last the last one that may be mapped with it (at least @index), @write tells
- * a store, @memory is the address space and @address the page's in it. out: @pages[0] is page @index, followed by its @count - 1 resident neighbours.
+ * in: @index is the page that is missing, @first and @last are the first and the last one that may be mapped with it, @write
+ * tells a store, @memory is the address space and @address the page's in it. out: @pages[0] is page @first, followed by
+ * @count - 1 others, all resident; page @index is one of them.
  * Called with mmap_lock or the lock of the mapping held, by any process, for any address space.
  */
 struct stm_fault {
 	__u64 index;
+	__u64 first;
 	__u64 last;
 	int write;
 	unsigned int count;
@@ -110,7 +113,7 @@ struct stm_fault {
 /* A plain region. The pages stay valid as long as the handle. */
 enum stm_fault_result stm_core_fault(struct stm_handle *handle, struct stm_fault *fault);
 /*
- * A transactional region: one page, with a reference of its own for the caller. A store gets a page of the transaction
+ * A transactional region: page @index alone, in @pages[0], with a reference of its own for the caller. A store gets a page of the transaction
  * that runs in that address space on the handle; a load too, or if none runs the committed page.
  */
 enum stm_fault_result stm_core_transactional_fault(struct stm_handle *handle, struct stm_fault *fault);

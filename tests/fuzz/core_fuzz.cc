@@ -821,6 +821,7 @@ private:
 
         stm_fault fault{};
         fault.index = index;
+        fault.first = region.plain && step.small % 2 == 0 ? mapping.first : index;
         fault.last = region.plain ? mapping.first + mapping.pages - 1 : index;
         fault.write = access == Access::store;
         fault.memory = simulated::current_memory();
@@ -852,7 +853,7 @@ private:
             }
         }
         if (result == STM_FAULT_MAP && page == nullptr)
-            page = fault.pages[0];
+            page = fault.pages[region.plain ? index - fault.first : 0];
         trace("  %s page %zu + %zu by thread %zu: %d\n", access == Access::store ? "store" : "load",
               index, offset, who_, result);
         const std::size_t viewer = region.plain ? kNobody : file.viewers[process()];

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <fstream>
 #include <sstream>
+#include <sys/resource.h>
 
 using namespace stm::test;
 
@@ -202,6 +203,109 @@ TEST(FirstTouch, ByPopulateMakesEverythingResident) {
     Mapping mapping(region.fd(), 32 * kPage, PROT_READ | PROT_WRITE, 0, MAP_SHARED | MAP_POPULATE);
     ASSERT_TRUE(mapping.ok());
     EXPECT_EQ(info_of(region.fd()).resident_bytes, 32 * kPage);
+}
+
+// -- How many faults --
+
+constexpr std::size_t kWalked = 1024; // pages
+enum class Access { load, store };
+
+// The faults of a walk through a new mapping of pages that are all there, in an order of their
+// numbers.
+long faults_of(int fd, Access access, const std::function<std::size_t(std::size_t)>& order) {
+    const Mapping mapping(fd, kWalked * kPage);
+    EXPECT_TRUE(mapping.ok());
+    std::vector<volatile char*> places;
+    for (std::size_t turn = 0; turn < kWalked; ++turn)
+        places.push_back(mapping.at(order(turn) * kPage));
+    const auto faults = [] {
+        struct rusage usage {};
+        ::getrusage(RUSAGE_SELF, &usage);
+        return usage.ru_minflt + usage.ru_majflt;
+    };
+    const long before = faults();
+    for (volatile char* place : places) {
+        if (access == Access::store)
+            *place = 1;
+        else
+            static_cast<void>(*place);
+    }
+    return faults() - before;
+}
+
+struct Walk {
+    const char* name;
+    std::function<std::size_t(std::size_t)> order;
+};
+const Walk kWalks[] = {
+    {"forward", [](std::size_t turn) { return turn; }},
+    {"backward", [](std::size_t turn) { return kWalked - 1 - turn; }},
+    {"here and there", [](std::size_t turn) { return turn * 389 % kWalked; }},
+    {"from the middle to both ends",
+     [](std::size_t turn) {
+         return turn % 2 == 0 ? kWalked / 2 + turn / 2 : kWalked / 2 - 1 - turn / 2;
+     }},
+};
+
+void fill(int fd) {
+    const Mapping mapping(fd, kWalked * kPage);
+    ASSERT_TRUE(mapping.ok());
+    for (std::size_t page = 0; page < kWalked; ++page)
+        *mapping.at(page * kPage) = 1;
+}
+
+TEST(Faults, AreAsFewAsAMemfdsWhicheverWayItIsRead) {
+    const Region region("walked", kWalked * kPage);
+    const Fd memfd(::memfd_create("walked", MFD_CLOEXEC));
+    ASSERT_EQ(::ftruncate(memfd.get(), static_cast<off_t>(kWalked * kPage)), 0);
+    fill(region.fd());
+    fill(memfd.get());
+    for (const Walk& walk : kWalks) {
+        const long ours = faults_of(region.fd(), Access::load, walk.order);
+        const long theirs = faults_of(memfd.get(), Access::load, walk.order);
+        std::printf("%-30s %4ld faults, a memfd %4ld\n", walk.name, ours, theirs);
+        // The mapping may begin within one of the parts of 64 KiB that are mapped at a time.
+        EXPECT_LE(ours, theirs + 2) << walk.name;
+        EXPECT_LE(ours, static_cast<long>(kWalked / 16 + 2)) << walk.name;
+    }
+}
+
+TEST(Faults, AreAsFewForStoresAsForLoads) {
+    const Region region("stored", kWalked * kPage);
+    fill(region.fd());
+    for (const Walk& walk : kWalks)
+        EXPECT_LE(faults_of(region.fd(), Access::store, walk.order),
+                  static_cast<long>(kWalked / 16 + 2))
+            << walk.name;
+}
+
+TEST(Faults, MapWhatIsThereAroundAndMakeNothing) {
+    const Region region("sparse", 64 * kPage);
+    // Its address is a multiple of 64 KiB, as its offset is.
+    const Mapping room(-1, 128 * kPage, PROT_NONE, 0, MAP_PRIVATE | MAP_ANONYMOUS);
+    const auto start = (reinterpret_cast<std::uintptr_t>(room.data()) + 16 * kPage - 1) /
+                       (16 * kPage) * (16 * kPage);
+    const Mapping mapping(region.fd(), 64 * kPage, PROT_READ | PROT_WRITE, 0,
+                          MAP_SHARED | MAP_FIXED, reinterpret_cast<void*>(start));
+    ASSERT_TRUE(mapping.ok());
+    for (const std::size_t page : {16, 17, 19, 20, 21, 23, 31, 32})
+        ASSERT_EQ(::pwrite(region.fd(), "x", 1, static_cast<off_t>(page * kPage)), 1);
+    const auto mapped = [&] {
+        std::vector<unsigned char> entries(64);
+        EXPECT_EQ(::mincore(mapping.data(), 64 * kPage, entries.data()), 0);
+        std::vector<std::size_t> pages;
+        for (std::size_t page = 0; page < entries.size(); ++page)
+            if ((entries[page] & 1) != 0)
+                pages.push_back(page);
+        return pages;
+    };
+    EXPECT_EQ(*mapping.at(20 * kPage), 'x');
+    EXPECT_EQ(mapped(), (std::vector<std::size_t>{19, 20, 21}));
+    EXPECT_EQ(*mapping.at(31 * kPage), 'x');
+    EXPECT_EQ(mapped(), (std::vector<std::size_t>{19, 20, 21, 31}));
+    EXPECT_EQ(*mapping.at(22 * kPage), 0);
+    EXPECT_EQ(mapped(), (std::vector<std::size_t>{19, 20, 21, 22, 23, 31}));
+    EXPECT_EQ(info_of(region.fd()).resident_bytes, 9 * kPage);
 }
 
 TEST(Layout, IsRecognisableInProcMaps) {

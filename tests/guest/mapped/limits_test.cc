@@ -185,6 +185,7 @@ public:
         made_ = ::mkdir(path_.c_str(), 0755) == 0;
         std::ofstream(path_ + "/cgroup.procs") << ::getpid();
         made_ = made_ && current() > 0;
+        limit_ = Fd(::open((path_ + "/memory.max").c_str(), O_WRONLY | O_CLOEXEC));
     }
     [[nodiscard]] bool ok() const { return made_; }
     [[nodiscard]] const std::string& path() const { return path_; }
@@ -194,10 +195,13 @@ public:
         return bytes;
     }
     void limit(const std::string& bytes) const { std::ofstream(path_ + "/memory.max") << bytes; }
+    /** Also where the process has no byte left. */
+    void lift() const { EXPECT_EQ(::pwrite(limit_.get(), "max", 3, 0), 3); }
 
 private:
     std::string path_;
     bool made_ = false;
+    Fd limit_;
 };
 
 constexpr int kNoGroups = 77;
@@ -270,6 +274,62 @@ TEST_F(MappedLimits, WithoutMemoryATransactionEndsWithENOMEM) {
         EXPECT_EQ(view[0], 0);
         store(view, 0, 5);
         EXPECT_EQ(view[0], 5);
+    });
+}
+
+// Each store to such a page is a fault of its own, and needs memory for what the page held before
+// the inner part.
+TEST_F(MappedLimits, WithoutMemoryAStoreToWhatAnInnerPartHasLoadedEndsWithENOMEM) {
+    in_memory_group([&](const MemoryGroup& group) {
+        View view = another();
+        prepare_for_a_limit(view);
+        volatile std::size_t page = 0;
+        volatile bool whole = false;
+        errno = 0;
+        if (stm_try_start(view.fd()) == 0) {
+            stm_start(view.fd());
+            for (std::size_t next = 0; next < kManyPages; ++next)
+                EXPECT_EQ(view[next * kPage], 0);
+            group.limit(std::to_string(group.current() + (1 << 20)));
+            for (std::size_t next = 0; next < kManyPages; ++next) {
+                page = next;
+                view[next * kPage] = 7;
+            }
+            whole = true;
+            stm_cancel(view.fd());
+        }
+        const int error = errno;
+        group.limit("max");
+        EXPECT_FALSE(whole);
+        EXPECT_EQ(error, ENOMEM) << std::strerror(error);
+        EXPECT_GT(page, 10u);
+        EXPECT_EQ(view[0], 0);
+        store(view, 0, 5);
+        EXPECT_EQ(view[0], 5);
+    });
+}
+
+TEST_F(MappedLimits,
+       WithoutMemoryASystemCallThatStoresToWhatAnInnerPartHasLoadedMakesTheCommitFail) {
+    in_memory_group([&](const MemoryGroup& group) {
+        View view = another();
+        prepare_for_a_limit(view);
+        Fd zero(::open("/dev/zero", O_RDONLY));
+        stm_start(view.fd());
+        stm_start(view.fd());
+        for (std::size_t next = 0; next < kManyPages; ++next)
+            EXPECT_EQ(view[next * kPage], 0);
+        group.limit(std::to_string(group.current() + (1 << 20)));
+        const ssize_t stored = ::read(zero.get(), view.bytes(), kManyPages * kPage);
+        group.lift();
+        EXPECT_LT(stored, static_cast<ssize_t>(kManyPages * kPage));
+        EXPECT_GT(stored, static_cast<ssize_t>(10 * kPage));
+        errno = 0;
+        EXPECT_EQ(stm_validate(view.fd()), -1);
+        EXPECT_EQ(errno, ENOMEM) << std::strerror(errno);
+        EXPECT_EQ(stm_commit(view.fd()), 0) << "of the inner part";
+        EXPECT_EQ(stm_commit(view.fd()), 1);
+        EXPECT_EQ(errno, ENOMEM) << std::strerror(errno);
     });
 }
 

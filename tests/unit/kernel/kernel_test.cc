@@ -214,12 +214,18 @@ int map(const File& file, std::uint64_t first, std::uint64_t pages, unsigned wan
 }
 
 Fault fault(const File& file, std::uint64_t index, std::uint64_t last, Access access) {
+    return fault_around(file, index, index, last, access);
+}
+
+Fault fault_around(const File& file, std::uint64_t first, std::uint64_t index, std::uint64_t last,
+                   Access access) {
     const bool plain = [&] {
         const Undisturbed quiet;
         return (info_of(file).region_flags & STM_REGION_PLAIN) != 0;
     }();
     stm_fault question{};
     question.index = index;
+    question.first = first;
     question.last = last;
     question.write = access == Access::store;
     question.memory = simulated::current_memory();
@@ -227,8 +233,10 @@ Fault fault(const File& file, std::uint64_t index, std::uint64_t last, Access ac
     const MmapLock held;
     if (plain) {
         Fault answer{stm_core_fault(file.get(), &question), {}};
-        if (answer.result == STM_FAULT_MAP)
+        if (answer.result == STM_FAULT_MAP) {
             answer.pages.assign(question.pages, question.pages + question.count);
+            answer.first = question.first;
+        }
         return answer;
     }
     if (simulated::touch(file.view(), index, access == Access::store))

@@ -152,10 +152,13 @@ int map(const File& file, std::uint64_t first, std::uint64_t pages, unsigned wan
 struct Fault {
     stm_fault_result result;
     std::vector<stm_page*> pages;
+    std::uint64_t first = 0; // of a plain region: the index of the first of them
 };
 enum class Access { load, store };
 Fault fault(const File& file, std::uint64_t index, std::uint64_t last,
             Access access = Access::load);
+Fault fault_around(const File& file, std::uint64_t first, std::uint64_t index, std::uint64_t last,
+                   Access access = Access::load);
 
 // -- State --
 

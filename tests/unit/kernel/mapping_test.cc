@@ -132,6 +132,41 @@ TEST_F(Mappings, FaultInTheResidentPagesThatFollow) {
         EXPECT_EQ(simulated::page_state(across.pages[place]).index, 510 + place);
 }
 
+TEST_F(Mappings, FaultInTheResidentPagesAround) {
+    const auto touch = [&](std::uint64_t from, std::uint64_t to) {
+        for (std::uint64_t index = from; index < to; ++index)
+            ASSERT_EQ(write(plain, index * kPage, "x", 1), 1);
+    };
+    // That pages `from` to `to`, not included, are mapped by a fault at `index`.
+    const auto expect_run = [&](std::uint64_t first, std::uint64_t index, std::uint64_t last,
+                                std::uint64_t from, std::uint64_t to) {
+        const Fault found = fault_around(plain, first, index, last);
+        ASSERT_EQ(found.first, from) << first << ", " << index << ", " << last;
+        ASSERT_EQ(found.pages.size(), to - from) << first << ", " << index << ", " << last;
+        for (std::size_t place = 0; place < found.pages.size(); ++place)
+            EXPECT_EQ(simulated::page_state(found.pages[place]).index, from + place);
+    };
+    touch(10, 20);
+    expect_run(0, 15, 1000, 10, 20);
+    expect_run(12, 15, 17, 12, 18);
+    expect_run(15, 15, 15, 15, 16);
+    expect_run(0, 20, 1000, 10, 21); // its own page is made, the others were there
+    expect_run(0, 9, 9, 9, 10);
+    expect_run(5, 5, 9, 5, 6);
+    touch(0, 3);
+    expect_run(0, 2, 2, 0, 3);
+    expect_run(0, 0, 0, 0, 1);
+    // Never more than a batch, and always with the page that is missing.
+    touch(100, 150);
+    expect_run(0, 149, 149, 149 - STM_FAULT_BATCH + 1, 150);
+    expect_run(0, 149, kLargest, 149 - STM_FAULT_BATCH + 1, 150);
+    expect_run(0, 120, kLargest, 120 - STM_FAULT_BATCH + 1, 121);
+    expect_run(118, 120, kLargest, 118, 118 + STM_FAULT_BATCH);
+    // What makes no sense is served with the page alone.
+    expect_run(121, 120, 110, 120, 121);
+    expect_run(kLargest, 120, 0, 120, 121);
+}
+
 TEST_F(Mappings, FaultWithoutMemoryCanBeTriedAgain) {
     std::size_t points = 0;
     for (;; ++points) {

@@ -643,7 +643,7 @@ TEST_F(MappedTransactions, LetOtherThreadsWaitWhenDoomed) {
     EXPECT_EQ(load(file, 0), 0u);
     disturb(0);
     disturb(3 * kPage);
-    std::thread([&] { EXPECT_EQ(fault(file, 3, 3).result, STM_FAULT_AGAIN); }).join();
+    std::thread([&] { EXPECT_EQ(fault(file, 3, 3).result, STM_FAULT_WAIT); }).join();
     EXPECT_EQ(fault(file, 3, 3).result, STM_FAULT_FORBIDDEN);
     EXPECT_EQ(cancel(file), 0);
     std::thread([&] { EXPECT_EQ(load(file, 3 * kPage), 77u); }).join();
