@@ -146,7 +146,10 @@ void Context::back_off(const Advice& advice) noexcept {
 void Context::set_wait(const stm_settings& settings, stm_wait_kind kind) noexcept {
     const bool mutex = (region_.flags() & STM_REGION_MUTEX) != 0;
     const u64 lease_ms = current(settings.serial_lease_ms);
-    memory_.set_wait(kind, mutex || lease_ms == 0 ? kForever : lease_ms * 1'000'000);
+    const u64 most_ms = runtime::max(lease_ms, u64{current(settings.serial_lease_max_ms)});
+    memory_.set_wait(kind, mutex || lease_ms == 0 ? Lease{}
+                                                  : Lease{.first_ns = lease_ms * 1'000'000,
+                                                          .most_ns = most_ms * 1'000'000});
 }
 
 AbortReason Context::begin_after(const stm_settings& settings, stm_wait_kind kind) noexcept {

@@ -142,6 +142,12 @@ public:
         return transaction_.active() ? transaction_.nesting() + 1 : 0;
     }
 
+    // Whether no other transaction commits before this one has ended.
+    [[nodiscard]] bool runs_alone() const noexcept {
+        return transaction_.active() && transaction_.path() == protocol::Path::serial &&
+               memory_.holds_token();
+    }
+
     // Begins a transaction, after the back-off that the conflicts before it call for. 0: no signal.
     protocol::AbortReason begin(const stm_settings& settings, int signal) noexcept;
     protocol::AbortReason commit() noexcept;

@@ -28,12 +28,14 @@ public:
 
     // Which signals end a wait for the token from now on, and how long the token may be kept from
     // others.
-    void set_wait(stm_wait_kind kind, u64 lease_ns) noexcept {
-        wait_kind_ = kind;
-        lease_ns_ = lease_ns;
-    }
+    void set_wait(stm_wait_kind kind, const Lease& lease) noexcept { terms_ = {kind, lease}; }
     // The context serves another thread now.
-    void set_thread(stm_thread* thread) noexcept { thread_ = thread; }
+    void set_thread(stm_thread* thread) noexcept {
+        thread_ = thread;
+        losses_ = 0;
+    }
+    // Whether the context has the token at this moment.
+    [[nodiscard]] bool holds_token() const noexcept { return versions_.token.is_held_by(context_); }
 
     // -- The concept Memory --
 
@@ -71,14 +73,20 @@ public:
     void pause() noexcept { stm_linux_pause(); }
     [[nodiscard]] u32 spin_limit() const noexcept { return 2000; }
 
-    [[nodiscard]] runtime::Status enter_commit() noexcept {
-        return versions_.token.enter(wait_kind_, lease_ns_);
-    }
+    [[nodiscard]] runtime::Status enter_commit() noexcept { return versions_.token.enter(terms_); }
     void leave_commit() noexcept { versions_.token.leave(); }
     [[nodiscard]] runtime::Status acquire_serial() noexcept {
-        return versions_.token.acquire(context_, thread_, wait_kind_, lease_ns_);
+        return versions_.token.acquire(context_, thread_, terms_, losses_);
     }
-    void release_serial() noexcept { versions_.token.release(context_); }
+    [[nodiscard]] bool keep_serial() noexcept {
+        if (versions_.token.keep(context_))
+            return true;
+        release_serial();
+        return false;
+    }
+    void release_serial() noexcept {
+        losses_ = versions_.token.release(context_, terms_.lease, losses_);
+    }
 
     void begin_critical() noexcept { stm_linux_stay_on_processor(); }
     void end_critical() noexcept { stm_linux_leave_processor(); }
@@ -98,8 +106,8 @@ private:
     Versions& versions_;
     const Context& context_;
     stm_thread* thread_;
-    stm_wait_kind wait_kind_ = STM_WAIT_KILLABLE;
-    u64 lease_ns_ = kForever;
+    SerialToken::Terms terms_;
+    u32 losses_ = 0; // of the token, by its lease, in transactions of this context
 };
 
 static_assert(protocol::Memory<RegionMemory>);

@@ -339,7 +339,7 @@ void describe_transaction(Handle& handle, stm_transaction& transaction) noexcept
     transaction.depth = context->depth();
     transaction.doom = static_cast<u32>(context->failure());
     transaction.last_reason = static_cast<u32>(context->last_reason());
-    transaction.serial = own.active() && own.path() == protocol::Path::serial ? 1 : 0;
+    transaction.serial = context->runs_alone() ? 1 : 0;
     transaction.stripes_read = read;
     transaction.stripes_written = own.stripes_written();
     transaction.conflicts = own.conflicts_in_row();

@@ -9,34 +9,45 @@ using runtime::Error;
 using runtime::kSuccess;
 using runtime::Order;
 using runtime::Status;
+using runtime::u32;
 using runtime::u64;
 
 namespace {
 
 // How often who waits looks after the holder.
 constexpr u64 kLookNs = 50'000'000;
+// After a shorter time in user space there is no rest: each commit that waits gets in between two
+// holders anyway.
+constexpr u64 kShortHoldNs = 10'000'000;
+// More make no lease longer.
+constexpr u32 kMostLosses = 32;
 
 using Guard = runtime::LockGuard<Mutex>;
 
 } // namespace
 
-Status SerialToken::wait_for_turn(bool (*ready)(protocol::SerialGate&) noexcept, stm_wait_kind kind,
-                                  u64 lease_ns) noexcept {
-    for (;;) {
-        if (held_by_caller())
-            return Error::deadlock;
-        const Status waited = queue_.wait([&] { return ready(gate_); }, kLookNs, kind);
+// Sleeps until ready() is true, and looks after the holder meanwhile.
+template <typename Ready>
+Status SerialToken::wait_for_turn(Ready ready, const Terms& terms, u32 losses) noexcept {
+    while (!held_by_caller()) {
+        const u64 rest = rest_ns(losses);
+        const Status waited =
+            queue_.wait(ready, rest == 0 ? kLookNs : runtime::min(rest, kLookNs), terms.kind);
         if (waited.ok() || waited.error() != Error::timed_out)
             return waited;
-        take_away(lease_ns);
+        take_away(terms.lease);
     }
+    return Error::deadlock;
 }
 
-Status SerialToken::enter(stm_wait_kind kind, u64 lease_ns) noexcept {
+Status SerialToken::enter(const Terms& terms) noexcept {
     if (gate_.try_enter()) [[likely]]
         return kSuccess;
-    return wait_for_turn([](protocol::SerialGate& gate) noexcept { return gate.try_enter(); }, kind,
-                         lease_ns);
+    waiting_commits_.fetch_add(1, Order::acq_rel);
+    const Status waited = wait_for_turn([this]() noexcept { return gate_.try_enter(); }, terms, 0);
+    if (waiting_commits_.fetch_sub(1, Order::acq_rel) == 1)
+        queue_.wake();
+    return waited;
 }
 
 void SerialToken::leave() noexcept {
@@ -44,11 +55,26 @@ void SerialToken::leave() noexcept {
         queue_.wake();
 }
 
-Status SerialToken::acquire(const Context& context, stm_thread* thread, stm_wait_kind kind,
-                            u64 lease_ns) noexcept {
+Status SerialToken::acquire(const Context& context, stm_thread* thread, const Terms& terms,
+                            u32 losses) noexcept {
+    // Since when only commits that waited before are in the way. They are let in first, but one
+    // that gets no processor for so long has to wait again.
+    u64 polite_since_ns = 0;
+    const auto close = [&]() noexcept {
+        if (rest_ns(losses) != 0)
+            return false;
+        if (!gate_.is_closed() && waiting_commits_.load(Order::acquire) != 0) {
+            const u64 now = stm_linux_monotonic_ns();
+            if (polite_since_ns == 0)
+                polite_since_ns = now;
+            if (now - polite_since_ns < kLookNs)
+                return false;
+        }
+        polite_since_ns = 0;
+        return gate_.try_close();
+    };
     for (;;) {
-        Status waited = wait_for_turn(
-            [](protocol::SerialGate& gate) noexcept { return gate.try_close(); }, kind, lease_ns);
+        Status waited = wait_for_turn(close, terms, losses);
         if (!waited.ok())
             return waited;
         {
@@ -56,6 +82,7 @@ Status SerialToken::acquire(const Context& context, stm_thread* thread, stm_wait
             holder_.store(&context, Order::release);
             thread_ = thread;
             exec_id_ = stm_linux_exec_id();
+            losses_ = losses;
             since_ns_ = stm_linux_monotonic_ns();
         }
         // Those inside are commits, which end by themselves; also for a thread that is being killed
@@ -64,7 +91,7 @@ Status SerialToken::acquire(const Context& context, stm_thread* thread, stm_wait
             queue_.wait([&] { return holder_.load(Order::acquire) != &context || gate_.drained(); },
                         kForever, STM_WAIT_KILLABLE);
         if (!waited.ok()) {
-            release(context);
+            (void)release(context, terms.lease, losses);
             return waited;
         }
         const Guard held(lock_);
@@ -75,16 +102,35 @@ Status SerialToken::acquire(const Context& context, stm_thread* thread, stm_wait
     }
 }
 
-void SerialToken::release(const Context& context) noexcept {
+bool SerialToken::keep(const Context& context) noexcept {
+    const Guard held(lock_);
+    if (!is_held_by(context))
+        return false;
+    kept_ns_ = stm_linux_monotonic_ns();
+    return true;
+}
+
+u32 SerialToken::release(const Context& context, const Lease& lease, u32 losses) noexcept {
     {
         const Guard held(lock_);
-        if (holder_.load(Order::relaxed) != &context)
-            return; // it was taken away
-        holder_.store(nullptr, Order::release);
-        thread_ = nullptr;
-        gate_.open();
+        if (!is_held_by(context))
+            return runtime::min(losses + 1, kMostLosses); // it was taken away
+        // What needed much less than it might have taken needs no such lease next time.
+        if (losses != 0 && stm_linux_monotonic_ns() - since_ns_ < lease.after(losses - 1) / 2)
+            --losses;
+        open_locked(lease);
     }
     queue_.wake();
+    return losses;
+}
+
+// How much longer the token rests for one that has lost it so often; 0: it does not.
+u64 SerialToken::rest_ns(u32 losses) const noexcept {
+    const u64 end = (losses == 0 ? rest_end_ns_ : long_rest_end_ns_).load(Order::acquire);
+    if (end == 0)
+        return 0;
+    const u64 now = stm_linux_monotonic_ns();
+    return now < end ? end - now : 0;
 }
 
 bool SerialToken::held_by_caller() noexcept {
@@ -92,20 +138,33 @@ bool SerialToken::held_by_caller() noexcept {
     return holder_.load(Order::relaxed) != nullptr && stm_linux_thread_is_current(thread_) != 0;
 }
 
-void SerialToken::take_away(u64 lease_ns) noexcept {
+void SerialToken::take_away(const Lease& lease) noexcept {
     {
         const Guard held(lock_);
-        if (holder_.load(Order::relaxed) == nullptr)
+        if (holder_.load(Order::relaxed) == nullptr || kept_ns_ != 0)
             return;
-        const bool expired =
-            lease_ns != kForever && stm_linux_monotonic_ns() - since_ns_ > lease_ns;
+        const u64 limit = lease.after(losses_);
+        const bool expired = limit != kForever && stm_linux_monotonic_ns() - since_ns_ > limit;
         if (stm_linux_thread_runs(thread_, exec_id_) != 0 && !expired)
             return;
-        holder_.store(nullptr, Order::release);
-        thread_ = nullptr;
-        gate_.open();
+        open_locked(lease);
     }
     queue_.wake();
+}
+
+// The lock is held, and there is a holder.
+void SerialToken::open_locked(const Lease& lease) noexcept {
+    // A commit is as long as it has to be, for everybody.
+    const u64 now = stm_linux_monotonic_ns();
+    const u64 held = (kept_ns_ != 0 ? kept_ns_ : now) - since_ns_;
+    if (lease.first_ns != kForever && held >= kShortHoldNs) {
+        rest_end_ns_.store(now + runtime::min(held, lease.first_ns), Order::release);
+        long_rest_end_ns_.store(now + held, Order::release);
+    }
+    holder_.store(nullptr, Order::release);
+    thread_ = nullptr;
+    kept_ns_ = 0;
+    gate_.open();
 }
 
 } // namespace stm::kernel

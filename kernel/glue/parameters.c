@@ -18,6 +18,7 @@ static struct stm_settings settings = {
 	.max_contexts = 4096,
 	.serial_after = 16,
 	.serial_lease_ms = 1000,
+	.serial_lease_max_ms = 60000,
 	.watchdog_ms = 10,
 	.predicted_pages = 64,
 };
@@ -52,7 +53,12 @@ MODULE_PARM_DESC(serial_after,
 		 "Conflicts in a row after which a transaction runs alone (default 16)");
 module_param_named(serial_lease_ms, settings.serial_lease_ms, uint, 0644);
 MODULE_PARM_DESC(serial_lease_ms,
-		 "How long others let a transaction run alone, in ms (default 1000; 0: for ever)");
+		 "How long others let a transaction run alone at first, in ms; twice as long each "
+		 "time that it did not suffice (default 1000; 0: for ever)");
+module_param_named(serial_lease_max_ms, settings.serial_lease_max_ms, uint, 0644);
+MODULE_PARM_DESC(serial_lease_max_ms,
+		 "How long others let a transaction run alone at most, in ms: longer ones may "
+		 "starve (default 60000; less than serial_lease_ms: as long as that)");
 module_param_named(watchdog_ms, settings.watchdog_ms, uint, 0644);
 MODULE_PARM_DESC(
 	watchdog_ms,

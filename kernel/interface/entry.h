@@ -27,7 +27,8 @@ struct stm_settings {
 	unsigned int max_stripes;	 /* * stripes that one transaction may touch */
 	unsigned int max_contexts;	 /* * threads that may have used one handle for transactions */
 	unsigned int serial_after;	 /* * conflicts in a row */
-	unsigned int serial_lease_ms;	 /* * how long others wait for a serial transaction */
+	unsigned int serial_lease_ms;	 /* * how long others wait for a serial transaction at first */
+	unsigned int serial_lease_max_ms; /* * and at most, when it did not suffice several times */
 	unsigned int watchdog_ms;	 /* * how often a long transaction is looked at; 0: never */
 	unsigned int predicted_pages;	 /* * mapped at most at the begin of a transaction */
 };

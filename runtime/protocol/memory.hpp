@@ -33,6 +33,9 @@ namespace stm::protocol {
 // leave_commit()     Leaves it. Does not sleep, can not fail.
 // acquire_serial()   Closes the gate and waits, asleep, until no commit is inside. Fails like
 //                    enter_commit(), and then holds nothing.
+// keep_serial()      Before the commit of one that holds the token: from now on it stays with it.
+// False:
+//                    it was taken away meanwhile, so nothing is held.
 // release_serial()   Opens the gate and wakes who waits for it. Does not sleep, can not fail.
 // begin_critical()   From here to end_critical() the engine is critical and handles at most
 //                    kMaxConcurrentStripes stripes and kMaxConcurrentChecks
@@ -57,6 +60,7 @@ concept Memory = requires(M& memory, const M& constant, u64 stripe, WaitMask mas
     { memory.enter_commit() } -> runtime::same_as<runtime::Status>;
     { memory.leave_commit() } -> runtime::same_as<void>;
     { memory.acquire_serial() } -> runtime::same_as<runtime::Status>;
+    { memory.keep_serial() } -> runtime::same_as<bool>;
     { memory.release_serial() } -> runtime::same_as<void>;
     { memory.begin_critical() } -> runtime::same_as<void>;
     { memory.end_critical() } -> runtime::same_as<void>;

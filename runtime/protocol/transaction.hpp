@@ -55,8 +55,9 @@
 // The serial path
 // ---------------
 // A transaction that holds the region's serial token (gate closed, no commit in progress) can not
-// conflict: no orec is locked, the clock stands still. It is for what aborted too often, for
-// irrevocable ones (token from the begin on) and for commits of more than kMaxConcurrentStripes
+// conflict: no orec is locked, the clock stands still. The memory may take the token away before
+// the commit begins; it goes on as a concurrent one then. The path is for what aborted too often,
+// for irrevocable ones (token from the begin on) and for commits of more than kMaxConcurrentStripes
 // (token for the commit). The commit is the same sequence; but preemption stays enabled, and after
 // each batch the processor is offered to others. Meanwhile a reader finds each stripe either
 // locked, and reports read_locked after a short spin, or, once released, newer than its snapshot,
@@ -491,9 +492,12 @@ private:
         return doom_;
     }
 
+    // It can only be canceled now, which may be much later: others need not wait for that.
     AbortReason doom(AbortReason reason) noexcept {
         doom_ = reason;
         ready_ = false;
+        if (path_ == Path::serial) [[unlikely]]
+            return_token();
         return reason;
     }
 
@@ -505,6 +509,18 @@ private:
         }
         path_ = Path::serial;
         return AbortReason::none;
+    }
+
+    // Whether it has the token, and for the whole commit that follows. One that lost it commits
+    // like any other.
+    bool keeps_token() noexcept {
+        if (path_ != Path::serial)
+            return false;
+        if constexpr (kMutation != Mutation::no_gate) {
+            if (!memory_.keep_serial())
+                path_ = Path::concurrent;
+        }
+        return path_ == Path::serial;
     }
 
     void return_token() noexcept {
@@ -962,11 +978,15 @@ private:
 
     // Into the gate, or alone behind it.
     Entered enter() noexcept {
-        if (path_ == Path::serial)
+        if (keeps_token())
             return {Path::serial, AbortReason::none};
         if (log_.size() > kMaxConcurrentStripes ||
-            accesses_.size() + page_reads_.size() * u64{kStripesPerPage} > kMaxConcurrentChecks)
-            return {Path::serial, take_token()};
+            accesses_.size() + page_reads_.size() * u64{kStripesPerPage} > kMaxConcurrentChecks) {
+            AbortReason reason = take_token();
+            while (reason == AbortReason::none && !keeps_token())
+                reason = take_token();
+            return {Path::serial, reason};
+        }
         const runtime::Status status = memory_.enter_commit();
         return {Path::concurrent, status.ok() ? AbortReason::none : reason_of(status.error())};
     }

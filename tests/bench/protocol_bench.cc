@@ -38,6 +38,7 @@ public:
             return kSuccess;
         return stm::runtime::Error::busy;
     }
+    bool keep_serial() { return true; }
     void release_serial() { gate_.open(); }
     void begin_critical() {}
     void end_critical() {}

@@ -53,6 +53,7 @@ stm_settings usual_settings() {
     settings.max_contexts = 3;
     settings.serial_after = 3;
     settings.serial_lease_ms = 1000;
+    settings.serial_lease_max_ms = 60000;
     settings.watchdog_ms = 10;
     settings.predicted_pages = 5;
     return settings;

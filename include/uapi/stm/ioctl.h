@@ -312,6 +312,12 @@ struct stm_destroy {
  * serial_after) the transaction holds the region's serial token: no other transaction commits until it ends, so it can
  * not conflict. In a region of STM_REGION_MUTEX every transaction does.
  *
+ * Nobody starves. Who holds up a commit for longer than its lease loses the token, and may conflict again (not in a region
+ * of STM_REGION_MUTEX). The lease is a second (module parameter serial_lease_ms) and twice as long for the next try
+ * of that thread each time that it did not suffice, up to a minute (serial_lease_max_ms): so a transaction of less than
+ * that commits, whatever others do, and a commit waits for one lease at most. Between two leases others commit for as
+ * long as the last one was: the call waits meanwhile.
+ *
  * With a signal the thread is sent that signal when the transaction is found doomed while it runs: by a failing read or
  * write call, before that call returns to the program, or, when it makes no calls, by a watchdog (module parameter
  * watchdog_ms). Its siginfo has si_code SI_QUEUE, si_pid 0 and si_value.sival_int STM_SIGNAL_COOKIE.

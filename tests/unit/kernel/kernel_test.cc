@@ -28,6 +28,7 @@ stm_settings usual_settings() {
     settings.max_contexts = 32;
     settings.serial_after = 16;
     settings.serial_lease_ms = 1000;
+    settings.serial_lease_max_ms = 60000;
     settings.watchdog_ms = 10;
     settings.predicted_pages = 64;
     return settings;

@@ -191,6 +191,7 @@ struct Thread {
     }
 };
 thread_local Thread thread;
+std::atomic<int> all_sleepers{0};
 
 // What a service demands of its caller.
 enum class Context {
@@ -544,6 +545,10 @@ AsThread::AsThread(OtherThread& one) : before_(std::exchange(thread.acts_as, one
 }
 AsThread::~AsThread() {
     thread.acts_as = before_;
+}
+
+int sleepers() {
+    return all_sleepers.load();
 }
 
 Sleepless::Sleepless() {
@@ -901,6 +906,7 @@ int stm_linux_wait(stm_wait_queue* queue, int (*ready)(void* context), void* con
         std::chrono::nanoseconds(std::min<std::uint64_t>(timeout_ns, 60'000'000'000));
     const auto end = std::chrono::steady_clock::now() + limit;
     waiters.waiting.fetch_add(1);
+    all_sleepers.fetch_add(1);
     int result = 0;
     {
         std::unique_lock held(waiters.lock);
@@ -917,6 +923,7 @@ int stm_linux_wait(stm_wait_queue* queue, int (*ready)(void* context), void* con
             }
         }
     }
+    all_sleepers.fetch_sub(1);
     waiters.waiting.fetch_sub(1);
     (void)kind;
     return result;

@@ -201,6 +201,9 @@ public:
     Sleepless& operator=(const Sleepless&) = delete;
 };
 
+// How many threads are in a wait of a queue.
+int sleepers();
+
 // The calling thread calls exec: its process has another program now.
 void exec();
 // The signals that the core sent to the calling thread, with STM_SIGNAL_COOKIE, since it last

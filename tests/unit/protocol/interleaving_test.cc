@@ -67,6 +67,7 @@ public:
         Explorer::step({{kGateObject, Touch::Mode::write}, {}}, [this] { return gate_.drained(); });
         return kSuccess;
     }
+    bool keep_serial() { return true; }
     void release_serial() {
         Explorer::step({{kGateObject, Touch::Mode::write}, {}});
         gate_.open();

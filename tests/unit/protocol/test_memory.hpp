@@ -135,6 +135,7 @@ public:
         ++serial_;
         return kSuccess;
     }
+    bool keep_serial() { return true; }
     void release_serial() {
         gate_.open();
         notify();
