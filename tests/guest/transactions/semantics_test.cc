@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 // What one thread sees of its own transactions: begin, end, parts, restarts, and every misuse.
+#include "death.hpp"
 #include "transactions.hpp"
 
 #include <random>
@@ -444,25 +445,6 @@ TEST_F(Semantics, NestingIsBounded) {
         ASSERT_EQ(stm_commit(fd()), 0);
     EXPECT_EQ(get(fd()), 1);
     EXPECT_EQ(stm_commit(fd()), 0);
-}
-
-struct Death {
-    int signal;
-    std::string said;
-};
-
-Death death_of(const std::function<void()>& action) {
-    int ends[2];
-    EXPECT_EQ(::pipe(ends), 0);
-    int signal = signal_of([&] {
-        ::dup2(ends[1], STDERR_FILENO);
-        action();
-    });
-    ::close(ends[1]);
-    char text[1024];
-    ssize_t got = ::read(ends[0], text, sizeof text);
-    ::close(ends[0]);
-    return {signal, std::string(text, got > 0 ? static_cast<std::size_t>(got) : 0)};
 }
 
 TEST_F(Semantics, WhatCanNotStartIsToldAndEnds) {

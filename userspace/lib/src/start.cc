@@ -92,6 +92,13 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
         errno = EAGAIN;
         return -1;
     }
+    if (thread->has_left(registers->rsp)) {
+        thread->look(); // perhaps that transaction is over
+        if (thread->has_left(registers->rsp))
+            give_up("stm: stm_start(%d): the function that called stm_start(%d) before has "
+                    "returned without stm_commit or stm_cancel\n",
+                    fd, thread->outermost()->fd);
+    }
     const unsigned closes = closes_of(fd); // before whatever the system call goes to
     if (start_by_offer(*context, closes, *registers)) {
         begun(*thread, context, kind, *registers, 1);

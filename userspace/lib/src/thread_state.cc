@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "thread_state.hpp"
 
+#include "give_up.hpp"
 #include "same_file.hpp"
 
 #include <cerrno>
@@ -72,6 +73,7 @@ ThreadState* ThreadState::current_or_new() {
     // Without a key the memory stays when the thread ends; nothing else depends on it.
     if (has_key)
         pthread_setspecific(at_exit_key, state);
+    state->stack_ = Stack::of_thread();
     fence();
     this_thread = state;
     return state;
@@ -315,7 +317,17 @@ void ThreadState::release() {
     leave();
 }
 
-void ThreadState::begin_restart(const Context* target) {
+std::uintptr_t ThreadState::programs_stack() const {
+    // The saved frame pointer and the return address are between them.
+    return reinterpret_cast<std::uintptr_t>(busy_frame_) + 2 * sizeof(void*);
+}
+
+void ThreadState::begin_restart(const Context* target, std::uintptr_t now) {
+    if (stack_.has_left(target->registers.rsp, now))
+        give_up("stm: the transaction must begin again, but the function that called stm_start(%d) "
+                "has returned: call it in the function that calls stm_commit, not in one of its "
+                "own or in a constructor\n",
+                target->fd);
     busy_ = 1;
     busy_frame_ = reinterpret_cast<const void*>(target->registers.rsp);
     held_ = 0;
@@ -325,14 +337,14 @@ void ThreadState::begin_restart(const Context* target) {
 
 void restart(ThreadState& thread) {
     Context* target = thread.outermost();
-    thread.begin_restart(target);
+    thread.begin_restart(target, thread.programs_stack());
     stm_library_resume(target);
 }
 
 void restart_after_handler(ThreadState& thread, Context* target, ucontext_t* interrupted) {
     constexpr greg_t kDirectionFlag = 0x400;
-    thread.begin_restart(target);
     greg_t* registers = interrupted->uc_mcontext.gregs;
+    thread.begin_restart(target, static_cast<std::uintptr_t>(registers[REG_RSP]));
     registers[REG_RIP] = reinterpret_cast<greg_t>(&stm_library_resume);
     registers[REG_RDI] = reinterpret_cast<greg_t>(target);
     registers[REG_RSP] = static_cast<greg_t>(target->registers.rsp);

@@ -10,6 +10,8 @@
 // Memory comes from mmap when a descriptor is first used by stm_start, never in a handler.
 #pragma once
 
+#include "stack.hpp"
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -123,8 +125,16 @@ public:
     void notice_later() { noticed_ = true; }
     void forget_notice() { noticed_ = false; }
     [[nodiscard]] bool has_notice() const { return noticed_; }
-    /** Ends whatever section there is, to restart: the thread is busy until it has. */
-    void begin_restart(const Context* target);
+    /** Whether the function that began the outermost transaction has returned, now that the
+     * program's stack pointer is `now`. */
+    [[nodiscard]] bool has_left(std::uintptr_t now) const {
+        return first_ != nullptr && stack_.has_left(first_->registers.rsp, now);
+    }
+    /** Ends whatever section there is, to restart: the thread is busy until it has. Gives up if
+     * that is not possible, with the program's stack pointer as it is. */
+    void begin_restart(const Context* target, std::uintptr_t now);
+    /** The program's stack pointer when it called what began the section. */
+    [[nodiscard]] std::uintptr_t programs_stack() const;
     /** Leaves all sections without looking at notices. */
     void leave_at_once();
 
@@ -136,6 +146,7 @@ private:
     static void at_thread_exit(void* state);
     static void make_key();
 
+    Stack stack_;
     Context* first_;
     Context* last_;
     Context* recent_; // the result of the last find()

@@ -26,7 +26,10 @@
  * instruction, it must not call functions that may not be left in the middle, as malloc and printf may not (those that a
  * signal handler may call are right), unless between stm_defer_restarts and stm_allow_restarts.
  *
- * The rules are those of setjmp. The function that called stm_start must not have returned. A local variable of it that
+ * The rules are those of setjmp. The function that called stm_start must not have returned: so stm_start stands in the
+ * function that calls stm_commit, not in one of its own that wraps it, or in a constructor. Where the thread's stack pointer
+ * shows that it has returned, a restart, and the next stm_start, print a line that says so on standard error and call
+ * abort(). Coroutines with stacks of their own may begin transactions, and be left by restarts. A local variable of it that
  * was changed since stm_start has an indeterminate value after a restart, unless it is volatile:
  *
  *	int attempts = 0;		// wrong: may be 0, or anything, after a restart
@@ -74,7 +77,7 @@
  *
  * Page faults. The first load from a page of a mapping in a transaction, and the first store, is a page fault. So the
  * pages that the last transactions begun by the same call of stm_start touched are mapped when the next one begins: a steady
- * one has no fault. A function of the program that wraps stm_start is one such place for all that use it; what they have
+ * one has no fault. A function of the program that starts, calls what it is given and commits is one such place for all; what they have
  * in common is mapped. With STM_PREDICT=0 in the environment nothing is.
  *
  * System calls. A transaction that touches what it touches by loads and stores makes one, at its end, if there is nothing to
