@@ -3,6 +3,7 @@
 // done by a restart.
 #include "signals.hpp"
 
+#include <sys/syscall.h>
 #include <sys/time.h>
 
 using namespace stm::test;
@@ -209,6 +210,107 @@ TEST_F(Signals, ARestartWaitsForAHandlerOfTheProgram) {
         } while (stm_commit(fd()) != 0);
         EXPECT_EQ(attempts, 4);
         EXPECT_TRUE(eventually([] { return seen.calls % 2 == 0; }));
+    });
+}
+
+// -- Children that share the memory --
+
+void resets_everything_as_shells_do() {
+    struct sigaction told {};
+    struct sigaction reset {};
+    reset.sa_handler = SIG_DFL;
+    for (int signal = 1; signal < 32; ++signal)
+        ::sigaction(signal, &reset, &told);
+    // What it is told is as if it were alone.
+    if (::sigaction(SIGSEGV, nullptr, &told) != 0 || told.sa_handler != SIG_DFL)
+        ::_exit(1);
+    ::signal(SIGUSR1, SIG_IGN);
+    if (::sigaction(SIGUSR1, nullptr, &told) != 0 || told.sa_handler != SIG_IGN)
+        ::_exit(2);
+}
+
+TEST_F(Signals, AChildOfVforkLeavesTheParentsHandlersAlone) {
+    in_child([&] {
+        for (int signal : {SIGSEGV, SIGBUS, SIGURG, SIGUSR1, SIGALRM})
+            handle(signal, note_and_return, SA_RESTART, SIGUSR2);
+        first_transaction(fd());
+        pid_t child = ::vfork();
+        if (child == 0) {
+            struct sigaction told {};
+            if (::sigaction(SIGSEGV, nullptr, &told) != 0 || told.sa_sigaction != note_and_return ||
+                sigismember(&told.sa_mask, SIGURG) == 1)
+                ::_exit(3);
+            if (::sigaction(SIGUSR1, nullptr, &told) != 0 || told.sa_sigaction != note_and_return)
+                ::_exit(4);
+            resets_everything_as_shells_do();
+            ::execl("/bin/true", "true", nullptr);
+            ::_exit(127);
+        }
+        int status = -1;
+        ASSERT_EQ(::waitpid(child, &status, 0), child);
+        EXPECT_EQ(status, 0);
+        for (int signal : {SIGSEGV, SIGBUS, SIGURG, SIGUSR1, SIGALRM}) {
+            struct sigaction told {};
+            ASSERT_EQ(::sigaction(signal, nullptr, &told), 0);
+            EXPECT_EQ(told.sa_sigaction, note_and_return) << signal;
+            EXPECT_EQ(sigismember(&told.sa_mask, SIGUSR2), 1);
+            const int before = seen.calls;
+            ::raise(signal);
+            EXPECT_EQ(seen.calls, before + 1);
+            EXPECT_EQ(seen.signal, signal);
+        }
+    });
+}
+
+TEST_F(Signals, AChildOfVforkCanHandleSignalsItself) {
+    in_child([&] {
+        first_transaction(fd());
+        pid_t child = ::vfork();
+        if (child == 0) {
+            handle(SIGSEGV, [](int, siginfo_t*, void*) { ::_exit(77); });
+            fault_segv();
+            ::_exit(1);
+        }
+        int status = -1;
+        ASSERT_EQ(::waitpid(child, &status, 0), child);
+        EXPECT_EQ(WEXITSTATUS(status), 77);
+        EXPECT_EQ(signal_of([] { fault_segv(); }), SIGSEGV);
+    });
+}
+
+TEST_F(Signals, AChildWithACopyOfTheMemoryHasWishesOfItsOwn) {
+    in_child([&] {
+        handle(SIGSEGV, note_and_leave);
+        first_transaction(fd());
+        // Past the functions that fork calls in the child.
+        pid_t child =
+            static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, 0));
+        if (child == 0) {
+            handle(SIGFPE, note_and_leave);
+            struct sigaction told {};
+            ::sigaction(SIGFPE, nullptr, &told);
+            if (told.sa_sigaction != note_and_leave)
+                ::_exit(1);
+            if (sigsetjmp(after_handler, 1) == 0)
+                fault_fpe();
+            // The library's handler is still in its place.
+            volatile int attempts = 0;
+            do {
+                stm_start(fd());
+                attempts = attempts + 1;
+                if (get(fd()) == 0) {
+                    elsewhere([&] { put(fd(), 1L); });
+                    fault_fpe();
+                }
+            } while (stm_commit(fd()) != 0);
+            ::_exit(seen.calls == 1 && attempts == 2 ? 0 : 2);
+        }
+        int status = -1;
+        ASSERT_EQ(::waitpid(child, &status, 0), child);
+        EXPECT_EQ(status, 0);
+        struct sigaction told {};
+        ::sigaction(SIGFPE, nullptr, &told);
+        EXPECT_EQ(told.sa_handler, SIG_DFL);
     });
 }
 

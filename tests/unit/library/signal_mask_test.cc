@@ -2,10 +2,11 @@
 // The library blocks all signals for a moment when a program installs a handler, and when it forks.
 // The kernel may fail to read the new mask, or to write the old one: then the thread's mask must
 // not stay what it was for that moment.
-#include "signals.hpp"
+#include "actions.hpp"
 
 #include <cerrno>
 #include <csignal>
+#include <cstdarg>
 #include <gtest/gtest.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -14,7 +15,23 @@ namespace {
 
 constexpr std::size_t kBytesOfMask = 8; // the kernel's
 
-int failing = 0; // which call from now on fails, 1 is the next; 0: none
+int failing = 0; // which change of the mask from now on fails, 1 is the next; 0: none
+
+long kernel(long number, const long (&arguments)[6]) {
+    long result = number;
+    register long fourth asm("r10") = arguments[3];
+    register long fifth asm("r8") = arguments[4];
+    register long sixth asm("r9") = arguments[5];
+    asm volatile("syscall"
+                 : "+a"(result)
+                 : "D"(arguments[0]), "S"(arguments[1]), "d"(arguments[2]), "r"(fourth), "r"(fifth),
+                   "r"(sixth)
+                 : "rcx", "r11", "memory");
+    if (result >= 0 || result < -4095)
+        return result;
+    errno = static_cast<int>(-result);
+    return -1;
+}
 
 sigset_t mask_of_thread() {
     sigset_t mask;
@@ -27,13 +44,22 @@ sigset_t mask_of_thread() {
 
 // In the place of libc's, with the kernel's failures: a new mask that can not be read is not set;
 // an old one that can not be written is lost when the new one is set already.
-extern "C" int pthread_sigmask(int how, const sigset_t* set, sigset_t* before) noexcept {
-    if (failing > 0 && --failing == 0) {
-        if (set != nullptr && before != nullptr)
-            ::syscall(SYS_rt_sigprocmask, how, set, nullptr, kBytesOfMask);
-        return EFAULT;
+extern "C" long syscall(long number, ...) noexcept {
+    long arguments[6];
+    std::va_list list;
+    va_start(list, number);
+    for (long& argument : arguments)
+        argument = va_arg(list, long);
+    va_end(list);
+    if (number == SYS_rt_sigprocmask && failing > 0 && --failing == 0) {
+        if (arguments[1] != 0 && arguments[2] != 0) {
+            arguments[2] = 0;
+            kernel(number, arguments);
+        }
+        errno = EFAULT;
+        return -1;
     }
-    return ::syscall(SYS_rt_sigprocmask, how, set, before, kBytesOfMask) == 0 ? 0 : errno;
+    return kernel(number, arguments);
 }
 
 namespace {

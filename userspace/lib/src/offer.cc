@@ -2,7 +2,7 @@
 #include "offer.hpp"
 
 #include "close.hpp"
-#include "signals.hpp"
+#include "mask.hpp"
 
 #include <cerrno>
 #include <cstdlib>

@@ -5,12 +5,14 @@
 //
 // They are exported without a symbol version, so that they stand for libc's in every object that is
 // searched after this library.
-#include "signals.hpp"
+#include "actions.hpp"
+#include "mask.hpp"
 
 #include <cerrno>
 #include <pthread.h>
 
 using stm::library::program_action;
+using stm::library::program_mask;
 
 namespace {
 
@@ -82,21 +84,28 @@ int siginterrupt(int number, int interrupt) noexcept {
 sighandler_t sigset(int number, sighandler_t disposition) noexcept {
     sigset_t one;
     sigset_t before;
+    struct sigaction old {};
+    if (disposition == SIG_ERR) {
+        errno = EINVAL;
+        return SIG_ERR;
+    }
     sigemptyset(&one);
+    sigemptyset(&before);
     if (sigaddset(&one, number) < 0)
         return SIG_ERR;
-    bool hold = disposition == SIG_HOLD;
-    if (pthread_sigmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &one, &before) != 0)
-        return SIG_ERR;
-    struct sigaction old {};
+    const bool hold = disposition == SIG_HOLD;
     if (hold) {
         if (program_action(number, nullptr, &old) < 0)
             return SIG_ERR;
     } else {
-        sighandler_t previous = install(number, disposition, 0);
-        if (previous == SIG_ERR)
+        old.sa_handler = install(number, disposition, 0);
+        if (old.sa_handler == SIG_ERR)
             return SIG_ERR;
-        old.sa_handler = previous;
+    }
+    // What was pending goes to the new handler.
+    if (const int error = program_mask(hold ? SIG_BLOCK : SIG_UNBLOCK, &one, &before)) {
+        errno = error;
+        return SIG_ERR;
     }
     return sigismember(&before, number) == 1 ? SIG_HOLD : old.sa_handler;
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Starting and restarting: the first return of stm_start, and the further ones.
+#include "actions.hpp"
 #include "close.hpp"
 #include "give_up.hpp"
+#include "handlers.hpp"
+#include "mask.hpp"
 #include "offer.hpp"
-#include "signals.hpp"
 #include "thread_state.hpp"
 
 #include <cerrno>
@@ -63,7 +65,7 @@ bool limit_reached(Context* context, StartKind kind) {
 [[gnu::constructor]] void handle_forks() {
     pthread_atfork(lock_actions, unlock_actions, [] {
         ThreadState::forget_transactions();
-        unlock_actions();
+        unlock_actions_in_child();
     });
 }
 
@@ -79,7 +81,7 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
         thread = ThreadState::current_or_new();
         if (thread == nullptr)
             return start_failed(fd, kind, ENOMEM);
-        prepare_signals();
+        install_handlers();
     }
     if (fd < 0)
         return start_failed(fd, kind, EBADF);
@@ -98,6 +100,10 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
             give_up("stm: stm_start(%d): the function that called stm_start(%d) before has "
                     "returned without stm_commit or stm_cancel\n",
                     fd, thread->outermost()->fd);
+    }
+    if (!thread->is_running()) {
+        forget_handlers();
+        ThreadMask::current().prepare();
     }
     const unsigned closes = closes_of(fd); // before whatever the system call goes to
     if (start_by_offer(*context, closes, *registers)) {
@@ -126,6 +132,7 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
 // A further return of stm_start. Called in transaction_start.S, on the stack of stm_start's caller.
 int stm_library_restarted(Context* context) {
     ThreadState& thread = *ThreadState::current();
+    ThreadMask::current().restore();
     thread.cancel_others(context);
     ++context->attempts;
     if (const int failure = std::exchange(context->failure, 0)) {
@@ -182,7 +189,7 @@ int stm_set_retry_limit(int fd, unsigned attempts) {
         thread = ThreadState::current_or_new();
         if (thread == nullptr)
             return -1;
-        prepare_signals();
+        install_handlers();
     }
     Section section(*thread);
     Context* context = thread->find_or_add(fd);

@@ -55,24 +55,35 @@
  *
  * Signals
  *
- * The first stm_start of a process installs handlers for SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGURG; each thread's first
- * one unblocks SIGURG. SIGURG is what the kernel sends to a transaction that can not commit. It is ignored by default, is
- * passed over by debuggers, and a program that uses it has to expect it at any time anyway, so one that comes too late
- * does no harm, not even after exec. A thread that blocks it gets EAGAIN from read and write instead of a restart.
+ * The first stm_start of a process installs handlers for SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGURG. SIGURG is what the
+ * kernel sends to a transaction that can not commit. It is ignored by default, is passed over by debuggers, and a program
+ * that uses it has to expect it at any time anyway, so one that comes too late does no harm, not even after exec.
+ *
+ * No transaction begins with one of these five blocked, whatever the thread has blocked before: a start unblocks them, and
+ * leaves them so; the others stay blocked. It makes no system call for that unless the program has changed the mask since
+ * the start before: pthread_sigmask, sigprocmask, sighold, sigrelse, sigset, sigblock and sigsetmask are replaced by
+ * functions of this library. (Where the program finds libc's first, since this library was loaded by dlopen, each start
+ * makes one.) Within a transaction these do not block the first four; and a thread that blocks SIGURG there
+ * gets EAGAIN from read and write instead of a restart. A restart gives the thread the mask back that it had at stm_start.
  *
  * The program keeps its own signal handling. sigaction, signal and their relatives are replaced by functions of the same
  * name in this library, which record what the program wants for these five signals and do it whenever a signal is not
- * about a doomed transaction, with the program's flags, mask and alternate stack. SIGURG is blocked while any handler of
- * the program runs, so that a restart waits for its end. A fault inside of a transaction with
- * data that is still valid is an error of the program: its transactions are cancelled, and then the program's own handler
+ * about a doomed transaction, with the program's flags, mask and alternate stack. While any handler of the program runs a
+ * restart waits for its end, or until it is left by longjmp or siglongjmp. In a child of vfork they are what libc's are,
+ * for the child alone.
+ *
+ * A fault inside of a transaction with data that is still valid is an error of the program: its transactions are
+ * cancelled, and then the program's own handler
  * is called, or the process dies by that signal at the faulting instruction. When such a handler returns to the same
  * instruction, the transaction is begun again from stm_start. A transaction that runs out of stack is restarted only if the
  * thread has an alternate stack (sigaltstack) and no own handler for SIGSEGV without SA_ONSTACK.
  *
  * Limits. A program that installs a handler past these functions (the system call itself, or from a library that found
  * libc's sigaction first because this library was loaded by dlopen) takes the signal away from this library, or, if it
- * is for another signal, may be left by a restart as by longjmp. A fault in a handler of the program, or in code that
- * blocks SIGURG, is always taken for the program's own. None of the functions below may be called by a signal handler, or
+ * is for another signal, may be left by a restart as by longjmp. A mask that blocks these signals and comes past them (by
+ * the system call itself, or back from before the thread's first start by siglongjmp or setcontext) kills at the next
+ * load of doomed data. A fault in a handler of the program is always taken for the program's own. None of the functions
+ * below may be called by a signal handler, or
  * be left by longjmp out of one, except stm_reason_text. A handler that leaves a transaction by siglongjmp has to cancel it.
  *
  * Page faults. The first load from a page of a mapping in a transaction, and the first store, is a page fault. So the

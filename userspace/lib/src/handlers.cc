@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "handlers.hpp"
+
+#include "mask.hpp"
+#include "thread_state.hpp"
+
+namespace stm::library {
+namespace {
+
+// The outermost handler of a thread. All zeros: there is none.
+struct Outermost {
+    // A word in the frame of call_handler(), and what it holds as long as that frame is there.
+    const volatile std::uint64_t* mark;
+    std::uint64_t value;
+    // The thread's alternate stack at the time.
+    const char* alternate;
+    std::size_t alternate_bytes;
+};
+
+[[gnu::tls_model("initial-exec")]] constinit thread_local Outermost outermost{};
+
+bool is_on_alternate_stack(const void* address) {
+    const char* at = static_cast<const char*>(address);
+    return at >= outermost.alternate && at < outermost.alternate + outermost.alternate_bytes;
+}
+
+void fence() {
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+} // namespace
+
+bool is_in_handler(const void* stack) {
+    const void* mark = const_cast<const std::uint64_t*>(outermost.mark);
+    if (mark == nullptr)
+        return false;
+    // What runs on the alternate stack is a handler. What does not was not interrupted by one
+    // there.
+    const bool on_alternate = is_on_alternate_stack(stack);
+    if (on_alternate != is_on_alternate_stack(mark))
+        return on_alternate;
+    return stack <= mark && *outermost.mark == outermost.value;
+}
+
+bool is_in_handler(const ucontext_t& interrupted) {
+    return is_in_handler(reinterpret_cast<const void*>(interrupted.uc_mcontext.gregs[REG_RSP]));
+}
+
+void forget_handlers() {
+    outermost.mark = nullptr;
+}
+
+// kDoomSignal is blocked when this begins, and when it ends: so a restart finds the thread before
+// it was interrupted, or in the handler as it is noted here.
+void call_handler(const struct sigaction& action, int signal, siginfo_t* info,
+                  ucontext_t* interrupted) {
+    constexpr Mask kDoom = mask_of(kDoomSignal);
+    volatile std::uint64_t mark = outermost.value;
+    const bool is_outermost = !is_in_handler(const_cast<const std::uint64_t*>(&mark));
+    if (is_outermost) {
+        const stack_t& stack = interrupted->uc_stack;
+        const bool has_stack = (stack.ss_flags & SS_DISABLE) == 0;
+        outermost.mark = nullptr;
+        fence();
+        outermost.alternate = has_stack ? static_cast<const char*>(stack.ss_sp) : nullptr;
+        outermost.alternate_bytes = has_stack ? stack.ss_size : 0;
+        mark = ++outermost.value;
+        fence();
+        outermost.mark = &mark;
+    }
+    // The handler may be left by a longjmp that does not restore the mask, so the mask is the
+    // program's own while it runs.
+    const bool blocked_by_program = (to_mask(interrupted->uc_sigmask) & kDoom) != 0 ||
+                                    sigismember(&action.sa_mask, kDoomSignal) == 1 ||
+                                    (signal == kDoomSignal && (action.sa_flags & SA_NODEFER) == 0);
+    const bool was_known = ThreadMask::current().forget();
+    if (!blocked_by_program)
+        change_mask(SIG_UNBLOCK, kDoom);
+
+    // All three arguments are there without SA_SIGINFO, too.
+    action.sa_sigaction(signal, info, interrupted);
+
+    const ThreadState* thread = ThreadState::current();
+    if (!blocked_by_program && thread != nullptr && thread->is_running())
+        change_mask(SIG_BLOCK, kDoom);
+    if ((to_mask(interrupted->uc_sigmask) & mask_of_ours()) == 0) // the handler may have changed it
+        ThreadMask::current().know_again(was_known);
+    if (is_outermost)
+        forget_handlers();
+}
+
+} // namespace stm::library
