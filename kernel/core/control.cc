@@ -53,13 +53,17 @@ Result<RegionName> checked_name(const char (&name)[STM_NAME_SIZE]) noexcept {
     return RegionName::from_field(runtime::Span<const char>(name));
 }
 
-// The region that a structure names by exactly one of handle, id and name.
+// The region that a structure names by exactly one of handle, id and name. What only tells, tells
+// also of one that has lost its name.
+enum class Purpose { change, tell };
 template <typename Argument>
-Result<Ref<Region>> named_region(const Call& call, u32 by, const Argument& argument) noexcept {
+Result<Ref<Region>> named_region(const Call& call, u32 by, const Argument& argument,
+                                 Purpose purpose) noexcept {
     if (by == STM_BY_HANDLE)
         return Ref<Region>::share(call.handle.region());
     if (by == STM_BY_ID)
-        return call.registry.find_id(argument.id);
+        return purpose == Purpose::tell ? call.registry.find_id_in_use(argument.id)
+                                        : call.registry.find_id(argument.id);
     if (by != STM_BY_NAME)
         return Error::invalid;
     const Result<RegionName> name = checked_name(argument.name);
@@ -227,9 +231,11 @@ Result<i32> set_size(const Call& call, stm_set_size& argument) noexcept {
 Result<i32> tell_info(const Call& call, stm_info& argument) noexcept {
     if ((argument.flags & ~u32{STM_BY_FLAGS}) != 0 || argument.reserved != 0)
         return Error::invalid;
-    const Result<Ref<Region>> region = argument.flags == STM_BY_NEXT
-                                           ? call.registry.find_next(argument.minor)
-                                           : named_region(call, argument.flags, argument);
+    const Result<Ref<Region>> region =
+        argument.flags == STM_BY_NEXT ? call.registry.find_next(argument.minor)
+        : argument.flags == STM_BY_NEXT_ID
+            ? call.registry.find_next_id(argument.id)
+            : named_region(call, argument.flags, argument, Purpose::tell);
     if (!region.ok())
         return region.error();
     const u32 flags = argument.flags;
@@ -246,7 +252,7 @@ Result<i32> tell_attachments(const Call& call, stm_attachments& argument) noexce
     const Result<u32> capacity = Untrusted<u32>(argument.capacity).checked(0, kMaxAttachments);
     if (!capacity.ok())
         return capacity.error();
-    const Result<Ref<Region>> region = named_region(call, argument.flags, argument);
+    const Result<Ref<Region>> region = named_region(call, argument.flags, argument, Purpose::tell);
     if (!region.ok())
         return region.error();
     auto entries = runtime::make_array<stm_attachment>(*capacity);
@@ -268,7 +274,7 @@ Result<i32> destroy_region(const Call& call, stm_destroy& argument) noexcept {
     if ((argument.flags & ~u32{STM_DESTROY_FLAGS}) != 0)
         return Error::invalid;
     const u32 by = argument.flags & ~u32{STM_DESTROY_DEFERRED};
-    const Result<Ref<Region>> region = named_region(call, by, argument);
+    const Result<Ref<Region>> region = named_region(call, by, argument, Purpose::change);
     if (!region.ok())
         return region.error();
     if (stm_linux_identity_owned_by_caller((*region)->identity()) == 0)
@@ -308,7 +314,7 @@ Result<i32> tell_statistics(const Call& call, stm_statistics& argument) noexcept
     const bool of_handle = by != flags;
     if ((by & ~u32{STM_BY_FLAGS}) != 0 || (of_handle && by != STM_BY_HANDLE))
         return Error::invalid;
-    const Result<Ref<Region>> region = named_region(call, by, argument);
+    const Result<Ref<Region>> region = named_region(call, by, argument, Purpose::tell);
     if (!region.ok())
         return region.error();
     argument = stm_statistics{};

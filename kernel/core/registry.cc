@@ -465,6 +465,28 @@ Result<Registry::RegionRef> Registry::find_next(u32 minor) noexcept {
     return Error::not_found;
 }
 
+Result<Registry::RegionRef> Registry::find_id_in_use(u64 id) noexcept {
+    Result<RegionRef> named = find_id(id);
+    if (named.ok())
+        return named;
+    Result<RegionRef> next = find_next_id(id);
+    return next.ok() && id_of(**next) == id ? runtime::move(next) : Result<RegionRef>(Error::stale);
+}
+
+Result<Registry::RegionRef> Registry::find_next_id(u64 id) noexcept {
+    const Guard held(lock_);
+    Region* found = nullptr;
+    for (Region& region : admitted_) {
+        if (!region.linked_ && region.handle_count_ == 0)
+            continue;
+        if (id_locked(region) >= id && (found == nullptr || id_locked(region) < id_locked(*found)))
+            found = &region;
+    }
+    // Its slot, or a handle, has a reference.
+    return found == nullptr ? Result<RegionRef>(Error::not_found)
+                            : Result<RegionRef>(RegionRef::share(*found));
+}
+
 Status Registry::destroy(Region& region, Destroy when, Users users) noexcept {
     RegionRef last;
     const Guard held(lock_);
@@ -482,7 +504,7 @@ Status Registry::destroy(Region& region, Destroy when, Users users) noexcept {
 
 u64 Registry::id_of(const Region& region) noexcept {
     const Guard held(lock_);
-    return static_cast<u64>(region.generation_) << 32 | region.minor_;
+    return id_locked(region);
 }
 
 void Registry::describe(Region& region, stm_info& info) noexcept {

@@ -101,8 +101,13 @@ public:
     // Error::not_found, and Error::stale for an id whose region is gone.
     [[nodiscard]] Result<RegionRef> find_name(const RegionName& name) noexcept;
     [[nodiscard]] Result<RegionRef> find_id(u64 id) noexcept;
+    // The same for an id, and also if the region has lost its name but is used.
+    [[nodiscard]] Result<RegionRef> find_id_in_use(u64 id) noexcept;
     // The first region whose minor is at least this; Error::not_found if there is none.
     [[nodiscard]] Result<RegionRef> find_next(u32 minor) noexcept;
+    // Of those that have a name or are used, the one with the smallest id that is at least this.
+    // Error::not_found.
+    [[nodiscard]] Result<RegionRef> find_next_id(u64 id) noexcept;
 
     [[nodiscard]] u64 id_of(const Region& region) noexcept;
     void describe(Region& region, stm_info& info) noexcept;
@@ -147,6 +152,9 @@ private:
 
     void attach_locked(const Guard& held, Handle& handle) noexcept;
     [[nodiscard]] RegionRef find_name_locked(const Guard& held, const RegionName& name) noexcept;
+    [[nodiscard]] static u64 id_locked(const Region& region) noexcept {
+        return static_cast<u64>(region.generation_) << 32 | region.minor_;
+    }
     [[nodiscard]] RegionRef at_minor_locked(const Guard& held, u32 minor) noexcept;
     [[nodiscard]] Status admit_locked(const Guard& held, Region& region, u64 bytes,
                                       u32 minor) noexcept;

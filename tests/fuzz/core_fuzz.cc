@@ -929,7 +929,7 @@ private:
     // the books
     void info(const Step& step, File& file) {
         stm_info argument{};
-        argument.flags = 1u << step.large % 5;
+        argument.flags = 1u << step.large % 6;
         argument.id = id_of(step);
         argument.minor = step.small % 20;
         name(argument.name, step.large >> 8);

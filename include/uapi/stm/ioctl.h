@@ -26,7 +26,7 @@
 
 /* The version of this interface. Another major version is another interface; a minor version only adds. */
 #define STM_ABI_MAJOR 1
-#define STM_ABI_MINOR 2
+#define STM_ABI_MINOR 3
 
 /* Size in bytes of a region's name with its terminating NUL. A name is any non-empty string that fits. */
 #define STM_NAME_SIZE 256
@@ -120,7 +120,7 @@ struct stm_version {
  * region that has none without WRITE. EINVAL: empty name, more bytes than the existing region has, EXEC without PLAIN,
  * MUTEX with PLAIN, CREATE with a name that begins with "minor:" (those are of regions that device nodes made).
  * ENAMETOOLONG: no NUL within @name. EFBIG: larger than max_region_bytes. ENOSPC: a limit on the number or bytes of
- * regions, of all or of this user, is reached. ESTALE: @id is of a region that is gone. EMFILE, ENFILE: too many open
+ * regions, of all or of this user, is reached. ESTALE: @id is of a region that is gone, or has lost its name. EMFILE, ENFILE: too many open
  * files.
  */
 struct stm_open {
@@ -158,16 +158,22 @@ struct stm_set_size {
 #define STM_BY_ID 0x2	  /* @id */
 #define STM_BY_NAME 0x4	  /* @name */
 #define STM_BY_NEXT 0x8	  /* STM_IOC_INFO only: the first region whose minor is at least @minor, for listing */
-#define STM_BY_FLAGS 0xf
+/*
+ * STM_IOC_INFO only, for listing also what has lost its name: of the regions that have a name or are used, the one with the
+ * smallest id that is at least @id. Since version 1.3.
+ */
+#define STM_BY_NEXT_ID 0x20
+#define STM_BY_FLAGS 0x2f
 
-#define STM_STATE_UNLINKED 0x1 /* destroyed with DEFERRED: the name is gone, the last user still has it */
+/* Destroyed with DEFERRED: the name is gone, the last user still has it. Its minor may be another region's by now. */
+#define STM_STATE_UNLINKED 0x1
 #define STM_STATE_SIZED 0x2    /* the size is settled */
 
 /**
  * struct stm_info - STM_IOC_INFO: what a region is and how it is used
  * @size: sizeof(struct stm_info)
  * @flags: STM_BY_*
- * @id: in with BY_ID; out: generation in the upper 32 bits, minor in the lower
+ * @id: in with BY_ID and BY_NEXT_ID; out: generation in the upper 32 bits, minor in the lower
  * @minor: in with BY_NEXT; out: minor number
  * @region_flags: out: STM_REGION_*
  * @state: out: STM_STATE_*
@@ -184,8 +190,11 @@ struct stm_set_size {
  * @faults: out: page faults served
  * @name: in with BY_NAME; out: the name
  *
- * ENOENT: no such region, or with BY_NEXT none left. ESTALE: @id is of a region that is gone. Anyone may ask; it is
- * what ipcs shows.
+ * With BY_ID, here, in STM_IOC_ATTACHMENTS and in STM_IOC_STATISTICS, a region that has lost its name can be asked for
+ * as long as it is used.
+ *
+ * ENOENT: no such region, or with BY_NEXT and BY_NEXT_ID none left. ESTALE: @id is of a region that is gone. Anyone may
+ * ask; it is what ipcs shows.
  */
 struct stm_info {
 	__u32 size;
@@ -270,7 +279,7 @@ struct stm_attachments {
  *
  * With BY_HANDLE the handle itself does not count as a user; the region goes when it is closed.
  *
- * ENOENT, ESTALE: as STM_IOC_INFO. EPERM: the caller is not the owner and has no CAP_FOWNER. EBUSY: it is in use and
+ * ENOENT, ESTALE: there is no such region, or it has lost its name already. EPERM: the caller is not the owner and has no CAP_FOWNER. EBUSY: it is in use and
  * DEFERRED was not given, or it is the region `default`.
  */
 struct stm_destroy {

@@ -2,6 +2,8 @@
 // Loading, names, ids, device nodes and the end of regions.
 #include "tests/unit/kernel/kernel_test.hpp"
 
+#include <algorithm>
+
 namespace stm::test {
 namespace {
 
@@ -319,6 +321,63 @@ TEST_F(Regions, DestroyedLaterLoseTheirNameNow) {
     file.close();
     EXPECT_EQ(version_of(control).bytes, kPage);
     EXPECT_EQ(version_of(control).resident_bytes, 0u);
+}
+
+TEST_F(Regions, ThatLostTheirNameAreToldOfAsLongAsTheyAreUsed) {
+    File file = open(control, "a", kCreate, {kPage, 0});
+    File second = open(control, "a", kOpen, {0, 0, 0});
+    const std::uint64_t id = info_of(file).id;
+    ASSERT_EQ(destroy_name(control, "a", STM_DESTROY_DEFERRED), 0);
+    const File successor = open(control, "a", kCreate | STM_OPEN_EXCL);
+    ASSERT_EQ(info_of(successor).minor, static_cast<std::uint32_t>(id)) << "with the same minor";
+
+    stm_info info;
+    ASSERT_EQ(info_by_id(control, id, info), 0);
+    EXPECT_EQ(info.id, id);
+    EXPECT_EQ(info.state, unsigned{STM_STATE_UNLINKED | STM_STATE_SIZED});
+    EXPECT_EQ(info.handles, 2u);
+    EXPECT_STREQ(info.name, "a");
+    stm_attachment users[4]{};
+    auto list = argument_of<stm_attachments>(STM_BY_ID);
+    list.id = id;
+    list.buffer = reinterpret_cast<std::uint64_t>(users);
+    list.capacity = 4;
+    ASSERT_EQ(request(control, STM_IOC_ATTACHMENTS, list), 0);
+    EXPECT_EQ(list.count, 2u);
+    EXPECT_EQ(users[0].pid, simulated::init_process().pid());
+    auto statistics = argument_of<stm_statistics>(STM_BY_ID);
+    statistics.id = id;
+    EXPECT_EQ(request(control, STM_IOC_STATISTICS, statistics), 0);
+    EXPECT_EQ(open_id(control, id).error(), -ESTALE) << "nobody comes to it any more";
+    EXPECT_EQ(destroy_id(control, id), -ESTALE) << "and it can not be destroyed twice";
+
+    file.close();
+    EXPECT_EQ(info_by_id(control, id, info), 0);
+    second.close();
+    EXPECT_EQ(info_by_id(control, id, info), -ESTALE);
+    EXPECT_EQ(request(control, STM_IOC_ATTACHMENTS, list), -ESTALE);
+    EXPECT_EQ(request(control, STM_IOC_STATISTICS, statistics), -ESTALE);
+}
+
+TEST_F(Regions, AreListedByTheirIdsWithAndWithoutAName) {
+    const File one = open(control, "a");
+    ASSERT_EQ(destroy_name(control, "a", STM_DESTROY_DEFERRED), 0);
+    const File two = open(control, "a");
+    ASSERT_EQ(destroy_name(control, "a", STM_DESTROY_DEFERRED), 0);
+    const File three = open(control, "a");
+    ASSERT_TRUE(open(control, "unused").ok());
+    std::vector<std::uint64_t> ids;
+    auto info = argument_of<stm_info>(STM_BY_NEXT_ID);
+    for (; request(control, STM_IOC_INFO, info) == 0; ++info.id) {
+        ids.push_back(info.id);
+        info.flags = STM_BY_NEXT_ID;
+    }
+    EXPECT_EQ(request(control, STM_IOC_INFO, info), -ENOENT);
+    ASSERT_EQ(ids.size(), 5u) << "with the region `default`";
+    EXPECT_TRUE(std::is_sorted(ids.begin(), ids.end()));
+    for (const File* file : {&one, &two, &three})
+        EXPECT_EQ(std::count(ids.begin(), ids.end(), info_of(*file).id), 1);
+    EXPECT_EQ(all_regions(control).size(), 3u) << "by minors only those that have one";
 }
 
 TEST_F(Regions, AreDestroyedByTheirOnlyHandle) {
