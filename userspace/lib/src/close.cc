@@ -5,8 +5,14 @@
 // They are exported without a symbol version, as those in sigaction.cc.
 #include "close.hpp"
 
+#include "give_up.hpp"
+
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -36,6 +42,79 @@ void count_closes(unsigned first, unsigned last) {
         count_close(fd);
 }
 
+// The descriptors of the calling process, as /proc lists them. No memory is allocated: closefrom is
+// called between fork and exec. Nor is it a point of cancellation, as close and open are.
+class OpenDescriptors {
+public:
+    // Without a free descriptor to look with, those from `first` on are given up one by one until
+    // there is one.
+    explicit OpenDescriptors(unsigned first) {
+        for (unsigned fd = first; (folder_ = open_folder()) < 0 && errno == EMFILE; ++fd) {
+            if (fd > kLastDescriptor)
+                break;
+            count_close(fd);
+            ::syscall(SYS_close, fd);
+        }
+    }
+    ~OpenDescriptors() {
+        if (folder_ >= 0)
+            ::syscall(SYS_close, folder_);
+    }
+    OpenDescriptors(const OpenDescriptors&) = delete;
+    OpenDescriptors& operator=(const OpenDescriptors&) = delete;
+
+    // Closes all from `first` on. False: they can not be listed.
+    [[nodiscard]] bool close_from(unsigned first) {
+        if (folder_ < 0)
+            return false;
+        for (;;) {
+            const long bytes = ::syscall(SYS_getdents64, folder_, entries_, sizeof entries_);
+            if (bytes < 0)
+                return false;
+            if (bytes == 0)
+                return true;
+            if (close_listed(static_cast<std::size_t>(bytes), first) &&
+                ::lseek(folder_, 0, SEEK_SET) < 0) // the list has changed behind us
+                return false;
+        }
+    }
+
+private:
+    static constexpr unsigned kLastDescriptor = 0x7fffffff;
+    // A record of getdents64: the inode's number, the next place, the length and the type are
+    // before the name.
+    static constexpr std::size_t kLengthAt = 16;
+    static constexpr std::size_t kNameAt = 19;
+
+    static int open_folder() {
+        return static_cast<int>(
+            ::syscall(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    }
+
+    bool close_listed(std::size_t bytes, unsigned first) {
+        bool closed = false;
+        std::uint16_t length = 0;
+        for (std::size_t at = 0; at < bytes; at += length) {
+            std::memcpy(&length, entries_ + at + kLengthAt, sizeof length);
+            unsigned fd = 0;
+            const char* digit = entries_ + at + kNameAt;
+            if (*digit == '.')
+                continue;
+            for (; *digit != '\0'; ++digit)
+                fd = fd * 10 + static_cast<unsigned>(*digit - '0');
+            if (fd < first || fd == static_cast<unsigned>(folder_))
+                continue;
+            count_close(fd);
+            ::syscall(SYS_close, fd);
+            closed = true;
+        }
+        return closed;
+    }
+
+    int folder_ = -1;
+    char entries_[1024];
+};
+
 } // namespace
 
 unsigned closes_of(int fd) {
@@ -46,6 +125,7 @@ unsigned closes_of(int fd) {
 
 using stm::library::count_close;
 using stm::library::count_closes;
+using stm::library::OpenDescriptors;
 
 extern "C" {
 
@@ -65,7 +145,14 @@ int close_range(unsigned first, unsigned last, int flags) noexcept {
 }
 
 void closefrom(int first) noexcept {
-    (void)close_range(first < 0 ? 0 : static_cast<unsigned>(first), ~0U, 0);
+    const unsigned from = first < 0 ? 0 : static_cast<unsigned>(first);
+    if (close_range(from, ~0U, 0) == 0)
+        return;
+    // The kernel is older than that call, or a filter refuses it.
+    OpenDescriptors all(from);
+    if (!all.close_from(from))
+        stm::library::give_up("stm: closefrom(%d): the open descriptors can not be listed\n",
+                              first);
 }
 
 #pragma GCC visibility pop

@@ -19,17 +19,29 @@ namespace {
 // The signals whose system calls siginterrupt() wants to be interrupted.
 sigset_t interrupting;
 
-sighandler_t install(int signal, sighandler_t handler, int flags) {
+int install(int signal, sighandler_t handler, int flags, const sigset_t& mask,
+            struct sigaction& old) {
     struct sigaction action {};
-    struct sigaction old {};
-    if (handler == SIG_ERR) {
-        errno = EINVAL;
-        return SIG_ERR;
-    }
     action.sa_handler = handler;
     action.sa_flags = flags;
-    sigemptyset(&action.sa_mask);
-    return program_action(signal, &action, &old) < 0 ? SIG_ERR : old.sa_handler;
+    action.sa_mask = mask;
+    return program_action(signal, &action, &old);
+}
+
+sighandler_t install(int signal, sighandler_t handler, int flags, const sigset_t& mask) {
+    struct sigaction old {};
+    return install(signal, handler, flags, mask, old) < 0 ? SIG_ERR : old.sa_handler;
+}
+
+sighandler_t not_valid() {
+    errno = EINVAL;
+    return SIG_ERR;
+}
+
+sigset_t none() {
+    sigset_t set;
+    sigemptyset(&set);
+    return set;
 }
 
 } // namespace
@@ -42,9 +54,11 @@ int sigaction(int signal, const struct sigaction* action, struct sigaction* old)
 }
 
 sighandler_t signal(int number, sighandler_t handler) noexcept {
-    int flags = sigismember(&interrupting, number) == 1 ? 0 : SA_RESTART;
-    sighandler_t old = install(number, handler, flags);
-    return old;
+    sigset_t itself = none();
+    if (handler == SIG_ERR || sigaddset(&itself, number) < 0)
+        return not_valid();
+    const int flags = sigismember(&interrupting, number) == 1 ? 0 : SA_RESTART;
+    return install(number, handler, flags, itself);
 }
 
 sighandler_t bsd_signal(int number, sighandler_t handler) noexcept {
@@ -56,7 +70,9 @@ sighandler_t ssignal(int number, sighandler_t handler) noexcept {
 }
 
 sighandler_t sysv_signal(int number, sighandler_t handler) noexcept {
-    return install(number, handler, static_cast<int>(SA_RESETHAND) | SA_NODEFER);
+    if (handler == SIG_ERR)
+        return not_valid();
+    return install(number, handler, static_cast<int>(SA_RESETHAND) | SA_NODEFER, none());
 }
 
 sighandler_t __sysv_signal(int number, sighandler_t handler) noexcept {
@@ -64,7 +80,8 @@ sighandler_t __sysv_signal(int number, sighandler_t handler) noexcept {
 }
 
 int sigignore(int number) noexcept {
-    return install(number, SIG_IGN, 0) == SIG_ERR ? -1 : 0;
+    struct sigaction old {};
+    return install(number, SIG_IGN, 0, none(), old);
 }
 
 int siginterrupt(int number, int interrupt) noexcept {
@@ -82,26 +99,15 @@ int siginterrupt(int number, int interrupt) noexcept {
 }
 
 sighandler_t sigset(int number, sighandler_t disposition) noexcept {
-    sigset_t one;
-    sigset_t before;
+    sigset_t one = none();
+    sigset_t before = none();
     struct sigaction old {};
-    if (disposition == SIG_ERR) {
-        errno = EINVAL;
-        return SIG_ERR;
-    }
-    sigemptyset(&one);
-    sigemptyset(&before);
     if (sigaddset(&one, number) < 0)
         return SIG_ERR;
     const bool hold = disposition == SIG_HOLD;
-    if (hold) {
-        if (program_action(number, nullptr, &old) < 0)
-            return SIG_ERR;
-    } else {
-        old.sa_handler = install(number, disposition, 0);
-        if (old.sa_handler == SIG_ERR)
-            return SIG_ERR;
-    }
+    if ((hold ? program_action(number, nullptr, &old)
+              : install(number, disposition, 0, none(), old)) < 0)
+        return SIG_ERR;
     // What was pending goes to the new handler.
     if (const int error = program_mask(hold ? SIG_BLOCK : SIG_UNBLOCK, &one, &before)) {
         errno = error;
