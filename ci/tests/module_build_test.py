@@ -103,3 +103,19 @@ def test_the_cxx_compiler_is_the_neighbour_of_the_c_compiler():
             ("clang", "clang")):
         assert cxx(f"CC={cc}") == expected, (cc, cxx(f"CC={cc}"))
     assert cxx("CC=gcc", "CXX=/a/gcc/of mine") == "/a/gcc/of mine"
+
+
+def test_depmod_takes_the_module_without_a_word():
+    cache.run([os.path.join(cache.CI, "module"), "6.12"], cwd=cache.REPO)
+    with tempfile.TemporaryDirectory(prefix="stm-test.") as folder:
+        modules = f"{folder}/lib/modules/6.12"
+        os.makedirs(f"{modules}/updates")
+        shutil.copy(os.path.join(cache.REPO, MODULE), f"{modules}/updates")
+        for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
+            with open(f"{modules}/{name}", "wb"):
+                pass
+        done = subprocess.run([cache.find_program("depmod"), "-b", folder, "6.12"], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        assert (done.returncode, done.stdout) == (0, ""), done.stdout
+        with open(f"{modules}/modules.dep", encoding="ascii") as handle:
+            assert "updates/stm.ko:" in handle.read()

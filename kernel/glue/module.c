@@ -13,13 +13,14 @@
 static int __init stm_init(void)
 {
 	struct stm_settings *settings = stm_parameters();
-	int error = stm_identity_init();
+	int error;
 
+	if (!settings)
+		return -EINVAL;
+	error = stm_identity_init();
 	if (error)
 		return error;
 	error = stm_core_init(settings);
-	if (error == -EINVAL)
-		pr_err("a parameter is out of its range; modinfo stm tells the ranges\n");
 	if (error)
 		goto exit_identity;
 	error = stm_device_register(settings);
@@ -51,4 +52,3 @@ MODULE_LICENSE("GPL");
 MODULE_AUTHOR("The stm authors");
 MODULE_DESCRIPTION("Transactional memory shared between processes");
 MODULE_VERSION("0.1.0");
-MODULE_ALIAS("devname:stm");
