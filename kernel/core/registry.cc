@@ -18,7 +18,6 @@ using runtime::usize;
 
 namespace {
 
-constexpr u32 kMaxMajor = 4095; // 12 bits of a device number
 constexpr u32 kNameTableOrder = 10;
 constexpr u32 kAccountTableOrder = 6;
 
@@ -76,11 +75,7 @@ Result<Stores> create_stores(u64 size) noexcept {
 // -- Birth and end --
 
 Result<Unique<Registry>> Registry::create(const stm_settings& settings) noexcept {
-    const Result<u64> size = rounded_size(settings.default_size, settings.max_region_bytes);
-    if (settings.max_regions == 0 || settings.max_regions > STM_MAX_REGIONS || !size.ok() ||
-        *size > settings.max_bytes || settings.max_user_regions == 0 ||
-        settings.max_user_bytes == 0 || settings.default_mode > 0777 ||
-        settings.device_major > kMaxMajor)
+    if (!are_valid(settings))
         return Error::invalid;
 
     runtime::HashSeed seed;

@@ -12,4 +12,7 @@ template <typename T>
     return __atomic_load_n(&setting, __ATOMIC_RELAXED);
 }
 
+// Whether each of them is in its range.
+[[nodiscard]] bool are_valid(const stm_settings& settings) noexcept;
+
 } // namespace stm::kernel

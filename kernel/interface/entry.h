@@ -37,6 +37,17 @@ struct stm_settings {
 
 /* -- The module -- */
 
+/* What a setting may be. */
+struct stm_setting_range {
+	__u64 least;
+	__u64 most;
+};
+/*
+ * The range of the setting at byte @offset of struct stm_settings. Some depend on the other settings, which are @settings;
+ * without them (NULL) the range is what it can be at most. Any context, also before stm_core_init().
+ */
+struct stm_setting_range stm_core_setting_range(const struct stm_settings *settings, unsigned long offset);
+
 /* Must be the first call; @settings stays valid until stm_core_exit(). -EINVAL: a setting is out of its range. */
 int stm_core_init(const struct stm_settings *settings);
 /* Must be the last call; no handle is left. Frees every region. */

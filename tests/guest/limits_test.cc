@@ -3,6 +3,7 @@
 // here and restored, so nothing else may run beside these tests.
 #include "guest.hpp"
 
+#include <fcntl.h>
 #include <fstream>
 #include <sys/resource.h>
 
@@ -54,6 +55,48 @@ protected:
     }
     struct stm_version before_ {};
 };
+
+// Whether the file of a parameter takes a text; what is in it afterwards.
+struct Written {
+    bool taken;
+    std::string now;
+};
+Written write_parameter(const std::string& name, const std::string& text) {
+    const std::string path = "/sys/module/stm/parameters/" + name;
+    const Fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    const bool taken = ::write(file.get(), text.data(), text.size()) >= 0;
+    EXPECT_TRUE(taken || errno == EINVAL) << std::strerror(errno);
+    std::string now;
+    std::ifstream(path) >> now;
+    return {taken, now};
+}
+
+TEST_F(Limits, ThatMakeNoSenseAreRefusedAtRunTime) {
+    for (const auto& [name, text] : std::vector<std::pair<std::string, std::string>>{
+             {"max_stripes", "0"},
+             {"max_stripes", "4294967295"},
+             {"predicted_pages", "257"},
+             {"predicted_pages", "100000"},
+             {"max_contexts", "0"},
+             {"max_user_regions", "0"},
+             {"max_region_bytes", "4095"},
+             {"default_size", "0"},
+             {"max_bytes", "-1"},
+             {"watchdog_ms", "often"}}) {
+        std::string before;
+        std::ifstream("/sys/module/stm/parameters/" + name) >> before;
+        const Written written = write_parameter(name, text);
+        EXPECT_FALSE(written.taken) << name << '=' << text;
+        EXPECT_EQ(written.now, before) << name;
+    }
+    // A size of 0 is the default, as at load.
+    const std::string usual = write_parameter("max_region_bytes", "0").now;
+    EXPECT_EQ(write_parameter("max_region_bytes", "8192").now, "8192");
+    EXPECT_EQ(create_error("as the limit", 3 * kPage), EFBIG);
+    EXPECT_EQ(write_parameter("max_region_bytes", "0").now, usual);
+    EXPECT_NE(usual, "0");
+    EXPECT_EQ(create_error("as the limit", 3 * kPage), 0);
+}
 
 TEST_F(Limits, OfAUsersRegionsAreKept) {
     Parameter limit("max_user_regions", 3);

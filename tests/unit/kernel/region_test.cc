@@ -36,6 +36,38 @@ TEST_F(Loading, RefusesSettingsOutOfTheirRange) {
     EXPECT_EQ(refused([](auto& s) { s.max_user_bytes = 0; }), -EINVAL);
     EXPECT_EQ(refused([](auto& s) { s.max_bytes = s.default_size - 1; }), -EINVAL);
     EXPECT_EQ(refused([](auto& s) { s.default_mode = 01000; }), -EINVAL);
+    EXPECT_EQ(refused([](auto& s) { s.device_major = 4096; }), -EINVAL);
+    EXPECT_EQ(refused([](auto& s) { s.max_region_bytes = kPage - 1; }), -EINVAL);
+    EXPECT_EQ(refused([](auto& s) { s.max_stripes = 0; }), -EINVAL);
+    EXPECT_EQ(refused([](auto& s) { s.max_stripes = ~0u; }), -EINVAL);
+    EXPECT_EQ(refused([](auto& s) { s.max_contexts = 0; }), -EINVAL);
+    EXPECT_EQ(refused([](auto& s) { s.predicted_pages = 257; }), -EINVAL);
+}
+
+#define RANGE(settings, field) stm_core_setting_range(settings, offsetof(stm_settings, field))
+
+TEST_F(Loading, TellsTheRangeOfEachSetting) {
+    // Every word of the settings belongs to one that is known, and is valid within its range.
+    std::size_t covered = 0;
+    for (std::size_t offset = 0; offset < sizeof(stm_settings); offset += sizeof(unsigned)) {
+        const stm_setting_range range = stm_core_setting_range(nullptr, offset);
+        const stm_setting_range now = stm_core_setting_range(&settings, offset);
+        if (range.least > range.most)
+            continue;
+        ++covered;
+        EXPECT_EQ(now.least, range.least) << offset;
+        EXPECT_LE(now.most, range.most) << offset;
+    }
+    EXPECT_EQ(covered, 15u) << "a setting without a range";
+    EXPECT_EQ(RANGE(nullptr, max_regions).least, 1u);
+    EXPECT_EQ(RANGE(nullptr, max_regions).most, STM_MAX_REGIONS);
+    EXPECT_EQ(RANGE(nullptr, predicted_pages).most, 256u);
+    EXPECT_EQ(RANGE(nullptr, default_mode).most, 0777u);
+    EXPECT_EQ(RANGE(nullptr, default_size).most, ~std::uint64_t{0});
+    settings.max_region_bytes = 5 * kPage + 17;
+    EXPECT_EQ(RANGE(&settings, default_size).most, 5 * kPage);
+    settings.max_bytes = 3 * kPage;
+    EXPECT_EQ(RANGE(&settings, default_size).most, 3 * kPage);
 }
 
 TEST_F(Loading, AcceptsTheLimitsOfTheRanges) {
