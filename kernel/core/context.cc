@@ -221,6 +221,7 @@ AbortReason Context::count_end(AbortReason reason) noexcept {
     first_predicted_ = 0;
     predicted_ = 0;
     failure_ = AbortReason::none;
+    goes_on_ = false;
     memory_failures_ = 0;
     end_reason_ = reason;
     if (!in_call_)
@@ -238,7 +239,9 @@ AbortReason Context::private_page(u64 index, u64 address, Use use, stm_page*& pa
     if (private_pages_.size() - predicted_ >= page_limit_ && private_pages_.find(index) == nullptr)
         return AbortReason::too_big;
     PrivatePages::Page* own = nullptr;
-    AbortReason reason = private_pages_.obtain(transaction_, index, own);
+    AbortReason reason =
+        private_pages_.obtain(transaction_, index, own,
+                              goes_on_ ? PrivatePages::Data::any : PrivatePages::Data::snapshot);
     if (reason == AbortReason::none && use == Use::store)
         reason = private_pages_.prepare_store(transaction_, *own);
     if (reason != AbortReason::none)

@@ -104,6 +104,9 @@ public:
     // Its program can not go on, since it touched more than the limits allow, or than there was
     // memory for: what it does has no effect.
     void fail(protocol::AbortReason reason) noexcept { failure_ = reason; }
+    // It is doomed, and its program can not be stopped yet: its pages need not fit together any
+    // more.
+    void go_on() noexcept { goes_on_ = true; }
     // Whether it had memory for each page but a few.
     [[nodiscard]] bool may_try_again() noexcept { return ++memory_failures_ < 4; }
     // Why it will have none, or `none`.
@@ -217,6 +220,7 @@ private:
     protocol::AbortReason end_reason_ = protocol::AbortReason::none;  // also of single calls
     protocol::AbortReason failure_ = protocol::AbortReason::none;
     u32 memory_failures_ = 0;
+    bool goes_on_ = false;
     bool in_call_ = false;
     runtime::Atomic<u64> exec_id_;
     u64 random_;

@@ -388,7 +388,7 @@ Result<i32> control(Registry& registry, Handle& handle, u32 request, u64 argumen
     case STM_IOC_CANCEL:
         return done(cancel(handle, argument));
     case STM_IOC_VALIDATE:
-        return done(argument != 0 ? Status(Error::invalid) : validate(handle));
+        return done(validate(handle, argument));
     case STM_IOC_WAIT:
         return run(registry, handle, argument, wait_for_change);
     case STM_IOC_TRANSACTION:

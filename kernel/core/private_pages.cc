@@ -139,7 +139,8 @@ PrivatePages::Page* PrivatePages::find(u64 index) noexcept {
     return found == nullptr ? nullptr : &pages_[found->write];
 }
 
-AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& page) noexcept {
+AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& page,
+                                 Data data) noexcept {
     page = find(index);
     if (page != nullptr) // what calls wrote is still missing if there was no memory to save it
         return !page->stored && transaction.writes_page(index) ? prepare_store(transaction, *page)
@@ -153,6 +154,11 @@ AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& pag
     if (copy == nullptr)
         return AbortReason::no_memory;
     reason = transaction.read_page(index, memory_of(copy));
+    if (data == Data::any && protocol::is_conflict(reason)) {
+        const u8* const now = transaction.page_now(index);
+        runtime::copy_from_shared(memory_of(copy), now != nullptr ? now : kZeros, kPageBytes);
+        reason = AbortReason::none;
+    }
     if (reason != AbortReason::none) {
         recycle(copy);
         return reason;

@@ -53,9 +53,13 @@ public:
     // The page of that index, or null. The pointer holds until the next obtain().
     [[nodiscard]] Page* find(u64 index) noexcept;
 
-    // The page, copied if need be, with what the transaction wrote by calls over it. A conflict,
-    // too_big, no_memory.
-    [[nodiscard]] AbortReason obtain(Transaction& transaction, u64 index, Page*& page) noexcept;
+    // What a page must hold: what fits all that was read before, or, in a transaction that is
+    // doomed, whatever the region holds now.
+    enum class Data { snapshot, any };
+    // The page, copied if need be, with what the transaction wrote by calls over it. A conflict
+    // (unless any data will do), too_big, no_memory.
+    [[nodiscard]] AbortReason obtain(Transaction& transaction, u64 index, Page*& page,
+                                     Data data = Data::snapshot) noexcept;
     // From now on the page may be stored to. no_memory, in an inner part alone.
     [[nodiscard]] AbortReason prepare_store(Transaction& transaction, Page& page) noexcept;
 

@@ -290,15 +290,19 @@ Status cancel(Handle& handle, u64 flags) noexcept {
     return kSuccess;
 }
 
-Status validate(Handle& handle) noexcept {
+Status validate(Handle& handle, u64 flags) noexcept {
+    if ((flags & ~u64{STM_VALIDATE_GO_ON}) != 0)
+        return Error::invalid;
     const Result<Context*> context = running(handle);
     if (!context.ok())
         return context.error();
     const Guard held((*context)->lock());
-    if (const AbortReason failure = (*context)->failure(); failure != AbortReason::none)
-        return status_of(failure);
-    return (*context)->transaction().validate() == Validity::valid ? Status(kSuccess)
-                                                                   : Status(Error::again);
+    Status status = status_of((*context)->failure());
+    if (status.ok() && (*context)->transaction().validate() != Validity::valid)
+        status = Error::again;
+    if ((flags & STM_VALIDATE_GO_ON) != 0 && !status.ok() && status.error() == Error::again)
+        (*context)->go_on();
+    return status;
 }
 
 Status wait(Handle& handle, u64 timeout_ns) noexcept {

@@ -17,7 +17,7 @@ constexpr runtime::u64 kMaxSignal = 64;
 [[nodiscard]] runtime::Result<runtime::i32> start(Handle& handle, runtime::u64 argument) noexcept;
 [[nodiscard]] runtime::Status commit(Handle& handle) noexcept;
 [[nodiscard]] runtime::Status cancel(Handle& handle, runtime::u64 flags) noexcept;
-[[nodiscard]] runtime::Status validate(Handle& handle) noexcept;
+[[nodiscard]] runtime::Status validate(Handle& handle, runtime::u64 flags) noexcept;
 [[nodiscard]] runtime::Status wait(Handle& handle, runtime::u64 timeout_ns) noexcept;
 void describe_transaction(Handle& handle, stm_transaction& transaction) noexcept;
 

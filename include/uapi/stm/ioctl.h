@@ -424,7 +424,12 @@ struct stm_cell {
 /*
  * STM_IOC_VALIDATE: is everything that the transaction has read still valid? The argument is 0. 0: yes. EAGAIN: no.
  * EINVAL: no transaction. E2BIG, ENOMEM: it touched a page in a mapping that it could not have; it can not commit.
+ *
+ * With GO_ON a transaction that is doomed (EAGAIN) gets a page for each load and store in mappings from then on, until it
+ * ends: what was committed last, which need not fit what it read before, and of which nothing will be committed. It is for
+ * code that can not be left in the middle. EINVAL: the module does not know it (interface 1.2 and before).
  */
+#define STM_VALIDATE_GO_ON 0x1
 
 /**
  * struct stm_wait - STM_IOC_WAIT: end the transaction without an effect, and sleep until something it read changes

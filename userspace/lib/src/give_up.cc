@@ -10,15 +10,30 @@
 
 namespace stm::library {
 
+namespace {
+
 // Neither memory nor stdio's locks can be relied on here: a transaction was interrupted anywhere.
-void give_up(const char* format, ...) {
+[[gnu::format(printf, 1, 0)]] void print(const char* format, std::va_list arguments) {
     char message[512];
-    std::va_list arguments;
-    va_start(arguments, format);
-    int length = std::vsnprintf(message, sizeof message, format, arguments);
-    va_end(arguments);
+    const int length = std::vsnprintf(message, sizeof message, format, arguments);
     if (length > 0) [[maybe_unused]]
         ssize_t written = ::write(STDERR_FILENO, message, std::strlen(message));
+}
+
+} // namespace
+
+void say(const char* format, ...) {
+    std::va_list arguments;
+    va_start(arguments, format);
+    print(format, arguments);
+    va_end(arguments);
+}
+
+void give_up(const char* format, ...) {
+    std::va_list arguments;
+    va_start(arguments, format);
+    print(format, arguments);
+    va_end(arguments);
     std::abort();
 }
 

@@ -4,7 +4,9 @@
 
 namespace stm::library {
 
-/** Prints a line on standard error and calls abort(). */
+/** Prints a line on standard error. For signal handlers too. */
+[[gnu::cold, gnu::format(printf, 1, 2)]] void say(const char* format, ...);
+/** The same, and calls abort(). */
 [[noreturn, gnu::cold, gnu::format(printf, 1, 2)]] void give_up(const char* format, ...);
 
 /** Why a transaction could not be started, for an errno value. */

@@ -10,6 +10,7 @@
 #include "signals.hpp"
 
 #include "actions.hpp"
+#include "give_up.hpp"
 #include "handlers.hpp"
 #include "mask.hpp"
 #include "thread_state.hpp"
@@ -117,6 +118,25 @@ void act_on_notice(ucontext_t* interrupted) {
         look_after_transactions(interrupted);
 }
 
+// While restarts are held back. Of a transaction that can not commit, the kernel maps from now on
+// what there is.
+Fault on_held_fault(ThreadState& thread, int signal) {
+    const Doom doom = thread.look();
+    if (doom == Doom::doomed && (signal == SIGSEGV || signal == SIGBUS) && thread.go_on()) {
+        thread.notice_later();
+        return Fault::done;
+    }
+    if (is_default(wanted_action(signal))) {
+        if (doom == Doom::doomed)
+            say("stm: a fault after stm_defer_restarts, in a transaction that has read what is "
+                "not valid any more: what it reads from then on must be checked by stm_validate\n");
+        else if (doom == Doom::failed && signal == SIGBUS)
+            say("stm: a page of a mapping can not be had after stm_defer_restarts: %s\n",
+                why_over(thread.failure()));
+    }
+    return Fault::outside_of_transactions;
+}
+
 } // namespace
 
 void on_signal(int signal, siginfo_t* info, void* context) {
@@ -131,6 +151,12 @@ void on_signal(int signal, siginfo_t* info, void* context) {
     if (is_fault(signal, info) && thread != nullptr && thread->is_running() && !thread->is_busy() &&
         !is_in_handler(*interrupted) &&
         on_fault(*thread, signal, info, interrupted) == Fault::done) {
+        errno = error;
+        return;
+    }
+    if (is_fault(signal, info) && thread != nullptr && thread->is_running() && thread->is_held() &&
+        !thread->is_in_section() && !is_in_handler(*interrupted) &&
+        on_held_fault(*thread, signal) == Fault::done) {
         errno = error;
         return;
     }

@@ -113,15 +113,27 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
     unsigned flags = 0;
     int depth = 0;
     while ((depth = request_start(fd, flags, *registers)) < 0) {
-        if (errno == EAGAIN) { // within a transaction that can not commit
-            if (thread->look() == Doom::doomed)
-                restart(*thread);
-            flags = STM_START_RESTART; // begun past us
-        } else if (errno != EINTR) {
-            return start_failed(fd, kind, errno);
-        } else if (thread->has_notice() && thread->look() == Doom::doomed) {
-            restart(*thread); // what we wait inside of will not commit
+        const int error = errno;
+        if (error == EINTR) {
+            if (thread->has_notice() && !thread->is_held() && thread->look() == Doom::doomed)
+                restart(*thread); // what we wait inside of will not commit
+            continue;
         }
+        const Doom doom = thread->look();
+        if (error == EAGAIN && doom == Doom::doomed && !thread->is_held())
+            restart(*thread);
+        Context* const owner = thread->running_on(fd);
+        // Within a transaction that can not commit. The program learns it where that ends.
+        if (owner != nullptr &&
+            (error == EAGAIN ||
+             (kind == StartKind::start && doom == Doom::failed && error == thread->failure()))) {
+            thread->add_phantom(owner);
+            return 0;
+        }
+        // One that was begun past us, or that was lost with its descriptor.
+        if (owner != nullptr || (error != EAGAIN && error != ECANCELED))
+            return start_failed(fd, kind, error);
+        flags = STM_START_RESTART;
     }
     begun(*thread, context, kind, *registers, depth);
     if (depth == 1)

@@ -10,6 +10,7 @@
 #include <stm/ioctl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <utility>
 
 namespace stm::library {
 namespace {
@@ -17,6 +18,10 @@ namespace {
 // Of the initial-exec model: a signal handler reads it, and any other model may allocate memory at
 // the first use in a thread.
 [[gnu::tls_model("initial-exec")]] constinit thread_local ThreadState* this_thread = nullptr;
+
+// How often the program holds restarts back, of a thread without a state: there is nothing yet that
+// could fail to be allocated.
+[[gnu::tls_model("initial-exec")]] constinit thread_local int held_before_state = 0;
 
 pthread_key_t at_exit_key;
 pthread_once_t at_exit_once = PTHREAD_ONCE_INIT;
@@ -74,6 +79,7 @@ ThreadState* ThreadState::current_or_new() {
     if (has_key)
         pthread_setspecific(at_exit_key, state);
     state->stack_ = Stack::of_thread();
+    state->held_ = std::exchange(held_before_state, 0);
     fence();
     this_thread = state;
     return state;
@@ -216,6 +222,7 @@ StartCell* ThreadState::cell_of(Context* context, unsigned closes) {
 }
 
 void ThreadState::add_running(Context* context) {
+    context->held = held_;
     context->next = nullptr;
     context->previous = last_;
     (last_ != nullptr ? last_->next : first_) = context;
@@ -228,6 +235,8 @@ void ThreadState::remove_running(Context* context) {
     (context->previous != nullptr ? context->previous->next : first_) = context->next;
     (context->next != nullptr ? context->next->previous : last_) = context->previous;
     context->depth = 0;
+    context->phantoms = 0;
+    context->goes_on = false;
     // The kernel, which clears it when it hears of the transaction, has not, and will not.
     if (context->cell != nullptr && context->cell->begun.load(std::memory_order_relaxed) != 0)
         context->cell->begun.store(0, std::memory_order_relaxed);
@@ -251,7 +260,7 @@ Doom ThreadState::look() {
             continue;
         if (errno == EAGAIN) {
             result = Doom::doomed;
-        } else if (errno == E2BIG || errno == ENOMEM) {
+        } else if (errno == E2BIG || errno == ENOMEM || errno == ECANCELED) {
             failure_ = errno;
             if (result == Doom::none)
                 result = Doom::failed;
@@ -261,6 +270,18 @@ Doom ThreadState::look() {
         }
     }
     return first_ != nullptr ? result : Doom::none;
+}
+
+bool ThreadState::go_on() {
+    bool first = false;
+    for (Context* context = first_; context != nullptr; context = context->next) {
+        if (context->goes_on || ::ioctl(context->fd, STM_IOC_VALIDATE, STM_VALIDATE_GO_ON) == 0 ||
+            errno != EAGAIN)
+            continue;
+        context->goes_on = true;
+        first = true;
+    }
+    return first;
 }
 
 void ThreadState::cancel_others(const Context* but) {
@@ -309,7 +330,25 @@ void ThreadState::leave() {
     errno = error;
 }
 
+void ThreadState::hold() {
+    int volatile& held = this_thread != nullptr ? this_thread->held_ : held_before_state;
+    held = held + 1;
+    fence();
+}
+
 void ThreadState::release() {
+    if (this_thread != nullptr)
+        this_thread->release_own();
+    else if (held_before_state > 0)
+        --held_before_state;
+}
+
+void ThreadState::add_phantom(Context* context) {
+    ++context->phantoms;
+    noticed_ = true; // the restart is due when it may happen
+}
+
+void ThreadState::release_own() {
     if (held_ == 0)
         return;
     enter(__builtin_frame_address(0));
@@ -330,7 +369,7 @@ void ThreadState::begin_restart(const Context* target, std::uintptr_t now) {
                 target->fd);
     busy_ = 1;
     busy_frame_ = reinterpret_cast<const void*>(target->registers.rsp);
-    held_ = 0;
+    held_ = target->held; // what has been held back since is given up, with the rest
     noticed_ = false;
     fence();
 }

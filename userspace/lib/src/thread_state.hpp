@@ -56,7 +56,11 @@ struct Context {
     Context* next;       // the running ones, in the order of their start
     Context* previous;
     int fd;
-    int depth; // 0: none runs
+    int depth;    // 0: none runs
+    int phantoms; // parts within the innermost of these that only the program knows: see
+                  // add_phantom
+    bool goes_on; // although it is doomed: see go_on()
+    int held;     // what held restarts back when it began
     StartKind kind;
     unsigned attempts; // that failed, in a row
     unsigned limit;    // of attempts; 0: none
@@ -110,6 +114,9 @@ public:
     Doom look();
     /** The error because of which look() said `failed`. */
     [[nodiscard]] int failure() const { return failure_; }
+    /** Has the kernel give the doomed ones what they load, though it may be of any time. Whether
+     * that is news for one of them. */
+    bool go_on();
     /** Ends all running transactions but one (null: all). */
     void cancel_others(const Context* but);
 
@@ -119,9 +126,15 @@ public:
     void leave();
     /** Whether a restart has to wait. */
     [[nodiscard]] bool is_busy() const { return busy_ > 0 || held_ > 0; }
-    /** For the program: as a section, but one that ends when the program says so. */
-    void hold() { held_ = held_ + 1; }
-    void release();
+    /** For the program: as a section, but one that ends when the program says so. It may be the
+     * first thing that the thread does. */
+    static void hold();
+    static void release();
+    [[nodiscard]] bool is_held() const { return held_ > 0; }
+    [[nodiscard]] bool is_in_section() const { return busy_ > 0; }
+    /** A part begins that does not exist for the kernel: the transaction can not commit, and the
+     * program, which can not be told so yet, will end the part as any other. */
+    void add_phantom(Context* context);
     void notice_later() { noticed_ = true; }
     void forget_notice() { noticed_ = false; }
     [[nodiscard]] bool has_notice() const { return noticed_; }
@@ -143,6 +156,7 @@ private:
     int grow();
     Context* new_context();
     void destroy();
+    void release_own();
     static void at_thread_exit(void* state);
     static void make_key();
 

@@ -16,6 +16,10 @@ int stm_commit(int fd) {
 
     Section section(*thread);
     Context* context = thread->running_on(fd);
+    if (context != nullptr && context->phantoms > 0) {
+        --context->phantoms;
+        return 0;
+    }
     int result = ::ioctl(fd, STM_IOC_COMMIT, 0);
     if (context == nullptr) {
         if (result == 0) {
@@ -31,9 +35,9 @@ int stm_commit(int fd) {
             --context->depth;
             return 0;
         }
-        if (errno == EAGAIN)
-            restart(*thread);
         int error = errno;
+        if (error == EAGAIN && !thread->is_held())
+            restart(*thread);
         thread->correct_depth(context);
         errno = error;
         return 1;
@@ -54,6 +58,10 @@ void stm_cancel(int fd) {
     }
     Section section(*thread);
     Context* context = thread->running_on(fd);
+    if (context != nullptr && context->phantoms > 0) {
+        --context->phantoms;
+        return;
+    }
     const int result = ::ioctl(fd, STM_IOC_CANCEL, 0);
     if (context == nullptr)
         return;
@@ -78,11 +86,9 @@ int stm_validate(int fd) {
 }
 
 void stm_defer_restarts(void) {
-    if (ThreadState* thread = ThreadState::current())
-        thread->hold();
+    ThreadState::hold();
 }
 
 void stm_allow_restarts(void) {
-    if (ThreadState* thread = ThreadState::current())
-        thread->release();
+    ThreadState::release();
 }

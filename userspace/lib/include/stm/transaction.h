@@ -191,9 +191,24 @@ int stm_wait(int fd, const struct timespec* timeout);
 /**
  * stm_defer_restarts, stm_allow_restarts - do something that a restart must not interrupt
  *
- * Between the two calls the thread's transactions do not restart by themselves: read and write on a handle can fail with
- * EAGAIN, and a fault is taken for the program's own (and cancels nothing). A restart that was due happens in stm_allow_restarts, which does
- * not return then. Calls nest; a restart ends all. No system call is made, unless one was due. Always succeed.
+ * Between the two calls the thread's transactions do not restart by themselves, also those that begin there, on whatever
+ * handle; the first call may be the first that the thread makes of all. A restart that was due happens in the
+ * stm_allow_restarts that ends the last one, which does not return then. Calls nest. A restart (by stm_retry or stm_wait,
+ * too) ends those that came after the outermost stm_start; what was held back there is held back again. Always succeed. No
+ * system call is made, unless a restart was due.
+ *
+ * In between a transaction can be doomed: it has read something old, and will not commit. What the program sees then:
+ *
+ *	read and write on the handle	fail with EAGAIN
+ *	a load from a mapping		gives what was loaded before, or from a page that was not touched before, what
+ *					was committed last: the two need not fit together. stm_validate() tells
+ *	a store				goes nowhere
+ *	stm_start, stm_try_start	begin a part, on the same handle, in which it is as around it
+ *	stm_commit of such a part	0; of the whole transaction: 1 with EAGAIN, and it is over
+ *
+ * So a program that follows a pointer or divides by a number which it loads in between has to call stm_validate first. A
+ * fault by such data is taken for the program's own (and cancels nothing); if it dies by that, a line on standard error
+ * says why. (A module before interface 1.3 gives such a load no page: SIGSEGV.)
  */
 void stm_defer_restarts(void);
 void stm_allow_restarts(void);
