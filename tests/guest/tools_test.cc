@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 // The commands and the examples, as a user runs them.
-#include "guest.hpp"
+#include "transactions/transactions.hpp"
 
 #include <algorithm>
 #include <fcntl.h>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
+#include <stm/shm.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
@@ -41,6 +43,8 @@ TEST(Stmctl, CreatesShowsAndRemoves) {
     EXPECT_NE(output.text.find("8K (8192 bytes)"), std::string::npos) << output.text;
     EXPECT_EQ(stmctl("create " + in_quotes(name) + " 5K --plain --exec").status, 0)
         << "it exists, as asked for";
+    EXPECT_EQ(stmctl("create " + in_quotes(name) + " 8K --plain --exec").status, 0);
+    EXPECT_EQ(stmctl("create " + in_quotes(name) + " 0 --plain --exec").status, 0);
     EXPECT_EQ(stmctl("create " + in_quotes(name) + " 5K --plain --exec --excl").status, 1);
     EXPECT_EQ(stmctl("create " + in_quotes(name) + " 5K").status, 1) << "another kind";
     EXPECT_EQ(stmctl("rm " + in_quotes(name)).status, 0);
@@ -125,7 +129,158 @@ TEST(Stmctl, ExplainsARegionInUse) {
     EXPECT_NE(output.text.find("--deferred"), std::string::npos) << output.text;
     EXPECT_EQ(stmctl("rm --deferred " + in_quotes(region.name())).status, 0);
     EXPECT_FALSE(exists(region.name()));
-    EXPECT_EQ(stmctl("info --id " + std::to_string(info_of(region.fd()).id)).status, 1);
+    region.close();
+    output = stmctl("rm default");
+    EXPECT_EQ(output.status, 1);
+    EXPECT_NE(output.text.find("always there"), std::string::npos) << output.text;
+}
+
+TEST(Stmctl, ShowsARegionWhoseNameIsGoneAndWhoHoldsIt) {
+    Region region("gone");
+    Mapping mapping(region.fd(), kPage);
+    ASSERT_TRUE(mapping.ok());
+    const std::string name = region.name();
+    const std::string id = "--id " + std::to_string(info_of(region.fd()).id);
+    ASSERT_EQ(stmctl("rm --deferred " + in_quotes(name)).status, 0);
+    Output output = stmctl("ls");
+    EXPECT_NE(output.text.find(name + " (deleted)\n"), std::string::npos) << output.text;
+    for (const std::string& arguments : {std::string("attachments"), "attachments " + id}) {
+        output = stmctl(arguments);
+        EXPECT_EQ(output.status, 0) << output.text;
+        EXPECT_NE(output.text.find(name + " (deleted)\n"), std::string::npos) << output.text;
+        EXPECT_NE(output.text.find(std::to_string(::getpid())), std::string::npos) << output.text;
+    }
+    nlohmann::json users = json("attachments " + id)["regions"][0];
+    EXPECT_EQ(users["unlinked"], true);
+    EXPECT_EQ(users["attachments"].size(), 2u);
+    EXPECT_EQ(json("info " + id)["unlinked"], true);
+    EXPECT_EQ(json("info " + id)["handles"], 1);
+    EXPECT_EQ(stmctl("statistics " + id).status, 0);
+    // It can be looked at, no more; and the name leads to it.
+    output = stmctl("dump " + id);
+    EXPECT_EQ(output.status, 1);
+    EXPECT_NE(output.text.find("has been removed"), std::string::npos) << output.text;
+    EXPECT_EQ(stmctl("rm " + id).status, 1);
+    output = stmctl("info " + in_quotes(name));
+    EXPECT_EQ(output.status, 1);
+    EXPECT_NE(output.text.find("is still used; 'stmctl attachments --id"), std::string::npos)
+        << output.text;
+    // Another one of its name, and perhaps its minor, is another one.
+    Fd successor(stm_open(name.c_str(), kPage, STM_CREATE | STM_PLAIN, 0600));
+    EXPECT_EQ(json("info " + in_quotes(name))["unlinked"], false);
+    EXPECT_EQ(json("info " + id)["unlinked"], true);
+    ::munmap(mapping.data(), kPage);
+    mapping.release();
+    region.close();
+    output = stmctl("info " + id);
+    EXPECT_EQ(output.status, 1) << "with its last user";
+    EXPECT_NE(output.text.find("any more"), std::string::npos) << output.text;
+    successor.reset();
+    EXPECT_EQ(stm_unlink(name.c_str()), 0);
+}
+
+TEST(Stmctl, KnowsSegmentsByTheirNumbers) {
+    const int number = shm_create(5000);
+    ASSERT_GT(number, 0);
+    ASSERT_EQ(shm_attach(number, nullptr), 0);
+    const std::string id = "--id " + std::to_string(number);
+    EXPECT_NE(stmctl("ls").text.find(" " + std::to_string(number) + "  shm:"), std::string::npos);
+    nlohmann::json segment = json("info " + id);
+    EXPECT_EQ(segment["segment"], number);
+    EXPECT_EQ(segment["size"], 2 * kPage);
+    EXPECT_EQ(json("attachments " + id)["regions"][0]["attachments"][0]["pid"], ::getpid());
+    EXPECT_EQ(stmctl("chmod " + id + " 640").status, 0);
+    EXPECT_EQ(json("info " + id)["mode"], "0640");
+    Output output = stmctl("rm " + id);
+    EXPECT_EQ(output.status, 1);
+    EXPECT_NE(output.text.find("in use"), std::string::npos) << output.text;
+    ASSERT_EQ(shm_detach(number), 0);
+    EXPECT_EQ(stmctl("rm " + id).status, 0);
+    output = stmctl("info " + id);
+    EXPECT_EQ(output.status, 1);
+    EXPECT_NE(output.text.find("there is no segment"), std::string::npos) << output.text;
+    EXPECT_EQ(stmctl("info --id 0").status, 1);
+}
+
+TEST(Stmctl, SaysWhatDiffersFromTheRegionThatExists) {
+    Region region("differs", 4 * kPage, STM_PLAIN, 0600);
+    const std::string create = "create " + in_quotes(region.name());
+    struct Case {
+        std::string arguments;
+        const char* said;
+    };
+    for (const Case& each : std::initializer_list<Case>{
+             {" 64K --plain", "another size: 16K (16384 bytes), not 64K"},
+             {" 4K --plain", "another size: 16K (16384 bytes), not 4K"},
+             {" 16K", "another kind: plain, not transactional"},
+             {" 16K --mutex", "another kind: plain, not mutex"},
+             {" 16K --plain --exec", "another kind: plain, not plain, executable"}}) {
+        Output output = stmctl(create + each.arguments);
+        EXPECT_EQ(output.status, 1) << each.arguments;
+        EXPECT_NE(output.text.find(each.said), std::string::npos) << output.text;
+    }
+    EXPECT_EQ(stmctl(create + " 16K --plain").status, 0);
+    Output output = stmctl("create minor:77 4K");
+    EXPECT_EQ(output.status, 1);
+    EXPECT_NE(output.text.find("device nodes make"), std::string::npos) << output.text;
+    output = stmctl("create x 4K --plain --mutex");
+    EXPECT_EQ(output.status, 2);
+    EXPECT_NE(output.text.find("a --plain region has none"), std::string::npos) << output.text;
+}
+
+TEST(Stmctl, SaysWhichLimitATransactionHit) {
+    Parameter stripes("max_stripes", "64");
+    Region region("too big", 256 * kPage, 0, 0600);
+    Output output = stmctl("dump " + in_quotes(region.name()));
+    EXPECT_EQ(output.status, 1);
+    EXPECT_NE(output.text.find("max_stripes"), std::string::npos) << output.text;
+    EXPECT_EQ(output.text.find("Argument list"), std::string::npos) << output.text;
+}
+
+TEST(Stmctl, RemovesSeveralAndSaysWhichItCouldNot) {
+    const std::string one = unique_name("one");
+    const std::string two = unique_name("two");
+    Region used("used");
+    ASSERT_EQ(stmctl("create " + in_quotes(one) + " 4K").status, 0);
+    ASSERT_EQ(stmctl("create " + in_quotes(two) + " 4K").status, 0);
+    const std::string missing = unique_name("missing");
+    Output output = stmctl("rm " + in_quotes(one) + " " + in_quotes(used.name()) + " " +
+                           in_quotes(missing) + " " + in_quotes(two));
+    EXPECT_EQ(output.status, 1);
+    EXPECT_NE(output.text.find("'" + used.name() + "' is in use"), std::string::npos);
+    EXPECT_NE(output.text.find("there is no region '" + missing + "'"), std::string::npos);
+    EXPECT_EQ(std::count(output.text.begin(), output.text.end(), '\n'), 2) << output.text;
+    EXPECT_FALSE(exists(one));
+    EXPECT_FALSE(exists(two));
+    ASSERT_EQ(stmctl("create " + in_quotes(one) + " 4K").status, 0);
+    ASSERT_EQ(stmctl("create " + in_quotes(two) + " 4K").status, 0);
+    EXPECT_EQ(stmctl("rm --id " + std::to_string(info_of(one).id) + " --id " +
+                     std::to_string(info_of(two).id))
+                  .status,
+              0);
+    EXPECT_FALSE(exists(one));
+    EXPECT_FALSE(exists(two));
+}
+
+TEST(Stmctl, TellsErrorsAsJsonWhenAsked) {
+    const auto errors = [](const std::string& arguments) {
+        Output output = shell(build_folder() + "/bin/stmctl " + arguments + " 2>&1 >/dev/null");
+        EXPECT_NE(output.status, 0) << arguments;
+        nlohmann::json found = nlohmann::json::parse(output.text, nullptr, false);
+        EXPECT_FALSE(found.is_discarded()) << output.text;
+        return found["errors"];
+    };
+    Region region("json");
+    nlohmann::json list = errors("--json rm " + in_quotes(region.name()) + " missing");
+    ASSERT_EQ(list.size(), 2u);
+    EXPECT_EQ(list[0]["errno"], "EBUSY");
+    EXPECT_EQ(list[0]["exit_status"], 1);
+    EXPECT_EQ(list[1]["errno"], "ENOENT");
+    EXPECT_NE(std::string(list[1]["message"]).find("there is no region"), std::string::npos);
+    EXPECT_EQ(errors("info --json missing")[0]["errno"], "ENOENT");
+    EXPECT_EQ(errors("info --json")[0]["exit_status"], 2);
+    EXPECT_EQ(errors("info --json one two")[0]["exit_status"], 2);
+    EXPECT_EQ(errors("--json nonsense")[0]["errno"], nullptr);
 }
 
 TEST(Stmctl, ChangesTheMode) {
@@ -173,13 +328,38 @@ TEST(Stmctl, HasDocumentedExitStatuses) {
     EXPECT_EQ(stmctl("--help").status, 0);
     EXPECT_NE(stmctl("--help").text.find("Exit status"), std::string::npos);
     EXPECT_EQ(stmctl("").status, 2);
+    for (const char* command : {"", "ls ", "info ", "create ", "rm ", "attachments ", "chmod ",
+                                "statistics ", "limits ", "dump ", "load "}) {
+        Output help = stmctl(std::string(command) + "--help");
+        EXPECT_EQ(help.status, 0);
+        EXPECT_NE(help.text.find("Exit status: 0 done, 1 the operation failed, 2 wrong usage, 3"),
+                  std::string::npos)
+            << help.text;
+    }
     EXPECT_EQ(stmctl("nonsense").status, 2);
+    EXPECT_NE(stmctl("nonsense").text.find("there is no command 'nonsense'; the commands are ls, "),
+              std::string::npos);
+    EXPECT_NE(stmctl("--nonsense").text.find("there is no option '--nonsense'"), std::string::npos);
+    EXPECT_NE(stmctl("").text.find("give a command"), std::string::npos);
+    for (const char* command : {"info", "statistics", "rm", "dump", "load", "chmod", "create"}) {
+        Output output = stmctl(command);
+        EXPECT_EQ(output.status, 2) << command;
+        EXPECT_NE(output.text.find("NAME"), std::string::npos) << output.text;
+        EXPECT_EQ(shell("STM_DEVICE=/dev/null " + build_folder() + "/bin/stmctl " + command +
+                        " 2>/dev/null")
+                      .status,
+                  2)
+            << "also without a module";
+    }
+    EXPECT_EQ(stmctl("info --id x7").status, 2);
+    EXPECT_EQ(stmctl("info name --id 7").status, 2);
     EXPECT_EQ(stmctl("create x").status, 2);
     EXPECT_EQ(stmctl("create x 5Q").status, 2);
     EXPECT_EQ(stmctl("create x 4K --mode 9").status, 2);
     EXPECT_EQ(stmctl("info " + in_quotes(unique_name("missing"))).status, 1);
     Output output = shell("STM_DEVICE=/dev/null " + build_folder() + "/bin/stmctl ls 2>&1");
     EXPECT_EQ(output.status, 3);
+    EXPECT_NE(output.text.find("modprobe stm"), std::string::npos) << output.text;
     EXPECT_NE(output.text.find("insmod stm.ko"), std::string::npos) << output.text;
 }
 

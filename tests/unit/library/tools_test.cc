@@ -41,6 +41,8 @@ TEST(Sizes, HaveSuffixes) {
     EXPECT_EQ(parse_size("2G"), 2147483648u);
     EXPECT_EQ(parse_size("1T"), 1099511627776u);
     EXPECT_EQ(parse_size("8388607T"), 8388607ULL << 40);
+    EXPECT_EQ(parse_size("0064K"), 65536u) << "not octal";
+    EXPECT_EQ(parse_size("000"), 0u);
 }
 
 TEST(Sizes, ThatAreNoneAreRefused) {
@@ -56,6 +58,10 @@ TEST(Sizes, ArePrintedAsTheyAreRead) {
     EXPECT_EQ(format_size(65536), "64K");
     EXPECT_EQ(format_size(1048576), "1M");
     EXPECT_EQ(format_size(1048576 + 4096), "1028K");
+    EXPECT_EQ(format_size(99'999ULL << 10), "99999K");
+    EXPECT_EQ(format_size(120'564ULL << 10), "117.7M");
+    EXPECT_EQ(format_size((5ULL << 40) + 4096), "5.0T");
+    EXPECT_EQ(format_size(5000ULL << 40), "5000T");
     for (std::uint64_t bytes : {1ULL, 4096ULL, 12345ULL, 3ULL << 40})
         EXPECT_EQ(parse_size(format_size(bytes)), bytes);
 }
@@ -101,7 +107,11 @@ TEST(Json, OfARegionHasAllThereIs) {
     EXPECT_EQ(json["mappings"], 1);
     EXPECT_EQ(json["creator_pid"], 4242);
     EXPECT_EQ(json["created_ns"], 1700000000123456789);
-    EXPECT_EQ(json.size(), 20u) << "a new member belongs in this test";
+    EXPECT_EQ(json["segment"], nullptr);
+    EXPECT_EQ(json.size(), 21u) << "a new member belongs in this test";
+    struct stm_info segment = example_region();
+    std::strcpy(segment.name, "shm:0123456789abcdef");
+    EXPECT_EQ(region_json(segment)["segment"], 3 << 16 | 7);
     EXPECT_EQ(list_json({example_region(), example_region()})["regions"].size(), 2u);
     EXPECT_EQ(list_json({})["regions"], nlohmann::json::array());
 }
@@ -123,6 +133,26 @@ TEST(Json, OfAttachmentsIsByRegion) {
     EXPECT_EQ(user["command"], "program");
     EXPECT_EQ(user["address"], 0x10000000);
     EXPECT_EQ(user["protection"], "rw-");
+    EXPECT_EQ(json["regions"][0]["unlinked"], false);
+}
+
+TEST(Text, OfARegionWithoutItsNameSaysSo) {
+    struct stm_info region = example_region();
+    region.state |= STM_STATE_UNLINKED;
+    EXPECT_NE(list_text({region}).find("0x300000007  example (deleted)\n"), std::string::npos);
+    EXPECT_NE(region_text(region).find("example (deleted)\n"), std::string::npos);
+    struct stm_attachment handle {};
+    handle.kind = STM_ATTACHMENT_HANDLE;
+    EXPECT_NE(attachments_text({{region, {handle}}}).find("example (deleted)\n"),
+              std::string::npos);
+}
+
+TEST(Text, OfASegmentShowsItsNumber) {
+    struct stm_info region = example_region();
+    std::strcpy(region.name, "shm:0123456789abcdef");
+    const std::string number = std::to_string(3 << 16 | 7);
+    EXPECT_NE(list_text({region}).find(number + "  shm:0123456789abcdef\n"), std::string::npos);
+    EXPECT_NE(region_text(region).find("shm_create: " + number), std::string::npos);
 }
 
 TEST(Text, OfARegionNamesEverything) {
@@ -136,7 +166,7 @@ TEST(Text, OfARegionNamesEverything) {
 TEST(Text, OfAListEndsWithTheNames) {
     std::string text = list_text({example_region()});
     EXPECT_EQ(text.rfind("MINOR", 0), 0u);
-    EXPECT_NE(text.find("exec    example\n"), std::string::npos) << text;
+    EXPECT_NE(text.find("exec    0x300000007  example\n"), std::string::npos) << text;
     EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
 }
 
@@ -145,10 +175,22 @@ TEST(Failures, SayWhatToDo) {
     EXPECT_NE(said(EBUSY).find("stmctl rm --deferred x"), std::string::npos);
     EXPECT_NE(said(ENOENT).find("stmctl ls"), std::string::npos);
     EXPECT_NE(said(ENOSPC).find("stmctl limits"), std::string::npos);
+    EXPECT_NE(said(ENODEV).find("modprobe stm"), std::string::npos);
     EXPECT_NE(said(ENODEV).find("insmod stm.ko"), std::string::npos);
+    EXPECT_NE(said(E2BIG).find("max_stripes"), std::string::npos);
+    EXPECT_NE(said(ENOMEM).find("memory control group"), std::string::npos);
     EXPECT_EQ(region_failure(ENODEV, "x").exit(), Exit::no_module);
     EXPECT_EQ(region_failure(EBUSY, "x").exit(), Exit::failed);
     EXPECT_NE(said(EIO).find("Input/output error"), std::string::npos);
+    EXPECT_EQ(region_failure(EBUSY, "x").error(), EBUSY);
+    EXPECT_NE(std::string(region_failure(EBUSY, "two words").what())
+                  .find("stmctl rm --deferred \"two words\""),
+              std::string::npos);
+    EXPECT_NE(std::string(region_failure(EBUSY, "id 0x7", "--id 0x7").what())
+                  .find("stmctl attachments --id 0x7"),
+              std::string::npos);
+    EXPECT_NE(std::string(region_failure(EBUSY, "default").what()).find("always there"),
+              std::string::npos);
 }
 
 } // namespace

@@ -34,7 +34,9 @@ int Control::connect() {
         // ENOENT would be mistaken for a region that does not exist.
         if (errno == ENOENT || errno == ENXIO || errno == ENOTDIR)
             errno = ENODEV;
-        return fail(errno, "%s can not be opened; is the module loaded (insmod stm.ko)?", path);
+        return fail(errno,
+                    "%s can not be opened; is the module loaded (modprobe stm, or insmod stm.ko)?",
+                    path);
     }
 
     struct stm_version version {};

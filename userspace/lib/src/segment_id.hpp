@@ -9,6 +9,9 @@
 
 namespace stm::library {
 
+/** How the name of a segment's region begins; 16 random digits follow. */
+inline constexpr char kSegmentPrefix[] = "shm:";
+
 inline constexpr std::uint32_t kSegmentMinorBits = 16;
 inline constexpr std::uint32_t kSegmentMinorMask = (1U << kSegmentMinorBits) - 1;
 inline constexpr std::uint32_t kSegmentGenerationMask = 0x7fff;

@@ -15,7 +15,6 @@
 namespace stm::library {
 namespace {
 
-constexpr char kNamePrefix[] = "shm:";
 constexpr mode_t kMode = 0600;
 
 constinit AttachmentTable segments;
@@ -37,7 +36,7 @@ int connect_and_find(int id, Control& control, struct stm_info& info) {
     if (control.info_of_minor(segment_minor(id), info) < 0)
         return fail(errno == ENOENT ? EINVAL : errno, "there is no segment %d", id);
     if (segment_id(info.id) != id ||
-        std::strncmp(info.name, kNamePrefix, sizeof kNamePrefix - 1) != 0)
+        std::strncmp(info.name, kSegmentPrefix, sizeof kSegmentPrefix - 1) != 0)
         return fail(EINVAL, "segment %d is gone", id);
     return 0;
 }
@@ -58,7 +57,7 @@ int shm_create(int size) {
         if (::getrandom(&random, sizeof random, 0) != sizeof random)
             return fail(errno, "shm_create: no random number");
         struct stm_open request {};
-        std::snprintf(request.name, sizeof request.name, "%s%016llx", kNamePrefix, random);
+        std::snprintf(request.name, sizeof request.name, "%s%016llx", kSegmentPrefix, random);
         request.flags =
             STM_OPEN_READ | STM_OPEN_WRITE | STM_OPEN_CREATE | STM_OPEN_EXCL | STM_OPEN_CLOEXEC;
         request.region_flags = STM_REGION_PLAIN;

@@ -12,21 +12,32 @@ namespace stm::tools {
 Failure module_failure(int error) {
     switch (error) {
     case ENODEV:
-        return {Exit::no_module, "there is no stm device; load the module: insmod stm.ko"};
+        return {Exit::no_module,
+                "there is no stm device; load the module: modprobe stm, or insmod stm.ko "
+                "where it was built",
+                error};
     case EPROTO:
-        return {Exit::no_module, "the loaded module speaks another version of the interface; load "
-                                 "the stm.ko that belongs to these tools"};
+        return {Exit::no_module,
+                "the loaded module speaks another version of the interface; load "
+                "the stm.ko that belongs to these tools",
+                error};
     case EACCES:
-        return {Exit::failed,
-                "the stm device may not be opened by this user; see 'ls -l /dev/stm'"};
+        return {Exit::failed, "the stm device may not be opened by this user; see 'ls -l /dev/stm'",
+                error};
     default:
-        return {Exit::failed, fmt::format("the stm device: {}", std::strerror(error))};
+        return {Exit::failed, fmt::format("the stm device: {}", std::strerror(error)), error};
     }
 }
 
-Failure region_failure(int error, const std::string& region) {
-    std::string name = printable(region);
-    auto failed = [](const std::string& message) { return Failure(Exit::failed, message); };
+Failure region_failure(int error, const std::string& name) {
+    return region_failure(error, name, command_word(name));
+}
+
+Failure region_failure(int error, const std::string& region, const std::string& argument) {
+    const std::string name = printable(region);
+    const auto failed = [error](const std::string& message) {
+        return Failure(Exit::failed, message, error);
+    };
     switch (error) {
     case ENODEV:
     case EPROTO:
@@ -35,33 +46,44 @@ Failure region_failure(int error, const std::string& region) {
         return failed(
             fmt::format("there is no region '{}'; 'stmctl ls' lists those there are", name));
     case ESTALE:
-        return failed(fmt::format("region '{}' was destroyed meanwhile", name));
-    case EEXIST:
         return failed(fmt::format(
-            "region '{}' exists already; leave out --excl to use it, or remove it first: stmctl rm",
-            name));
+            "there is no region '{}' any more; 'stmctl ls' lists those there are", name));
+    case EEXIST:
+        return failed(fmt::format("region '{}' exists already; leave out --excl to use it, or "
+                                  "remove it first: stmctl rm {}",
+                                  name, argument));
     case EBUSY:
-        return failed(fmt::format("region '{0}' is in use; 'stmctl attachments {0}' tells by whom, "
-                                  "'stmctl rm --deferred {0}' removes it when they are done",
-                                  name));
+        if (region == "default")
+            return failed("the region 'default' belongs to the module and is always there");
+        return failed(fmt::format("region '{0}' is in use; 'stmctl attachments {1}' tells by whom, "
+                                  "'stmctl rm --deferred {1}' removes it when they are done",
+                                  name, argument));
     case EACCES:
         return failed(
-            fmt::format("the mode of region '{0}' forbids it; 'stmctl info {0}' shows owner "
+            fmt::format("the mode of region '{}' forbids it; 'stmctl info {}' shows owner "
                         "and mode, and its owner can change them: stmctl chmod",
-                        name));
+                        name, argument));
     case EPERM:
         return failed(fmt::format(
-            "only the owner of region '{0}' or root may do this; 'stmctl info {0}' shows the owner",
-            name));
+            "only the owner of region '{}' or root may do this; 'stmctl info {}' shows the owner",
+            name, argument));
     case EINVAL:
-        return failed(
-            fmt::format("region '{0}' exists and is smaller or of another kind than asked "
-                        "for, or the arguments do not go together; see 'stmctl info {0}'",
-                        name));
+        return failed(fmt::format("region '{}': the module does not know such a request; 'stmctl "
+                                  "limits' shows the version of its interface",
+                                  name));
+    case E2BIG:
+        return failed(fmt::format(
+            "region '{}': more than one transaction may touch; the module's parameter max_stripes "
+            "(/sys/module/stm/parameters/max_stripes) is the limit",
+            name));
+    case ENOMEM:
+        return failed(fmt::format("region '{}': there is not enough memory, or the memory control "
+                                  "group of this process has reached its limit",
+                                  name));
     case EFBIG:
         return failed(
             fmt::format("region '{}' would be larger than one region may be; 'stmctl limits' "
-                        "shows max_region_bytes, a parameter of the module",
+                        "shows the limit, a parameter of the module: max_region_bytes",
                         name));
     case ENOSPC:
         return failed(

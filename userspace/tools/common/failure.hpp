@@ -15,18 +15,24 @@ inline constexpr char kExitHelp[] = "Exit status: 0 done, 1 the operation failed
 
 class Failure : public std::runtime_error {
 public:
-    Failure(Exit exit, const std::string& message) : std::runtime_error(message), exit_(exit) {}
+    Failure(Exit exit, const std::string& message, int error = 0)
+        : std::runtime_error(message), exit_(exit), error_(error) {}
     [[nodiscard]] Exit exit() const { return exit_; }
+    /** The errno value behind it; 0: there is none. */
+    [[nodiscard]] int error() const { return error_; }
 
 private:
     Exit exit_;
+    int error_;
 };
 
 /**
  * The failure for an errno value of an operation on a region: says what went wrong and what to do
- * about it. `region` is its name as the user typed it.
+ * about it. `region` is its name as the user typed it, `argument` what names it on a command line.
  */
-[[nodiscard]] Failure region_failure(int error, const std::string& region);
+[[nodiscard]] Failure region_failure(int error, const std::string& region,
+                                     const std::string& argument);
+[[nodiscard]] Failure region_failure(int error, const std::string& name);
 
 /** The failure when the control device can not be opened or does not answer as it should. */
 [[nodiscard]] Failure module_failure(int error);

@@ -3,6 +3,10 @@
 
 #include "failure.hpp"
 
+#include "text.hpp"
+#include "userspace/lib/src/segment_id.hpp"
+
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <fcntl.h>
@@ -28,6 +32,13 @@ int open_device() {
 File::~File() {
     if (fd_ >= 0)
         ::close(fd_);
+}
+
+int segment_number(const struct stm_info& region) {
+    const std::string_view prefix = library::kSegmentPrefix;
+    return std::string_view(region.name).substr(0, prefix.size()) == prefix
+               ? std::max(library::segment_id(region.id), 0)
+               : 0;
 }
 
 Selector Selector::by_name(const std::string& name) {
@@ -61,19 +72,64 @@ struct stm_version Module::version() const {
 
 std::vector<struct stm_info> Module::regions() const {
     std::vector<struct stm_info> result;
-    for (std::uint32_t minor = 0;;) {
-        struct stm_info request {};
+    struct stm_info request {};
+    // A module before version 1.3 tells only of those that have a name.
+    std::uint32_t next = STM_BY_NEXT_ID;
+    for (;;) {
+        const std::uint64_t id = request.id;
+        const std::uint32_t minor = request.minor;
+        request = {};
         request.size = sizeof request;
-        request.flags = STM_BY_NEXT;
-        request.minor = minor;
+        request.flags = next;
+        if (next == STM_BY_NEXT_ID)
+            request.id = id;
+        else
+            request.minor = minor;
         if (::ioctl(device_.get(), STM_IOC_INFO, &request) < 0) {
-            if (errno == ENOENT)
-                return result;
-            throw module_failure(errno);
+            if (errno == EINVAL && next == STM_BY_NEXT_ID && result.empty()) {
+                next = STM_BY_NEXT;
+                request = {};
+                continue;
+            }
+            if (errno != ENOENT)
+                throw module_failure(errno);
+            std::stable_sort(result.begin(), result.end(), [](const auto& one, const auto& other) {
+                return one.minor < other.minor;
+            });
+            return result;
         }
         result.push_back(request);
-        minor = request.minor + 1;
+        ++request.id;
+        ++request.minor;
     }
+}
+
+Selector Module::find(std::uint64_t id) const {
+    // Ids of the module begin at 2^32.
+    if (id >> 32 != 0)
+        return Selector::by_id(id);
+    for (const struct stm_info& region : regions())
+        if (id != 0 && segment_number(region) == static_cast<int>(id))
+            return Selector::by_id(region.id);
+    throw Failure(
+        Exit::failed,
+        fmt::format("there is no segment {} of shm_create(); 'stmctl ls' lists those there are",
+                    id),
+        ESTALE);
+}
+
+// Why a request failed for the region, with what may be meant instead.
+Failure Module::failure(int error, const Selector& region) const {
+    if (error == ENOENT && region.is_name())
+        for (const struct stm_info& other : regions())
+            if ((other.state & STM_STATE_UNLINKED) != 0 && region.text() == other.name)
+                return {Exit::failed,
+                        fmt::format("there is no region '{}' any more, but one that had this name "
+                                    "is still used; "
+                                    "'stmctl attachments --id {:#x}' tells by whom",
+                                    printable(region.text()), other.id),
+                        error};
+    return region_failure(error, region.text(), region.argument());
 }
 
 struct stm_info Module::info(const Selector& region) const {
@@ -81,7 +137,7 @@ struct stm_info Module::info(const Selector& region) const {
     request.size = sizeof request;
     region.apply(request);
     if (::ioctl(device_.get(), STM_IOC_INFO, &request) < 0)
-        throw region_failure(errno, region.text());
+        throw failure(errno, region);
     return request;
 }
 
@@ -103,7 +159,7 @@ std::vector<struct stm_attachment> Module::attachments(const Selector& region) c
         request.buffer = reinterpret_cast<std::uintptr_t>(result.data());
         request.capacity = static_cast<std::uint32_t>(result.size());
         if (::ioctl(device_.get(), STM_IOC_ATTACHMENTS, &request) < 0)
-            throw region_failure(errno, region.text());
+            throw failure(errno, region);
         // More than the interface can tell at once are cut off.
         constexpr std::size_t kMost = 65536;
         if (request.count <= result.size() || result.size() == kMost) {
@@ -119,7 +175,7 @@ struct stm_statistics Module::statistics(const Selector& region) const {
     request.size = sizeof request;
     region.apply(request);
     if (::ioctl(device_.get(), STM_IOC_STATISTICS, &request) < 0)
-        throw region_failure(errno, region.text());
+        throw failure(errno, region);
     return request;
 }
 
@@ -139,8 +195,15 @@ File Module::open(const Selector& region, Access access) const {
         region.text().copy(request.name, sizeof request.name - 1);
     }
     int fd = ::ioctl(device_.get(), STM_IOC_OPEN, &request);
+    const int error = errno;
+    if (fd < 0 && error == ESTALE && (info(region).state & STM_STATE_UNLINKED) != 0)
+        throw Failure(Exit::failed,
+                      fmt::format("region '{}' has been removed; those who use it keep it, and "
+                                  "nobody else can open it",
+                                  printable(region.text())),
+                      error);
     if (fd < 0)
-        throw region_failure(errno, region.text());
+        throw failure(error, region);
     return File(fd);
 }
 
@@ -151,7 +214,7 @@ void Module::destroy(const Selector& region, When when) const {
     if (when == When::deferred)
         request.flags |= STM_DESTROY_DEFERRED;
     if (::ioctl(device_.get(), STM_IOC_DESTROY, &request) < 0)
-        throw region_failure(errno, region.text());
+        throw failure(errno, region);
 }
 
 } // namespace stm::tools

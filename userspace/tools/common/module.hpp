@@ -2,6 +2,9 @@
 // The module's control requests for the tools. Every function throws Failure.
 #pragma once
 
+#include "failure.hpp"
+#include "text.hpp"
+
 #include <cstdint>
 #include <optional>
 #include <stm/ioctl.h>
@@ -23,6 +26,9 @@ private:
     int fd_;
 };
 
+/** The number by which <stm/shm.h> knows the region; 0: it is no segment of that. */
+[[nodiscard]] int segment_number(const struct stm_info& region);
+
 /** Which region a command means: by name, or by id. */
 class Selector {
 public:
@@ -31,6 +37,9 @@ public:
 
     /** What the user called it, for messages. */
     [[nodiscard]] const std::string& text() const { return text_; }
+    /** The same as words of a command line. */
+    [[nodiscard]] std::string argument() const { return id_ ? "--" + text_ : command_word(text_); }
+    [[nodiscard]] bool is_name() const { return !id_; }
     /** Fills in the members of a request that name a region. */
     template <typename Request>
     void apply(Request& request) const {
@@ -56,8 +65,14 @@ public:
     Module();
 
     [[nodiscard]] struct stm_version version() const;
-    /** All regions by rising minor. One that comes or goes meanwhile may be missing. */
+    /**
+     * All regions by rising minor, also those that have lost their name and are still used. One
+     * that comes or goes meanwhile may be missing.
+     */
     [[nodiscard]] std::vector<struct stm_info> regions() const;
+    /** A region by what 'stmctl ls' shows as its id: the module's id of it, or the number of
+     * shm_create(). */
+    [[nodiscard]] Selector find(std::uint64_t id) const;
     [[nodiscard]] struct stm_info info(const Selector& region) const;
     /** What a handle's region is. */
     [[nodiscard]] struct stm_info info_of_handle(const File& handle, const std::string& text) const;
@@ -67,6 +82,8 @@ public:
     void destroy(const Selector& region, When when) const;
 
 private:
+    [[nodiscard]] Failure failure(int error, const Selector& region) const;
+
     File device_;
 };
 

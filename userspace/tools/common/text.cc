@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "text.hpp"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <ctime>
 #include <fmt/chrono.h>
@@ -16,38 +18,39 @@ constexpr std::string_view kUnits = "KMGT";
 } // namespace
 
 std::optional<std::uint64_t> parse_size(std::string_view text) {
-    std::uint64_t number = 0;
-    const char* end = text.data() + text.size();
-    auto [rest, error] = std::from_chars(text.data(), end, number);
-    if (error != std::errc())
+    const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+    const auto is_letter = [](unsigned char letter) { return std::isalpha(letter) != 0; };
+    if (digits == 0 || !std::all_of(text.begin() + digits, text.end(), is_letter))
         return std::nullopt;
-    std::string suffix(rest, end);
-    std::transform(suffix.begin(), suffix.end(), suffix.begin(),
-                   [](unsigned char letter) { return static_cast<char>(std::toupper(letter)); });
-
-    std::uint64_t unit = 1;
-    if (!suffix.empty() && suffix != "B") {
-        std::size_t power = kUnits.find(suffix[0]);
-        if (power == std::string_view::npos)
-            return std::nullopt;
-        std::string_view tail = std::string_view(suffix).substr(1);
-        if (!tail.empty() && tail != "B" && tail != "IB")
-            return std::nullopt;
-        unit = std::uint64_t{1} << (10 * (power + 1));
+    // CLI11 takes a leading 0 for octal.
+    std::string value(text.substr(std::min(text.find_first_not_of('0'), digits - 1)));
+    try {
+        CLI::AsSizeValue(false)(value); // a number with a suffix becomes a number
+    } catch (const CLI::ValidationError&) {
+        return std::nullopt;
     }
+    std::uint64_t number = 0;
+    const char* const end = value.data() + value.size();
+    const auto [rest, error] = std::from_chars(value.data(), end, number);
     constexpr auto kMost = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-    if (number > kMost / unit)
+    if (error != std::errc() || rest != end || number > kMost)
         return std::nullopt;
-    return number * unit;
+    return number;
 }
 
 std::string format_size(std::uint64_t bytes) {
-    for (std::size_t power = kUnits.size(); power > 0; --power) {
-        std::uint64_t unit = std::uint64_t{1} << (10 * power);
-        if (bytes != 0 && bytes % unit == 0)
-            return fmt::format("{}{}", bytes / unit, kUnits[power - 1]);
-    }
-    return fmt::format("{}", bytes);
+    std::size_t power = 0;
+    while (power < kUnits.size() && bytes != 0 &&
+           bytes % (std::uint64_t{1} << 10 * (power + 1)) == 0)
+        ++power;
+    const auto unit = [](std::size_t of) { return of == 0 ? "" : std::string(1, kUnits[of - 1]); };
+    const std::uint64_t exact = bytes >> 10 * power;
+    if (exact < 100'000 || power == kUnits.size())
+        return fmt::format("{}{}", exact, unit(power));
+    auto rounded = static_cast<double>(exact);
+    for (; rounded >= 1000 && power < kUnits.size(); ++power)
+        rounded /= 1024;
+    return fmt::format("{:.1f}{}", rounded, unit(power));
 }
 
 std::optional<unsigned> parse_mode(std::string_view text) {
@@ -90,6 +93,16 @@ std::string printable(std::string_view name) {
             result += letter;
     }
     return result;
+}
+
+std::string command_word(std::string_view name) {
+    const bool plain = !name.empty() && name[0] != '-' &&
+                       std::all_of(name.begin(), name.end(), [](unsigned char letter) {
+                           return std::isalnum(letter) != 0 ||
+                                  std::string_view("._:/@%+=,-").find(static_cast<char>(letter)) !=
+                                      std::string_view::npos;
+                       });
+    return plain ? std::string(name) : fmt::format("\"{}\"", printable(name));
 }
 
 std::string Table::format() const {

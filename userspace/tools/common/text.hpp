@@ -16,7 +16,9 @@ namespace stm::tools {
  */
 [[nodiscard]] std::optional<std::uint64_t> parse_size(std::string_view text);
 
-/** Bytes as parse_size() reads them back: "64K" when it divides exactly, else "5000". */
+/** Bytes as people read them: exact, as parse_size() reads them back, when that is short ("64K",
+ * "5000"), else rounded
+ * ("117.7M"). */
 [[nodiscard]] std::string format_size(std::uint64_t bytes);
 
 /** Permission bits from octal digits ("640", "0640"), at most 0777. */
@@ -33,6 +35,9 @@ namespace stm::tools {
 
 /** The name with control characters as \xNN, so that a hostile name can not drive the terminal. */
 [[nodiscard]] std::string printable(std::string_view name);
+
+/** The name as a word of a shell's command line, in quotes where it needs them. */
+[[nodiscard]] std::string command_word(std::string_view name);
 
 enum class Align { left, right };
 

@@ -55,7 +55,7 @@ void explain(int error, const char* name) {
     if (error == ENOENT)
         advice = " (nobody has it attached; create it first)";
     else if (error == ENODEV)
-        advice = " (load the module: insmod stm.ko)";
+        advice = " (load the module: modprobe stm, or insmod stm.ko)";
     fmt::print(stderr, "ssmpipe: segment '{}': {}{}\n", printable(name), std::strerror(error),
                advice);
 }

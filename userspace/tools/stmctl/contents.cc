@@ -95,7 +95,7 @@ void dump_region(const Module& module, const Selector& region) {
     for (off_t position = 0;;) {
         ssize_t got = ::pread(handle.get(), buffer.data(), buffer.size(), position);
         if (got < 0)
-            throw region_failure(errno, region.text());
+            throw region_failure(errno, region.text(), region.argument());
         if (got == 0)
             break;
         output.put(buffer.data(), static_cast<std::size_t>(got));
@@ -109,7 +109,7 @@ void load_region(const Module& module, const Selector& region) {
     // Seeking counts as the first use, which gives a region its size.
     off_t end = ::lseek(handle.get(), 0, SEEK_END);
     if (end < 0)
-        throw region_failure(errno, region.text());
+        throw region_failure(errno, region.text(), region.argument());
     auto room = static_cast<std::uint64_t>(end);
     std::vector<char> input(kChunk);
     std::vector<char> present(kChunk);
@@ -118,7 +118,7 @@ void load_region(const Module& module, const Selector& region) {
         std::size_t fits = std::min<std::uint64_t>(filled, room - position);
         ssize_t got = ::pread(handle.get(), present.data(), fits, static_cast<off_t>(position));
         if (got < 0)
-            throw region_failure(errno, region.text());
+            throw region_failure(errno, region.text(), region.argument());
         for (std::size_t at = 0; at < fits; at += kBlock) {
             std::size_t block = std::min(kBlock, fits - at);
             if (at + block <= static_cast<std::size_t>(got) &&
@@ -127,7 +127,7 @@ void load_region(const Module& module, const Selector& region) {
             ssize_t put =
                 ::pwrite(handle.get(), &input[at], block, static_cast<off_t>(position + at));
             if (put < 0)
-                throw region_failure(errno, region.text());
+                throw region_failure(errno, region.text(), region.argument());
             if (static_cast<std::size_t>(put) != block)
                 throw Failure(Exit::failed, "the region took less than it has room for");
         }

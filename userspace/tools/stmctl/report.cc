@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "report.hpp"
 
+#include "common/module.hpp"
 #include "common/text.hpp"
 
 #include <fmt/format.h>
@@ -60,6 +61,19 @@ std::vector<std::string> traits(const struct stm_info& region) {
     return result;
 }
 
+// Control characters of a name can not drive the terminal, and a name that is gone is said to be.
+std::string name_text(const struct stm_info& region) {
+    const bool gone = (region.state & STM_STATE_UNLINKED) != 0;
+    return printable(region.name) + (gone ? " (deleted)" : "");
+}
+
+// What --id takes: the number of a segment of <stm/shm.h>, which is what its users have, or else
+// the module's.
+std::string id_text(const struct stm_info& region) {
+    const int number = segment_number(region);
+    return number != 0 ? fmt::format("{}", number) : fmt::format("{:#x}", region.id);
+}
+
 std::string or_dash(std::string text) {
     return text.empty() ? "-" : text;
 }
@@ -86,14 +100,15 @@ std::string list_text(const std::vector<struct stm_info>& regions) {
                  {"MAPPINGS", Align::right},
                  {"CREATOR", Align::right},
                  {"TRAITS", Align::left},
+                 {"ID", Align::right},
                  {"NAME", Align::left}});
     for (const struct stm_info& region : regions)
         table.add({fmt::format("{}", region.minor), kind(region), format_mode(region.mode),
                    user_name(region.uid), group_name(region.gid), format_size(region.region_size),
                    format_size(region.resident_bytes), fmt::format("{}", region.handles),
                    fmt::format("{}", region.mappings), pid_text(region.creator_pid),
-                   or_dash(fmt::format("{}", fmt::join(traits(region), ","))),
-                   printable(region.name)});
+                   or_dash(fmt::format("{}", fmt::join(traits(region), ","))), id_text(region),
+                   name_text(region)});
     return table.format();
 }
 
@@ -102,8 +117,10 @@ std::string region_text(const struct stm_info& region) {
     auto line = [&](const char* label, const std::string& value) {
         text += fmt::format("{:<12}{}\n", fmt::format("{}:", label), value);
     };
-    line("name", printable(region.name));
+    line("name", name_text(region));
     line("id", fmt::format("{:#x}", region.id));
+    if (const int number = segment_number(region); number != 0)
+        line("shm_create", fmt::format("{}", number));
     line("minor", fmt::format("{}", region.minor));
     line("kind", kind(region));
     line("traits", or_dash(fmt::format("{}", fmt::join(traits(region), ","))));
@@ -135,14 +152,14 @@ std::string attachments_text(const std::vector<RegionUsers>& regions) {
     for (const RegionUsers& users : regions)
         for (const struct stm_attachment& attachment : users.attachments) {
             bool mapping = attachment.kind == STM_ATTACHMENT_MAPPING;
-            table.add(
-                {pid_text(attachment.pid), or_dash(printable(attachment.command)),
-                 attachment_kind(attachment), format_protection(attachment.protection),
-                 attachment.address == 0 ? "-"
-                                         : fmt::format("{:#x}-{:#x}", attachment.address,
-                                                       attachment.address + attachment.length),
-                 mapping ? format_size(attachment.offset) : "-",
-                 mapping ? format_size(attachment.length) : "-", printable(users.region.name)});
+            table.add({pid_text(attachment.pid), or_dash(printable(attachment.command)),
+                       attachment_kind(attachment), format_protection(attachment.protection),
+                       attachment.address == 0
+                           ? "-"
+                           : fmt::format("{:#x}-{:#x}", attachment.address,
+                                         attachment.address + attachment.length),
+                       mapping ? format_size(attachment.offset) : "-",
+                       mapping ? format_size(attachment.length) : "-", name_text(users.region)});
         }
     return table.format();
 }
@@ -155,7 +172,7 @@ std::string statistics_text(const struct stm_info& region, const struct stm_stat
     auto number = [&](const char* label, std::uint64_t value) {
         line(label, fmt::format("{}", value));
     };
-    line("name", printable(region.name));
+    line("name", name_text(region));
     number("starts", numbers.starts);
     line("commits", fmt::format("{} ({} read only)", numbers.commits, numbers.read_only));
     number("calls", numbers.calls);
@@ -204,6 +221,8 @@ std::string limits_text(const struct stm_version& version) {
 nlohmann::json region_json(const struct stm_info& region) {
     return {{"name", region.name},
             {"id", region.id},
+            {"segment", segment_number(region) != 0 ? nlohmann::json(segment_number(region))
+                                                    : nlohmann::json(nullptr)},
             {"minor", region.minor},
             {"kind", kind(region)},
             {"ephemeral", (region.region_flags & STM_REGION_EPHEMERAL) != 0},
@@ -246,6 +265,7 @@ nlohmann::json attachments_json(const std::vector<RegionUsers>& regions) {
         list.push_back({{"name", users.region.name},
                         {"id", users.region.id},
                         {"minor", users.region.minor},
+                        {"unlinked", (users.region.state & STM_STATE_UNLINKED) != 0},
                         {"attachments", attachments}});
     }
     return {{"regions", list}};

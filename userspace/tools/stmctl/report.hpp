@@ -22,8 +22,8 @@ struct RegionUsers {
                                           const struct stm_statistics& numbers);
 [[nodiscard]] std::string limits_text(const struct stm_version& version);
 
-// Numbers are in bytes and nanoseconds, ids and addresses are numbers too, modes are octal strings
-// as chmod takes them.
+// Numbers are in bytes and nanoseconds, "segment" is the number of shm_create() or null, ids and
+// addresses are numbers too, modes are octal strings as chmod takes them.
 [[nodiscard]] nlohmann::json list_json(const std::vector<struct stm_info>& regions);
 [[nodiscard]] nlohmann::json region_json(const struct stm_info& region);
 [[nodiscard]] nlohmann::json attachments_json(const std::vector<RegionUsers>& regions);

@@ -5,7 +5,8 @@
  * A segment is a plain region (stm/stm.h) that belongs to the user who created it (mode 0600) and lives until
  * shm_destroy(). It holds zeros at first. A process attaches a segment at most once at a time, detaches it by its id,
  * and is detached by the kernel when it ends, is killed or calls exec. A child made by fork has what its parent had
- * attached, at the same addresses.
+ * attached, at the same addresses. 'stmctl ls' lists segments by their ids, 'stmctl attachments --id ID' tells who has
+ * one attached.
  *
  * Any thread may call these functions; signal handlers may not. They return -1 and set errno on an error, and have
  * then changed nothing. Besides what is listed, the errors of stm/stm.h for a missing or unsuitable module.

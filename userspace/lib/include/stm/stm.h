@@ -16,7 +16,7 @@
  * programs).
  *
  * Errors that every function that talks to the module can give:
- *   ENODEV  there is no control device: the module is not loaded ("insmod stm.ko"), or STM_DEVICE is something else
+ *   ENODEV  there is no control device: the module is not loaded ("modprobe stm"), or STM_DEVICE is something else
  *   EPROTO  the loaded module speaks another major version of the interface than this library
  *   EACCES  the control device can not be opened by this user
  *   EMFILE, ENFILE  too many open files; ENOMEM  no memory left
