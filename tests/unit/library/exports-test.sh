@@ -12,7 +12,8 @@ if [ "$listed" != "$exported" ]; then
 fi
 # Only what stands for functions of the C library has no version, so that it does so in every object.
 others=$(nm -D --defined-only "$1" | grep -v -e '@@*STM_' -e ' A STM_' |
-    grep -vwE -e 'pthread_sigmask|sigprocmask|sighold|sigrelse|sigblock|sigsetmask' \
+    grep -vwE -e 'execve|execv|execvpe|execvp|execl|execle|execlp|execveat|fexecve' \
+    -e 'pthread_sigmask|sigprocmask|sighold|sigrelse|sigblock|sigsetmask' \
     -e 'close|close_range|closefrom|sigaction|__sigaction|signal|__sysv_signal|sysv_signal|bsd_signal|ssignal|siginterrupt|sigset|sigignore' || true)
 [ -z "$others" ] || { echo "exported without a version: $others"; exit 1; }
 needed=$(readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')

@@ -51,6 +51,15 @@ struct Functions {
     decltype(&::sigrelse) sigrelse;
     decltype(&::sigblock) sigblock;
     decltype(&::sigsetmask) sigsetmask;
+    decltype(&::execve) execve;
+    decltype(&::execv) execv;
+    decltype(&::execvp) execvp;
+    decltype(&::execvpe) execvpe;
+    decltype(&::execl) execl;
+    decltype(&::execle) execle;
+    decltype(&::execlp) execlp;
+    decltype(&::fexecve) fexecve;
+    decltype(&::execveat) execveat;
 };
 
 extern "C" sighandler_t bsd_signal(int signal, sighandler_t handler) noexcept;
@@ -58,7 +67,9 @@ extern "C" sighandler_t bsd_signal(int signal, sighandler_t handler) noexcept;
 const Functions kOurs = {
     &::close,       &::close_range, &::closefrom, &::sigaction, &::signal,       &bsd_signal,
     &::ssignal,     &::sysv_signal, &::sigset,    &::sigignore, &::siginterrupt, &::pthread_sigmask,
-    &::sigprocmask, &::sighold,     &::sigrelse,  &::sigblock,  &::sigsetmask};
+    &::sigprocmask, &::sighold,     &::sigrelse,  &::sigblock,  &::sigsetmask,   &::execve,
+    &::execv,       &::execvp,      &::execvpe,   &::execl,     &::execle,       &::execlp,
+    &::fexecve,     &::execveat};
 
 template <typename Function>
 void find(void* library, const char* name, Function& result) {
@@ -88,6 +99,15 @@ Functions of_libc() {
     STM_FIND(sigrelse);
     STM_FIND(sigblock);
     STM_FIND(sigsetmask);
+    STM_FIND(execve);
+    STM_FIND(execv);
+    STM_FIND(execvp);
+    STM_FIND(execvpe);
+    STM_FIND(execl);
+    STM_FIND(execle);
+    STM_FIND(execlp);
+    STM_FIND(fexecve);
+    STM_FIND(execveat);
 #undef STM_FIND
     return all;
 }
@@ -425,6 +445,141 @@ TEST_P(Handling, Masks) {
             trace.add("sigsetmask", call.sigsetmask(-1), kernels_mask());
             trace.add("sigblock", call.sigblock(0), kernels_mask());
         });
+}
+
+// -- exec --
+
+// Standard output goes to a file, which is read by who called.
+class Output {
+public:
+    Output() : fd_(::memfd_create("output", 0)) { ::dup2(fd_, STDOUT_FILENO); }
+    [[nodiscard]] std::string text() const {
+        std::string all(4096, '\0');
+        const ssize_t bytes = ::pread(fd_, all.data(), all.size(), 0);
+        all.resize(bytes > 0 ? static_cast<std::size_t>(bytes) : 0);
+        return all;
+    }
+
+private:
+    int fd_;
+};
+
+class Folder {
+public:
+    Folder() {
+        write("stm-script", "echo script \"$0\" \"$#\" \"$1\" \"$2\" \"$VARIABLE\"\n", 0755);
+        write("stm-denied", "echo denied\n", 0644);
+        write("stm-program", "#!/bin/sh\necho program \"$0\" \"$#\" \"$1\" \"$2\" \"$VARIABLE\"\n",
+              0755);
+        write("stm-shows", "#!/bin/sh\ngrep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status\n", 0755);
+    }
+    ~Folder() {
+        for (const std::string& file : files_)
+            ::unlink(file.c_str());
+        ::rmdir(path_.c_str());
+    }
+    Folder(const Folder&) = delete;
+    Folder& operator=(const Folder&) = delete;
+    [[nodiscard]] const std::string& path() const { return path_; }
+
+private:
+    void write(const std::string& name, const std::string& text, mode_t mode) {
+        files_.push_back(path_ + '/' + name);
+        const int fd = ::open(files_.back().c_str(), O_CREAT | O_WRONLY, mode);
+        EXPECT_EQ(::write(fd, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+        ::close(fd);
+    }
+    static std::string make() {
+        char name[] = "/tmp/stand_for_libc.XXXXXX";
+        EXPECT_NE(::mkdtemp(name), nullptr);
+        return name;
+    }
+    std::string path_ = make();
+    std::vector<std::string> files_;
+};
+
+// Does it in a child, and adds what that printed, or the error.
+template <typename Action>
+void trace_exec(Trace& trace, const char* what, const Action& action) {
+    Output output;
+    pid_t child = ::fork();
+    if (child == 0) {
+        errno = 0;
+        action();
+        ::_exit(errno);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    errno = 0;
+    trace.add((what + (": " + output.text())).c_str(), status);
+}
+
+TEST(Exec, FindsTheSameFiles) {
+    const Folder folder;
+    for (const std::string& path :
+         {folder.path(), "/nowhere:" + folder.path() + ':', ':' + folder.path(),
+          folder.path() + "/stm-script:/nowhere", std::string(), std::string("unset")})
+        expect_the_same(nothing, [&](const Functions& call, Trace& trace) {
+            ::chdir(folder.path().c_str());
+            if (path == "unset")
+                ::unsetenv("PATH");
+            else
+                ::setenv("PATH", path.c_str(), 1);
+            char variable[] = "VARIABLE=value";
+            char* environment[] = {variable, nullptr};
+            for (const std::string& file :
+                 {std::string("stm-script"), std::string("stm-denied"), std::string("stm-program"),
+                  std::string("true"), std::string("stm-absent"), std::string(),
+                  folder.path() + "/stm-script", folder.path() + "/stm-denied",
+                  std::string("./stm-program"), std::string("stm-program/x"), std::string(".")}) {
+                char first[] = "first";
+                char second[] = "second";
+                char third[] = "third";
+                char* arguments[] = {first, second, third, nullptr};
+                char* nothing_at_all[] = {nullptr};
+                const char* name = file.c_str();
+                trace_exec(trace, "execve", [&] { call.execve(name, arguments, environment); });
+                trace_exec(trace, "execv", [&] { call.execv(name, arguments); });
+                trace_exec(trace, "execvp", [&] { call.execvp(name, arguments); });
+                trace_exec(trace, "execvp", [&] { call.execvp(name, nothing_at_all); });
+                trace_exec(trace, "execvpe", [&] { call.execvpe(name, arguments, environment); });
+                trace_exec(trace, "execl", [&] { call.execl(name, "a", "b", "c", nullptr); });
+                trace_exec(trace, "execl", [&] { call.execl(name, "a", nullptr); });
+                trace_exec(trace, "execle",
+                           [&] { call.execle(name, "a", "b", nullptr, environment); });
+                trace_exec(trace, "execlp", [&] { call.execlp(name, "a", "b", nullptr); });
+                trace_exec(trace, "execveat",
+                           [&] { call.execveat(AT_FDCWD, name, arguments, environment, 0); });
+            }
+        });
+    expect_the_same(nothing, [&](const Functions& call, Trace& trace) {
+        char first[] = "first";
+        char* arguments[] = {first, nullptr};
+        char* environment[] = {nullptr};
+        for (int fd : {::open((folder.path() + "/stm-program").c_str(), O_RDONLY),
+                       ::open((folder.path() + "/stm-denied").c_str(), O_RDONLY), -1, 4000})
+            trace_exec(trace, "fexecve", [&] { call.fexecve(fd, arguments, environment); });
+        char* const* volatile none = nullptr;
+        trace_exec(trace, "fexecve", [&] { call.fexecve(0, none, environment); });
+    });
+}
+
+// What a program inherits.
+TEST_P(Handling, ExecInherits) {
+    const Folder folder;
+    const std::string shows = folder.path() + "/stm-shows";
+    for (int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGURG, SIGUSR1})
+        for (sighandler_t handler : {SIG_IGN, SIG_DFL, static_cast<sighandler_t>(count)})
+            expect_the_same(GetParam().begin, [&](const Functions& call, Trace& trace) {
+                call.signal(number, handler);
+                call.sighold(SIGUSR2);
+                trace_exec(trace, "execl", [&] { call.execl(shows.c_str(), "a", nullptr); });
+                // In vain, and then everything is as before.
+                call.execl("/nowhere", "a", nullptr);
+                tell(call, trace, number);
+                try_it(call, trace, number);
+                trace_exec(trace, "execlp", [&] { call.execlp(shows.c_str(), "a", nullptr); });
+            });
 }
 
 } // namespace

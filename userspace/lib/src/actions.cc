@@ -62,6 +62,7 @@ private:
 [[gnu::used]] int (*const replacement)(int, const struct sigaction*,
                                        struct sigaction*) = &::sigaction;
 [[gnu::used]] int (*const mask_replacement)(int, const sigset_t*, sigset_t*) = &::pthread_sigmask;
+[[gnu::used]] int (*const exec_replacement)(const char*, char* const*, char* const*) = &::execve;
 
 constinit Actions actions;
 bool installed = false; // protected by the lock of `actions`
@@ -249,8 +250,8 @@ int program_action(int signal, const struct sigaction* action, struct sigaction*
     return result;
 }
 
-unsigned long ignore_for_exec() {
-    unsigned long ignored = 0;
+Mask ignore_for_exec() {
+    Mask ignored = 0;
     for (int signal : kSignals) {
         struct sigaction now {};
         if (!is_ignored(actions.read(signal)) || __sigaction(signal, nullptr, &now) < 0 ||
@@ -264,7 +265,7 @@ unsigned long ignore_for_exec() {
     return ignored;
 }
 
-void handle_again(unsigned long signals) {
+void handle_again(Mask signals) {
     for (int signal : kSignals)
         if ((signals & mask_of(signal)) != 0)
             install(signal, actions.read(signal));

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <csignal>
+#include <cstdint>
 
 namespace stm::library {
 
@@ -39,9 +40,9 @@ bool is_ours(int signal);
 int system_action(int signal, const struct sigaction* action, struct sigaction* old);
 
 // For exec, which keeps what is ignored: gives the signals that the program ignores to the kernel
-// as such. Returns them, for unignore_again(), when exec has failed.
-unsigned long ignore_for_exec();
-void handle_again(unsigned long signals);
+// as such. Returns them, as a mask, for handle_again() when exec has failed.
+std::uint64_t ignore_for_exec();
+void handle_again(std::uint64_t signals);
 
 // For fork: no thread may be changing the table while the process is copied.
 void lock_actions();

@@ -72,6 +72,10 @@
  * restart waits for its end, or until it is left by longjmp or siglongjmp. In a child of vfork they are what libc's are,
  * for the child alone.
  *
+ * exec and its relatives are replaced as well: a program that is executed inherits what is ignored and what is blocked as
+ * if this library were not there. (Not by posix_spawn, system and popen: there, a signal of the five that is ignored is at
+ * its default, and none of them is blocked.)
+ *
  * A fault inside of a transaction with data that is still valid is an error of the program: its transactions are
  * cancelled, and then the program's own handler
  * is called, or the process dies by that signal at the faulting instruction. When such a handler returns to the same
