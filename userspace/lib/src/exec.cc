@@ -151,7 +151,7 @@ using namespace stm::library;
 #define STM_COLLECT(arguments, list, first)                                                        \
     std::va_list list;                                                                             \
     va_start(list, first);                                                                         \
-    const std::size_t count = count_arguments(list);                                                \
+    const std::size_t count = count_arguments(list);                                               \
     va_end(list);                                                                                  \
     auto** arguments = static_cast<char**>(alloca((count + 1) * sizeof(char*)));                   \
     va_start(list, first);                                                                         \
