@@ -72,17 +72,17 @@ Written write_parameter(const std::string& name, const std::string& text) {
 }
 
 TEST_F(Limits, ThatMakeNoSenseAreRefusedAtRunTime) {
-    for (const auto& [name, text] : std::vector<std::pair<std::string, std::string>>{
-             {"max_stripes", "0"},
-             {"max_stripes", "4294967295"},
-             {"predicted_pages", "257"},
-             {"predicted_pages", "100000"},
-             {"max_contexts", "0"},
-             {"max_user_regions", "0"},
-             {"max_region_bytes", "4095"},
-             {"default_size", "0"},
-             {"max_bytes", "-1"},
-             {"watchdog_ms", "often"}}) {
+    for (const auto& [name, text] :
+         std::vector<std::pair<std::string, std::string>>{{"max_stripes", "0"},
+                                                          {"max_stripes", "4294967295"},
+                                                          {"predicted_pages", "257"},
+                                                          {"predicted_pages", "100000"},
+                                                          {"max_contexts", "0"},
+                                                          {"max_user_regions", "0"},
+                                                          {"max_region_bytes", "4095"},
+                                                          {"default_size", "0"},
+                                                          {"max_bytes", "-1"},
+                                                          {"watchdog_ms", "often"}}) {
         std::string before;
         std::ifstream("/sys/module/stm/parameters/" + name) >> before;
         const Written written = write_parameter(name, text);
