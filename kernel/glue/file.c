@@ -93,11 +93,22 @@ static ssize_t stm_read_iter(struct kiocb *call, struct iov_iter *to)
 	return result;
 }
 
-/* O_APPEND means nothing on a file of fixed size; it is ignored, as by every device. */
+/*
+ * Who appends, by O_APPEND at open or later or by RWF_APPEND, writes at the end, as lseek knows it,
+ * and finds no room there: ENOSPC. Ignoring it, as most devices do, would overwrite the beginning.
+ */
 static ssize_t stm_write_iter(struct kiocb *call, struct iov_iter *from)
 {
 	ssize_t result = stm_check_call(call);
 
+	if (!result && (call->ki_flags & IOCB_APPEND)) {
+		long long size = stm_core_size(call->ki_filp->private_data);
+
+		if (size < 0)
+			result = size;
+		else
+			call->ki_pos = size;
+	}
 	if (!result)
 		result = stm_core_write(call->ki_filp->private_data, (struct stm_user_buffer *)from,
 					call->ki_pos);

@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <fcntl.h>
+#include <stm/transaction.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
@@ -52,6 +53,76 @@ TEST_F(Calls, AcrossTheEndAreShort) {
     EXPECT_EQ(::lseek(fd_, -10, SEEK_END), 2 * static_cast<off_t>(kPage) - 10);
     EXPECT_EQ(::write(fd_, data.data(), 100), 10);
     EXPECT_EQ(::lseek(fd_, 0, SEEK_CUR), 2 * static_cast<off_t>(kPage));
+}
+
+// Each way to append to a descriptor: nothing is overwritten, and nothing moves.
+void expect_no_appending(int fd, std::size_t size) {
+    char text[6] = "";
+    ASSERT_EQ(::pwrite(fd, "first", 5, 0), 5);
+    ASSERT_EQ(::lseek(fd, 2, SEEK_SET), 2);
+    const int before = ::fcntl(fd, F_GETFL);
+    ASSERT_EQ(::fcntl(fd, F_SETFL, before | O_APPEND), 0);
+    struct iovec part = {text, 3};
+    const auto refused = [&](ssize_t result) {
+        EXPECT_EQ(result, -1);
+        EXPECT_EQ(errno, ENOSPC) << std::strerror(errno);
+    };
+    refused(::write(fd, "xxx", 3));
+    refused(::pwrite(fd, "xxx", 3, 0));
+    refused(::writev(fd, &part, 1));
+    refused(::pwritev(fd, &part, 1, 1));
+    EXPECT_EQ(::write(fd, "xxx", 0), 0);
+    EXPECT_EQ(::read(fd, text, 3), 3) << "reading is as ever";
+    EXPECT_STREQ(text, "rst");
+    ASSERT_EQ(::fcntl(fd, F_SETFL, before), 0);
+    refused(::pwritev2(fd, &part, 1, 0, RWF_APPEND));
+    refused(::pwritev2(fd, &part, 1, -1, RWF_APPEND));
+    EXPECT_EQ(::lseek(fd, 0, SEEK_CUR), 5);
+    EXPECT_EQ(::lseek(fd, 0, SEEK_END), static_cast<off_t>(size));
+    EXPECT_EQ(::pread(fd, text, 5, 0), 5);
+    EXPECT_STREQ(text, "first");
+    EXPECT_EQ(::pwrite(fd, "other", 5, 0), 5) << "and writing is again";
+}
+
+TEST_F(Calls, ThatAppendWriteNothing) {
+    expect_no_appending(fd_, 2 * kPage);
+    const Region plain("append", 3 * kPage);
+    expect_no_appending(plain.fd(), 3 * kPage);
+}
+
+TEST_F(Calls, ThatAppendInATransactionWriteNothing) {
+    ASSERT_EQ(::pwrite(fd_, "first", 5, 0), 5);
+    ASSERT_EQ(::fcntl(fd_, F_SETFL, ::fcntl(fd_, F_GETFL) | O_APPEND), 0);
+    do {
+        stm_start(fd_);
+        EXPECT_EQ(::write(fd_, "x", 1), -1);
+        EXPECT_EQ(errno, ENOSPC);
+    } while (stm_commit(fd_) != 0);
+    char text[6] = "";
+    EXPECT_EQ(::pread(fd_, text, 5, 0), 5);
+    EXPECT_STREQ(text, "first");
+}
+
+TEST(Shell, AppendsNothingToANode) {
+    const std::string path = unique_path("node");
+    Fd node(stm_create(const_cast<char*>(path.c_str()), 4096));
+    ASSERT_GE(node.get(), 0) << std::strerror(errno);
+    ASSERT_EQ(::pwrite(node.get(), "first\n", 6, 0), 6);
+    for (const char* command : {"/bin/echo x >> ", "echo x | tee -a ",
+                                "echo x | dd status=none oflag=append conv=notrunc of="}) {
+        const Output said = shell("{ " + std::string(command) + path + "; } 2>&1");
+        EXPECT_NE(said.status, 0) << command << said.text;
+        EXPECT_NE(said.text.find("No space left on device"), std::string::npos)
+            << command << said.text;
+        EXPECT_EQ(shell("head -n 1 " + path).text, "first\n") << command;
+    }
+    EXPECT_NE(shell("echo x 2>/dev/null >> " + path).status, 0);
+    EXPECT_EQ(shell("head -n 1 " + path).text, "first\n");
+    EXPECT_EQ(shell("echo other > " + path).status, 0);
+    EXPECT_EQ(shell("head -n 1 " + path).text, "other\n");
+    node.reset();
+    EXPECT_EQ(::unlink(path.c_str()), 0);
+    EXPECT_EQ(stm_unlink(path.c_str()), 0) << std::strerror(errno);
 }
 
 TEST_F(Calls, BeyondTheEndWriteNothing) {

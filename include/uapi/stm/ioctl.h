@@ -303,6 +303,10 @@ struct stm_destroy {
  * is one for each 16 MiB). So is each request of io_uring and Linux AIO, whoever executes it; a thread that has a
  * transaction on the handle can not: EBUSY.
  *
+ * A region has a fixed size, so there is nothing to append to. A write at its end or beyond fails with ENOSPC, and one that
+ * begins before ends there with a short count. With O_APPEND, at open or by fcntl, and with RWF_APPEND every write is one at
+ * the end, whatever its position: it fails with ENOSPC and changes nothing.
+ *
  * A call that runs out of memory or into max_stripes in the middle ends with a short count: the bytes before are part of
  * the transaction.
  *

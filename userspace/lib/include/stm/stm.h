@@ -95,6 +95,10 @@ int stm_create(char *filename, int size);
  * @flags: STM_* above, or 0
  * @mode: permission bits (0777) of a new region, less the umask; ignored when none is created
  *
+ * What can be done with the descriptor: mmap() it MAP_SHARED, transactions (<stm/transaction.h>), and calls as on a file of
+ * fixed size: read, write, pread, pwrite, lseek and their relatives. A write at the end gets ENOSPC; so does each one with
+ * O_APPEND (set by fcntl, or by opening a node with it, as the shell's >> does), since there is nothing to append to.
+ *
  * STM_PLAIN, STM_MUTEX and STM_EXEC say what a new region is. An existing region must be what is asked for: with
  * STM_CREATE exactly that, without STM_CREATE at least that, so that 0 takes a region of any kind.
  *
