@@ -126,6 +126,19 @@ socket.create_connection(s.getsockname())' || echo no loopback
     assert (code, out) == (0, b""), (code, out, err)
 
 
+def test_a_boot_that_init_gives_up_is_told_by_its_reason_and_not_tried_again():
+    # The drivers that init loads first are not as Debian has signed them.
+    code, out, err = vm("--append", "module.sig_enforce=1", "--", "echo", "never")
+    assert (code, out) == (98, b""), (code, out, err)
+    assert re.match(r"ci/vm: cannot load /modules/\S+: Key was rejected by service\n", err), err
+    assert "again" not in err and "did not come up" not in err, err
+
+
+def test_a_kernel_that_does_not_come_up_is_tried_again():
+    code, _, err = vm("--append", "rdinit=/no/such/program", "--", "true")
+    assert code == 99 and "Unable to mount root" in err and err.count("did not come up; trying again") == 2, (code, err)
+
+
 def test_a_command_that_is_not_there():
     code, _, err = vm("--", "no-such-command")
     assert code == 127 and "no-such-command" in err, (code, err)

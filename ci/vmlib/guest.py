@@ -6,6 +6,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -21,6 +22,8 @@ from . import cache, channel, logcheck, qemu
 
 EXIT_REPORT, EXIT_TIMEOUT, EXIT_LOST = 99, 124, 98
 END_MARK = b"stm-vm: end"
+# What init says on the console when it gives up, perhaps before there is a channel.
+REFUSED = re.compile(rb"^stm-vm: cannot go on: (.*?)\r?\n", re.MULTILINE)
 ESCAPE = b"\x1d"  # Ctrl-]
 LOG_TAIL = 40
 # A boot takes 2 to 10 seconds, and many times that on a busy host. Where the emulated
@@ -308,13 +311,21 @@ class Guest:
     # --- the course of things ---
 
     def boot(self):
-        """Until the guest is ready, or has failed before any of our code ran."""
+        """Until the guest is ready, or init gives up; False if it has failed before any of our code ran."""
         if self.spec.tty and not self.saved_tty:
             self.raw_terminal()
         limit = 1e9 if self.spec.gdb else BOOT_LIMIT
-        self.pump(time.monotonic() + limit, lambda: self.gone or self.ready
-                  or self.failure is not None)
-        return self.ready or self.failure is not None
+        self.pump(time.monotonic() + limit, lambda: self.gone or self.ready or self._refused())
+        # What init gives as its reason is one, also if the guest has ended meanwhile.
+        return self.ready or self._refused()
+
+    def _refused(self):
+        """Whether init has given up, which it would do the next time, too."""
+        if self.failure is None:
+            found = REFUSED.search(self.console)
+            if found:
+                self.failure = found.group(1).decode("utf-8", "replace")
+        return self.failure is not None
 
     def serve(self):
         """Until the end, or the end of our patience; whether that was it, and the length
