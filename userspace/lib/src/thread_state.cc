@@ -368,7 +368,8 @@ void ThreadState::begin_restart(const Context* target, std::uintptr_t now) {
                 "own or in a constructor\n",
                 target->fd);
     busy_ = 1;
-    busy_frame_ = reinterpret_cast<const void*>(target->registers.rsp);
+    // As of a function that the program calls from there: it may have to begin again once more.
+    busy_frame_ = reinterpret_cast<const void*>(target->registers.rsp - 2 * sizeof(void*));
     held_ = target->held; // what has been held back since is given up, with the rest
     noticed_ = false;
     fence();
