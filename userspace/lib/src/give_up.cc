@@ -50,6 +50,13 @@ const char* why_not(int error) {
         return "nested too deeply; was a transaction left without stm_commit or stm_cancel?";
     case ENOMEM:
         return "no memory left";
+    case EDEADLK:
+        return "another transaction of this thread on the same region is in its way; use one "
+               "handle "
+               "for both";
+    case EBUSY:
+        return "another thread of this process has a transaction on it, and it is mapped: each "
+               "thread needs a handle of its own, by stm_open, with a mapping of its own";
     case ENOSPC:
         return "more threads than the module allows have used this handle";
     default:
@@ -57,9 +64,38 @@ const char* why_not(int error) {
     }
 }
 
+const char* why_never(int error) {
+    switch (error) {
+    case EBADF:
+        return "it is not an open descriptor";
+    case ENOTTY:
+        return "it is not a handle of a region";
+    case EINVAL:
+        return "there is no transaction (after stm_cancel its loop must be left)";
+    case E2BIG:
+        return "it is larger than the module's limits allow (max_stripes)";
+    case ENOMEM:
+        return "no memory left";
+    case ECANCELED:
+        return "it was over before, by a stm_wait that returned or with its descriptor";
+    case EDEADLK:
+        return "another transaction of this thread on the same region is in its way";
+    default:
+        return strerrordesc_np(error);
+    }
+}
+
 const char* why_over(int error) {
-    return error == E2BIG ? "it touched more pages than the module's max_stripes allows"
-                          : "there is no memory for the pages it touched";
+    switch (error) {
+    case E2BIG:
+        return "it touched more pages than the module's max_stripes allows";
+    case ENOMEM:
+        return "there is no memory for the pages it touched";
+    case ECANCELED:
+        return "its descriptor was closed";
+    default:
+        return strerrordesc_np(error);
+    }
 }
 
 } // namespace stm::library

@@ -11,6 +11,8 @@ namespace stm::library {
 
 /** Why a transaction could not be started, for an errno value. */
 const char* why_not(int error);
+/** Why one was not committed, and will not be when it is tried again. */
+const char* why_never(int error);
 /** Why one could not go on that had begun. */
 const char* why_over(int error);
 

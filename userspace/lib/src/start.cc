@@ -2,6 +2,7 @@
 // Starting and restarting: the first return of stm_start, and the further ones.
 #include "actions.hpp"
 #include "close.hpp"
+#include "futile.hpp"
 #include "give_up.hpp"
 #include "handlers.hpp"
 #include "mask.hpp"
@@ -94,6 +95,14 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
         errno = EAGAIN;
         return -1;
     }
+    if (const int error = context->depth == 0 ? futile_error(*context, *registers) : 0) {
+        if (kind == StartKind::start)
+            give_up("stm: stm_start(%d): what begins here is not committed, again and again: %s "
+                    "(stm_try_commit tells that from a conflict)\n",
+                    fd, why_never(error));
+        errno = error;
+        return -1;
+    }
     if (thread->has_left(registers->rsp)) {
         thread->look(); // perhaps that transaction is over
         if (thread->has_left(registers->rsp))
@@ -108,6 +117,7 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
     const unsigned closes = closes_of(fd); // before whatever the system call goes to
     if (start_by_offer(*context, closes, *registers)) {
         begun(*thread, context, kind, *registers, 1);
+        count_start();
         return 0;
     }
     unsigned flags = 0;
@@ -130,12 +140,15 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
             thread->add_phantom(owner);
             return 0;
         }
+        if (error == EDEADLK && owner == nullptr && kind == StartKind::start)
+            restart_deadlocked(*thread, fd);
         // One that was begun past us, or that was lost with its descriptor.
         if (owner != nullptr || (error != EAGAIN && error != ECANCELED))
             return start_failed(fd, kind, error);
         flags = STM_START_RESTART;
     }
     begun(*thread, context, kind, *registers, depth);
+    count_start();
     if (depth == 1)
         attach_cell(*thread, context, closes);
     return 0;
@@ -152,6 +165,13 @@ int stm_library_restarted(Context* context) {
         thread.remove_running(context);
         thread.leave_at_once();
         context->attempts = 0;
+        context->deadlocks = 0;
+        if (context->kind == StartKind::start && failure == EDEADLK)
+            give_up(
+                "stm: the transaction of stm_start(%d) can not go on: what stm_start(%d) begins "
+                "within it would wait for it for ever, since both are on one region; use one "
+                "handle for both (stm_try_start would have returned)\n",
+                context->fd, context->deadlocked_by);
         if (context->kind == StartKind::start)
             give_up("stm: the transaction of stm_start(%d) can not go on: %s (stm_try_start would "
                     "have returned)\n",

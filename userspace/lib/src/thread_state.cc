@@ -381,6 +381,18 @@ void restart(ThreadState& thread) {
     stm_library_resume(target);
 }
 
+void restart_deadlocked(ThreadState& thread, int fd) {
+    constexpr unsigned kMost = 4;
+    Context* const outermost = thread.outermost();
+    if (outermost == nullptr || thread.is_held())
+        return;
+    if (outermost->deadlocks++ >= kMost) {
+        outermost->failure = EDEADLK;
+        outermost->deadlocked_by = fd;
+    }
+    restart(thread);
+}
+
 void restart_after_handler(ThreadState& thread, Context* target, ucontext_t* interrupted) {
     constexpr greg_t kDirectionFlag = 0x400;
     greg_t* registers = interrupted->uc_mcontext.gregs;

@@ -46,6 +46,14 @@ struct StartCell {
 constexpr std::size_t kCellBytes = 4096;
 constexpr std::size_t kCells = kCellBytes / sizeof(StartCell);
 
+/** Commits in a row that failed for a reason that does not go away by itself, though the program
+ * tries again: see futile.hpp. */
+struct Futile {
+    unsigned count;
+    int error;
+    std::uint64_t site; // where stm_start returned to
+};
+
 /**
  * A thread's transaction that was begun by one descriptor's number. The transaction itself belongs
  * to the open file, which can have other numbers: see ThreadState::running_on(). It stays where it
@@ -62,9 +70,12 @@ struct Context {
     bool goes_on; // although it is doomed: see go_on()
     int held;     // what held restarts back when it began
     StartKind kind;
-    unsigned attempts; // that failed, in a row
-    unsigned limit;    // of attempts; 0: none
-    int failure;       // why it is to end instead of being restarted; 0: it is not
+    unsigned attempts;  // that failed, in a row
+    unsigned limit;     // of attempts; 0: none
+    int failure;        // why it is to end instead of being restarted; 0: it is not
+    int deadlocked_by;  // the number whose request would have waited for it, with EDEADLK
+    unsigned deadlocks; // restarts in a row because of that
+    Futile futile;
     StartCell* cell;   // null: it has none
     unsigned closes;   // of the number, before it was given the cell
     unsigned detached; // system calls to start, in a row, while the kernel did not know the cell
@@ -196,7 +207,13 @@ private:
 
 /** Goes back to the thread's outermost stm_start. Some transaction must run. */
 [[noreturn]] void restart(ThreadState& thread);
-/** The same, by changing where a signal handler returns to. */
+/**
+ * The same, after EDEADLK: what was begun by another number, on the same region, would wait for the
+ * outermost transaction, which may not need the serial token next time. A few times only: then that
+ * one fails. Returns where no restart may be.
+ */
+void restart_deadlocked(ThreadState& thread, int fd);
+/** As restart(), by changing where a signal handler returns to. */
 void restart_after_handler(ThreadState& thread, Context* target, ucontext_t* interrupted);
 
 } // namespace stm::library

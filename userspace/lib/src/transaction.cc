@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The end of a transaction, and what delays a restart.
+#include "futile.hpp"
 #include "thread_state.hpp"
 
 #include <cerrno>
@@ -9,45 +10,73 @@
 
 using namespace stm::library;
 
-int stm_commit(int fd) {
-    ThreadState* thread = ThreadState::current();
-    if (thread == nullptr) // a transaction of the program's own system calls, or none
-        return ::ioctl(fd, STM_IOC_COMMIT, 0) == 0 ? 0 : 1;
+namespace {
 
-    Section section(*thread);
-    Context* context = thread->running_on(fd);
+// 0, or why not.
+int commit(ThreadState& thread, Context* context, int fd) {
     if (context != nullptr && context->phantoms > 0) {
         --context->phantoms;
         return 0;
     }
-    int result = ::ioctl(fd, STM_IOC_COMMIT, 0);
+    const int error = ::ioctl(fd, STM_IOC_COMMIT, 0) == 0 ? 0 : errno;
     if (context == nullptr) {
-        if (result == 0) {
-            thread->look(); // whose number is not open any more is over
-            return 0;
-        }
-        if ((context = thread->find(fd)) != nullptr)
-            ++context->attempts;
-        return 1;
+        if (error == 0)
+            thread.look(); // whose number is not open any more is over
+        return error;
     }
     if (context->depth > 1) {
-        if (result == 0) {
+        if (error == 0)
             --context->depth;
-            return 0;
-        }
-        int error = errno;
-        if (error == EAGAIN && !thread->is_held())
-            restart(*thread);
-        thread->correct_depth(context);
-        errno = error;
-        return 1;
+        else if (error == EAGAIN && !thread.is_held())
+            restart(thread);
+        else
+            thread.correct_depth(context);
+        return error;
     }
-    thread->remove_running(context);
-    if (result == 0)
-        context->attempts = 0;
-    else
-        ++context->attempts;
-    return result == 0 ? 0 : 1;
+    thread.remove_running(context);
+    if (error == 0)
+        context->deadlocks = 0;
+    else if (error == EDEADLK)
+        restart_deadlocked(thread, fd);
+    context->attempts = error == 0 ? 0 : context->attempts + 1;
+    return error;
+}
+
+enum class Teller { stm_commit, stm_try_commit };
+
+int commit_and_tell(int fd, Teller teller) {
+    ThreadState* const thread = ThreadState::current();
+    int error = 0;
+    Context* context = nullptr;
+    if (thread == nullptr) { // a transaction of the program's own system calls, or none
+        error = ::ioctl(fd, STM_IOC_COMMIT, 0) == 0 ? 0 : errno;
+    } else {
+        const Section section(*thread);
+        context = thread->running_on(fd);
+        error = commit(*thread, context, fd);
+        if (context == nullptr)
+            context = thread->find(fd);
+    }
+    if (error == 0)
+        forget_futile_commits(context);
+    else if (error != EAGAIN && teller == Teller::stm_commit)
+        count_futile_commit(context, fd, error);
+    if (error != 0)
+        errno = error;
+    return error;
+}
+
+} // namespace
+
+int stm_commit(int fd) {
+    return commit_and_tell(fd, Teller::stm_commit) == 0 ? 0 : 1;
+}
+
+int stm_try_commit(int fd) {
+    const int error = commit_and_tell(fd, Teller::stm_try_commit);
+    if (error == 0)
+        return 0;
+    return error == EAGAIN ? 1 : -1;
 }
 
 void stm_cancel(int fd) {
@@ -74,6 +103,7 @@ void stm_cancel(int fd) {
     } else {
         thread->remove_running(context);
         context->attempts = 0;
+        context->deadlocks = 0;
     }
 }
 

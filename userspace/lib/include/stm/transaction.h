@@ -146,7 +146,8 @@ void stm_start(int fd) STM_RETURNS_TWICE;
  * @fd: a handle of a transactional region
  *
  * Returns 0 in a transaction, or -1 without one, with errno: EBADF, ENOTTY: no handle. EOPNOTSUPP: a plain region.
- * E2BIG: nested too deeply. ENOMEM, ENOSPC: out of memory, or more threads than the module allows on this handle. EAGAIN:
+ * E2BIG: nested too deeply. EBUSY: the handle is mapped, and another thread of the process has a transaction on it. EDEADLK:
+ * this thread has one on another handle of the region, which must end first. ENOMEM, ENOSPC: out of memory, or more threads than the module allows on this handle. EAGAIN:
  * the limit of stm_set_retry_limit() is reached. A restart, too, may return -1; and so may a load or a store in a mapping,
  * after which the transaction is over and has no effect: E2BIG: it touched more pages than the module's max_stripes
  * allows. ENOMEM: there is no memory for the page.
@@ -154,15 +155,40 @@ void stm_start(int fd) STM_RETURNS_TWICE;
 int stm_try_start(int fd) STM_RETURNS_TWICE;
 
 /**
- * stm_commit - end the transaction, or the innermost part of it
+ * stm_commit, stm_try_commit - end the transaction, or the innermost part of it
  * @fd: the handle
  *
- * Returns 0 when everything that was written is visible to others (of a part: when it belongs to the transaction now).
- * Otherwise 1, with errno, the transaction is over, and nothing of it has happened: EAGAIN: a conflict; try again.
- * ENOMEM: no memory. E2BIG: larger than the module's limits allow. EINVAL: there is no transaction. EBADF, ENOTTY: @fd is
- * no handle. In a part a conflict restarts the whole transaction.
+ * stm_commit returns 0 when everything that was written is visible to others (of a part: when it belongs to the transaction
+ * now), and only then. Otherwise 1, with errno, the transaction is over, and nothing of it has happened.
+ *
+ * stm_try_commit returns 0 in the same case; 1 when it is worth trying again, with errno EAGAIN: a conflict, which another
+ * attempt does not have, or not for long; or -1, with errno, when trying again alone will not help:
+ *
+ *	E2BIG	larger than the module's limits allow (max_stripes), in what it touched or in a call within it
+ *	ENOMEM	no memory
+ *	ECANCELED	it was over before: a stm_wait had returned, or the thread had closed its last descriptor of it
+ *	EDEADLK	another transaction of this thread, on another handle of the same region, must end first
+ *	EINVAL	there is no transaction
+ *	EBADF, ENOTTY	@fd is no handle
+ *
+ *	do {
+ *		stm_start(fd);
+ *		...
+ *	} while ((result = stm_try_commit(fd)) > 0);
+ *	if (result < 0)
+ *		perror("...");
+ *
+ * In a part a conflict restarts the whole transaction. EDEADLK does so as well, if another transaction of the thread was
+ * begun before; where that does not help, a few times, that one can not be: its stm_try_start returns -1 with EDEADLK, its
+ * stm_start prints a line on standard error, which names both, and calls abort().
+ *
+ * A loop around stm_commit that asks for no reason ends nevertheless: after a hundred results of 1 in a row that are no
+ * conflicts, of transactions begun by one call on one descriptor, the next stm_try_start there returns -1 with that errno,
+ * and the next stm_start, or stm_commit if there is none, prints a line and calls abort(). What stm_try_commit returns is
+ * not counted.
  */
 int stm_commit(int fd);
+int stm_try_commit(int fd);
 
 /**
  * stm_cancel - undo the transaction, or the innermost part of it, and end that
