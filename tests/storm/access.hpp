@@ -57,8 +57,8 @@ public:
             stm_start(fd_);
             self_.slot->attempts.fetch_add(1, std::memory_order_relaxed);
             body();
-            cross(); // also where the body has no access left
-        } while (stm_commit(fd_) != 0);
+            cross();                        // also where the body has no access left
+        } while (stm_try_commit(fd_) != 0); // also for want of memory, which comes and goes
         self_.slot->busy.store(false, std::memory_order_relaxed);
         self_.slot->done.fetch_add(1, std::memory_order_relaxed);
     }

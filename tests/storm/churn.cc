@@ -66,7 +66,7 @@ void use(const Self& self, int fd, std::uint64_t size, bool plain, bool own, Ran
                 is_cut = true;
                 ::munmap(memory, kPage);
             }
-        } while (stm_commit(fd) != 0);
+        } while (stm_try_commit(fd) != 0);
     }
     ::munmap(static_cast<char*>(memory) + (is_cut ? kPage : 0), size - (is_cut ? kPage : 0));
 }

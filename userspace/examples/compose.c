@@ -120,18 +120,28 @@ static void set_balance(int account, long value) {
         exit(1);
 }
 
+// Commits; 1: the transaction has to be tried again. It can not be in vain for ever.
+static int again(void) {
+    int result = stm_try_commit(fd);
+    if (result < 0) {
+        perror("stm_try_commit");
+        exit(1);
+    }
+    return result;
+}
+
 static void withdraw(int account) {
     do {
         stm_start(fd);
         set_balance(account, balance(account) - AMOUNT);
-    } while (stm_commit(fd));
+    } while (again());
 }
 
 static void deposit(int account) {
     do {
         stm_start(fd);
         set_balance(account, balance(account) + AMOUNT);
-    } while (stm_commit(fd));
+    } while (again());
 }
 
 static int transfer_in_a_transaction(int from, int to) {
@@ -140,7 +150,7 @@ static int transfer_in_a_transaction(int from, int to) {
         withdraw(from);
         sched_yield();
         deposit(to);
-    } while (stm_commit(fd));
+    } while (again());
     return 0;
 }
 
@@ -150,7 +160,7 @@ static long sum_in_a_transaction(void) {
         stm_start(fd);
         long first = balance(0);
         sum = first + balance(1);
-    } while (stm_commit(fd));
+    } while (again());
     return sum;
 }
 

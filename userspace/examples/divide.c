@@ -23,13 +23,23 @@ static long get(int fd, off_t place) {
     return value;
 }
 
+// Commits; 1: the transaction has to be tried again. It can not be in vain for ever.
+static int again(int fd) {
+    int result = stm_try_commit(fd);
+    if (result < 0) {
+        perror("stm_try_commit");
+        exit(1);
+    }
+    return result;
+}
+
 static void set_both(int fd, long y) {
     long x = y + 1;
     do {
         stm_start(fd);
         if (pwrite(fd, &x, sizeof x, X) < 0 || pwrite(fd, &y, sizeof y, Y) < 0)
             exit(1);
-    } while (stm_commit(fd));
+    } while (again(fd));
 }
 
 static void change_for_ever(int fd) {
@@ -53,7 +63,7 @@ static long quotient(int fd) {
     do {
         stm_start(fd);
         result = one / difference(fd);
-    } while (stm_commit(fd));
+    } while (again(fd));
     return result;
 }
 

@@ -79,6 +79,7 @@ int main(void) {
         random = random * 1103515245 + 12345;
         const long key = random >> 16 & 127;
         int sorted;
+        int result;
         do {
             stm_start(fd); // 1
             if (random >> 30 & 1)
@@ -86,19 +87,28 @@ int main(void) {
             else
                 erase(list, key);
             sorted = is_sorted(list);
-        } while (stm_commit(fd)); // 2, and the do around them is 3
+        } while ((result = stm_try_commit(fd)) > 0); // 2, and the do around them is 3
+        if (result < 0) {
+            perror("a change of the list");
+            return 1;
+        }
         if (!sorted) {
             fputs("the list is torn\n", stderr);
             return 1;
         }
     }
     long length = 0;
+    int result;
     do {
         stm_start(fd);
         length = 0;
         for (struct node* node = list->first; node; node = node->next)
             length++;
-    } while (stm_commit(fd));
+    } while ((result = stm_try_commit(fd)) > 0);
+    if (result < 0) {
+        perror("a walk through the list");
+        return 1;
+    }
     printf("%ld keys, in order\n", length);
     return 0;
 }

@@ -25,6 +25,14 @@ int open_region(const std::string& name, std::size_t size, int flags) {
     return fd;
 }
 
+// Commits, and tells whether that has to be done all over. What never can be committed is the end.
+bool is_to_be_tried_again(int fd) {
+    const int result = stm_try_commit(fd);
+    if (result < 0)
+        fail("stm_try_commit");
+    return result > 0;
+}
+
 class Transactions : public Accounts {
 public:
     Transactions(const std::string& name, std::uint64_t count, int flags)
@@ -46,7 +54,7 @@ public:
             }
             write(from, balance - amount);
             write(to, read(to) + amount);
-        } while (stm_commit(fd_) != 0);
+        } while (is_to_be_tried_again(fd_));
         return {attempts};
     }
 
@@ -59,7 +67,7 @@ public:
             // In many calls, so that there is time for others between them.
             for (std::uint64_t first = 0; first < count_; first += kChunk)
                 total += sum_of_chunk(first);
-        } while (stm_commit(fd_) != 0);
+        } while (is_to_be_tried_again(fd_));
         return {attempts};
     }
 
@@ -137,7 +145,7 @@ public:
             }
             accounts_[from].balance -= amount;
             accounts_[to].balance += amount;
-        } while (stm_commit(fd_) != 0);
+        } while (is_to_be_tried_again(fd_));
         return {attempts};
     }
 
@@ -149,7 +157,7 @@ public:
             total = 0;
             for (std::uint64_t account = 0; account < count_; ++account)
                 total += accounts_[account].balance;
-        } while (stm_commit(fd_) != 0);
+        } while (is_to_be_tried_again(fd_));
         return {attempts};
     }
 
@@ -172,7 +180,7 @@ private:
         do {
             stm_start(fd_);
             account.balance = balance;
-        } while (stm_commit(fd_) != 0);
+        } while (is_to_be_tried_again(fd_));
     }
 
     std::size_t size_;

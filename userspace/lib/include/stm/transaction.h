@@ -10,6 +10,8 @@
  *		pwrite(fd, &balance, sizeof balance, 0);
  *	} while (stm_commit(fd));
  *
+ * (Where more can go wrong than a conflict with others: while ((result = stm_try_commit(fd)) > 0), and look at the result.)
+ *
  * A transaction belongs to the thread that started it and to the open file behind @fd. Inside it, read, pread, readv
  * and write, pwrite, writev on @fd give and take one consistent state of the region, with the transaction's own writes
  * over it. Nothing is visible to others before the commit.
