@@ -60,6 +60,7 @@ TEST_F(Frames, InASecondThreadToo) {
 }
 
 TEST_F(Frames, ALoadThatRestartsIntoOneIsTold) {
+    const Parameter no_watchdog("watchdog_ms", "0"); // which could be there before the load
     auto* place = static_cast<volatile long*>(
         ::mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd(), 0));
     ASSERT_NE(place, MAP_FAILED);
