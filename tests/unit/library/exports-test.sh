@@ -19,3 +19,5 @@ others=$(nm -D --defined-only "$1" | grep -v -e '@@*STM_' -e ' A STM_' |
 needed=$(readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
 case $needed in *stdc++*) echo "needs $needed"; exit 1 ;; esac
 readelf -d "$1" | grep -q 'SONAME.*\[libstm\.so\.0\]' || { echo 'the SONAME is not libstm.so.0'; exit 1; }
+# Its handlers, and what it does at a thread's end, stay when a program unloads it.
+readelf -d "$1" | grep -q 'FLAGS_1.*NODELETE' || { echo 'it can be unloaded'; exit 1; }
