@@ -3,6 +3,7 @@
 
 #include "close.hpp"
 #include "mask.hpp"
+#include "module_version.hpp"
 
 #include <cerrno>
 #include <cstdlib>
@@ -38,7 +39,7 @@ bool knows_closes() {
 } // namespace
 
 std::uint64_t wanted_site(const Registers& registers) {
-    return wants_prediction() ? site_of(registers) : 0;
+    return wants_prediction() && module_knows_sites() ? site_of(registers) : 0;
 }
 
 bool start_by_offer(Context& context, unsigned closes, const Registers& registers) {

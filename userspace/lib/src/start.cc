@@ -6,10 +6,12 @@
 #include "give_up.hpp"
 #include "handlers.hpp"
 #include "mask.hpp"
+#include "module_version.hpp"
 #include "offer.hpp"
 #include "thread_state.hpp"
 
 #include <cerrno>
+#include <cstring>
 #include <pthread.h>
 #include <stm/ioctl.h>
 #include <stm/transaction.h>
@@ -20,18 +22,28 @@ namespace stm::library {
 namespace {
 
 int start_failed(int fd, StartKind kind, int error) {
-    if (kind == StartKind::start)
+    if (kind == StartKind::start) {
+        const int minor = error == EINVAL || error == ENOTTY ? older_minor(fd) : -1;
+        if (minor >= 0)
+            give_up(
+                "stm: stm_start(%d): %s; the module speaks version %d.%d of the interface, this "
+                "library %d.%d: load the module that belongs to the library\n",
+                fd, strerrordesc_np(error), STM_ABI_MAJOR, minor, STM_ABI_MAJOR, STM_ABI_MINOR);
         give_up("stm: stm_start(%d): %s (stm_try_start would have returned)\n", fd, why_not(error));
+    }
     errno = error;
     return -1;
 }
 
 int request_start(int fd, unsigned flags, const Registers& registers) {
-    return ::ioctl(fd, STM_IOC_START,
-                   flags | STM_START_SIGNAL(kDoomSignal) | STM_START_SITE(wanted_site(registers)));
+    const std::uint64_t site = wanted_site(registers);
+    const std::uint64_t without_site = flags | STM_START_SIGNAL(kDoomSignal);
+    const int depth = ::ioctl(fd, STM_IOC_START, without_site | STM_START_SITE(site));
+    if (depth >= 0 || errno != EINVAL || site == 0 || !module_is_before_sites(fd))
+        return depth;
+    return ::ioctl(fd, STM_IOC_START, without_site);
 }
 
-// The transaction that a successful STM_IOC_START has begun, or begun a part of, and its depth now.
 void begun(ThreadState& thread, Context* context, StartKind kind, const Registers& registers,
            int depth) {
     if (depth == 1) {
