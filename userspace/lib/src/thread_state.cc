@@ -3,6 +3,7 @@
 
 #include "give_up.hpp"
 #include "same_file.hpp"
+#include "sanitizers.hpp"
 
 #include <cerrno>
 #include <new>
@@ -98,6 +99,9 @@ void ThreadState::at_thread_exit(void* state) {
 void ThreadState::destroy() {
     for (Chunk* chunk = chunks_; chunk != nullptr;) {
         Chunk* next = chunk->next;
+        for (const Context& context : chunk->contexts)
+            if (context.way_back != nullptr)
+                ::munmap(context.way_back, sizeof *context.way_back);
         ::munmap(chunk, sizeof(Chunk));
         chunk = next;
     }
@@ -373,6 +377,7 @@ void ThreadState::begin_restart(const Context* target, std::uintptr_t now) {
     held_ = target->held; // what has been held back since is given up, with the rest
     noticed_ = false;
     fence();
+    tell_of_left_frames(now, target->registers.rsp);
 }
 
 void restart(ThreadState& thread) {

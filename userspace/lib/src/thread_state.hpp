@@ -13,6 +13,7 @@
 #include "stack.hpp"
 
 #include <atomic>
+#include <csetjmp>
 #include <cstddef>
 #include <cstdint>
 #include <ucontext.h>
@@ -61,7 +62,9 @@ struct Futile {
  */
 struct Context {
     Registers registers; // first: stm_library_resume() takes a Context for it
-    Context* next;       // the running ones, in the order of their start
+    // What setjmp saved when it began, for the thread sanitizer: see sanitizers.hpp. Null: nothing.
+    std::jmp_buf* way_back;
+    Context* next; // the running ones, in the order of their start
     Context* previous;
     int fd;
     int depth;    // 0: none runs
@@ -80,7 +83,7 @@ struct Context {
     unsigned closes;   // of the number, before it was given the cell
     unsigned detached; // system calls to start, in a row, while the kernel did not know the cell
 };
-static_assert(offsetof(Context, registers) == 0);
+static_assert(offsetof(Context, registers) == 0 && offsetof(Context, way_back) == 80);
 
 /** What the kernel says of a thread's transactions: they can commit, should be tried again, or can
  * not go on because of the system's limits or memory. */

@@ -21,11 +21,16 @@
 #define SSP 72
 #define SIZE 80
 
+#define WAY_BACK SIZE /* of a Context, which begins with Registers */
+
+#define FD SIZE
 #define FRAME (SIZE + 8) /* with the return address a multiple of 16 */
 
 	.text
 	.hidden stm_library_start
 	.hidden stm_library_restarted
+	.hidden stm_library_just_begun
+	.hidden stm_library_has_tsan
 
 /* int stm_try_start(int fd); void stm_start(int fd) */
 	.globl stm_try_start
@@ -66,9 +71,40 @@ stm_start:
 	rdsspq %rax
 	movq %rax, SSP(%rsp)
 	movq %rsp, %rdx
+	movl %edi, FD(%rsp)
 	call stm_library_start
+	cmpl $0, stm_library_has_tsan(%rip)
+	jne .Ltell_tsan
+.Lreturn:
 	addq $FRAME, %rsp
 	.cfi_adjust_cfa_offset -FRAME
+	ret
+	.cfi_adjust_cfa_offset FRAME
+
+	/*
+	 * The thread sanitizer takes what follows for a call of setjmp by our caller: setjmp is called with the stack that
+	 * the caller has when we have returned. When the transaction begins again, longjmp comes back to it, and the
+	 * sanitizer counts calls from here on.
+	 */
+.Ltell_tsan:
+	testl %eax, %eax
+	jnz .Lreturn
+	movl FD(%rsp), %edi
+	call stm_library_just_begun
+	testq %rax, %rax
+	movq %rax, %rcx
+	movl $0, %eax
+	jz .Lreturn
+	movq %rcx, %rbx
+	addq $(FRAME + 8), %rsp
+	.cfi_undefined rip
+	movq WAY_BACK(%rbx), %rdi
+	call _setjmp@PLT /* over our return address */
+	testl %eax, %eax
+	jnz .Ltold_tsan
+	movq RIP(%rbx), %rcx
+	pushq %rcx
+	movq RBX(%rbx), %rbx
 	ret
 	.cfi_endproc
 	.size stm_start, . - stm_start
@@ -115,6 +151,12 @@ stm_library_resume:
 	subq %rdx, %rcx
 	ja .Lunwind
 .Lunwound:
+	movq WAY_BACK(%rbx), %rdi
+	testq %rdi, %rdi
+	jz .Ltold_tsan
+	movl $1, %esi
+	call longjmp@PLT /* to after setjmp above, with the same rbx */
+.Ltold_tsan:
 	movq %rbx, %rdi
 	call stm_library_restarted
 	/* eax: what stm_try_start returns */

@@ -105,6 +105,12 @@
  * closes a descriptor of a region past them (by the system call itself, by fclose), no other may begin a transaction on a
  * new one. In the child of vfork no function of this header may be called.
  *
+ * Other versions. A module of an older minor version of the interface is made do with: what it lacks costs system calls and
+ * page faults. One of another major version is refused by the functions of stm/stm.h.
+ *
+ * Sanitizers. A program that is built with -fsanitize=address or -fsanitize=thread runs as any other: their runtime
+ * libraries are told of restarts.
+ *
  * fork: the child has no transaction. x86-64 only. The shadow stack (CET) is unwound as longjmp does.
  */
 #ifndef STM_TRANSACTION_H
