@@ -114,14 +114,20 @@ Context::~Context() {
     stm_linux_thread_put(thread());
 }
 
-void Context::take_over() noexcept {
-    const Guard held(lock_);
+void Context::take_over(const Guard& held) noexcept {
+    held.expects_holds(lock_);
     stm_linux_thread_put(thread_.exchange(stm_linux_thread_current(), Order::relaxed));
     memory_.set_thread(thread());
     exec_id_.store(stm_linux_exec_id(), Order::relaxed);
     prediction_.forget();
     cell_.detach();
     exposures_seen_ = kNoExposures;
+}
+
+void Context::discard() noexcept {
+    cancel(AbortReason::killed);
+    set_viewing(nullptr);
+    cell_.detach();
 }
 
 void Context::set_viewing(stm_memory* memory) noexcept {
@@ -152,21 +158,46 @@ void Context::set_wait(const stm_settings& settings, stm_wait_kind kind) noexcep
                                                           .most_ns = most_ms * 1'000'000});
 }
 
-AbortReason Context::begin_after(const stm_settings& settings, stm_wait_kind kind) noexcept {
-    const bool mutex = (region_.flags() & STM_REGION_MUTEX) != 0;
+Context::Plan Context::plan_start(const stm_settings& settings, stm_wait_kind kind) noexcept {
     set_wait(settings, kind);
-    auto path = mutex ? protocol::Path::serial : protocol::Path::concurrent;
+    Plan plan;
+    if ((region_.flags() & STM_REGION_MUTEX) != 0)
+        plan.path = protocol::Path::serial;
     if (const auto conflicts = transaction_.conflicts_in_row(); conflicts != 0) {
         const protocol::RetryPolicy policy{.serial_after = current(settings.serial_after)};
-        const Advice advice = protocol::advise(policy, conflicts, end_reason_, random_);
-        if (advice.path == Advice::Path::serial)
-            path = protocol::Path::serial;
-        else
-            back_off(advice);
+        plan.advice = protocol::advise(policy, conflicts, end_reason_, random_);
+        if (plan.advice.path == Advice::Path::serial)
+            plan.path = protocol::Path::serial;
     }
-    const AbortReason reason = transaction_.begin(path);
-    if (reason == AbortReason::none && path == protocol::Path::serial)
-        counters_.serial.add(1);
+    return plan;
+}
+
+Context::Plan Context::plan_call(const stm_settings& settings) noexcept {
+    // The lock of a mutex region is for transactions: a single call is atomic without it, and its
+    // commit waits for it.
+    if ((region_.flags() & STM_REGION_MUTEX) == 0)
+        return plan_start(settings, STM_WAIT_KILLABLE);
+    set_wait(settings, STM_WAIT_KILLABLE);
+    return {};
+}
+
+AbortReason Context::await_start(const Plan& plan) noexcept {
+    if (plan.path == protocol::Path::serial) {
+        const runtime::Status status = memory_.acquire_serial();
+        return status.ok() ? AbortReason::none : protocol::reason_of(status.error());
+    }
+    back_off(plan.advice);
+    return AbortReason::none;
+}
+
+AbortReason Context::begin_admitted(const stm_settings& settings, const Plan& plan) noexcept {
+    const AbortReason reason = transaction_.begin_admitted(plan.path);
+    if (plan.path == protocol::Path::serial) {
+        if (reason == AbortReason::none)
+            counters_.serial.add(1);
+        else
+            memory_.release_serial();
+    }
     // What waits from now on is in the middle of a commit.
     set_wait(settings, STM_WAIT_KILLABLE);
     return reason;
@@ -180,10 +211,21 @@ void Context::note_begin(stm_memory* memory, u64 exec_id, int signal) noexcept {
     counters_.starts.add(1);
 }
 
-AbortReason Context::begin(const stm_settings& settings, int signal) noexcept {
-    const AbortReason reason = begin_after(settings, STM_WAIT_INTERRUPTIBLE);
+AbortReason Context::begin(const stm_settings& settings, const Plan& plan, int signal) noexcept {
+    const AbortReason reason = begin_admitted(settings, plan);
     if (reason == AbortReason::none)
         note_begin(stm_linux_memory_current(), stm_linux_exec_id(), signal);
+    return reason;
+}
+
+AbortReason Context::begin_call(const stm_settings& settings, const Plan& plan) noexcept {
+    const AbortReason reason = begin_admitted(settings, plan);
+    if (reason == AbortReason::none) {
+        in_call_ = true;
+        signal_ = 0;
+        // The context may be older than the program that calls.
+        exec_id_.store(stm_linux_exec_id(), Order::relaxed);
+    }
     return reason;
 }
 
@@ -194,23 +236,13 @@ bool Context::may_begin_by_offer() const noexcept {
 }
 
 void Context::begin_by_offer(const stm_settings& settings, u32 site) noexcept {
-    const AbortReason reason = transaction_.begin();
-    runtime::expects(reason == AbortReason::none, "Context: a concurrent transaction must begin");
+    if (transaction_.begin_admitted(protocol::Path::concurrent) != AbortReason::none)
+        return;
     set_wait(settings, STM_WAIT_KILLABLE);
     note_begin(cell_.memory(), cell_.exec_id(), cell_.signal());
     site_ = site;
     if (current(settings.predicted_pages) != 0)
         prediction_.select(site);
-}
-
-AbortReason Context::begin_call(const stm_settings& settings) noexcept {
-    in_call_ = true;
-    signal_ = 0;
-    // The lock of a mutex region is for transactions: a single call is atomic without it, and its
-    // commit waits for it.
-    if ((region_.flags() & STM_REGION_MUTEX) != 0)
-        return transaction_.begin();
-    return begin_after(settings, STM_WAIT_KILLABLE);
 }
 
 AbortReason Context::count_end(AbortReason reason) noexcept {
@@ -236,6 +268,8 @@ AbortReason Context::count_end(AbortReason reason) noexcept {
 }
 
 AbortReason Context::private_page(u64 index, u64 address, Use use, stm_page*& page) noexcept {
+    if (failure_ != AbortReason::none)
+        return failure_;
     if (private_pages_.size() - predicted_ >= page_limit_ && private_pages_.find(index) == nullptr)
         return AbortReason::too_big;
     PrivatePages::Page* own = nullptr;
@@ -331,6 +365,8 @@ void Context::learn(AbortReason reason) noexcept {
 }
 
 AbortReason Context::read(u64 offset, void* to, u64 bytes) noexcept {
+    if (failure_ != AbortReason::none) [[unlikely]]
+        return failure_;
     auto* target = static_cast<runtime::u8*>(to);
     while (bytes != 0) {
         const u64 part =
@@ -358,6 +394,8 @@ AbortReason Context::read(u64 offset, void* to, u64 bytes) noexcept {
 AbortReason Context::write(u64 offset, const void* from, u64 bytes, u64& written) noexcept {
     const auto* source = static_cast<const runtime::u8*>(from);
     written = 0;
+    if (failure_ != AbortReason::none) [[unlikely]]
+        return failure_;
     while (bytes != 0) {
         const u64 part =
             private_pages_.empty() ? bytes : runtime::min(bytes, kPageBytes - offset % kPageBytes);
@@ -384,6 +422,8 @@ AbortReason Context::write(u64 offset, const void* from, u64 bytes, u64& written
 }
 
 AbortReason Context::begin_nested() noexcept {
+    if (failure_ != AbortReason::none)
+        return failure_;
     const AbortReason reason = transaction_.begin_nested();
     if (reason != AbortReason::none)
         return reason;
@@ -404,40 +444,48 @@ void Context::cancel_nested() noexcept {
     private_pages_.cancel_level(transaction_, level);
 }
 
-AbortReason Context::commit() noexcept {
-    if (failure_ != AbortReason::none) {
-        cancel(failure_);
-        return last_reason_;
+AbortReason Context::prepare_commit(protocol::Admission& needed) noexcept {
+    needed = protocol::Admission::none;
+    AbortReason reason = failure_;
+    if (reason == AbortReason::none && !private_pages_.empty())
+        reason = private_pages_.collect(transaction_);
+    if (reason != AbortReason::none) {
+        cancel(reason);
+        return end_reason_;
     }
-    if (!private_pages_.empty()) {
-        const AbortReason collected = private_pages_.collect(transaction_);
-        if (collected != AbortReason::none) {
-            cancel(collected);
-            return last_reason_;
-        }
+    reason = transaction_.prepare_commit(needed);
+    return reason == AbortReason::none ? reason : count_end(reason);
+}
+
+bool Context::try_admit(protocol::Admission needed) noexcept {
+    return needed == protocol::Admission::none ||
+           (needed == protocol::Admission::gate && memory_.try_enter_commit());
+}
+
+AbortReason Context::await_admission(protocol::Admission needed) noexcept {
+    runtime::Status status = runtime::kSuccess;
+    if (needed == protocol::Admission::gate) {
+        status = memory_.enter_commit();
+    } else {
+        do
+            status = memory_.acquire_serial();
+        while (status.ok() && !memory_.keep_serial());
     }
-    const AbortReason reason = count_end(transaction_.commit());
+    return status.ok() ? AbortReason::none : protocol::reason_of(status.error());
+}
+
+AbortReason Context::commit(protocol::Admission admission) noexcept {
+    const AbortReason reason = count_end(transaction_.commit_admitted(admission));
     if (reason != AbortReason::none)
         return reason;
-    counters_.commits.add(1);
+    (in_call_ ? counters_.calls : counters_.commits).add(1);
     if (transaction_.committed_version() == 0) {
-        counters_.read_only.add(1);
+        if (!in_call_)
+            counters_.read_only.add(1);
         return reason;
     }
     counters_.last_version.raise_to(transaction_.committed_version());
     region_.versions().changed();
-    return reason;
-}
-
-AbortReason Context::commit_call() noexcept {
-    const AbortReason reason = count_end(transaction_.commit());
-    if (reason == AbortReason::none) {
-        counters_.calls.add(1);
-        if (transaction_.committed_version() != 0) {
-            counters_.last_version.raise_to(transaction_.committed_version());
-            region_.versions().changed();
-        }
-    }
     return reason;
 }
 
@@ -449,6 +497,14 @@ void Context::cancel(AbortReason reason) noexcept {
     const bool told = protocol::is_conflict(before) || failure_ != AbortReason::none;
     transaction_.cancel(reason);
     (void)count_end(told ? before : reason);
+}
+
+void Context::lose() noexcept {
+    if (!transaction_.active())
+        return;
+    fail(AbortReason::closed);
+    transaction_.forsake(AbortReason::closed);
+    signal_ = 0;
 }
 
 void Context::tell_doomed() noexcept {

@@ -4,8 +4,11 @@
 // Lifetime: made by the thread's first use, owned by the handle, freed with it. The context of a
 // thread that has ended is given to the next new one.
 //
-// What must hold: everything but the thread and the statistics is touched under the context's lock,
-// which its thread takes for each call; the handle's watchdog only tries it.
+// Invariants: everything but the statistics and what is marked otherwise is touched under the
+// context's lock, which its thread takes for each piece of a call. The thread changes under that
+// lock and the handle's; so under either of them it is known whose the context is. Nobody sleeps
+// for a back-off, the gate or the serial token with that lock: what has to be waited for is planned
+// under it, waited for without it, and used under it again.
 #pragma once
 
 #include "kernel/core/lock.hpp"
@@ -44,8 +47,9 @@ public:
     [[nodiscard]] stm_thread* thread() const noexcept {
         return thread_.load(runtime::Order::relaxed);
     }
-    // Its thread has ended, and its transaction: from now on it belongs to the calling one.
-    void take_over() noexcept;
+    // Its thread has ended, and its transaction: from now on it belongs to the calling one. The
+    // guard holds its lock, and the handle's is held.
+    void take_over(const Guard& held) noexcept;
 
     [[nodiscard]] Mutex& lock() noexcept { return lock_; }
     [[nodiscard]] Transaction& transaction() noexcept { return transaction_; }
@@ -77,33 +81,21 @@ public:
     }
     // From now on it is not given the view: it ends, or waits.
     void refuse_view() noexcept { started_in_.store(nullptr, runtime::Order::release); }
-    // Locks as long as the condition holds; false: it does not, and nothing is locked. The
-    // condition is of viewing(), started_in() or an offer: with these the thread that has the lock
-    // does not wait for the serial token, as one does that begins or commits. The holder of that
-    // token may need
-    // what the caller holds: mmap_lock, a mapping's lock, or the handle's lock.
-    template <typename Condition>
-    [[nodiscard]] bool lock_while(Condition condition) noexcept {
-        constexpr u64 kTurnNs = 20'000;
-        while (condition()) {
-            if (lock_.try_lock()) {
-                if (condition())
-                    return true;
-                lock_.unlock();
-                return false;
-            }
-            stm_linux_delay(kTurnNs);
-        }
-        return false;
-    }
     [[nodiscard]] u64 exposures_seen() const noexcept { return exposures_seen_; }
     void set_exposures_seen(u64 exposures) noexcept { exposures_seen_ = exposures; }
     [[nodiscard]] PrivatePages& private_pages() noexcept { return private_pages_; }
     // The transaction's page of that index, for a fault at that address.
     protocol::AbortReason private_page(u64 index, u64 address, Use use, stm_page*& page) noexcept;
-    // Its program can not go on, since it touched more than the limits allow, or than there was
-    // memory for: what it does has no effect.
-    void fail(protocol::AbortReason reason) noexcept { failure_ = reason; }
+    // It is over, though its program has not been told so by a commit or a cancel yet: what it does
+    // has no effect, and each call fails for that reason, the first one that was given. It touched
+    // more than the limits allow, or than there was memory for.
+    void fail(protocol::AbortReason reason) noexcept {
+        if (failure() == protocol::AbortReason::none)
+            failure_ = reason;
+    }
+    // The same, at once and for good: its thread has lost the file, by which alone it could end it.
+    // Its pages are in no mapping any more.
+    void lose() noexcept;
     // It is doomed, and its program can not be stopped yet: its pages need not fit together any
     // more.
     void go_on() noexcept { goes_on_ = true; }
@@ -151,9 +143,31 @@ public:
                memory_.holds_token();
     }
 
-    // Begins a transaction, after the back-off that the conflicts before it call for. 0: no signal.
-    protocol::AbortReason begin(const stm_settings& settings, int signal) noexcept;
-    protocol::AbortReason commit() noexcept;
+    // A start that was planned: what has to be waited for before it.
+    struct Plan {
+        protocol::Path path = protocol::Path::concurrent;
+        protocol::Advice advice{};
+    };
+    // What the conflicts before it, and the region, call for. Which signals end the wait.
+    [[nodiscard]] Plan plan_start(const stm_settings& settings, stm_wait_kind kind) noexcept;
+    // The same for the transaction of a single call, which waits as long as it takes unless the
+    // thread is being killed.
+    [[nodiscard]] Plan plan_call(const stm_settings& settings) noexcept;
+    // Waits, by its own thread and without the lock. On the serial path the context has the token
+    // then, which begin() takes over.
+    protocol::AbortReason await_start(const Plan& plan) noexcept;
+    // 0: no signal.
+    protocol::AbortReason begin(const stm_settings& settings, const Plan& plan,
+                                int signal) noexcept;
+    protocol::AbortReason begin_call(const stm_settings& settings, const Plan& plan) noexcept;
+
+    // A commit, of a transaction or of a single call, in two halves: the first one says what is
+    // needed, which is tried or waited for, by its own thread and without the lock. If the first
+    // half fails the transaction is over.
+    protocol::AbortReason prepare_commit(protocol::Admission& needed) noexcept;
+    [[nodiscard]] bool try_admit(protocol::Admission needed) noexcept;
+    protocol::AbortReason await_admission(protocol::Admission needed) noexcept;
+    protocol::AbortReason commit(protocol::Admission admission) noexcept;
     // All depths of it.
     void cancel(protocol::AbortReason reason) noexcept;
     // -- Without a system call --
@@ -167,13 +181,16 @@ public:
     // Begins the transaction of the thread that took the cell's offer. By any thread.
     void begin_by_offer(const stm_settings& settings, u32 site) noexcept;
 
-    // A single call's transaction: begin and commit, counted as a call, waiting as long as it takes
-    // unless the thread is being killed.
-    protocol::AbortReason begin_call(const stm_settings& settings) noexcept;
-    protocol::AbortReason commit_call() noexcept;
+    // Whether what it did last was done before its thread called exec. Its own thread may ask.
+    [[nodiscard]] bool is_of_another_program() const noexcept {
+        return exec_id_.load(runtime::Order::relaxed) != stm_linux_exec_id();
+    }
+    // The end of all that the program, which is not there any more, has begun. Its pages are in no
+    // mapping.
+    void discard() noexcept;
 
-    // Whether the program that began the transaction is not there any more: its thread has ended,
-    // or called exec.
+    // Whether the program that began the transaction, or the single call that runs, is not there
+    // any more: its thread has ended, or called exec.
     [[nodiscard]] bool is_orphan() const noexcept {
         return stm_linux_thread_runs(thread(), exec_id_.load(runtime::Order::relaxed)) == 0;
     }
@@ -190,7 +207,7 @@ public:
 private:
     void back_off(const protocol::Advice& advice) noexcept;
     void set_wait(const stm_settings& settings, stm_wait_kind kind) noexcept;
-    protocol::AbortReason begin_after(const stm_settings& settings, stm_wait_kind kind) noexcept;
+    protocol::AbortReason begin_admitted(const stm_settings& settings, const Plan& plan) noexcept;
     void note_begin(stm_memory* memory, u64 exec_id, int signal) noexcept;
     protocol::AbortReason count_end(protocol::AbortReason reason) noexcept;
     void learn(protocol::AbortReason reason) noexcept;

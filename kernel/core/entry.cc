@@ -66,11 +66,11 @@ int stm_core_open_minor(unsigned int minor, unsigned int access, const stm_node*
     return give(the_registry->open_minor(minor, access, node), handle);
 }
 
-void stm_core_flush(stm_handle* handle) {
+void stm_core_flush(stm_handle* handle, const stm_file* file) {
     // First: the number is free already, and may be another file's.
     handle_of(handle).forget_cells();
-    handle_of(handle).discard_own();
-    handle_of(handle).discard(Handle::Whose::ended_threads);
+    handle_of(handle).retire_ended_threads();
+    handle_of(handle).lose_descriptor(file);
 }
 
 void stm_core_release(stm_handle* handle) {

@@ -17,7 +17,51 @@ using runtime::u64;
 using runtime::Unique;
 
 namespace {
+
 using Guard = runtime::LockGuard<Mutex>;
+
+// While it lives, no fault in the view's mappings in that address space is in progress.
+class ClosedView : runtime::NonCopyable {
+public:
+    ClosedView(stm_view* view, stm_memory* memory) noexcept
+        : memory_(stm_linux_view_close(view, memory) != 0 ? memory : nullptr) {}
+    ~ClosedView() {
+        if (memory_ != nullptr)
+            stm_linux_view_open(memory_);
+    }
+
+private:
+    stm_memory* const memory_; // null: it has ended, so there are no faults at all
+};
+
+class HeldMemory : runtime::NonCopyable {
+public:
+    explicit HeldMemory(stm_memory* memory) noexcept : memory_(memory) {
+        if (memory_ != nullptr)
+            stm_linux_memory_hold(memory_);
+    }
+    HeldMemory(HeldMemory&& other) noexcept : memory_(runtime::exchange(other.memory_, nullptr)) {}
+    ~HeldMemory() {
+        if (memory_ != nullptr)
+            stm_linux_memory_drop(memory_);
+    }
+    [[nodiscard]] stm_memory* get() const noexcept { return memory_; }
+
+private:
+    stm_memory* memory_;
+};
+
+[[nodiscard]] bool is_orphan(const Context& context) noexcept {
+    return context.is_orphan();
+}
+
+// Its thread has a transaction that it has not begun to end, and the descriptors of the calling
+// one.
+[[nodiscard]] bool depends_on_descriptors(const Context& context) noexcept {
+    return context.started_in() != nullptr &&
+           stm_linux_thread_shares_descriptors(context.thread()) != 0;
+}
+
 } // namespace
 
 Result<Unique<Handle>> Handle::create(runtime::Ref<Region> region, u32 access) noexcept {
@@ -65,36 +109,44 @@ Context* Handle::find_context() noexcept {
             }
         }
     }
-    if (found != nullptr && found->cell().offered_in() != nullptr) {
+    if (found == nullptr)
+        return nullptr;
+    if (found->cell().offered_in() != nullptr) {
         const Context::Guard held(found->lock());
         settle(*found);
     }
-    if (found != nullptr && found->depth() != 0 && found->is_orphan()) [[unlikely]] {
-        const Context::Guard held(found->lock());
-        abandon(*found);
-    }
+    if (found->is_of_another_program()) [[unlikely]]
+        retire(*found);
     return found;
 }
 
 Result<Context*> Handle::obtain_context() noexcept {
     if (Context* found = find_context())
         return found;
-    {
-        // The context of a thread that has ended will do.
-        const Guard held(contexts_lock_);
-        for (Context& context : contexts_) {
-            if (stm_linux_thread_is_alive(context.thread()) == 0) {
-                {
-                    const Context::Guard also(context.lock());
-                    abandon(context);
+    // The context of a thread that has ended will do.
+    for (;;) {
+        Context* viewing = nullptr;
+        {
+            const Guard held(contexts_lock_);
+            for (Context& context : contexts_) {
+                if (stm_linux_thread_is_alive(context.thread()) != 0)
+                    continue;
+                const Context::Guard own(context.lock());
+                if (context.viewing() != nullptr) {
+                    viewing = &context;
+                    continue;
                 }
-                context.take_over();
+                context.discard();
+                context.take_over(own);
                 recent_.store(&context, Order::release);
                 return &context;
             }
+            if (viewing == nullptr && context_count_ >= current(region_->settings().max_contexts))
+                return Error::no_space;
         }
-        if (context_count_ >= current(region_->settings().max_contexts))
-            return Error::no_space;
+        if (viewing == nullptr)
+            break;
+        retire(*viewing);
     }
     auto made = runtime::make<Context>(*region_, current(region_->settings().max_stripes));
     if (!made.ok())
@@ -107,34 +159,84 @@ Result<Context*> Handle::obtain_context() noexcept {
     return context;
 }
 
-void Handle::discard_own() noexcept {
-    Context* const context = find_context();
-    if (context == nullptr || context->depth() == 0)
-        return;
-    const Context::Guard held(context->lock());
-    abandon(*context);
+// The first context behind that one, or of all, for which the condition holds.
+Context* Handle::next_context(const Context* after, Condition condition) noexcept {
+    const Guard held(contexts_lock_);
+    bool behind = after == nullptr;
+    for (Context& context : contexts_) {
+        if (behind && condition(context))
+            return &context;
+        behind = behind || &context == after;
+    }
+    return nullptr;
 }
 
-void Handle::discard(Whose whose) noexcept {
+// Ends the context's transaction from outside of its thread, if the condition holds. Pages that it
+// has in mappings are taken out, and no fault that has found one of them already maps it
+// afterwards: so the view is closed where it has the view. No lock is held.
+void Handle::end_from_outside(Context& context, Condition condition, End end) noexcept {
+    for (;;) {
+        HeldMemory memory = [&] {
+            const Context::Guard held(context.lock());
+            const bool ends = condition(context);
+            if (ends && context.viewing() == nullptr)
+                end(context);
+            return HeldMemory(ends ? context.viewing() : nullptr);
+        }();
+        if (memory.get() == nullptr)
+            return;
+        const ClosedView closed(view_, memory.get());
+        const Context::Guard held(context.lock());
+        // What was decided without the view is decided again.
+        if (context.viewing() != memory.get() || !condition(context))
+            continue;
+        stm_linux_view_unmap(view_, 0, region_->size() / kPageBytes);
+        end(context);
+        return;
+    }
+}
+
+// Discards the transaction of a program that is not there any more.
+void Handle::retire(Context& context) noexcept {
+    end_from_outside(context, is_orphan, [](Context& orphan) noexcept { orphan.discard(); });
+}
+
+void Handle::discard_all() noexcept {
     const Guard held(contexts_lock_);
     for (Context& context : contexts_) {
-        if (whose == Whose::ended_threads && stm_linux_thread_is_alive(context.thread()) != 0)
-            continue;
-        const Context::Guard also(context.lock());
-        abandon(context);
+        const Context::Guard own(context.lock());
+        context.discard();
     }
 }
 
-// The context's lock is held. Ends the transaction of a program that is not there any more, which
-// may still have private pages in mappings of a process that is.
-void Handle::abandon(Context& context) noexcept {
-    if (context.viewing() != nullptr) {
-        exposures_.fetch_add(1, Order::seq_cst);
-        stm_linux_view_unmap(view_, 0, region_->size() / kPageBytes);
-        context.set_viewing(nullptr);
-    }
-    context.cancel(AbortReason::killed);
-    context.cell().detach();
+void Handle::retire_ended_threads() noexcept {
+    Context* viewing = nullptr;
+    do {
+        viewing = nullptr;
+        {
+            const Guard held(contexts_lock_);
+            for (Context& context : contexts_) {
+                if (stm_linux_thread_is_alive(context.thread()) != 0)
+                    continue;
+                const Context::Guard own(context.lock());
+                if (context.viewing() == nullptr)
+                    context.discard();
+                else
+                    viewing = &context;
+            }
+        }
+        if (viewing != nullptr)
+            retire(*viewing);
+    } while (viewing != nullptr);
+}
+
+void Handle::lose_descriptor(const stm_file* file) noexcept {
+    Context* context = next_context(nullptr, depends_on_descriptors);
+    if (context == nullptr || stm_linux_file_has_descriptor(file) != 0)
+        return;
+    for (; context != nullptr; context = next_context(context, depends_on_descriptors))
+        end_from_outside(*context, depends_on_descriptors,
+                         [](Context& lost) noexcept { lost.lose(); });
 }
 
 // -- Starts without a system call --
@@ -213,9 +315,9 @@ void Handle::forget_cells() noexcept {
     closes_.fetch_add(1, Order::release);
     for (Context& context : contexts_) {
         // One without an offer is forgotten when it would get one.
-        if (!context.lock_while([&] { return context.cell().offered_in() != nullptr; }))
+        if (context.cell().offered_in() == nullptr)
             continue;
-        const Context::Guard also(context.lock(), runtime::kAdoptLock);
+        const Context::Guard also(context.lock());
         settle(context);
         context.cell().detach();
     }
@@ -253,17 +355,21 @@ void Handle::look_after_contexts() noexcept {
     // First: a transaction that begins from here on arms the watchdog itself.
     watched_.store(false, Order::seq_cst);
     bool again = false;
+    bool orphans = false;
     {
         const Guard held(contexts_lock_);
         for (Context& context : contexts_) {
-            // Whose thread is in a call makes progress, and is looked at next time.
+            // A context locked by its own thread is making progress; check it next time.
             const auto own = runtime::try_lock(context.lock());
             if (own.ok() && context.depth() != 0 && context.is_orphan())
-                abandon(context);
+                orphans = true;
             else if (!own.ok() || context.look_after())
                 again = true;
         }
     }
+    Context* orphan = orphans ? next_context(nullptr, is_orphan) : nullptr;
+    for (; orphan != nullptr; orphan = next_context(orphan, is_orphan))
+        retire(*orphan);
     if (again)
         watch();
 }
@@ -284,16 +390,22 @@ Context* Handle::viewer(stm_memory* memory) noexcept {
     return nullptr;
 }
 
-// The one that has it, locked, or null; after that no offer stands there.
+// The one that has it, locked, or null; after that no offer stands there. A program that is not
+// there any more has no view. What it left in the mappings cannot be taken out here, where the
+// caller keeps the view open: that is the watchdog's, at once, or the next start's.
 Context* Handle::lock_viewer(stm_memory* memory) noexcept {
     while (Context* context = viewer(memory)) {
-        // If not, its transaction has just ended.
-        if (!context->lock_while([&] { return context->may_view(memory); }))
-            continue;
+        Context::Guard held(context->lock());
         settle(*context);
-        if (context->viewing() == memory)
-            return context;
-        context->lock().unlock();
+        // If not, its transaction has just ended.
+        if (context->viewing() != memory)
+            continue;
+        if (context->is_orphan()) {
+            stm_linux_timer_arm(&watchdog_, 1);
+            return nullptr;
+        }
+        held.release();
+        return context;
     }
     return nullptr;
 }
@@ -301,18 +413,18 @@ Context* Handle::lock_viewer(stm_memory* memory) noexcept {
 runtime::Status Handle::note_mapping() noexcept {
     stm_memory* const memory = stm_linux_memory_current();
     const Guard held(contexts_lock_);
-    if (mapped_.load(Order::relaxed))
-        return runtime::kSuccess;
-    // The first mapping: a transaction that runs already gets it, if there is only one. The caller
-    // holds mmap_lock for writing, so nobody loads from the mapping yet.
+    // A transaction that runs in this address space gets the view, if there is only one: it may
+    // have begun when the handle had no mapping anywhere, and the first one of this address space
+    // may not be the first of all. The caller holds mmap_lock for writing, so nobody loads from the
+    // mapping yet.
+    const bool first = !mapped_.load(Order::relaxed);
     Context* running = nullptr;
     for (Context& context : contexts_) {
-        // Offers that stand now were made without a thought of the view: none of them goes on.
-        if (!context.lock_while([&] {
-                return context.cell().offered_in() != nullptr || context.started_in() == memory;
-            }))
+        // Offers that stand before the first mapping were made without a thought of the view: none
+        // of them goes on.
+        if (context.started_in() != memory && !(first && context.cell().offered_in() != nullptr))
             continue;
-        const Context::Guard also(context.lock(), runtime::kAdoptLock);
+        const Context::Guard also(context.lock());
         settle(context);
         if (context.depth() == 0 || context.started_in() != memory || context.is_orphan())
             continue;
@@ -320,11 +432,40 @@ runtime::Status Handle::note_mapping() noexcept {
             return Error::busy;
         running = &context;
     }
-    if (running != nullptr) {
+    mapped_.store(true, Order::release);
+    if (running == nullptr)
+        return runtime::kSuccess;
+    const Context::Guard also(running->lock());
+    // If not, it has ended meanwhile.
+    if (running->depth() != 0 && running->started_in() == memory && running->viewing() != memory) {
         running->set_viewing(memory);
         watch();
     }
-    mapped_.store(true, Order::release);
+    return runtime::kSuccess;
+}
+
+// Gives the context the view in that address space, unless another one has it: Error::busy. Or
+// that one is `in_the_way`, whose program is not there any more.
+runtime::Status Handle::take_view(Context& context, stm_memory* memory,
+                                  Context*& in_the_way) noexcept {
+    const Guard held(contexts_lock_);
+    in_the_way = nullptr;
+    if (!mapped_.load(Order::relaxed))
+        return runtime::kSuccess;
+    for (Context& other : contexts_) {
+        if (&other == &context || !other.may_view(memory))
+            continue;
+        const Context::Guard also(other.lock());
+        settle(other);
+        if (other.viewing() != memory)
+            continue;
+        if (!other.is_orphan())
+            return Error::busy;
+        in_the_way = &other;
+        return runtime::kSuccess;
+    }
+    const Context::Guard own(context.lock());
+    context.set_viewing(memory);
     return runtime::kSuccess;
 }
 
@@ -332,23 +473,16 @@ runtime::Status Handle::enter_view(Context& context) noexcept {
     stm_memory* const memory = stm_linux_memory_current();
     if (memory == nullptr)
         return runtime::kSuccess;
-    {
-        const Guard held(contexts_lock_);
-        if (!mapped_.load(Order::relaxed))
-            return runtime::kSuccess;
-        for (Context& other : contexts_) {
-            if (&other == &context || !other.lock_while([&] { return other.may_view(memory); }))
-                continue;
-            const Context::Guard also(other.lock(), runtime::kAdoptLock);
-            settle(other);
-            if (other.viewing() != memory)
-                continue;
-            if (!other.is_orphan())
-                return Error::busy;
-            abandon(other);
-        }
-        context.set_viewing(memory);
-    }
+    Context* in_the_way = nullptr;
+    do {
+        const runtime::Status taken = take_view(context, memory, in_the_way);
+        if (!taken.ok())
+            return taken;
+        if (in_the_way != nullptr)
+            retire(*in_the_way);
+    } while (in_the_way != nullptr);
+    if (context.viewing() == nullptr)
+        return runtime::kSuccess;
     // Of this and a fault by another thread, which counts an exposure and looks for a context then,
     // one comes first: the fault finds the context, or its exposure is seen here.
     runtime::fence(Order::seq_cst);
@@ -356,10 +490,9 @@ runtime::Status Handle::enter_view(Context& context) noexcept {
         return runtime::kSuccess;
     // Committed pages are in the mappings, or about to be. No fault of this address space is in
     // progress between close and open, and each later one finds the context.
-    stm_linux_view_close(view_);
+    const ClosedView closed(view_, memory);
     context.set_exposures_seen(exposures_.load(Order::acquire));
     stm_linux_view_unmap(view_, 0, region_->size() / kPageBytes);
-    stm_linux_view_open();
     return runtime::kSuccess;
 }
 
@@ -374,13 +507,10 @@ void Handle::predict(Context& context, u32 site) noexcept {
             return;
     }
     // No fault is in progress from here to the end, and the mappings stay as they are.
-    stm_linux_view_close(view_);
-    {
-        const Context::Guard held(context.lock());
-        if (context.viewing() == memory)
-            context.map_predicted(view_, most);
-    }
-    stm_linux_view_open();
+    const ClosedView closed(view_, memory);
+    const Context::Guard held(context.lock());
+    if (context.viewing() == memory && context.failure() == AbortReason::none)
+        context.map_predicted(view_, most);
 }
 
 bool Handle::has_read(Context& context) noexcept {
@@ -391,50 +521,37 @@ bool Handle::has_read(Context& context) noexcept {
         if (context.private_pages().empty() || context.viewing() != stm_linux_memory_current())
             return false;
     }
-    stm_linux_view_close(view_);
-    bool found = false;
-    {
-        const Context::Guard held(context.lock());
-        context.examine_predicted(view_);
-        found = context.has_read();
-    }
-    stm_linux_view_open();
-    return found;
+    const ClosedView closed(view_, stm_linux_memory_current());
+    const Context::Guard held(context.lock());
+    context.examine_predicted(view_);
+    return context.has_read();
 }
 
 void Handle::leave_view(Context& context) noexcept {
-    stm_memory* memory = nullptr;
-    {
+    HeldMemory memory = [&] {
         const Context::Guard held(context.lock());
         // A mapping that comes now is not for what ends.
         context.refuse_view();
-        memory = context.viewing();
-        if (memory == nullptr)
-            return;
-        if (context.private_pages().empty()) {
+        if (context.private_pages().empty())
             context.set_viewing(nullptr);
-            return;
-        }
-        if (memory != stm_linux_memory_current()) {
-            abandon(context);
-            return;
-        }
-    }
+        return HeldMemory(context.viewing());
+    }();
+    if (memory.get() == nullptr)
+        return;
     // Before the context's lock, as in a fault.
-    stm_linux_view_close(view_);
-    {
-        const Context::Guard held(context.lock());
+    const ClosedView closed(view_, memory.get());
+    const Context::Guard held(context.lock());
+    if (memory.get() == stm_linux_memory_current()) {
         context.examine_predicted(view_);
         context.count_predicted();
-        context.private_pages().for_each_run([&](u64 first, u64 count) {
-            stm_linux_view_unmap(view_, first, count);
-            stm_linux_breathe();
-        });
-        // Last: another thread that begins then does not close the address space if nothing was
-        // exposed, and would load and store in these pages without a fault.
-        context.set_viewing(nullptr);
     }
-    stm_linux_view_open();
+    context.private_pages().for_each_run([&](u64 first, u64 count) {
+        stm_linux_view_unmap(view_, first, count);
+        stm_linux_breathe();
+    });
+    // Last: another thread that begins then does not close the address space if nothing was
+    // exposed, and would load and store in these pages without a fault.
+    context.set_viewing(nullptr);
 }
 
 stm_fault_result Handle::serve_fault(stm_fault& fault) noexcept {
@@ -449,11 +566,9 @@ stm_fault_result Handle::serve_fault(stm_fault& fault) noexcept {
 stm_fault_result Handle::serve_page(stm_fault& fault) noexcept {
     fault.count = 1;
     for (bool exposed = false;; exposed = true) {
-        while (Context* context = lock_viewer(fault.memory)) {
+        if (Context* const context = lock_viewer(fault.memory)) {
             const Context::Guard held(context->lock(), runtime::kAdoptLock);
-            if (!context->is_orphan())
-                return serve_private_page(*context, fault);
-            abandon(*context);
+            return serve_private_page(*context, fault);
         }
         if (fault.write != 0)
             return STM_FAULT_FORBIDDEN;
@@ -514,7 +629,7 @@ stm_fault_result Handle::make_writable(stm_fault& fault, stm_page* page) noexcep
     const bool upgraded = before != nullptr && !before->stored;
     stm_page* own = nullptr;
     const AbortReason reason = context->private_page(fault.index, fault.address, Use::store, own);
-    if (reason == AbortReason::no_memory || reason == AbortReason::too_big)
+    if (reason != AbortReason::none && !protocol::is_conflict(reason))
         return refuse(*context, reason);
     if (reason != AbortReason::none || own != page)
         return STM_FAULT_FORBIDDEN;

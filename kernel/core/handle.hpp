@@ -39,15 +39,19 @@ public:
     [[nodiscard]] stm_process* opener() const noexcept { return opener_.get(); }
 
     // The calling thread's context, or null if it never had a transaction on this handle. Stays
-    // valid as long as the handle. A transaction that the thread began before it called exec is
-    // discarded.
+    // valid as long as the handle. What the thread began by an offer is there then; what it began
+    // before it called exec is not any more.
     [[nodiscard]] Context* find_context() noexcept;
     // The same, made if need be. Error::no_memory; Error::no_space: max_contexts threads have one.
     [[nodiscard]] runtime::Result<Context*> obtain_context() noexcept;
-    // Discards the transactions of all threads, or of those that have ended.
-    void discard_own() noexcept; // of the calling thread
-    enum class Whose { all_threads, ended_threads };
-    void discard(Whose whose) noexcept;
+    // Discards all transactions: nobody has the handle any more, and it has no mapping.
+    void discard_all() noexcept;
+    // Discards the transactions of threads that have ended.
+    void retire_ended_threads() noexcept;
+    // A descriptor of the handle's file was closed in the calling process. If it has none left, its
+    // threads can not end their transactions any more: these are over, and everything that their
+    // threads, which may get the file again, do with the handle fails until they have been told so.
+    void lose_descriptor(const stm_file* file) noexcept;
     // From now on a transaction of this handle that can not succeed is found out, as long as one
     // runs.
     void watch() noexcept;
@@ -72,8 +76,9 @@ public:
     // -- The view: transactions in mappings of this handle --
 
     [[nodiscard]] stm_view* view() const noexcept { return view_; }
-    // It gets a mapping, in the calling address space. Error::busy: several threads of it have a
-    // transaction on the handle.
+    // It gets a mapping, in the calling address space, whose mmap_lock the caller holds for
+    // writing. The transaction that runs there is part of it from now on. Error::busy: several
+    // threads of the address space have one on the handle.
     [[nodiscard]] runtime::Status note_mapping() noexcept;
     // From now on a fault in the calling address space belongs to the context's transaction. Does
     // nothing when there is no mapping. Error::busy: another thread's transaction has the view.
@@ -99,8 +104,17 @@ public:
 private:
     friend class Registry;
 
+    // Ends a transaction from outside, under the context's lock, with the view closed.
+    using End = void (*)(Context& context) noexcept;
+    // Whether it is to be ended. Asked under the context's lock, or the handle's and then again.
+    using Condition = bool (*)(const Context& context) noexcept;
+
     void look_after_contexts() noexcept;
-    void abandon(Context& context) noexcept;
+    void end_from_outside(Context& context, Condition condition, End end) noexcept;
+    void retire(Context& context) noexcept;
+    [[nodiscard]] Context* next_context(const Context* after, Condition condition) noexcept;
+    [[nodiscard]] runtime::Status take_view(Context& context, stm_memory* memory,
+                                            Context*& in_the_way) noexcept;
     void settle(Context& context) noexcept;
     [[nodiscard]] Context* viewer(stm_memory* memory) noexcept;
     [[nodiscard]] Context* lock_viewer(stm_memory* memory) noexcept;
@@ -125,7 +139,7 @@ private:
     // Under the lock; contexts are only added.
     runtime::IntrusiveList<Context> contexts_;
     runtime::u32 context_count_ = 0;
-    // Has a mapping, or had one. Changes under the lock.
+    // Has a mapping, or had one, in some address space. Changes under the lock.
     runtime::Atomic<bool> mapped_{false};
     runtime::Atomic<runtime::u64> closes_{0}; // of descriptors. Changes under the lock
     // The one that was looked up last: programs of one thread need no lock to find it.

@@ -74,6 +74,8 @@ public:
     [[nodiscard]] u32 spin_limit() const noexcept { return 2000; }
 
     [[nodiscard]] runtime::Status enter_commit() noexcept { return versions_.token.enter(terms_); }
+    // The same without waiting.
+    [[nodiscard]] bool try_enter_commit() noexcept { return versions_.token.try_enter(); }
     void leave_commit() noexcept { versions_.token.leave(); }
     [[nodiscard]] runtime::Status acquire_serial() noexcept {
         return versions_.token.acquire(context_, thread_, terms_, losses_);

@@ -417,7 +417,7 @@ Registry::HandleResult Registry::open_minor(u32 minor, u32 access, const stm_nod
 }
 
 void Registry::close(Unique<Handle> handle) noexcept {
-    handle->discard(Handle::Whose::all_threads);
+    handle->discard_all();
     // Declared before the guard: dropped after the lock is given up.
     RegionRef last;
     const Guard held(lock_);

@@ -45,9 +45,11 @@ Error error_of(AbortReason reason) noexcept {
     case AbortReason::serial_wait:
         return Error::deadlock;
     case AbortReason::out_of_range:
-        return Error::invalid;
+        return Error::no_space;
     case AbortReason::fault:
         return Error::fault;
+    case AbortReason::closed:
+        return Error::canceled;
     default:
         return Error::again;
     }
@@ -115,46 +117,84 @@ struct Piecewise {
 
 using Access = Piecewise::Outcome (Piecewise::*)(u64 position, u64 bytes) noexcept;
 
-// Within a transaction of the program's own. What went through before a failure is a part of it,
-// and told by a short count; a conflict fails the whole call, since nothing of the transaction
-// counts.
+// The transaction of the calling thread has failed and is over, whatever the program does with the
+// call's result: it may have meant to do all of the call, or nothing.
+Error fail(Context& context, AbortReason reason) noexcept {
+    const Guard held(context.lock());
+    if (protocol::is_conflict(reason)) {
+        context.tell_doomed();
+        return error_of(reason);
+    }
+    context.fail(reason);
+    return error_of(context.failure()); // that of the first one that failed
+}
+
+// Within a transaction of the program's own. What went through before the caller's buffer ended is
+// a part of it, and told by a short count.
 Result<u64> access_inside(Piecewise call, Access access, u64 position, u64 bytes) noexcept {
     auto [done, reason] = (call.*access)(position, bytes);
     if (reason == AbortReason::fault) {
-        // The buffer may be a mapping of the region, and the fault in it what found the conflict.
+        // The buffer may be a mapping of the region, and the fault in it what found the failure.
         const Guard held(call.context.lock());
-        if (protocol::is_conflict(call.context.transaction().doom()))
-            reason = call.context.transaction().doom();
+        if (call.context.failure() != AbortReason::none)
+            reason = call.context.failure();
+        else if (done == 0)
+            return Error::fault;
     }
-    if (reason == AbortReason::none || (done != 0 && !protocol::is_conflict(reason)))
+    if (reason == AbortReason::none || reason == AbortReason::fault)
         return done;
-    if (protocol::is_conflict(reason)) {
-        const Guard held(call.context.lock());
-        call.context.tell_doomed();
-    }
     stm_linux_buffer_revert(call.user, done);
-    return error_of(reason);
+    return fail(call.context, reason);
+}
+
+// Begins a transaction of a single call.
+AbortReason begin_call(const stm_settings& settings, Context& context) noexcept {
+    const auto plan = [&] {
+        const Guard held(context.lock());
+        return context.plan_call(settings);
+    }();
+    const AbortReason waited = context.await_start(plan);
+    if (waited != AbortReason::none)
+        return waited;
+    const Guard held(context.lock());
+    return context.begin_call(settings, plan);
+}
+
+// Ends what runs, a transaction or a single call's. What it has to wait for it waits for without
+// the lock.
+AbortReason commit_outermost(Context& context) noexcept {
+    auto needed = protocol::Admission::none;
+    {
+        const Guard held(context.lock());
+        const AbortReason prepared = context.prepare_commit(needed);
+        if (prepared != AbortReason::none)
+            return prepared;
+        if (context.try_admit(needed)) [[likely]]
+            return context.commit(needed);
+    }
+    const AbortReason waited = context.await_admission(needed);
+    const Guard held(context.lock());
+    if (waited == AbortReason::none)
+        return context.commit(needed);
+    context.cancel(waited);
+    return waited;
 }
 
 // As a transaction of its own, again after each conflict.
 Result<u64> access_alone(const stm_settings& settings, Piecewise call, Access access, u64 position,
                          u64 bytes) noexcept {
     for (;;) {
-        {
-            const Guard held(call.context.lock());
-            const AbortReason begun = call.context.begin_call(settings);
-            if (begun != AbortReason::none)
-                return error_of(begun);
-        }
+        const AbortReason begun = begin_call(settings, call.context);
+        if (begun != AbortReason::none)
+            return error_of(begun);
         const auto [done, reason] = (call.*access)(position, bytes);
         AbortReason ended = reason;
-        {
+        // What was copied before a fault counts, as in a file.
+        if (reason == AbortReason::none || (reason == AbortReason::fault && done != 0)) {
+            ended = commit_outermost(call.context);
+        } else {
             const Guard held(call.context.lock());
-            // What was copied before a fault counts, as in a file.
-            if (reason == AbortReason::none || (reason == AbortReason::fault && done != 0))
-                ended = call.context.commit_call();
-            else
-                call.context.cancel(reason);
+            call.context.cancel(reason);
         }
         if (ended == AbortReason::none)
             return done;
@@ -167,26 +207,13 @@ Result<u64> access_alone(const stm_settings& settings, Piecewise call, Access ac
     }
 }
 
-Result<u64> access(Handle& handle, stm_user_buffer* user, u64 position, Access how) noexcept {
-    Region& region = handle.region();
-    const u64 length = fitting(region, user, position);
-    const Result<Context*> context = handle.obtain_context();
-    if (!context.ok())
-        return context.error();
-    PieceBuffer buffer;
-    const Status reserved = buffer.reserve(length, kPieceBytes);
-    if (!reserved.ok())
-        return reserved.error();
-    const Piecewise call{**context, user, buffer};
-    // Only the thread itself begins and ends its transactions.
-    if ((*context)->depth() != 0)
-        return access_inside(call, how, position, length);
-    if (how == &Piecewise::read)
-        handle.look();
+Result<u64> access_in_pieces(Handle& handle, const Piecewise& call, u64 position, u64 length,
+                             Access how) noexcept {
     u64 done = 0;
     while (done < length) {
         const u64 part = runtime::min(length - done, kCallBytes);
-        const Result<u64> went = access_alone(region.settings(), call, how, position + done, part);
+        const Result<u64> went =
+            access_alone(handle.region().settings(), call, how, position + done, part);
         if (!went.ok())
             return done != 0 ? Result<u64>(done) : went;
         done += *went;
@@ -196,12 +223,68 @@ Result<u64> access(Handle& handle, stm_user_buffer* user, u64 position, Access h
     return done;
 }
 
+// A call that does not even begin: nothing fits, or there is no memory for it. If the thread has a
+// transaction, that has failed as well.
+Result<u64> refuse(Handle& handle, AbortReason reason) noexcept {
+    Context* const context = handle.find_context();
+    if (context == nullptr || context->depth() == 0)
+        return error_of(reason);
+    return fail(*context, reason);
+}
+
+Result<u64> access(Handle& handle, stm_user_buffer* user, u64 position, Access how) noexcept {
+    const u64 length = fitting(handle.region(), user, position);
+    const Result<Context*> context = handle.obtain_context();
+    if (!context.ok())
+        return context.error();
+    PieceBuffer buffer;
+    if (!buffer.reserve(length, kPieceBytes).ok())
+        return refuse(handle, AbortReason::no_memory);
+    const Piecewise call{**context, user, buffer};
+    // Only the thread itself begins and ends its transactions.
+    if ((*context)->depth() != 0)
+        return access_inside(call, how, position, length);
+    if (how == &Piecewise::read)
+        handle.look();
+    return access_in_pieces(handle, call, position, length, how);
+}
+
 // The calling thread's context with a transaction in it, or Error::invalid.
 Result<Context*> running(Handle& handle) noexcept {
     Context* context = handle.find_context();
     if (context == nullptr || context->depth() == 0)
         return Error::invalid;
     return context;
+}
+
+} // namespace
+
+namespace {
+
+// Where a start begins: at the depth that there is, or at none, where what runs is ended first.
+enum class From { here, outside };
+
+AbortReason begin(Handle& handle, Context& context, From from, int signal) noexcept {
+    const stm_settings& settings = handle.region().settings();
+    Context::Plan plan;
+    {
+        const Guard held(context.lock());
+        if (from == From::outside && context.depth() != 0) {
+            context.counters().restarts.add(1);
+            const bool valid = context.transaction().validate() == Validity::valid;
+            context.cancel(valid ? AbortReason::explicit_retry : AbortReason::read_validation);
+        }
+        if (context.depth() != 0)
+            return context.begin_nested();
+        plan = context.plan_start(settings, STM_WAIT_INTERRUPTIBLE);
+    }
+    const AbortReason waited = context.await_start(plan);
+    if (waited != AbortReason::none)
+        return waited;
+    // Before the snapshot: what is committed in between is news.
+    handle.look();
+    const Guard held(context.lock());
+    return context.begin(settings, plan, signal);
 }
 
 } // namespace
@@ -220,22 +303,11 @@ Result<i32> start(Handle& handle, u64 argument) noexcept {
     Context& context = **found;
     if ((flags & STM_START_RESTART) != 0)
         handle.leave_view(context);
-    {
-        const Guard held(context.lock());
-        if ((flags & STM_START_RESTART) != 0 && context.depth() != 0) {
-            context.counters().restarts.add(1);
-            const bool valid = context.transaction().validate() == Validity::valid;
-            context.cancel(valid ? AbortReason::explicit_retry : AbortReason::read_validation);
-        }
-        // Before the snapshot: what is committed in between is news.
-        if (context.depth() == 0)
-            handle.look();
-        const AbortReason reason = context.depth() != 0 ? context.begin_nested()
-                                                        : context.begin(handle.region().settings(),
-                                                                        static_cast<int>(signal));
-        if (reason != AbortReason::none)
-            return error_of(reason);
-    }
+    const AbortReason begun =
+        begin(handle, context, (flags & STM_START_RESTART) != 0 ? From::outside : From::here,
+              static_cast<int>(signal));
+    if (begun != AbortReason::none)
+        return error_of(begun);
     if (context.depth() == 1) {
         context.set_site(site);
         if (const Status entered = handle.enter_view(context); !entered.ok()) {
@@ -256,15 +328,12 @@ Status commit(Handle& handle) noexcept {
         return context.error();
     if ((*context)->depth() > 1) {
         const Guard held((*context)->lock());
+        const AbortReason failure = (*context)->failure();
         (*context)->commit_nested();
-        return kSuccess;
+        return protocol::is_conflict(failure) ? Status(kSuccess) : status_of(failure);
     }
     handle.leave_view(**context);
-    AbortReason reason = AbortReason::none;
-    {
-        const Guard held((*context)->lock());
-        reason = (*context)->commit();
-    }
+    const AbortReason reason = commit_outermost(**context);
     if (reason == AbortReason::none)
         handle.offer_start(**context);
     return status_of(reason);
@@ -314,6 +383,15 @@ Status wait(Handle& handle, u64 timeout_ns) noexcept {
         return Error::deadlock;
 
     handle.leave_view(context);
+    {
+        // One that has failed waits for nothing.
+        const Guard held(context.lock());
+        const AbortReason failure = context.failure();
+        if (failure != AbortReason::none && !protocol::is_conflict(failure)) {
+            context.cancel(failure);
+            return error_of(failure);
+        }
+    }
     Versions& versions = handle.region().versions();
     protocol::WaitMask mask = 0;
     {
@@ -360,7 +438,7 @@ Result<u64> write_transactional(Handle& handle, stm_user_buffer* from, u64 posit
     if (stm_linux_buffer_left(from) == 0)
         return u64{0};
     if (fitting(handle.region(), from, position) == 0)
-        return Error::no_space;
+        return refuse(handle, AbortReason::out_of_range);
     return access(handle, from, position, &Piecewise::write);
 }
 

@@ -59,6 +59,8 @@ public:
     // A commit passes the gate, asleep while it is closed. Error::interrupted; Error::deadlock: the
     // thread itself has closed it, through another handle.
     [[nodiscard]] runtime::Status enter(const Terms& terms) noexcept;
+    // The same where it is open, without waiting.
+    [[nodiscard]] bool try_enter() noexcept { return gate_.try_enter(); }
     void leave() noexcept;
 
     // Closes the gate and waits until no commit is inside. The thread is the context's own, which

@@ -48,7 +48,7 @@ static int stm_open_device(struct inode *inode, struct file *file)
 static int stm_flush(struct file *file, fl_owner_t owner)
 {
 	if (!current->files || owner == current->files)
-		stm_core_flush(file->private_data);
+		stm_core_flush(file->private_data, (const struct stm_file *)file);
 	return 0;
 }
 

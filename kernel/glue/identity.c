@@ -12,6 +12,7 @@
  */
 #include <linux/anon_inodes.h>
 #include <linux/cred.h>
+#include <linux/fdtable.h>
 #include <linux/file.h>
 #include <linux/fs_struct.h>
 #include <linux/mm.h>
@@ -152,6 +153,16 @@ void stm_linux_file_drop(struct stm_file *file)
 void stm_linux_file_install(int descriptor, struct stm_file *file)
 {
 	fd_install(descriptor, (struct file *)file);
+}
+
+static int is_file(const void *wanted, struct file *file, unsigned int descriptor)
+{
+	return file == wanted;
+}
+
+int stm_linux_file_has_descriptor(const struct stm_file *file)
+{
+	return current->files && iterate_fd(current->files, 0, is_file, file);
 }
 
 int stm_linux_descriptor_reserve(int close_on_exec)

@@ -80,6 +80,23 @@ int stm_linux_thread_runs(struct stm_thread *thread, __u64 exec_id)
 	return runs;
 }
 
+/* A thread that has ended has none. The lock keeps a thread's descriptors what they are. */
+int stm_linux_thread_shares_descriptors(struct stm_thread *thread)
+{
+	struct task_struct *task = get_pid_task((struct pid *)thread, PIDTYPE_PID);
+	bool shares = false;
+
+	if (!task)
+		return false;
+	if (current->files) {
+		task_lock(task);
+		shares = task->files == current->files;
+		task_unlock(task);
+	}
+	put_task_struct(task);
+	return shares;
+}
+
 __s32 stm_linux_thread_id(struct stm_thread *thread)
 {
 	return pid_vnr((struct pid *)thread);

@@ -129,12 +129,13 @@ void stm_linux_memory_drop(struct stm_memory *memory)
 }
 
 /*
- * The view's mappings in the caller's address space that come after @after, or from the first on:
- * at most @room of them; how many. With mmap_lock for writing they stay in the tree, in the same
+ * The view's mappings in an address space that come after @after, or from the first on: at most
+ * @room of them; how many. With mmap_lock for writing they stay in the tree, in the same
  * order, also while the tree's lock is not held.
  */
-static unsigned int own_mappings(struct address_space *space, struct vm_area_struct *after,
-				 struct vm_area_struct **found, unsigned int room)
+static unsigned int mappings_in(struct address_space *space, const struct mm_struct *mm,
+				struct vm_area_struct *after, struct vm_area_struct **found,
+				unsigned int room)
 {
 	struct rb_node *node;
 	unsigned int count = 0;
@@ -144,7 +145,7 @@ static unsigned int own_mappings(struct address_space *space, struct vm_area_str
 	for (; node && count < room; node = rb_next(node)) {
 		struct vm_area_struct *vma = rb_entry(node, struct vm_area_struct, shared.rb);
 
-		if (vma->vm_mm == current->mm)
+		if (vma->vm_mm == mm)
 			found[count++] = vma;
 	}
 	i_mmap_unlock_read(space);
@@ -156,33 +157,46 @@ static unsigned int own_mappings(struct address_space *space, struct vm_area_str
  * wait for a context, whose owner may be taking pages out of mappings, for which it needs the
  * tree's lock.
  */
-static void lock_own_mappings(struct address_space *space)
+static void lock_mappings(struct address_space *space, const struct mm_struct *mm)
 {
 	struct vm_area_struct *found[8], *last = NULL;
 	unsigned int count, i;
 
 	do {
-		count = own_mappings(space, last, found, ARRAY_SIZE(found));
+		count = mappings_in(space, mm, last, found, ARRAY_SIZE(found));
 		for (i = 0; i < count; i++)
 			stm_lock_mapping(last = found[i]);
 		cond_resched();
 	} while (count == ARRAY_SIZE(found));
 }
 
-/* A fault holds mmap_lock for reading, or the lock of its mapping alone: see map_nothing_around()
- * in mapping.c. */
-void stm_linux_view_close(struct stm_view *view)
+/*
+ * A fault holds mmap_lock for reading, or the lock of its mapping alone: see map_nothing_around()
+ * in mapping.c. The address space of another process, or of nobody, ends with its last user, and
+ * all of its mappings with it.
+ */
+int stm_linux_view_close(struct stm_view *view, struct stm_memory *memory)
 {
+	struct mm_struct *mm = (struct mm_struct *)memory;
+
 	stm_linux_death_point();
-	mmap_write_lock(current->mm);
+	if (mm != current->mm && !mmget_not_zero(mm))
+		return 0;
+	mmap_write_lock(mm);
 	if (STM_MAPPINGS_HAVE_LOCKS)
-		lock_own_mappings(stm_view_mapping(view));
+		lock_mappings(stm_view_mapping(view), mm);
+	return 1;
 }
 
-void stm_linux_view_open(void)
+/* The last user of an address space gives back its files, which may wait for who is here. */
+void stm_linux_view_open(struct stm_memory *memory)
 {
+	struct mm_struct *mm = (struct mm_struct *)memory;
+
 	stm_linux_death_point();
-	mmap_write_unlock(current->mm);
+	mmap_write_unlock(mm);
+	if (mm != current->mm)
+		mmput_async(mm);
 }
 
 void stm_linux_view_unmap(struct stm_view *view, __u64 first, __u64 count)

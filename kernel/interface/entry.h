@@ -62,10 +62,11 @@ void stm_core_exit(void);
 int stm_core_open_minor(unsigned int minor, unsigned int access, const struct stm_node *node,
 			struct stm_handle **handle);
 /*
- * The calling thread closes a descriptor of the handle's file, or its process ends, and others, or a mapping, may keep the
- * file open: discards the transactions of this thread and of ended ones.
+ * The calling thread closes a descriptor of the handle's file, or its process ends, and others, or a mapping, may keep
+ * the file open: discards the transactions of threads that have ended, and, if no descriptor of @file is left in the
+ * calling process, ends those of its threads. They can do nothing more until they hear of it.
  */
-void stm_core_flush(struct stm_handle *handle);
+void stm_core_flush(struct stm_handle *handle, const struct stm_file *file);
 /* The end of a handle: called once, when its file is closed and none of its mappings is left. */
 void stm_core_release(struct stm_handle *handle);
 

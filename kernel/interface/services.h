@@ -12,7 +12,7 @@
  *	stm_linux_view_close(), which takes the own lock of each mapping as well)
  *	  REGISTRY	names, slots, users and the handles of every region
  *	    CONTEXTS	one handle's list of the threads that have a transaction on it
- *	      CONTEXT	one thread's transaction; its watchdog only tries
+ *	      CONTEXT	one thread's transaction; nobody waits for a back-off, the gate or the token with it
  *	        TOKEN	who holds a region's serial token
  *	  CONTENTS	a plain region's bytes against read and write calls
  *
@@ -185,11 +185,12 @@ struct stm_memory *stm_linux_memory_current(void);
 void stm_linux_memory_hold(struct stm_memory *memory);
 void stm_linux_memory_drop(struct stm_memory *memory);
 /*
- * Keeps every fault in the view's mappings in the caller's address space out, and waits for those in progress, until
- * stm_linux_view_open(). Takes the caller's mmap_lock for writing.
+ * Keeps every fault in the view's mappings in that address space out, and waits for those in progress, until
+ * stm_linux_view_open(). Takes its mmap_lock for writing. It is the caller's own, or a reference is held. 0: it has
+ * ended, with all its mappings, and is not to be opened.
  */
-void stm_linux_view_close(struct stm_view *view);
-void stm_linux_view_open(void);
+int stm_linux_view_close(struct stm_view *view, struct stm_memory *memory);
+void stm_linux_view_open(struct stm_memory *memory);
 /* Takes @count pages from @first on out of all mappings of the view; who touches one faults. */
 void stm_linux_view_unmap(struct stm_view *view, __u64 first, __u64 count);
 
@@ -238,6 +239,8 @@ int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identi
 			  const char *name, unsigned int access, struct stm_file **file);
 void stm_linux_file_drop(struct stm_file *file);
 void stm_linux_file_install(int descriptor, struct stm_file *file);
+/* Nonzero: the calling process has a descriptor of the file, at this moment. */
+int stm_linux_file_has_descriptor(const struct stm_file *file);
 /* Reserves a descriptor of the calling process: at least 0, or a negative errno value. */
 int stm_linux_descriptor_reserve(int close_on_exec);
 void stm_linux_descriptor_release(int descriptor);
@@ -258,6 +261,8 @@ int stm_linux_thread_is_current(const struct stm_thread *thread);
 int stm_linux_thread_is_alive(struct stm_thread *thread);
 /* Nonzero: it is alive, and has not called exec since stm_linux_exec_id() said @exec_id to it. */
 int stm_linux_thread_runs(struct stm_thread *thread, __u64 exec_id);
+/* Nonzero: it has the same descriptors as the calling thread, as the threads of one process do. */
+int stm_linux_thread_shares_descriptors(struct stm_thread *thread);
 /* Its id in the caller's pid namespace, 0 if none. */
 __s32 stm_linux_thread_id(struct stm_thread *thread);
 /*

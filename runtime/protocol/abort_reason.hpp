@@ -19,12 +19,13 @@ enum class [[nodiscard]] AbortReason : runtime::u8{
     explicit_cancel = 7,   // the program cancelled
     explicit_retry = 8,    // the program asked to wait for a change
     signal = 9,            // a signal interrupted a wait
-    killed = 10,           // the process is dying
+    killed = 10,           // its thread ended or called exec, or it is over already
     serial_wait = 11,      // the serial token could not be had in the time allowed
     out_of_range = 12,     // outside of the region
     fault = 13,            // the caller's own memory could not be read or written
+    closed = 14,           // its thread has no descriptor of the open file any more
 };
-inline constexpr runtime::u32 kAbortReasons = 14;
+inline constexpr runtime::u32 kAbortReasons = 15;
 
 // True if the same transaction, run again, may well succeed because others will have moved on.
 // Only these count for back-off and for the serial path.
@@ -81,6 +82,8 @@ inline constexpr runtime::u32 kAbortReasons = 14;
         return "out_of_range";
     case AbortReason::fault:
         return "fault";
+    case AbortReason::closed:
+        return "closed";
     }
     return "unknown";
 }

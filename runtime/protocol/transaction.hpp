@@ -99,6 +99,10 @@ struct Limits {
 
 enum class Path : runtime::u8 { concurrent, serial };
 
+// What a commit needs before its first lock: nothing more, since it writes nothing or has the token
+// already; to be one of many inside the gate; or the serial token.
+enum class Admission : runtime::u8 { none, gate, token };
+
 // The answer of validate().
 enum class [[nodiscard]] Validity : runtime::u8{
     valid,   // everything read was valid together, at the start of the call
@@ -106,6 +110,9 @@ enum class [[nodiscard]] Validity : runtime::u8{
     busy,    // something read is locked by a committer; ask again, or take it for changed
 };
 
+// Calls in a wrong order, such as a commit without a begin, do nothing and say `killed`: in the
+// kernel a mistake of a caller must not stop the machine.
+//
 // One transaction at a time, again and again; of one thread. Some 13 KiB: it lives in the context
 // of a thread, not on a stack. Unless said otherwise nothing may be called from a signal handler.
 //
@@ -128,14 +135,25 @@ public:
     }
 
     // Begins. On the serial path it waits, asleep, for the token, which it holds until the end:
-    // signal, killed or serial_wait, and then nothing has begun.
+    // signal, killed or serial_wait, and then nothing has begun. killed: one runs already.
     AbortReason begin(Path path = Path::concurrent) noexcept {
-        runtime::expects(!active_, "Transaction: begin inside of a transaction");
+        if (active_) [[unlikely]]
+            return AbortReason::killed;
         if (path == Path::serial) {
             const AbortReason reason = take_token();
             if (reason != AbortReason::none)
                 return reason;
         }
+        start();
+        return AbortReason::none;
+    }
+
+    // The same, but does not wait: on the serial path the caller has the token, by acquire_serial()
+    // of the memory. If it fails (killed: one runs already) the caller still has it.
+    AbortReason begin_admitted(Path path) noexcept {
+        if (active_) [[unlikely]]
+            return AbortReason::killed;
+        path_ = path;
         start();
         return AbortReason::none;
     }
@@ -269,28 +287,58 @@ public:
 
     // Ends the transaction: committed, or rolled back for the reason returned. Waits, asleep,
     // before the commit proper while a serial transaction is in progress (signal, killed,
-    // serial_wait). Not inside of an inner part, unless it is doomed.
+    // serial_wait). Not inside of an inner part, unless it is doomed. killed: none runs.
     AbortReason commit() noexcept {
-        runtime::expects(active_, "Transaction: commit without begin");
+        auto needed = Admission::none;
+        AbortReason reason = prepare_commit(needed);
+        if (reason != AbortReason::none)
+            return reason;
+        reason = wait_for(needed);
+        return reason == AbortReason::none ? commit_admitted(needed) : finish(reason);
+    }
+
+    // The first half of commit(): all that allocates and can fail, and what the second half needs.
+    // Does not wait. If it fails the transaction is over.
+    AbortReason prepare_commit(Admission& needed) noexcept {
+        needed = Admission::none;
+        if (!active_) [[unlikely]]
+            return AbortReason::killed;
         if (doom_ != AbortReason::none)
             return finish(doom_);
-        runtime::expects(log_.levels() == 0, "Transaction: commit inside of an inner part");
+        if (log_.levels() != 0) [[unlikely]]
+            return finish(AbortReason::killed);
         committed_version_ = 0;
         if (log_.size() == 0)
-            return finish(AbortReason::none);
-
+            return AbortReason::none;
         log_.sort();
-        AbortReason reason = materialise_all();
+        const AbortReason reason = materialise_all();
         if (reason != AbortReason::none)
             return finish(reason);
-        const auto entered = enter();
-        if (entered.reason != AbortReason::none)
-            return finish(entered.reason);
-        reason = commit_alone_or_not(entered.path);
+        if (!keeps_token())
+            needed = is_large() ? Admission::token : Admission::gate;
+        return AbortReason::none;
+    }
+
+    // The second half, with what prepare_commit() asked for: the caller has called enter_commit(),
+    // or acquire_serial() and keep_serial(), of the memory with success, and what they gave is
+    // given back here. Does not wait. Nothing was read or written in between; it may have been
+    // doomed.
+    AbortReason commit_admitted(Admission admission) noexcept {
+        if (!active_) [[unlikely]] {
+            give_back(admission);
+            return AbortReason::killed;
+        }
+        if (admission == Admission::token)
+            path_ = Path::serial; // finish() gives it back
+        AbortReason reason = doom_;
         WaitMask wake = 0;
-        if (reason == AbortReason::none)
-            wake = waiters();
-        leave(entered.path);
+        if (reason == AbortReason::none && log_.size() != 0) {
+            reason = commit_alone_or_not(path_);
+            if (reason == AbortReason::none)
+                wake = waiters();
+        }
+        if (admission == Admission::gate)
+            memory_.leave_commit();
         if (wake != 0)
             memory_.wake(wake);
         return finish(reason);
@@ -298,9 +346,17 @@ public:
 
     // Ends the transaction without an effect. The reason is counted, no more.
     void cancel(AbortReason reason) noexcept {
-        runtime::expects(active_, "Transaction: cancel without begin");
+        if (!active_) [[unlikely]]
+            return;
         static_cast<void>(
             finish(doom_ != AbortReason::none && is_conflict(doom_) ? doom_ : reason));
+    }
+
+    // From now on it is doomed, for that reason if it was not before, and does not keep others from
+    // anything. By any thread that has what protects the transaction.
+    void forsake(AbortReason reason) noexcept {
+        if (active_ && doom_ == AbortReason::none)
+            static_cast<void>(doom(reason));
     }
 
     // Begins an inner part (closed nesting), which is then committed into the part around it or
@@ -313,14 +369,15 @@ public:
 
     // Nothing becomes visible to others before the outermost commit, so it can not fail.
     void commit_nested() noexcept {
-        runtime::expects(active_ && log_.levels() != 0, "Transaction: no inner part to commit");
-        log_.commit_level();
+        if (active_ && log_.levels() != 0)
+            log_.commit_level();
     }
 
     // Undoes what the inner part wrote. What it read stays in the read set: that it was cancelled,
     // and so everything that the outer part does from here on, may depend on what it read.
     void cancel_nested() noexcept {
-        runtime::expects(active_ && log_.levels() != 0, "Transaction: no inner part to cancel");
+        if (!active_ || log_.levels() == 0)
+            return;
         const auto forget = [this](u32 access) { accesses_[access].write = kNoWrite; };
         if constexpr (kMutation == Mutation::keep_cancelled_writes)
             log_.drop_level(forget);
@@ -419,7 +476,8 @@ public:
     // nothing would change while it waits. 0: nothing was read, and nothing is announced: nothing
     // would ever wake it.
     [[nodiscard]] WaitMask announce_wait() noexcept {
-        runtime::expects(active_, "Transaction: wait without begin");
+        if (!active_)
+            return 0;
         WaitMask mask = 0;
         for_each_read([&mask](u64 stripe, u64) { mask |= wait_bit(stripe); });
         if (path_ == Path::serial)
@@ -488,7 +546,8 @@ private:
     }
 
     AbortReason usable() const noexcept {
-        runtime::expects(active_ && !waiting_, "Transaction: used outside of begin and end");
+        if (!active_ || waiting_) [[unlikely]]
+            return AbortReason::killed;
         return doom_;
     }
 
@@ -971,30 +1030,35 @@ private:
         return AbortReason::none;
     }
 
-    struct Entered {
-        Path path;
-        AbortReason reason;
-    };
+    // Too large for a commit that keeps its processor.
+    [[nodiscard]] bool is_large() const noexcept {
+        return log_.size() > kMaxConcurrentStripes ||
+               accesses_.size() + page_reads_.size() * u64{kStripesPerPage} > kMaxConcurrentChecks;
+    }
 
-    // Into the gate, or alone behind it.
-    Entered enter() noexcept {
-        if (keeps_token())
-            return {Path::serial, AbortReason::none};
-        if (log_.size() > kMaxConcurrentStripes ||
-            accesses_.size() + page_reads_.size() * u64{kStripesPerPage} > kMaxConcurrentChecks) {
+    AbortReason wait_for(Admission admission) noexcept {
+        switch (admission) {
+        case Admission::gate: {
+            const runtime::Status status = memory_.enter_commit();
+            return status.ok() ? AbortReason::none : reason_of(status.error());
+        }
+        case Admission::token: {
             AbortReason reason = take_token();
             while (reason == AbortReason::none && !keeps_token())
                 reason = take_token();
-            return {Path::serial, reason};
+            return reason;
         }
-        const runtime::Status status = memory_.enter_commit();
-        return {Path::concurrent, status.ok() ? AbortReason::none : reason_of(status.error())};
+        case Admission::none:
+            break;
+        }
+        return AbortReason::none;
     }
 
-    // The token is given back by finish().
-    void leave(Path path) noexcept {
-        if (path == Path::concurrent)
+    void give_back(Admission admission) noexcept {
+        if (admission == Admission::gate)
             memory_.leave_commit();
+        else if (admission == Admission::token)
+            memory_.release_serial();
     }
 
     AbortReason commit_alone_or_not(Path path) noexcept {

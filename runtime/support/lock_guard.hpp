@@ -51,6 +51,9 @@ public:
         Mode::unlock(*runtime::exchange(lock_, nullptr));
     }
 
+    // The lock stays locked, for a guard that adopts it.
+    void release() noexcept { lock_ = nullptr; }
+
     [[nodiscard]] bool holds(const L& lock) const noexcept { return lock_ == &lock; }
     void expects_holds(const L& lock) const noexcept {
         expects(holds(lock), "LockGuard: does not hold the lock it shall prove");

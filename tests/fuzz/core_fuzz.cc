@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -260,7 +261,7 @@ private:
 
     void close(std::size_t place) {
         File& file = *files_[place];
-        stm_core_flush(file.handle);
+        stm_core_flush(file.handle, simulated::kLastDescriptor);
         // Linux releases a file when there is no descriptor, call or mapping of it any more.
         unmap_everywhere(file);
         file.released = true;
@@ -308,6 +309,41 @@ private:
         STM_FUZZ_EXPECT(stm_core_control(file.handle, STM_IOC_TRANSACTION,
                                          reinterpret_cast<std::uint64_t>(&own)) == 0);
         return own;
+    }
+    // The error for which everything fails in the caller's transaction, or 0.
+    long failure_of(const File& file) {
+        switch (tell_transaction(file).doom) {
+        case STM_REASON_TOO_BIG:
+            return -E2BIG;
+        case STM_REASON_NO_MEMORY:
+            return -ENOMEM;
+        case STM_REASON_OUT_OF_RANGE:
+            return -ENOSPC;
+        case STM_REASON_CLOSED:
+            return -ECANCELED;
+        default:
+            return 0;
+        }
+    }
+    // A call in the middle of the caller's transaction fails it, unless it is its own buffer that
+    // ended, or another commit that was there.
+    void expect_failure(const File& file, long result, long before) {
+        if (before != 0)
+            STM_FUZZ_EXPECT(result == before || result == 0); // of no byte
+        if (result == -ENOMEM || result == -E2BIG || result == -ENOSPC || result == -ECANCELED)
+            STM_FUZZ_EXPECT(failure_of(file) == result);
+    }
+    // The last descriptor that the caller's process has of the file is closed.
+    void lose(File& file) {
+        stm_core_flush(file.handle, simulated::kLastDescriptor);
+        const Undisturbed quiet;
+        for (std::size_t actor = 0; actor < kActors; ++actor) {
+            if (!file.transactions[actor] || actors_[actor].process != process() ||
+                (actor != who_ && actors_[actor].calls != 0))
+                continue;
+            const AsThread it(*actors_[actor].thread);
+            STM_FUZZ_EXPECT(tell_transaction(file).doom != STM_REASON_NONE);
+        }
     }
     // Of a transaction or a call by itself: EAGAIN means that another commit was there.
     void expect_reason(long result, const Observer& seen) {
@@ -380,9 +416,12 @@ private:
             memory.back() = 1;
         const long result =
             control(step, file, request, reinterpret_cast<std::uint64_t>(memory.data()));
-        if (given < sizeof(argument))
+        std::size_t first_version = sizeof(argument);
+        if constexpr (std::is_same_v<Argument, stm_statistics>)
+            first_version = offsetof(stm_statistics, load_faults);
+        if (given < first_version)
             STM_FUZZ_EXPECT(result < 0);
-        else
+        else if (given >= sizeof(argument))
             std::memcpy(&argument, memory.data(), sizeof(argument));
         return result;
     }
@@ -489,18 +528,21 @@ private:
         if (region.history)
             alone.emplace(*region.history);
         const bool shows = region.size != 0;
+        Transaction* own = transaction(file);
+        const long failed_before = own != nullptr ? failure_of(file) : 0;
         const long result = stm_core_read(file.handle, buffer.get(), position);
         trace("  read %zu at %#zx by thread %zu: %ld\n", length, std::size_t{position}, who_,
               result);
-        STM_FUZZ_EXPECT(result >= 0 ||
-                        expected(result, {EAGAIN, E2BIG, ENOSPC, EDEADLK, EACCES, EFBIG}));
+        STM_FUZZ_EXPECT(result >= 0 || expected(result, {EAGAIN, E2BIG, ENOSPC, EDEADLK, EACCES,
+                                                         EFBIG, ECANCELED}));
         STM_FUZZ_EXPECT(buffer.consumed() == static_cast<std::size_t>(std::max(result, 0l)));
+        if (own != nullptr)
+            expect_failure(file, result, failed_before);
         look_at_size(place);
         if (result > 0)
             STM_FUZZ_EXPECT(position + static_cast<std::size_t>(result) <= region.size);
         if (!shows || !region.history)
             return;
-        Transaction* own = transaction(file);
         if (in_between(region)) {
             if (own != nullptr)
                 own->seen.reset();
@@ -529,6 +571,7 @@ private:
         const bool was_sized = region.size != 0;
         const Bytes before = region.history ? region.history->last() : Bytes();
         const bool by_itself = transaction(file) == nullptr;
+        const long failed_before = by_itself ? 0 : failure_of(file);
         const std::uint64_t outer = writing_;
         if (by_itself && outer != region.id) {
             writing_ = region.id;
@@ -538,9 +581,11 @@ private:
         writing_ = outer;
         trace("  write %zu at %#zx by thread %zu: %ld\n", length, std::size_t{position}, who_,
               result);
-        STM_FUZZ_EXPECT(result >= 0 ||
-                        expected(result, {EAGAIN, E2BIG, ENOSPC, EDEADLK, EACCES, EFBIG}));
+        STM_FUZZ_EXPECT(result >= 0 || expected(result, {EAGAIN, E2BIG, ENOSPC, EDEADLK, EACCES,
+                                                         EFBIG, ECANCELED}));
         STM_FUZZ_EXPECT(buffer.consumed() == static_cast<std::size_t>(std::max(result, 0l)));
+        if (!by_itself)
+            expect_failure(file, result, failed_before);
         look_at_size(place);
         if (result > 0)
             STM_FUZZ_EXPECT(position + static_cast<std::size_t>(result) <= region.size);
@@ -609,8 +654,9 @@ private:
         const bool was_sized = region_of(place).size != 0;
         const std::size_t depth = transaction(file) != nullptr ? transaction(file)->depth : 0;
         const long result = control(step, file, STM_IOC_START, flags | signal | site);
-        STM_FUZZ_EXPECT(result >= 0 || expected(result, {EINVAL, EOPNOTSUPP, EINTR, E2BIG, EBUSY,
-                                                         EAGAIN, ENOSPC, EDEADLK, EACCES, EFBIG}));
+        STM_FUZZ_EXPECT(result >= 0 ||
+                        expected(result, {EINVAL, EOPNOTSUPP, EINTR, E2BIG, EBUSY, EAGAIN, ENOSPC,
+                                          EDEADLK, EACCES, EFBIG, ECANCELED}));
         look_at_size(place);
         if (region_of(place).plain)
             STM_FUZZ_EXPECT(result < 0);
@@ -652,21 +698,25 @@ private:
     void commit(const Step& step, std::size_t place) {
         File& file = *files_[place];
         const std::uint64_t argument = (step.flags & 7) == 7 ? step.large : 0;
+        const long failure = transaction(file) != nullptr ? failure_of(file) : 0;
         const long result = control(step, file, STM_IOC_COMMIT, argument);
-        STM_FUZZ_EXPECT(result == 0 || expected(result, {EINVAL, EAGAIN, EINTR, E2BIG, EDEADLK}));
+        STM_FUZZ_EXPECT(result == 0 || expected(result, {EINVAL, EAGAIN, EINTR, E2BIG, EDEADLK,
+                                                         ENOSPC, ECANCELED}));
         Transaction* own = transaction(file);
         if (argument != 0 || own == nullptr) {
             STM_FUZZ_EXPECT(result == -EINVAL);
             return;
         }
         if (own->depth > 1) {
-            STM_FUZZ_EXPECT(result == 0);
+            STM_FUZZ_EXPECT(result == failure || disturbed_);
             --own->depth;
             if (own->seen)
                 own->seen->commit_nested();
             return;
         }
         STM_FUZZ_EXPECT(result != -EINVAL);
+        if (failure != 0)
+            STM_FUZZ_EXPECT(result == failure);
         Region& region = region_of(place);
         if (in_between(region))
             own->seen.reset();
@@ -726,7 +776,7 @@ private:
             STM_FUZZ_EXPECT(result == -EINVAL);
             return;
         }
-        STM_FUZZ_EXPECT(result == 0 || result == -EAGAIN);
+        STM_FUZZ_EXPECT(result == 0 || result == -EAGAIN || result == failure_of(file));
         if (own->seen)
             expect_reason(result, *own->seen);
     }
@@ -738,8 +788,8 @@ private:
         argument.timeout_ns = (step.flags & 1) != 0 ? STM_WAIT_FOREVER : step.large;
         const std::size_t depth = transaction(file) != nullptr ? transaction(file)->depth : 0;
         const long result = control(step, file, STM_IOC_WAIT, argument);
-        STM_FUZZ_EXPECT(result == 0 ||
-                        expected(result, {EINVAL, E2BIG, ETIMEDOUT, EINTR, EDEADLK}));
+        STM_FUZZ_EXPECT(result == 0 || expected(result, {EINVAL, E2BIG, ETIMEDOUT, EINTR, EDEADLK,
+                                                         ENOSPC, ECANCELED}));
         const Transaction* own = transaction(file);
         if (result == 0 && own != nullptr && own->seen)
             STM_FUZZ_EXPECT(own->seen->may_conflict());
@@ -790,10 +840,11 @@ private:
         STM_FUZZ_EXPECT(((allowed & STM_MAP_PLAIN) != 0) == region.plain);
         STM_FUZZ_EXPECT((allowed & STM_MAP_EXEC) == 0 || (allowed & STM_MAP_WRITE) == 0);
         file.mappings.push_back(Mapping{process(), first, pages, (allowed & STM_MAP_WRITE) != 0});
-        if (!region.plain && !file.was_mapped) {
+        if (!region.plain) {
             // A transaction that runs already gets it.
             for (std::size_t actor = 0; actor < kActors; ++actor) {
-                if (file.transactions[actor] && actors_[actor].process == process()) {
+                if (file.transactions[actor] && actors_[actor].process == process() &&
+                    file.viewers[process()] != actor) {
                     STM_FUZZ_EXPECT(file.viewers[process()] == kNobody);
                     file.viewers[process()] = actor;
                 }
@@ -1135,8 +1186,10 @@ void World::act(const Step& step) {
         }
         break;
     case 4:
-        stm_core_flush(file.handle);
-        forget(file, who_);
+        if (step.flags % 2 == 0)
+            stm_core_flush(file.handle, simulated::still_open());
+        else
+            lose(file);
         break;
     case 5:
     case 6:

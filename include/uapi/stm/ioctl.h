@@ -294,8 +294,11 @@ struct stm_destroy {
  *
  * A transaction belongs to the thread that started it on that open file: threads of one process, and a parent and a child
  * that share a descriptor, have one each and never mix. It ends when it is committed or cancelled, and it is discarded
- * when its thread ends or calls exec, or closes a descriptor of the file (any, if it was duplicated). What the
- * transaction of an ended thread stored in mappings leaves those of its process within watchdog_ms.
+ * when its thread ends or calls exec. What the transaction of an ended thread stored in mappings leaves those of its
+ * process within watchdog_ms. Closing a duplicate of the descriptor changes nothing. When the last one that the thread's
+ * process has of the open file is closed, the transaction is over, and has no effect; what the thread does with the file,
+ * if it gets it again, fails with ECANCELED (a load or store in a mapping: SIGBUS) until COMMIT (ECANCELED), CANCEL or
+ * START with RESTART has told it so: it never takes effect one call at a time.
  *
  * read and write calls on the handle by that thread are part of the transaction: a read gives the bytes of the
  * transaction's snapshot with its own writes over them; a write becomes visible to others at the commit. By a thread
@@ -307,8 +310,10 @@ struct stm_destroy {
  * begins before ends there with a short count. With O_APPEND, at open or by fcntl, and with RWF_APPEND every write is one at
  * the end, whatever its position: it fails with ENOSPC and changes nothing.
  *
- * A call that runs out of memory or into max_stripes in the middle ends with a short count: the bytes before are part of
- * the transaction.
+ * A call that fails for want of memory (ENOMEM), by max_stripes (E2BIG) or because it begins behind the end of the region
+ * (ENOSPC) fails the transaction: nothing of the call is done, all that follows fails with the same error, also COMMIT,
+ * and nothing of the transaction takes effect. Only the caller's own buffer (EFAULT, or a short count if it ends in the
+ * middle) leaves it as it is.
  *
  * EAGAIN from read, write or VALIDATE means: the transaction is doomed, since something that it read has changed. Nothing
  * it does has an effect any more; cancel it and start again.
@@ -351,7 +356,7 @@ struct stm_destroy {
  *
  * EOPNOTSUPP: a plain region. EINTR: a signal came while it waited; nothing has begun. E2BIG: nested too deeply.
  * EBUSY: see above.
- * EAGAIN: nested in a doomed transaction. ENOMEM. ENOSPC: too many threads have used this handle. EDEADLK: the thread
+ * EAGAIN, ECANCELED: nested in a transaction that can not commit; so also E2BIG, ENOMEM, ENOSPC. ENOMEM. ENOSPC: too many threads have used this handle. EDEADLK: the thread
  * holds the serial token of the region by a transaction on another handle (so also from COMMIT, read and write).
  */
 #define STM_START_RESTART 0x1
@@ -417,7 +422,8 @@ struct stm_cell {
  * effect; in any case it is over. At a greater depth it becomes part of the one around it.
  *
  * 0: committed. EAGAIN: rolled back after a conflict. EINVAL: no transaction. ENOMEM, EINTR (a fatal signal), E2BIG (more
- * was touched in mappings than max_stripes allows): rolled back.
+ * was touched than max_stripes allows), ENOSPC, ECANCELED: rolled back; see above. At a greater depth only the last four
+ * are possible: the part is over, and the transaction around it can not commit.
  */
 
 /*
@@ -427,7 +433,7 @@ struct stm_cell {
 
 /*
  * STM_IOC_VALIDATE: is everything that the transaction has read still valid? The argument is 0. 0: yes. EAGAIN: no.
- * EINVAL: no transaction. E2BIG, ENOMEM: it touched a page in a mapping that it could not have; it can not commit.
+ * EINVAL: no transaction. E2BIG, ENOMEM, ENOSPC, ECANCELED: it has failed, and can not commit; see above.
  *
  * With GO_ON a transaction that is doomed (EAGAIN) gets a page for each load and store in mappings from then on, until it
  * ends: what was committed last, which need not fit what it read before, and of which nothing will be committed. It is for
@@ -464,10 +470,11 @@ struct stm_wait {
 #define STM_REASON_CANCEL 7		/* the program cancelled */
 #define STM_REASON_RETRY 8		/* STM_IOC_WAIT, or RESTART of a valid transaction */
 #define STM_REASON_SIGNAL 9		/* a signal interrupted a wait inside of the commit */
-#define STM_REASON_KILLED 10		/* the thread was killed, or called exec, or closed the file */
+#define STM_REASON_KILLED 10		/* the thread ended, or called exec */
 #define STM_REASON_SERIAL_WAIT 11	/* the serial token could not be had */
 #define STM_REASON_OUT_OF_RANGE 12
 #define STM_REASON_FAULT 13		/* the caller's own memory could not be read or written */
+#define STM_REASON_CLOSED 14		/* the last descriptor of the file was closed in the thread's process */
 #define STM_REASONS 16
 
 /**

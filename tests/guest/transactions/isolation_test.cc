@@ -241,7 +241,7 @@ TEST_F(Isolation, CloseDiscards) {
     put(handle.get(), 1L);
     handle.reset();
     EXPECT_EQ(get(fd()), 0);
-    EXPECT_EQ(statistics(fd()).aborts[STM_REASON_KILLED], 1u);
+    EXPECT_EQ(statistics(fd()).aborts[STM_REASON_CLOSED], 1u);
 }
 
 STM_HELPER(after_exec) {

@@ -493,7 +493,7 @@ TEST_F(Semantics, ValidateTells) {
 }
 
 TEST(Reasons, HaveTexts) {
-    for (int reason = STM_REASON_NONE; reason <= STM_REASON_FAULT; ++reason)
+    for (int reason = STM_REASON_NONE; reason <= STM_REASON_CLOSED; ++reason)
         EXPECT_STRNE(stm_reason_text(reason), "unknown") << reason;
     EXPECT_STREQ(stm_reason_text(-1), "unknown");
     EXPECT_STREQ(stm_reason_text(1000), "unknown");

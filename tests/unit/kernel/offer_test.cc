@@ -399,14 +399,14 @@ TEST_F(Offers, OfTwoThreadsEndWithTheFirstMappingWhereverThatIs) {
 
 TEST_F(Offers, EndWithACloseByAnybody) {
     EXPECT_EQ(simulated::live().pins, 1);
-    std::thread([&] { stm_core_flush(file.get()); }).join();
+    std::thread([&] { stm_core_flush(file.get(), simulated::still_open()); }).join();
     EXPECT_FALSE(cell.attached()) << "the number may be another file's";
     EXPECT_EQ(simulated::live().pins, 0);
     run(file);
     EXPECT_FALSE(cell.attached());
     EXPECT_EQ(start(file), 1);
     EXPECT_EQ(cell.attach(file), 0);
-    std::thread([&] { stm_core_flush(file.get()); }).join();
+    std::thread([&] { stm_core_flush(file.get(), simulated::still_open()); }).join();
     EXPECT_EQ(commit(file), 0);
     EXPECT_FALSE(cell.attached()) << "also in the middle of a transaction";
 }
@@ -414,7 +414,7 @@ TEST_F(Offers, EndWithACloseByAnybody) {
 TEST_F(Offers, BeginWhatACloseByAnotherThreadLetsGoOn) {
     map_it();
     ASSERT_TRUE(cell.begin());
-    std::thread([&] { stm_core_flush(file.get()); }).join();
+    std::thread([&] { stm_core_flush(file.get(), simulated::still_open()); }).join();
     EXPECT_EQ(load(1), 0u);
     store(2, 3);
     EXPECT_EQ(commit(file), 0);
@@ -422,11 +422,12 @@ TEST_F(Offers, BeginWhatACloseByAnotherThreadLetsGoOn) {
     EXPECT_FALSE(cell.attached());
 }
 
-TEST_F(Offers, BeginWhatACloseByTheThreadDiscards) {
+TEST_F(Offers, BeginWhatTheCloseOfTheLastDescriptorEnds) {
     ASSERT_TRUE(cell.begin());
-    stm_core_flush(file.get());
-    EXPECT_EQ(transaction_of(file).depth, 0u);
-    EXPECT_EQ(statistics_of(file).aborts[STM_REASON_KILLED], 1u);
+    stm_core_flush(file.get(), simulated::kLastDescriptor);
+    EXPECT_EQ(transaction_of(file).depth, 1u) << "until the thread has been told";
+    EXPECT_EQ(commit(file), -ECANCELED);
+    EXPECT_EQ(statistics_of(file).aborts[STM_REASON_CLOSED], 1u);
 }
 
 TEST_F(Offers, EndWithExec) {

@@ -32,6 +32,7 @@ struct stm_process {
 // An address space.
 struct stm_memory {
     std::atomic<long> references{1}; // the process
+    std::atomic<bool> ended{false};  // the process has
     std::shared_mutex mmap_lock;
 };
 
@@ -53,6 +54,7 @@ struct stm_thread {
     std::atomic<long> references{1}; // the thread itself
     std::atomic<bool> ended{false};
     std::atomic<std::uint64_t> exec_id{1};
+    std::atomic<const stm_memory*> memory{nullptr}; // which it had when it last asked for it
     int id = 0;
     std::mutex lock;
     std::vector<int> signals;
@@ -90,6 +92,7 @@ struct stm_file {
     stm_identity* identity;
     std::string name;
     unsigned int access;
+    bool has_descriptor = false;
 };
 
 struct stm_user_buffer {
@@ -517,6 +520,7 @@ Process::Process(int pid, Credential who, const char* command, std::uint32_t mas
 }
 Process::~Process() {
     exit();
+    process_->memory->ended = true;
     put(std::exchange(process_->memory, nullptr));
     put(process_);
 }
@@ -728,6 +732,11 @@ void close_descriptor(int descriptor) {
     }
     counters.descriptors.fetch_sub(1, kRelaxed);
     forget_file(file);
+}
+
+const stm_file* still_open() {
+    static const stm_file file{nullptr, nullptr, "", 0, true};
+    return &file;
 }
 
 void limit_descriptors(std::size_t limit) {
@@ -1119,7 +1128,9 @@ __u32 stm_linux_view_mappings(stm_view* view,
     return static_cast<__u32>(view->mappings.size());
 }
 stm_memory* stm_linux_memory_current() {
-    return current_memory();
+    stm_memory* const memory = current_memory();
+    current_thread()->memory.store(memory, kRelaxed);
+    return memory;
 }
 void stm_linux_memory_hold(stm_memory* memory) {
     expect(memory->references.fetch_add(1) > 0, "an address space is referenced after its end");
@@ -1129,18 +1140,20 @@ void stm_linux_memory_drop(stm_memory* memory) {
     put(memory);
     counters.memory_references.fetch_sub(1, kRelaxed);
 }
-void stm_linux_view_close(stm_view* view) {
+int stm_linux_view_close(stm_view* view, stm_memory* memory) {
     const Service service("view_close", Context::no_core_lock);
-    stm_memory* memory = current_memory();
+    if (memory->ended)
+        return 0;
     before_acquiring(memory);
     memory->mmap_lock.lock();
     acquired(memory, kMmapLockRank);
     thread.closed = view;
+    return 1;
 }
-void stm_linux_view_open() {
+void stm_linux_view_open(stm_memory* memory) {
     thread.closed = nullptr;
-    released(current_memory());
-    current_memory()->mmap_lock.unlock();
+    released(memory);
+    memory->mmap_lock.unlock();
 }
 void stm_linux_view_unmap(stm_view* view, __u64 first, __u64 count) {
     const Service service("view_unmap", Context::may_sleep);
@@ -1212,6 +1225,9 @@ void stm_linux_file_install(int descriptor, stm_file* file) {
     expect(entry.used && entry.file == nullptr, "a file is installed where none was reserved");
     entry.file = file;
 }
+int stm_linux_file_has_descriptor(const stm_file* file) {
+    return file != nullptr && file->has_descriptor;
+}
 int stm_linux_descriptor_reserve(int close_on_exec) {
     const Service service("descriptor_reserve", Context::no_core_lock, Failure::descriptor);
     if (service.fails())
@@ -1273,6 +1289,12 @@ int stm_linux_thread_is_alive(stm_thread* one) {
 }
 int stm_linux_thread_runs(stm_thread* one, __u64 exec_id) {
     return stm_linux_thread_is_alive(one) != 0 && one->exec_id.load(kRelaxed) == exec_id;
+}
+int stm_linux_thread_shares_descriptors(stm_thread* one) {
+    // One that ends has given its descriptors back.
+    return stm_linux_thread_is_alive(one) != 0 &&
+           stm_linux_thread_is_alive(current_thread()) != 0 &&
+           one->memory.load(kRelaxed) == current_memory();
 }
 __s32 stm_linux_thread_id(stm_thread* one) {
     return one->id;

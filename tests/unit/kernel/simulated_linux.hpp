@@ -319,6 +319,10 @@ struct FileState {
 FileState file_at(int descriptor);
 // close(2): releases the file's handle.
 void close_descriptor(int descriptor);
+// For stm_core_flush(): a file of which the calling process has another descriptor. Of a null one
+// it has none.
+const stm_file* still_open();
+inline constexpr const stm_file* kLastDescriptor = nullptr;
 // A process may have so many (RLIMIT_NOFILE).
 void limit_descriptors(std::size_t limit);
 

@@ -14,6 +14,9 @@
 namespace stm::test {
 namespace {
 
+using simulated::AsThread;
+using simulated::OtherThread;
+
 class Transactions : public KernelTest {
 protected:
     static constexpr std::uint64_t kBytes = 1 << 20;
@@ -146,21 +149,207 @@ TEST_F(Transactions, EndWithTheirThread) {
     EXPECT_EQ(simulated::live().thread_references, 1);
 }
 
-TEST_F(Transactions, EndWhenTheirThreadClosesADescriptor) {
+TEST_F(Transactions, GoOnWhenADuplicateOfTheirDescriptorIsClosed) {
     EXPECT_EQ(start(file), 1);
     put(file, 0, 1);
-    std::thread([&] { stm_core_flush(file.get()); }).join();
-    EXPECT_EQ(transaction_of(file).depth, 1u) << "another thread did";
-    stm_core_flush(file.get());
-    EXPECT_EQ(commit(file), -EINVAL);
+    std::thread([&] { stm_core_flush(file.get(), simulated::still_open()); }).join();
+    stm_core_flush(file.get(), simulated::still_open());
+    put(file, 64, 2);
+    EXPECT_EQ(commit(file), 0);
+    EXPECT_EQ(get(other, 0), 1u);
+    EXPECT_EQ(get(other, 64), 2u);
+}
+
+TEST_F(Transactions, FailUntilToldWhenTheLastDescriptorIsClosed) {
+    const auto lose = [&] {
+        EXPECT_EQ(start(file), 1);
+        put(file, 0, 1);
+        stm_core_flush(file.get(), simulated::kLastDescriptor);
+    };
+    const auto everything_fails = [&] {
+        std::uint64_t value = 5;
+        EXPECT_EQ(transaction_of(file).depth, 1u);
+        EXPECT_EQ(transaction_of(file).doom, unsigned{STM_REASON_CLOSED});
+        EXPECT_EQ(read(file, 0, &value, sizeof(value)), -ECANCELED);
+        EXPECT_EQ(write(file, 0, &value, sizeof(value)), -ECANCELED);
+        EXPECT_EQ(validate(file), -ECANCELED);
+        EXPECT_EQ(start(file), -ECANCELED);
+        EXPECT_EQ(get(other, 0), 0u);
+    };
+    lose();
+    everything_fails();
+    EXPECT_EQ(commit(file), -ECANCELED);
+    lose();
+    everything_fails();
+    EXPECT_EQ(cancel(file), 0);
+    lose();
+    everything_fails();
+    EXPECT_EQ(wait(file, 0), -EDEADLK) << "it has read nothing";
+    EXPECT_EQ(start(file, STM_START_RESTART), 1);
     EXPECT_EQ(get(file, 0), 0u);
-    EXPECT_EQ(statistics_of(file).aborts[STM_REASON_KILLED], 1u);
+    stm_core_flush(file.get(), simulated::kLastDescriptor);
+    EXPECT_EQ(wait(file, 0), -ECANCELED);
+    EXPECT_EQ(start(file), 1);
+    put(file, 0, 3);
+    EXPECT_EQ(commit(file), 0);
+    EXPECT_EQ(get(other, 0), 3u);
+    EXPECT_EQ(statistics_of(other).aborts[STM_REASON_CLOSED], 4u);
+}
+
+TEST_F(Transactions, FailOnlyInTheProcessThatHasNoDescriptorLeft) {
+    Process child(200, kRoot, "child");
+    OtherThread second;
+    OtherThread of_child;
+    EXPECT_EQ(start(file), 1);
+    {
+        const AsThread it(second);
+        EXPECT_EQ(start(file), 1);
+    }
+    {
+        const As now(child);
+        const AsThread it(of_child);
+        EXPECT_EQ(start(file), 1);
+        put(file, 0, 1);
+    }
+    stm_core_flush(file.get(), simulated::kLastDescriptor);
+    EXPECT_EQ(commit(file), -ECANCELED);
+    {
+        const AsThread it(second);
+        EXPECT_EQ(commit(file), -ECANCELED) << "threads of one process have the same descriptors";
+    }
+    {
+        const As now(child);
+        const AsThread it(of_child);
+        EXPECT_EQ(commit(file), 0) << "another process has its own";
+    }
+    EXPECT_EQ(get(other, 0), 1u);
+}
+
+TEST_F(Transactions, KeepNobodyFromCommittingWhenTheirFileIsLost) {
+    File mutex = open(control, "mutex", kCreate, {kPage, STM_REGION_MUTEX});
+    const File second = open(control, "mutex", kOpen, {0, 0, 0});
+    EXPECT_EQ(start(mutex), 1);
+    stm_core_flush(mutex.get(), simulated::kLastDescriptor);
+    std::thread([&] {
+        EXPECT_EQ(start(second), 1) << "the token is free";
+        EXPECT_EQ(commit(second), 0);
+    }).join();
+    EXPECT_EQ(commit(mutex), -ECANCELED);
+}
+
+// A thread that ends looks at contexts while another one, of a process that shares the handle,
+// takes over the very one that was its own.
+TEST_F(Transactions, OfAThreadThatTookAContextOverSurviveTheEndOfTheOneBefore) {
+    for (std::size_t nth = 1;; ++nth) {
+        SCOPED_TRACE(testing::Message() << "step " << nth);
+        OtherThread ending;
+        OtherThread fresh;
+        {
+            const AsThread it(ending);
+            EXPECT_EQ(start(file), 1);
+            put(file, 0, 1);
+        }
+        ending.end();
+        bool happened = false;
+        {
+            const AsThread it(ending);
+            const Interleave point(nth, [&] {
+                const AsThread me(fresh);
+                EXPECT_EQ(start(file), 1);
+                put(file, 64, nth);
+            });
+            stm_core_flush(file.get(), simulated::kLastDescriptor);
+            happened = point.happened();
+        }
+        if (!happened)
+            break;
+        const AsThread me(fresh);
+        EXPECT_EQ(transaction_of(file).depth, 1u);
+        EXPECT_EQ(get(other, 64), nth - 1) << "nothing of it before its commit";
+        EXPECT_EQ(commit(file), 0);
+        EXPECT_EQ(get(other, 64), nth);
+        EXPECT_EQ(get(other, 0), 0u);
+    }
+}
+
+// exec changes the program and leaves the thread and its contexts, which the watchdog of another
+// thread's transaction looks at in the middle of a call.
+TEST_F(Transactions, OfSingleCallsAfterExecAreNotTakenForThoseOfTheProgramBefore) {
+    std::vector<char> bytes(kBytes);
+    EXPECT_EQ(read(file, 0, bytes.data(), 1), 1);
+    simulated::exec();
+    OtherThread second;
+    {
+        const AsThread it(second);
+        EXPECT_EQ(start(file, STM_START_SIGNAL(SIGUSR1)), 1);
+    }
+    for (std::size_t nth = 1;; ++nth) {
+        SCOPED_TRACE(testing::Message() << "step " << nth);
+        const Interleave point(nth, [&] { simulated::run_timers(); });
+        EXPECT_EQ(read(file, 0, bytes.data(), kBytes), static_cast<long>(kBytes));
+        if (!point.happened())
+            break;
+    }
+    const AsThread it(second);
+    EXPECT_EQ(commit(file), 0);
+}
+
+TEST_F(Transactions, AreOverWhenACallInThemFails) {
+    settings.max_stripes = 2;
+    const File small = open(control, "tx", kOpen, {0, 0, 0});
+    std::uint64_t value = 5;
+    const auto write_at = [&](std::uint64_t position) {
+        return write(small, position, &value, sizeof(value));
+    };
+    const auto over = [&](long error) {
+        EXPECT_EQ(write_at(0), error);
+        EXPECT_EQ(read(small, 0, &value, sizeof(value)), error);
+        EXPECT_EQ(validate(small), error);
+        EXPECT_EQ(start(small), error);
+        EXPECT_EQ(commit(small), error);
+        EXPECT_EQ(transaction_of(small).depth, 0u);
+        EXPECT_EQ(get(other, 0), 0u);
+    };
+    EXPECT_EQ(start(small), 1);
+    EXPECT_EQ(write_at(0), 8);
+    EXPECT_EQ(write_at(64), 8);
+    EXPECT_EQ(write_at(128), -E2BIG);
+    over(-E2BIG);
+
+    std::vector<char> much(1000);
+    EXPECT_EQ(start(small), 1);
+    EXPECT_EQ(write(small, 0, much.data(), much.size()), -E2BIG) << "nothing of it";
+    over(-E2BIG);
+
+    EXPECT_EQ(start(small), 1);
+    EXPECT_EQ(write_at(0), 8);
+    EXPECT_EQ(write_at(kBytes), -ENOSPC) << "behind the end";
+    over(-ENOSPC);
+
+    EXPECT_EQ(start(small), 1);
+    EXPECT_EQ(write_at(0), 8);
+    EXPECT_EQ(start(small), 2);
+    EXPECT_EQ(write_at(kBytes), -ENOSPC);
+    EXPECT_EQ(commit(small), -ENOSPC) << "an inner part of it";
+    EXPECT_EQ(transaction_of(small).depth, 1u);
+    over(-ENOSPC);
+
+    EXPECT_EQ(start(small), 1);
+    EXPECT_EQ(write_at(0), 8);
+    EXPECT_EQ(start(small), 2);
+    EXPECT_EQ(write_at(kBytes), -ENOSPC);
+    EXPECT_EQ(cancel(small), 0);
+    over(-ENOSPC);
+
+    EXPECT_EQ(start(small), 1);
+    EXPECT_EQ(write_at(0), 8);
+    EXPECT_EQ(commit(small), 0) << "and the next one works";
 }
 
 TEST_F(Transactions, OfEndedThreadsAreDiscardedByAFlush) {
     File mutex = open(control, "mutex", kCreate, {kPage, STM_REGION_MUTEX});
     std::thread([&] { EXPECT_EQ(start(mutex), 1); }).join();
-    stm_core_flush(mutex.get());
+    stm_core_flush(mutex.get(), simulated::still_open());
     EXPECT_EQ(statistics_of(mutex).aborts[STM_REASON_KILLED], 1u);
     EXPECT_EQ(start(mutex), 1) << "the token is free";
     EXPECT_EQ(transaction_of(mutex).serial, 1u);
@@ -607,7 +796,7 @@ TEST_F(MappedTransactions, OfEndedThreadsLeaveNothingInTheMapping) {
         EXPECT_EQ(start(file), 1);
         EXPECT_TRUE(store(file, 0, 9));
     }).join();
-    stm_core_flush(file.get());
+    stm_core_flush(file.get(), simulated::still_open());
     EXPECT_EQ(start(file), 1);
     EXPECT_EQ(load(file, 0), 0u);
     EXPECT_EQ(commit(file), 0);
@@ -628,14 +817,100 @@ TEST_F(MappedTransactions, OfEndedThreadsAreFoundByTheWatchdog) {
 }
 
 TEST_F(MappedTransactions, OfEndedThreadsAreFoundByAFault) {
+    settings.watchdog_ms = 0;
     std::thread([&] {
         EXPECT_EQ(start(file), 1);
         EXPECT_TRUE(store(file, 0, 9));
     }).join();
-    EXPECT_EQ(load(file, kPage), 0u);
+    EXPECT_EQ(simulated::run_timers(), 0u);
+    EXPECT_EQ(load(file, kPage), 0u) << "it has no view any more";
+    EXPECT_FALSE(store(file, kPage, 1));
+    EXPECT_EQ(simulated::run_timers(), 1u);
     EXPECT_EQ(load(file, 0), 0u);
-    EXPECT_FALSE(store(file, 0, 1));
     EXPECT_EQ(statistics_of(file).aborts[STM_REASON_KILLED], 1u);
+}
+
+// A fault has found a page of a transaction, and maps it only when that has been ended by someone
+// else.
+TEST_F(MappedTransactions, EndedFromOutsideLeaveNoPageToAFaultInProgress) {
+    const auto fault_during = [&](auto end) {
+        EXPECT_EQ(start(file), 1);
+        EXPECT_TRUE(store(file, 0, 9));
+        stm_fault question{};
+        question.memory = simulated::current_memory();
+        question.index = question.last = 1;
+        question.address = simulated::address_of(1);
+        put(file, kPage, 9);
+        std::promise<void> found;
+        std::atomic<bool> ended{false};
+        std::thread faulting([&] {
+            const MmapLock held;
+            ASSERT_EQ(stm_core_transactional_fault(file.get(), &question), STM_FAULT_MAP);
+            found.set_value();
+            // If nobody waits for this fault, the end comes first.
+            for (int turn = 0; turn < 50 && !ended; ++turn)
+                std::this_thread::sleep_for(std::chrono::milliseconds(1));
+            simulated::map_page(file.view(), 1, question.pages[0], false);
+        });
+        found.get_future().wait();
+        end();
+        ended = true;
+        faulting.join();
+        EXPECT_EQ(simulated::mapped_page(file.view(), 0), nullptr);
+        EXPECT_EQ(simulated::mapped_page(file.view(), 1), nullptr);
+    };
+    fault_during([&] { stm_core_flush(file.get(), simulated::kLastDescriptor); });
+    EXPECT_FALSE(store(file, 0, 1));
+    EXPECT_EQ(fault(file, 0, 0).result, STM_FAULT_OUTSIDE) << "until the thread has been told";
+    EXPECT_EQ(commit(file), -ECANCELED);
+    EXPECT_EQ(load(file, 0), 0u);
+    fault_during([&] { EXPECT_EQ(commit(file), 0); });
+    fault_during([&] {
+        simulated::exec();
+        EXPECT_EQ(transaction_of(file).depth, 0u);
+    });
+}
+
+// A process that shares the handle maps it first, while a transaction by calls runs here.
+TEST_F(MappedTransactions, GetTheViewWhereverTheFirstMappingWas) {
+    File late = open(control, "tx", kOpen, {0, 0, 0});
+    Process child(200, kRoot, "child");
+    EXPECT_EQ(start(late), 1);
+    EXPECT_EQ(get(late, 0), 0u);
+    {
+        const As now(child);
+        ASSERT_EQ(map(late, 0, 2, STM_MAP_WRITE), 0);
+    }
+    ASSERT_EQ(map(late, 0, 2, STM_MAP_WRITE), 0);
+    disturb(0);
+    disturb(kPage);
+    EXPECT_EQ(fault(late, 1, 1).result, STM_FAULT_FORBIDDEN) << "it has read what was before";
+    EXPECT_EQ(commit(late), -EAGAIN);
+    EXPECT_EQ(start(late), 1);
+    EXPECT_EQ(load(late, kPage), 77u);
+    EXPECT_TRUE(store(late, kPage, 5));
+    EXPECT_EQ(commit(late), 0);
+    EXPECT_EQ(get(other, kPage), 5u);
+
+    OtherThread second;
+    File shared = open(control, "tx", kOpen, {0, 0, 0});
+    EXPECT_EQ(start(shared), 1);
+    {
+        const AsThread it(second);
+        EXPECT_EQ(start(shared), 1);
+    }
+    {
+        const As now(child);
+        ASSERT_EQ(map(shared, 0, 2, STM_MAP_WRITE), 0);
+    }
+    EXPECT_EQ(map(shared, 0, 2, STM_MAP_WRITE), -EBUSY) << "two transactions of one process";
+    EXPECT_EQ(commit(shared), 0);
+    EXPECT_EQ(map(shared, 0, 2, STM_MAP_WRITE), 0);
+    const AsThread it(second);
+    EXPECT_EQ(load(shared, kPage), 5u);
+    EXPECT_EQ(commit(shared), 0);
+    simulated::unmap_all(late.view());
+    simulated::unmap_all(shared.view());
 }
 
 TEST_F(MappedTransactions, LetOtherThreadsWaitWhenDoomed) {
@@ -811,9 +1086,10 @@ TEST_F(Transactions, SurviveEachFailureWhole) {
     EXPECT_GE(points, 10u);
 }
 
-// Within a transaction a call that fails in the middle tells what of it is a part of the
-// transaction: no byte more is committed.
-TEST_F(MappedTransactions, TellHowMuchOfAFailedCallIsInThem) {
+// Within a transaction a call that fails in the middle, for want of memory, fails the transaction:
+// nothing is committed. One whose buffer ends tells what of it is a part of the transaction: no
+// byte more is committed.
+TEST_F(MappedTransactions, CommitAllThatACallToldOrNothing) {
     const std::size_t length = 150'000; // more than one piece
     const auto bytes = pattern(length);
     for (std::size_t nth = 1;; nth += nth < 40 ? 1 : 7) {
@@ -833,7 +1109,9 @@ TEST_F(MappedTransactions, TellHowMuchOfAFailedCallIsInThem) {
             result = stm_core_write(fresh.get(), buffer.get(), 100);
             failure = point.happened();
         }
-        EXPECT_EQ(commit(fresh), 0);
+        const bool over = result < 0 && result != -EFAULT;
+        EXPECT_EQ(commit(fresh), over ? result : 0);
+        EXPECT_TRUE(!over || result == simulated::errno_of(failure));
         const std::size_t done = result < 0 ? 0 : static_cast<std::size_t>(result);
         EXPECT_EQ(buffer.consumed(), done);
         EXPECT_TRUE(done == length || failure != Failure::none);

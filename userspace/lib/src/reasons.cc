@@ -36,13 +36,15 @@ const char* stm_reason_text(int reason) {
     case STM_REASON_SIGNAL:
         return "a signal interrupted the commit";
     case STM_REASON_KILLED:
-        return "killed, or the file was closed";
+        return "its thread ended, or called exec";
     case STM_REASON_SERIAL_WAIT:
         return "the serial token could not be had";
     case STM_REASON_OUT_OF_RANGE:
         return "outside of the region";
     case STM_REASON_FAULT:
         return "the program's own memory could not be read or written";
+    case STM_REASON_CLOSED:
+        return "its last descriptor was closed";
     default:
         return "unknown";
     }

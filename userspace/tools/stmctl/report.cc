@@ -30,6 +30,7 @@ constexpr Reason kReasons[] = {
     {STM_REASON_SERIAL_WAIT, "serial_wait"},
     {STM_REASON_OUT_OF_RANGE, "out_of_range"},
     {STM_REASON_FAULT, "fault"},
+    {STM_REASON_CLOSED, "closed"},
 };
 
 std::string user_name(unsigned uid) {
