@@ -78,11 +78,16 @@ def cached(name):
     return max(found, key=os.path.getmtime) if found else None
 
 
+def exact():
+    """The exact versions in the cache."""
+    found = {os.path.basename(path).split("_")[0] for path in glob.glob(_base() + "/*")}
+    return sorted(name for name in found if EXACT.fullmatch(name))
+
+
 def stale():
     """The folders that no name leads to any more. Exact versions stay: the archive may have lost them."""
-    used = {cached(name) for name in names()}
-    return [path for path in sorted(glob.glob(_base() + "/*"))
-            if path not in used and not EXACT.fullmatch(os.path.basename(path).split("_")[0])]
+    used = {cached(name) for name in [*names(), *exact()]}
+    return [path for path in sorted(glob.glob(_base() + "/*")) if path not in used]
 
 
 def release(path):

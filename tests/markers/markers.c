@@ -18,6 +18,10 @@
 
 #include "kernel/glue/compat.h"
 
+#ifndef CONFIG_PTE_MARKER_UFFD_WP
+#error "this kernel knows no such markers: tests/markers is for those of Debian"
+#endif
+
 static int mark(pte_t* entry, unsigned long address, void* data) {
     if (!pte_none(ptep_get(entry)))
         return -EEXIST;
