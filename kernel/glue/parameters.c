@@ -158,7 +158,7 @@ MODULE_PARM_DESC(max_bytes, "Largest sum of all sizes in bytes (default: half of
 STM_PARAMETER(max_user_bytes, max_user_bytes, "ulong", 0, 0644);
 MODULE_PARM_DESC(max_user_bytes, "Largest sum of the sizes of one user's regions in bytes "
 				 "(default: a quarter of the memory)");
-STM_PARAMETER(default_mode, default_mode, "octal", 8, 0444);
+STM_PARAMETER(default_mode, default_mode, "uint", 8, 0444);
 MODULE_PARM_DESC(default_mode,
 		 "Permission bits of the region `default`, an octal number (default 0666)");
 STM_PARAMETER(max_stripes, max_stripes, "uint", 0, 0644);
