@@ -7,12 +7,16 @@
 #include <cstring>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <thread>
 #include <unistd.h>
+#include <vector>
 
 namespace stm::storm {
 
 namespace {
 constexpr int kLongestWait = 20;
+constexpr unsigned kSharers = 3; // threads
+constexpr std::size_t kPage = 4096;
 } // namespace
 
 Access::Access(const Self& self, const std::string& name, std::size_t size, Way way)
@@ -24,10 +28,15 @@ Access::Access(const Self& self, const std::string& name, std::size_t size, Way 
         map(nullptr);
 }
 
+Access::Access(const Self& self, const Access& other)
+    : self_(self), name_(other.name_), size_(other.size_), owner_(false), fd_(other.fd_) {
+}
+
 Access::~Access() {
     if (base_ != nullptr)
         ::munmap(base_, size_);
-    ::close(fd_);
+    if (owner_)
+        ::close(fd_);
 }
 
 void Access::map(void* where) {
@@ -71,7 +80,10 @@ void Access::carry_out() {
     case Order::none:
         break;
     case Order::fork:
-        fork_heir(self_, heir);
+        fork_heir(self_, [this] {
+            if (audit)
+                audit(*this);
+        });
         break;
     case Order::exec:
         become_new(self_);
@@ -90,8 +102,81 @@ void Access::carry_out() {
             self_.slot->advices.fetch_add(1);
         }
         break;
+    case Order::close:
+        close_duplicates();
+        break;
+    case Order::share:
+        if (base_ == nullptr) // threads of a process that has mapped it need a handle each
+            share();
+        break;
+    case Order::first:
+        if (base_ == nullptr)
+            map_second();
+        break;
     }
     stm_allow_restarts();
+}
+
+// The transaction is of the open file, not of a number that leads to it.
+void Access::close_duplicates() const {
+    const int one = ::dup(fd_);
+    if (one >= 0)
+        ::close(one);
+    const int other = ::dup(fd_);
+    std::FILE* const stream = other >= 0 ? ::fdopen(other, "r") : nullptr;
+    if (stream != nullptr)
+        std::fclose(stream);
+    else if (other >= 0)
+        ::close(other);
+    self_.slot->closes.fetch_add(1);
+}
+
+// A child whose threads use the handle beside this process: new threads, which take over the
+// contexts of those that are gone, and an end while this transaction runs.
+void Access::share() {
+    fork_heir(self_, [this] {
+        if (!audit)
+            return;
+        std::vector<std::thread> threads;
+        for (unsigned i = 0; i < kSharers; ++i)
+            threads.emplace_back([this, i] {
+                Slot nobody; // no orders, and what it does is not counted
+                Random random(self_.board->seed + i);
+                const Self self{self_.board, &nobody, self_.index, &random};
+                Access access(self, *this);
+                for (unsigned turn = 0; turn <= i; ++turn)
+                    audit(access);
+            });
+        for (std::thread& thread : threads)
+            thread.join();
+        self_.slot->sharers.fetch_add(1);
+    });
+}
+
+// The handle has not been mapped, by anybody. A child does that first and loads from it; then this
+// process, and goes on in the mapping with the transaction that it began by calls.
+void Access::map_second() {
+    int ends[2];
+    if (::pipe(ends) != 0)
+        return;
+    fork_heir(self_, [&] {
+        map(nullptr);
+        const volatile char* const bytes = base_;
+        for (std::size_t at = 0; at < size_; at += kPage)
+            static_cast<void>(bytes[at]);
+        static_cast<void>(::write(ends[1], "", 1));
+        if (audit)
+            audit(*this);
+    });
+    ::close(ends[1]);
+    char byte = 0;
+    ssize_t got = 0;
+    do
+        got = ::read(ends[0], &byte, 1);
+    while (got < 0 && errno == EINTR);
+    ::close(ends[0]);
+    map(nullptr);
+    self_.slot->firsts.fetch_add(got == 1 ? 1 : 0);
 }
 
 void Access::fail(const char* what, std::uint64_t found, std::uint64_t wanted) const {

@@ -38,6 +38,8 @@ class Access {
 public:
     /** Opens the region, which exists. Ends the process when that fails. */
     Access(const Self& self, const std::string& name, std::size_t size, Way way);
+    /** By calls on the same descriptor, which stays the other's. */
+    Access(const Self& self, const Access& other);
     ~Access();
     Access(const Access&) = delete;
     Access& operator=(const Access&) = delete;
@@ -69,8 +71,8 @@ public:
             carry_out();
     }
 
-    /** What a child does with what it has inherited. */
-    std::function<void()> heir;
+    /** What a child does with what it has inherited, and each of its threads. */
+    std::function<void(Access&)> audit;
 
     [[nodiscard]] int fd() const { return fd_; }
     [[nodiscard]] char* base() const { return base_; }
@@ -80,10 +82,14 @@ public:
 private:
     void carry_out();
     void map(void* where);
+    void close_duplicates() const;
+    void share();
+    void map_second();
     [[noreturn]] void give_up(const char* what) const;
     const Self& self_;
     std::string name_;
     std::size_t size_;
+    bool owner_ = true; // of the descriptor
     int fd_ = -1;
     char* base_ = nullptr;
     int wait_ = 0; // accesses until an order is carried out

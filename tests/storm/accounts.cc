@@ -49,6 +49,21 @@ void Accounts::audit(Access& access) const {
     });
 }
 
+void Accounts::audit_slowly(Access& access, unsigned length_us) const {
+    constexpr unsigned kPartUs = 1000;
+    access.atomically([&] {
+        std::uint64_t sum = 0;
+        for (std::uint64_t i = 0; i < kAccounts / 2; ++i)
+            sum += access.load(i * kStride);
+        for (unsigned slept = 0; slept < length_us; slept += kPartUs)
+            ::usleep(kPartUs);
+        for (std::uint64_t i = kAccounts / 2; i < kAccounts; ++i)
+            sum += access.load(i * kStride);
+        if (sum != kAccounts * kEach)
+            access.fail("a long audit found another sum", sum, kAccounts * kEach);
+    });
+}
+
 void Accounts::audit_at_once(Access& access) const {
     static std::array<std::uint64_t, kAccounts * kStride / 8> all;
     while (::pread(access.fd(), all.data(), size(), 0) != static_cast<ssize_t>(size())) {

@@ -14,7 +14,7 @@ inline constexpr unsigned kMaxSlots = 64;
 inline constexpr unsigned kHistorians = 6;
 
 /** What the supervisor asks of a process; done at some load or store inside of a transaction. */
-enum class Order : int { none, fork, exec, leave, unmap, advise };
+enum class Order : int { none, fork, exec, leave, unmap, advise, close, share, first };
 
 /** How a process ends that was not killed and did nothing wrong. */
 inline constexpr int kLeft = 7;     // as Order::leave asks
@@ -31,6 +31,10 @@ struct alignas(64) Slot {
     std::atomic<std::uint64_t> execs{0};
     std::atomic<std::uint64_t> unmaps{0};
     std::atomic<std::uint64_t> advices{0};
+    std::atomic<std::uint64_t> closes{0};     // of duplicates
+    std::atomic<std::uint64_t> sharers{0};    // children of whose threads each has audited
+    std::atomic<std::uint64_t> firsts{0};     // handles that a child has mapped first
+    std::atomic<std::uint64_t> patient{0};    // transactions longer than the first lease
     std::atomic<std::uint64_t> recoveries{0}; // locks taken over from the dead
     std::atomic<std::uint64_t> refusals{0};   // errors for lack of memory
 };

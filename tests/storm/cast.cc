@@ -43,6 +43,7 @@ const std::vector<Part>& cast() {
         {Role::churn, Way::mapped},
         {Role::churn, Way::mapped},
         {Role::exceed, Way::mapped},
+        {Role::patient, Way::calls},
     };
     return all;
 }
@@ -77,6 +78,8 @@ const char* to_string(Role role) {
         return "regions made and destroyed";
     case Role::exceed:
         return "more memory than allowed";
+    case Role::patient:
+        return "long audit of the accounts";
     }
     return "";
 }
@@ -100,6 +103,10 @@ std::string registers_name(unsigned era) {
 }
 
 namespace {
+
+constexpr unsigned kWithSignalsBlocked = 4;        // every fourth process
+constexpr useconds_t kRestUs = 1'000'000;          // the others are to come to something as well
+constexpr useconds_t kPatientUs = 2500 * kLeaseMs; // two and a half leases
 
 class Life {
 public:
@@ -144,6 +151,8 @@ public:
             return;
         case Role::exceed:
             return exceed(self_, prefix());
+        case Role::patient:
+            return audit_long(Accounts());
         }
     }
 
@@ -152,15 +161,26 @@ private:
 
     void change(const Structure& structure, const char* name, const char* plant) {
         Access access(self_, prefix() + name, structure.size(), part_.way);
-        access.heir = [&] { structure.audit(access); };
+        access.audit = [&](Access& through) { structure.audit(through); };
         while (goes_on())
             structure.change(access, random_, planted_ == plant);
     }
     void audit(const Structure& structure, const char* name) {
         Access access(self_, prefix() + name, structure.size(), part_.way);
-        access.heir = [&] { structure.audit(access); };
+        access.audit = [&](Access& through) { structure.audit(through); };
         while (goes_on())
             structure.audit(access);
+    }
+    // What it finds is one state, however long it looks, and it comes to an end beside all who
+    // write.
+    void audit_long(const Accounts& accounts) {
+        Access access(self_, prefix() + "accounts", accounts.size(), part_.way);
+        access.audit = [&](Access& through) { accounts.audit(through); };
+        while (goes_on()) {
+            accounts.audit_slowly(access, kPatientUs);
+            self_.slot->patient.fetch_add(1);
+            ::usleep(kRestUs);
+        }
     }
     void audit_at_once() {
         Access access(self_, prefix() + "accounts", Accounts().size(), part_.way);
@@ -212,6 +232,12 @@ void live(Board& board, unsigned slot) {
     struct rlimit none {};
     ::setrlimit(RLIMIT_CORE, &none);
     ::signal(SIGCHLD, SIG_IGN); // heirs
+    // As programs do that leave signals to a thread of their own.
+    if (slot % kWithSignalsBlocked == 1) {
+        sigset_t all;
+        ::sigfillset(&all);
+        ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    }
     ::close_range(3, kBoardDescriptor - 1, 0);
     ::close_range(kBoardDescriptor + 1, ~0U, 0);
     while (!board.go.load())

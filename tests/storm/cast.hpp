@@ -24,6 +24,7 @@ enum class Role {
     plain_calls,
     churn,
     exceed,
+    patient, // audits of the accounts that take longer than the first lease of the serial token
 };
 
 struct Part {
@@ -45,6 +46,9 @@ void set_prefix(const std::string& prefix);
 std::string planted();
 void set_planted(const std::string& what);
 std::string registers_name(unsigned era);
+
+/** The module's parameter serial_lease_ms while a storm runs: nobody lives for long there. */
+inline constexpr unsigned kLeaseMs = 100;
 
 /** One life of a process, until the board says stop, or it is told to end. */
 [[noreturn]] void live(Board& board, unsigned slot);

@@ -20,8 +20,12 @@ enum class Action {
     destroy, // a region in use is to be destroyed, which must be refused
     hog,     // a process takes most of the free memory for the length
     cpu,     // a processor is taken out, and put back after the length
+    close,   // it closes duplicates of its descriptor inside of a transaction
+    share,   // it forks inside of a transaction; threads of the child use the same handle
+    first,   // it forks, and the child maps the handle first; then it maps it itself, in its
+             // transaction
 };
-inline constexpr int kActions = 11;
+inline constexpr int kActions = 14;
 const char* to_string(Action action);
 
 struct Decision {

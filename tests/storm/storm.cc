@@ -62,6 +62,23 @@ Argument of_handle(std::uint32_t flags = STM_BY_HANDLE) {
     return argument;
 }
 
+// A parameter of the module, until the end.
+class Setting {
+public:
+    Setting(const std::string& name, const std::string& value)
+        : path_("/sys/module/stm/parameters/" + name) {
+        std::ifstream(path_) >> before_;
+        std::ofstream(path_) << value;
+    }
+    ~Setting() { std::ofstream(path_) << before_; }
+    Setting(const Setting&) = delete;
+    Setting& operator=(const Setting&) = delete;
+
+private:
+    std::string path_;
+    std::string before_;
+};
+
 class Storm {
 public:
     explicit Storm(const Options& options)
@@ -82,6 +99,7 @@ public:
             return 2;
         }
         before_ = totals();
+        const Setting lease("serial_lease_ms", std::to_string(kLeaseMs));
         make_regions();
         for (unsigned slot = 0; slot < size(); ++slot)
             start(slot);
@@ -268,7 +286,10 @@ private:
         const auto order = [&](Order what) { board_->slots[decision.slot].order.store(what); };
         switch (decision.action) {
         case Action::kill:
-            return kill(decision.slot);
+            // Or it would never come to its end.
+            if (cast()[decision.slot].role != Role::patient || decision.at_ms % 4 == 0)
+                kill(decision.slot);
+            return;
         case Action::stop:
             return stop(decision);
         case Action::fork:
@@ -281,6 +302,12 @@ private:
             return order(Order::unmap);
         case Action::advise:
             return order(Order::advise);
+        case Action::close:
+            return order(Order::close);
+        case Action::share:
+            return order(Order::share);
+        case Action::first:
+            return order(Order::first);
         case Action::unload:
             if (try_to_unload() == Unload::refused)
                 ++unloads_;
@@ -572,6 +599,7 @@ Figures Storm::figures() const {
             case Role::locked_audit:
             case Role::list_audit:
             case Role::tree_audit:
+            case Role::patient:
                 all += board_->slots[slot].done.load();
                 break;
             default:
@@ -597,6 +625,11 @@ Figures Storm::figures() const {
     all.add("execs", "exec inside of a transaction", sum(&Slot::execs));
     all.add("unmaps", "munmap and mmap inside of a transaction", sum(&Slot::unmaps));
     all.add("advices", "MADV_DONTNEED inside of a transaction", sum(&Slot::advices));
+    all.add("closes", "duplicates closed inside of a transaction", sum(&Slot::closes));
+    all.add("sharers", "children of which several threads audited by the same handle",
+            sum(&Slot::sharers));
+    all.add("firsts", "handles that another process mapped first", sum(&Slot::firsts));
+    all.add("patient", "transactions longer than the lease that committed", sum(&Slot::patient));
     all.add("recoveries", "robust mutexes taken over from the dead", sum(&Slot::recoveries));
     all.add("unloads_refused", "attempts to unload the module, refused", unloads_);
     all.add("destroys_refused", "attempts to destroy a region in use, refused", destroys_);

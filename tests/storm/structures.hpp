@@ -34,6 +34,8 @@ public:
     void audit(Access& access) const override;
     /** Reads everything in one read call, which is a transaction of its own. */
     void audit_at_once(Access& access) const;
+    /** Sleeps for so long in the middle of the transaction. */
+    void audit_slowly(Access& access, unsigned length_us) const;
 };
 
 /**

@@ -83,7 +83,7 @@ void Tree::change(Access& access, Random& random, bool broken) const {
 }
 
 void Tree::audit(Access& access) const {
-    static std::array<std::uint64_t, kNodes + 2> path;
+    thread_local std::array<std::uint64_t, kNodes + 2> path;
     access.atomically([&] {
         std::size_t depth = 0;
         std::uint64_t used = 0;
