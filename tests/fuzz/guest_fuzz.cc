@@ -3,7 +3,9 @@
 // well, and when they are gone the module's books are as they were.
 //
 // A worker is a process that makes some hundred calls in two threads, forks now and then, and ends
-// or is killed. Its seed decides what it calls; what the others do meanwhile does not repeat.
+// or is killed. Its children use what they have inherited beside it, also in threads of their own,
+// and as the first to map it; and it calls exec, and goes on with its descriptors. Its seed decides
+// what it calls; what the others do meanwhile does not repeat.
 #include <stm/ioctl.h>
 
 #include <atomic>
@@ -66,6 +68,15 @@ void on_other(int) {
     shared->signals.fetch_add(1, std::memory_order_relaxed);
 }
 
+// The memory that all processes share, where exec leaves it.
+constexpr int kSharedDescriptor = 200;
+bool map_shared() {
+    void* const memory =
+        mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED, kSharedDescriptor, 0);
+    shared = static_cast<Shared*>(memory);
+    return memory != MAP_FAILED;
+}
+
 struct Mapping {
     std::atomic<std::uint8_t*> address;
     std::atomic<std::size_t> bytes;
@@ -88,6 +99,19 @@ public:
         std::memset(readable_, 0x5a, kPage);
         mprotect(readable_ + kPage, kPage, PROT_READ);
         mprotect(readable_ + 2 * kPage, kPage, PROT_NONE);
+    }
+
+    // Of the program before an exec: the descriptors that are handles are still there.
+    void adopt() {
+        constexpr int kMost = 64;
+        int place = 0;
+        for (int number = 3; number < kMost && place < kFiles; ++number) {
+            stm_info info{};
+            info.size = sizeof(info);
+            info.flags = STM_BY_HANDLE;
+            if (ioctl(number, STM_IOC_INFO, &info) == 0)
+                files_[place++] = number;
+        }
     }
 
     void run(int calls) {
@@ -219,6 +243,9 @@ private:
     long memory_call(Random& random);
     long file_call(Random& random);
     long process_call(Random& random);
+    void be_child(Random& random);
+    static long block_signals(Random& random);
+    [[noreturn]] static void become_new(std::uint64_t seed);
 
     std::uint64_t seed_;
     std::atomic<int> files_[kFiles];
@@ -326,7 +353,7 @@ long Worker::any_request(Random& random) {
     }
     case 1: {
         stm_info info{};
-        info.flags = 1u << random() % 4;
+        info.flags = 1u << random() % 6;
         info.minor = static_cast<std::uint32_t>(some(random));
         info.id = some(random);
         random_name(info.name, random);
@@ -450,7 +477,19 @@ long Worker::memory_call(Random& random) {
 
 long Worker::file_call(Random& random) {
     const int own = file(random);
-    switch (random() % 16) {
+    switch (random() % 18) {
+    case 16: {
+        // A duplicate comes and goes, perhaps inside of a transaction.
+        const int copy = dup(own);
+        return copy < 0 ? -1 : close(copy);
+    }
+    case 17: {
+        const int copy = dup(own);
+        FILE* const stream = copy < 0 ? nullptr : fdopen(copy, "r");
+        if (stream == nullptr)
+            return copy < 0 ? -1 : close(copy);
+        return std::fclose(stream);
+    }
     case 0: {
         const int old = files_[random() % kFiles].exchange(-1);
         return old < 0 ? -1 : close(old);
@@ -524,23 +563,80 @@ long Worker::file_call(Random& random) {
     }
 }
 
-long Worker::process_call(Random& random) {
-    if (random() % 8 != 0)
-        return sched_yield();
-    // The child goes on with everything that it has inherited, and its only thread.
-    const pid_t child = fork();
-    if (child == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        alarm(5);
-        std::signal(SIGALRM, SIG_DFL);
-        const int calls = static_cast<int>(random() % 60);
-        Random own(random());
+// With everything that it has inherited, and its only thread, or several.
+void Worker::be_child(Random& random) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    alarm(5);
+    std::signal(SIGALRM, SIG_DFL);
+    const int calls = static_cast<int>(random() % 60);
+    const std::uint64_t kind = random() % 4;
+    if (kind == 0) {
+        // The first that maps it, if nobody has.
+        Mapping& mapping = mappings_[0];
+        void* const fresh =
+            mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, file(random), 0);
+        if (fresh != MAP_FAILED) {
+            mapping.address = static_cast<std::uint8_t*>(fresh);
+            mapping.bytes = kPage;
+            look(mapping.address, 8);
+        }
+    }
+    const auto go_on = [this, calls](std::uint64_t seed) {
+        Random own(seed);
         for (int i = 0; i < calls; ++i)
             call(static_cast<unsigned>(own() % 23), own);
-        _exit(0);
+    };
+    if (kind == 1) {
+        std::thread one(go_on, random());
+        std::thread other(go_on, random());
+        one.join();
+        other.join();
+    } else {
+        go_on(random());
     }
+    _exit(0);
+}
+
+// All but those that a load or store that may fault needs, until the next time.
+long Worker::block_signals(Random& random) {
+    sigset_t all;
+    sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    return pthread_sigmask(random() % 3 == 0 ? SIG_BLOCK : SIG_UNBLOCK, &all, nullptr);
+}
+
+// The other thread ends by that, wherever it is.
+void Worker::become_new(std::uint64_t seed) {
+    const std::string text = std::to_string(seed);
+    execl("/proc/self/exe", "guest_fuzz", "--heir", text.c_str(), static_cast<char*>(nullptr));
+    _exit(1);
+}
+
+long Worker::process_call(Random& random) {
+    switch (random() % 24) {
+    case 0:
+    case 1:
+    case 2:
+        break;
+    case 3:
+    case 4:
+        return block_signals(random);
+    case 5:
+        if (random() % 8 == 0)
+            become_new(random());
+        return 0;
+    default:
+        return sched_yield();
+    }
+    const pid_t child = fork();
+    if (child == 0)
+        be_child(random);
     if (child < 0)
         return -1;
+    // Beside us, until it has ended or the alarm comes; a child that nobody waits for is init's.
+    if (random() % 2 == 0)
+        return 0;
     if (random() % 3 == 0) {
         const timespec moment{0, static_cast<long>(random() % 3'000'000)};
         nanosleep(&moment, nullptr);
@@ -551,10 +647,9 @@ long Worker::process_call(Random& random) {
     return 0;
 }
 
-pid_t start_worker(std::uint64_t seed) {
-    const pid_t worker = fork();
-    if (worker != 0)
-        return worker;
+// What the process of a worker does, also after exec.
+enum class Program { first, after_exec };
+[[noreturn]] void be_worker(std::uint64_t seed, Program program) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     std::mt19937_64 random(seed);
     struct sigaction action {};
@@ -572,13 +667,23 @@ pid_t start_worker(std::uint64_t seed) {
     // What waits too long is interrupted again and again.
     itimerval often{{0, 100'000}, {0, 100'000}};
     setitimer(ITIMER_REAL, &often, nullptr);
-    if (random() % 3 == 0 && (setgid(65534) != 0 || setuid(65534) != 0))
+    if (program == Program::first && random() % 3 == 0 &&
+        (setgid(65534) != 0 || setuid(65534) != 0))
         _exit(1);
     // Not on the stack: the threads are killed with it, not joined, when a signal ends them.
     static Worker* process = nullptr;
     process = new Worker(seed);
+    if (program == Program::after_exec)
+        process->adopt();
     process->run(static_cast<int>(50 + random() % kCalls));
     _exit(0);
+}
+
+pid_t start_worker(std::uint64_t seed) {
+    const pid_t worker = fork();
+    if (worker == 0)
+        be_worker(seed, Program::first);
+    return worker;
 }
 
 std::uint64_t seconds() {
@@ -681,6 +786,11 @@ int usage(int status) {
 } // namespace
 
 int main(int count, char** arguments) {
+    if (count == 3 && std::strcmp(arguments[1], "--heir") == 0) {
+        if (!map_shared())
+            return 1;
+        be_worker(std::strtoull(arguments[2], nullptr, 10), Program::after_exec);
+    }
     std::uint64_t limit = 10;
     std::uint64_t seed = 1;
     std::uint64_t processes = 4;
@@ -706,8 +816,13 @@ int main(int count, char** arguments) {
         else
             return usage(2);
     }
-    shared = static_cast<Shared*>(
-        mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    const int memory = memfd_create("guest_fuzz", 0);
+    if (memory < 0 || ftruncate(memory, sizeof(Shared)) != 0 ||
+        dup2(memory, kSharedDescriptor) < 0 || !map_shared()) {
+        std::perror("guest_fuzz: no memory to share");
+        return 2;
+    }
+    close(memory);
     const DeviceMode mode;
     make_nodes();
     std::mt19937_64 random(seed);
