@@ -959,17 +959,43 @@ private:
     }
 
     // the ends of threads and programs
+    void end(std::size_t actor) {
+        actors_[actor].thread->end();
+        finished_.push_back(std::move(actors_[actor].thread));
+        actors_[actor].thread = std::make_unique<OtherThread>();
+        orphan(actor);
+    }
     void end_thread() {
-        actors_[who_].thread->end();
-        finished_.push_back(std::move(actors_[who_].thread));
-        actors_[who_].thread = std::make_unique<OtherThread>();
-        orphan(who_);
+        end(who_);
         after_end();
     }
+    // But those that are in the middle of a call.
+    void end_other_threads() {
+        for (std::size_t actor = 0; actor < kActors; ++actor) {
+            if (actor != who_ && actors_[actor].process == process() && actors_[actor].calls == 0)
+                end(actor);
+        }
+    }
     void exec() {
+        end_other_threads();
         simulated::exec();
         orphan(who_);
         after_end();
+    }
+    // Those who share its files by fork go on with them; its next threads are of another process.
+    void exit() {
+        end_other_threads();
+        for (std::size_t place = 0; place < files_.size(); ++place) {
+            if (files_[place] && !files_[place]->released)
+                unmap(place, false);
+        }
+        for (std::size_t place = 0; place < files_.size(); ++place) {
+            if (!files_[place] || files_[place]->released)
+                continue;
+            lose(*files_[place]);
+            forget(*files_[place], who_);
+        }
+        end_thread();
     }
     void after_end() {
         const Undisturbed quiet;
@@ -1253,6 +1279,8 @@ void World::act(const Step& step) {
     case 28:
         if ((step.flags & 1) != 0)
             exec();
+        else if ((step.flags & 2) != 0)
+            exit();
         else
             end_thread();
         break;
