@@ -121,6 +121,7 @@ void Context::take_over(const Guard& held) noexcept {
     exec_id_.store(stm_linux_exec_id(), Order::relaxed);
     prediction_.forget();
     cell_.detach();
+    position_state_ = PositionState::unknown;
     exposures_seen_ = kNoExposures;
 }
 
@@ -254,6 +255,10 @@ AbortReason Context::count_end(AbortReason reason) noexcept {
     predicted_ = 0;
     failure_ = AbortReason::none;
     goes_on_ = false;
+    if (position_state_ == PositionState::kept)
+        position_state_ = reason == AbortReason::none || reason == AbortReason::killed
+                              ? PositionState::unknown
+                              : PositionState::due;
     memory_failures_ = 0;
     end_reason_ = reason;
     if (!in_call_)

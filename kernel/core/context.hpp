@@ -170,6 +170,25 @@ public:
     protocol::AbortReason commit(protocol::Admission admission) noexcept;
     // All depths of it.
     void cancel(protocol::AbortReason reason) noexcept;
+
+    // -- The file position --
+
+    // The first one that is told within a transaction of the program is kept until that ends.
+    void note_position(long long position) noexcept {
+        if (position_state_ == PositionState::unknown) {
+            position_ = position;
+            position_state_ = PositionState::kept;
+        }
+    }
+    // Whether it is to be put back, since that has ended without an effect. Once.
+    [[nodiscard]] bool take_position(long long& position) noexcept {
+        if (position_state_ != PositionState::due)
+            return false;
+        position_state_ = PositionState::unknown;
+        position = position_;
+        return true;
+    }
+
     // -- Without a system call --
 
     [[nodiscard]] StartCell& cell() noexcept { return cell_; }
@@ -238,6 +257,9 @@ private:
     protocol::AbortReason failure_ = protocol::AbortReason::none;
     u32 memory_failures_ = 0;
     bool goes_on_ = false;
+    enum class PositionState : runtime::u8 { unknown, kept, due };
+    PositionState position_state_ = PositionState::unknown;
+    long long position_ = 0;
     bool in_call_ = false;
     runtime::Atomic<u64> exec_id_;
     u64 random_;

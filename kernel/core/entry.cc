@@ -120,6 +120,14 @@ int stm_core_in_transaction(stm_handle* handle) {
     return context != nullptr && context->depth() != 0 ? 1 : 0;
 }
 
+void stm_core_note_position(stm_handle* handle, long long position) {
+    handle_of(handle).note_position(position);
+}
+
+int stm_core_take_position(stm_handle* handle, long long* position) {
+    return handle_of(handle).take_position(*position) ? 1 : 0;
+}
+
 long stm_core_control(stm_handle* handle, unsigned int request, __u64 argument) {
     const auto result = control(*the_registry, handle_of(handle), request, argument);
     return result.ok() ? *result : stm::runtime::to_errno(result.error());

@@ -159,6 +159,35 @@ Result<Context*> Handle::obtain_context() noexcept {
     return context;
 }
 
+void Handle::note_position(long long position) noexcept {
+    if (region_->plain())
+        return;
+    Context* const context = find_context();
+    // Only the thread itself begins its transactions.
+    if (context == nullptr || context->depth() == 0)
+        return;
+    const Context::Guard held(context->lock());
+    context->note_position(position);
+}
+
+bool Handle::take_position(long long& position) noexcept {
+    if (region_->plain())
+        return false;
+    // Not find_context(), which would take back what has just been offered.
+    if (Context* const recent = recent_context()) {
+        const Context::Guard held(recent->lock());
+        return recent->take_position(position);
+    }
+    const Guard held(contexts_lock_);
+    for (Context& context : contexts_) {
+        if (context.is_current()) {
+            const Context::Guard also(context.lock());
+            return context.take_position(position);
+        }
+    }
+    return false;
+}
+
 // The first context behind that one, or of all, for which the condition holds.
 Context* Handle::next_context(const Context* after, Condition condition) noexcept {
     const Guard held(contexts_lock_);

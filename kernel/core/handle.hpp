@@ -44,6 +44,9 @@ public:
     [[nodiscard]] Context* find_context() noexcept;
     // The same, made if need be. Error::no_memory; Error::no_space: max_contexts threads have one.
     [[nodiscard]] runtime::Result<Context*> obtain_context() noexcept;
+    // The file position, of the calling thread's transaction: see Context.
+    void note_position(long long position) noexcept;
+    [[nodiscard]] bool take_position(long long& position) noexcept;
     // Discards all transactions: nobody has the handle any more, and it has no mapping.
     void discard_all() noexcept;
     // Discards the transactions of threads that have ended.

@@ -80,10 +80,24 @@ static int stm_check_call(const struct kiocb *call)
 	return stm_core_in_transaction(call->ki_filp->private_data) ? -EBUSY : 0;
 }
 
+/*
+ * A transaction that is done again begins at the file position where it began before. read and
+ * write, unlike pread and pwrite, have the file's own: if not, it is at the same place by chance,
+ * and to note it does no harm.
+ */
+static void stm_note_position(const struct kiocb *call)
+{
+	struct file *file = call->ki_filp;
+
+	if (is_sync_kiocb((struct kiocb *)call) && call->ki_pos == file->f_pos)
+		stm_core_note_position(file->private_data, file->f_pos);
+}
+
 static ssize_t stm_read_iter(struct kiocb *call, struct iov_iter *to)
 {
 	ssize_t result = stm_check_call(call);
 
+	stm_note_position(call);
 	if (!result)
 		result = stm_core_read(call->ki_filp->private_data, (struct stm_user_buffer *)to,
 				       call->ki_pos);
@@ -101,6 +115,7 @@ static ssize_t stm_write_iter(struct kiocb *call, struct iov_iter *from)
 {
 	ssize_t result = stm_check_call(call);
 
+	stm_note_position(call);
 	if (!result && (call->ki_flags & IOCB_APPEND)) {
 		long long size = stm_core_size(call->ki_filp->private_data);
 
@@ -124,13 +139,20 @@ static loff_t stm_llseek(struct file *file, loff_t offset, int whence)
 
 	if (size < 0)
 		return size;
+	stm_core_note_position(file->private_data, file->f_pos);
 	return fixed_size_llseek(file, offset, whence, size);
 }
 
 static long stm_ioctl(struct file *file, unsigned int request, unsigned long argument)
 {
 	long result = stm_core_control(file->private_data, request, argument);
+	long long position;
 
+	if (stm_core_take_position(file->private_data, &position)) {
+		spin_lock(&file->f_lock);
+		file->f_pos = position;
+		spin_unlock(&file->f_lock);
+	}
 	stm_trace("ioctl %#x: %ld\n", request, result);
 	return result;
 }

@@ -83,6 +83,13 @@ long stm_core_read(struct stm_handle *handle, struct stm_user_buffer *to, __u64 
 long stm_core_write(struct stm_handle *handle, struct stm_user_buffer *from, __u64 position);
 /* Whether the calling thread has a transaction on the handle, of which its read and write calls are a part. */
 int stm_core_in_transaction(struct stm_handle *handle);
+/*
+ * The file position, as it is before a call of the program that may move it. The core keeps the first one that it is
+ * told within a transaction of the calling thread.
+ */
+void stm_core_note_position(struct stm_handle *handle, long long position);
+/* Nonzero: such a transaction has ended without an effect since it was asked last, and this is where the position was. */
+int stm_core_take_position(struct stm_handle *handle, long long *position);
 /* @request: an STM_IOC_ number; @argument: the address of its structure. */
 long stm_core_control(struct stm_handle *handle, unsigned int request, __u64 argument);
 

@@ -22,7 +22,9 @@
  * stm_start returns again, as setjmp does, when the transaction has to begin anew: when a read or write call finds that
  * what was read before has changed (that call does not return then; the program never sees the data), when the program
  * does something for long that can not be committed any more (an endless loop on old data), when it gets SIGSEGV, SIGBUS,
- * SIGFPE or SIGILL with such data, or calls stm_retry or stm_wait. What the transaction wrote to the region is gone then.
+ * SIGFPE or SIGILL with such data, or calls stm_retry or stm_wait. What the transaction wrote to the region is gone then,
+ * and the file position of the handle is where it was when the transaction first used it, by read, write or lseek. (So it is
+ * when stm_cancel ends the whole transaction, and when stm_commit returns 1. Who shares an open file shares its position.)
  * Everything else is as the program left it, so what is between stm_start and stm_commit must be fit to be done several
  * times: no output, no allocation that is not freed at the next start, no lock. And since a restart may come at any
  * instruction, it must not call functions that may not be left in the middle, as malloc and printf may not (those that a
