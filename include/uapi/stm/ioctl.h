@@ -308,7 +308,7 @@ struct stm_destroy {
  *
  * A region has a fixed size, so there is nothing to append to. A write at its end or beyond fails with ENOSPC, and one that
  * begins before ends there with a short count. With O_APPEND, at open or by fcntl, and with RWF_APPEND every write is one at
- * the end, whatever its position: it fails with ENOSPC and changes nothing.
+ * the end, whatever its position: it fails with ENOSPC and changes nothing. In a transaction that fails the transaction.
  *
  * A call that fails for want of memory (ENOMEM), by max_stripes (E2BIG) or because it begins behind the end of the region
  * (ENOSPC) fails the transaction: nothing of the call is done, all that follows fails with the same error, also COMMIT,
