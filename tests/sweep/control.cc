@@ -107,8 +107,9 @@ void add_descriptions() {
         const char* name;
         unsigned flags;
     };
-    for (const By& by : {By{"by-handle", STM_BY_HANDLE}, By{"by-name", STM_BY_NAME},
-                         By{"by-id", STM_BY_ID}, By{"by-next", STM_BY_NEXT}}) {
+    for (const By& by :
+         {By{"by-handle", STM_BY_HANDLE}, By{"by-name", STM_BY_NAME}, By{"by-id", STM_BY_ID},
+          By{"by-next", STM_BY_NEXT}, By{"by-next-id", STM_BY_NEXT_ID}}) {
         const auto number = [](Try& attempt) {
             attempt.number = test::info_of(attempt.fd.get()).id;
         };
@@ -123,7 +124,7 @@ void add_descriptions() {
                  info.id = attempt.number;
                  return test::request(attempt.fd.get(), STM_IOC_INFO, &info);
              }});
-        if (by.flags == STM_BY_NEXT)
+        if (by.flags == STM_BY_NEXT || by.flags == STM_BY_NEXT_ID)
             continue;
         for (const Kind& kind : {kPlain, kTransactional})
             add({.entry = "ioctl:STM_IOC_ATTACHMENTS",

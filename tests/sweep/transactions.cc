@@ -14,6 +14,15 @@ int request(Try& attempt, unsigned long number, unsigned long argument = 0) {
     return result < 0 ? errno : 0;
 }
 
+// Another process that shares the handle is the first to map it, and to load from it.
+void map_elsewhere(Try& attempt) {
+    const int status = test::Child([&] {
+                           const test::Mapping map(attempt.fd.get(), kPage, PROT_READ);
+                           return map.ok() && *map.at<volatile char>() == 'a' ? 0 : 1;
+                       }).wait();
+    attempt.expect(status == 0, "another process can not map it");
+}
+
 // Bytes by calls, into pages and orec pages that are not there yet.
 void write_some(Try& attempt) {
     for (const std::size_t page : {0, 9, 17, 40})
@@ -75,6 +84,14 @@ void add_starts(const Kind& kind) {
         [](Try& attempt) {
             map_once(attempt);
             attempt.expect(*static_cast<volatile char*>(attempt.at(0)) == 'a', "not the bytes");
+        },
+        0, 1);
+    both(
+        "mapped,first-by-another-process",
+        [](Try& attempt) {
+            if (!attempt.map)
+                map_elsewhere(attempt);
+            map_once(attempt);
         },
         0, 1);
     both(
