@@ -92,6 +92,7 @@ public:
     void fail(protocol::AbortReason reason) noexcept {
         if (failure() == protocol::AbortReason::none)
             failure_ = reason;
+        transaction_.become_concurrent();
     }
     // The same, at once and for good: its thread has lost the file, by which alone it could end it.
     // Its pages are in no mapping any more.

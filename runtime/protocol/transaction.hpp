@@ -401,6 +401,13 @@ public:
         return reason == AbortReason::none ? reason : doom(reason);
     }
 
+    // Gives the serial token back, if it has it, and goes on as any other: for one that will not
+    // commit, which others need not wait for.
+    void become_concurrent() noexcept {
+        if (path_ == Path::serial)
+            return_token();
+    }
+
     // Whether everything read so far is still valid. May be called by a signal handler that
     // interrupted any function of this transaction: it writes nothing, allocates nothing, and
     // its spins are bounded. What a read in progress has not noted yet is not covered.

@@ -4,6 +4,7 @@
 // how often who waits looks.
 #include "tests/unit/kernel/kernel_test.hpp"
 
+#include <array>
 #include <atomic>
 #include <optional>
 #include <thread>
@@ -253,6 +254,18 @@ TEST_F(Serial, OneThatLostTheTokenAndIsNotValidIsTold) {
     simulated::run_timers();
     EXPECT_EQ(simulated::take_signals(), std::vector<int>{10});
     EXPECT_EQ(cancel(file), 0);
+}
+
+TEST_F(Serial, OneThatHasFailedKeepsNobodyWaiting) {
+    settings.max_stripes = 4;
+    conflict();
+    begin(file);
+    EXPECT_EQ(transaction_of(file).serial, 1u);
+    const std::array<char, 1024> much{};
+    EXPECT_EQ(write(file, 0, much.data(), much.size()), -E2BIG);
+    EXPECT_EQ(transaction_of(file).serial, 0u);
+    EXPECT_LT(disturb(), kMs);
+    EXPECT_EQ(commit(file), -E2BIG);
 }
 
 TEST_F(Serial, ACommitThatHasBegunIsNotOvertaken) {
