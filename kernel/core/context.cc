@@ -510,6 +510,12 @@ void Context::lose() noexcept {
     fail(AbortReason::closed);
     transaction_.forsake(AbortReason::closed);
     signal_ = 0;
+    // Its own thread knows what it has closed. Another one's may be in the middle of loads, which
+    // must not show it a second state.
+    if (is_current()) {
+        refuse_view();
+        set_viewing(nullptr);
+    }
 }
 
 void Context::tell_doomed() noexcept {

@@ -95,7 +95,8 @@ public:
         transaction_.become_concurrent();
     }
     // The same, at once and for good: its thread has lost the file, by which alone it could end it.
-    // Its pages are in no mapping any more.
+    // Its pages are in no mapping any more. It keeps the view, in which it gets no page, unless its
+    // thread has closed the file itself.
     void lose() noexcept;
     // It is doomed, and its program can not be stopped yet: its pages need not fit together any
     // more.

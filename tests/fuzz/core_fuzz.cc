@@ -88,6 +88,7 @@ struct Transaction {
     std::optional<Observer> seen; // none: the region is too large for the model
     std::size_t depth = 1;        // nested parts and itself
     std::vector<bool> touched;    // pages that it has of its own
+    bool has_closed = false;      // its own last descriptor: it gets no view any more
 };
 
 struct File {
@@ -341,6 +342,12 @@ private:
             if (!file.transactions[actor] || actors_[actor].process != process() ||
                 (actor != who_ && actors_[actor].calls != 0))
                 continue;
+            if (actor == who_) { // it has closed the file itself, and gives up the view
+                for (std::size_t& viewer : file.viewers)
+                    viewer = viewer == actor ? kNobody : viewer;
+                file.transactions[actor]->seen.reset();
+                file.transactions[actor]->has_closed = true;
+            }
             const AsThread it(*actors_[actor].thread);
             STM_FUZZ_EXPECT(tell_transaction(file).doom != STM_REASON_NONE);
         }
@@ -843,8 +850,8 @@ private:
         if (!region.plain) {
             // A transaction that runs already gets it.
             for (std::size_t actor = 0; actor < kActors; ++actor) {
-                if (file.transactions[actor] && actors_[actor].process == process() &&
-                    file.viewers[process()] != actor) {
+                if (file.transactions[actor] && !file.transactions[actor]->has_closed &&
+                    actors_[actor].process == process() && file.viewers[process()] != actor) {
                     STM_FUZZ_EXPECT(file.viewers[process()] == kNobody);
                     file.viewers[process()] = actor;
                 }

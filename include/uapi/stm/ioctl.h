@@ -297,8 +297,9 @@ struct stm_destroy {
  * when its thread ends or calls exec. What the transaction of an ended thread stored in mappings leaves those of its
  * process within watchdog_ms. Closing a duplicate of the descriptor changes nothing. When the last one that the thread's
  * process has of the open file is closed, the transaction is over, and has no effect; what the thread does with the file,
- * if it gets it again, fails with ECANCELED (a load or store in a mapping: SIGBUS) until COMMIT (ECANCELED), CANCEL or
- * START with RESTART has told it so: it never takes effect one call at a time.
+ * if it gets it again, fails with ECANCELED until COMMIT (ECANCELED), CANCEL or START with RESTART has told it so: it never
+ * takes effect one call at a time. What it stored in mappings is gone; they are as without a transaction if the thread has
+ * closed the descriptor itself, and give SIGBUS for each load and store if another one has.
  *
  * read and write calls on the handle by that thread are part of the transaction: a read gives the bytes of the
  * transaction's snapshot with its own writes over them; a write becomes visible to others at the commit. By a thread

@@ -116,7 +116,7 @@ TEST_F(MutexRegion, PartsAndCancel) {
 
 class Limits : public Transactions {};
 
-TEST_F(Limits, TooBigIsToldAndCancelWorks) {
+TEST_F(Limits, TooBigIsToldAndEndsTheTransaction) {
     Parameter limit("max_stripes", "256");
     Fd handle = another();
     stm_start(handle.get());
@@ -124,9 +124,9 @@ TEST_F(Limits, TooBigIsToldAndCancelWorks) {
     std::vector<char> large(48 * 1024, 'x');
     EXPECT_EQ(::pwrite(handle.get(), large.data(), large.size(), 0), -1);
     EXPECT_EQ(errno, E2BIG);
-    EXPECT_EQ(get(handle.get()), 1) << "the transaction goes on";
-    EXPECT_EQ(::pread(handle.get(), large.data(), large.size(), 0), -1);
+    EXPECT_EQ(::pread(handle.get(), large.data(), 8, 0), -1) << "it has failed";
     EXPECT_EQ(errno, E2BIG);
+    EXPECT_EQ(transaction(handle.get()).doom, unsigned{STM_REASON_TOO_BIG});
     stm_cancel(handle.get());
     EXPECT_EQ(get(fd()), 0);
     stm_start(handle.get());
@@ -154,11 +154,16 @@ TEST_F(Limits, TheEndOfTheRegion) {
     stm_start(fd());
     char bytes[16] = "0123456789abcde";
     EXPECT_EQ(::pwrite(fd(), bytes, 16, kEnd - 8), 8);
-    EXPECT_EQ(::pwrite(fd(), bytes, 16, kEnd), -1);
-    EXPECT_EQ(errno, ENOSPC);
     EXPECT_EQ(::pread(fd(), bytes, 16, kEnd - 8), 8);
     EXPECT_EQ(::pread(fd(), bytes, 16, kEnd), 0);
     EXPECT_EQ(stm_commit(fd()), 0);
+    EXPECT_EQ(get<char>(fd(), kEnd - 1), '7');
+    stm_start(fd());
+    EXPECT_EQ(::pwrite(fd(), "9", 1, kEnd - 1), 1);
+    EXPECT_EQ(::pwrite(fd(), bytes, 16, kEnd), -1) << "nothing fits, so it has failed";
+    EXPECT_EQ(errno, ENOSPC);
+    EXPECT_EQ(stm_commit(fd()), 1);
+    EXPECT_EQ(errno, ENOSPC);
     EXPECT_EQ(get<char>(fd(), kEnd - 1), '7');
 }
 

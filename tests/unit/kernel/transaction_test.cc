@@ -860,6 +860,14 @@ TEST_F(MappedTransactions, EndedFromOutsideLeaveNoPageToAFaultInProgress) {
         EXPECT_EQ(simulated::mapped_page(file.view(), 1), nullptr);
     };
     fault_during([&] { stm_core_flush(file.get(), simulated::kLastDescriptor); });
+    EXPECT_FALSE(store(file, 0, 1)) << "it has no view any more";
+    EXPECT_EQ(load(file, 0), 0u);
+    EXPECT_EQ(commit(file), -ECANCELED);
+    fault_during([&] {
+        OtherThread closing;
+        const AsThread it(closing);
+        stm_core_flush(file.get(), simulated::kLastDescriptor);
+    });
     EXPECT_FALSE(store(file, 0, 1));
     EXPECT_EQ(fault(file, 0, 0).result, STM_FAULT_OUTSIDE) << "until the thread has been told";
     EXPECT_EQ(commit(file), -ECANCELED);
