@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A region's identity is an anonymous inode. It gives the region's pages the identity that futexes
- * need, its i_mapping knows every mapping of the region, and its owner and mode are the region's:
- * fstat, fchmod and fchown on a handle are the file system's own code.
+ * need, and its owner and mode are the region's: fstat, fchmod and fchown on a handle are the file
+ * system's own code. No mapping hangs off its i_mapping; each handle has a view for that (view.c).
  *
  * The inode lives in the kernel's file system of anonymous inodes, and it has no operation of ours:
  * whoever holds it by an O_PATH descriptor, or walks through a file's dentry, mount and super block

@@ -3,7 +3,7 @@
  * mmap of a handle and the page faults in it.
  *
  * There is no open or close operation and nothing is counted: a mapping holds its file, the file
- * its handle, the handle its region, and Linux keeps the list of the mappings (identity.c). fork, a
+ * its handle, the handle its region, and Linux keeps the list of the mappings (view.c). fork, a
  * partial munmap and mremap are right without a line of ours.
  */
 #define pr_fmt(format) KBUILD_MODNAME ": " format

@@ -6,18 +6,24 @@
  * Unless a comment says otherwise a function may sleep and is called in process context. Functions that can fail return
  * 0 or a negative errno value.
  *
- * Lock order, outermost first:
+ * Locks, outermost first. A thread takes none that stands above one that it has. lockdep checks that in a debug kernel,
+ * the simulated kernel in the host tests.
  *
- *	mmap_lock (taken by Linux before it calls mmap and, unless it has the mapping's own lock, fault; and by
- *	stm_linux_view_close(), which takes the own lock of each mapping as well)
- *	  REGISTRY	names, slots, users and the handles of every region
- *	    CONTEXTS	one handle's list of the threads that have a transaction on it
- *	      CONTEXT	one thread's transaction; nobody waits for a back-off, the gate or the token with it
- *	        TOKEN	who holds a region's serial token
- *	  CONTENTS	a plain region's bytes against read and write calls
+ *	mmap_lock	one of each address space. Linux takes it before it calls mmap and, unless it has the lock of the
+ *			mapping alone, fault. stm_linux_view_close() takes it, and the lock of each mapping: no fault of
+ *			the view is in progress there then.
+ *	REGISTRY	one. Names, slots, users, and the handles of every region. With it nothing is allocated.
+ *	CONTEXTS	one of each handle. Its list of contexts, and which thread each belongs to; with it nobody takes a
+ *			context over. With it nothing is allocated.
+ *	CONTEXT		one of each thread on each handle. All of its transaction: sets, private pages, prediction, cell.
+ *			With it: allocation, taking pages out of mappings. Never: a wait for a back-off, the gate or the
+ *			token, so a fault may wait for it.
+ *	TOKEN		one of each region. Who holds its serial token, and since when. With it: nothing that sleeps.
+ *	CONTENTS	one of each plain region. Its bytes, against read and write calls. With it: only copying.
  *
- * A fault in a plain region takes none of them, one in a transactional region CONTEXTS and CONTEXT. None is held while
- * user memory is touched.
+ * A fault in a plain region takes none of them, one in a transactional region CONTEXTS and CONTEXT. None of the core's is
+ * held while user memory is touched. Ownership records are locks of the protocol (runtime/protocol/transaction.hpp): below
+ * all of these, held only within one commit, in which nothing sleeps.
  */
 #ifndef STM_INTERFACE_SERVICES_H
 #define STM_INTERFACE_SERVICES_H

@@ -20,7 +20,7 @@ enum class [[nodiscard]] AbortReason : runtime::u8{
     explicit_retry = 8,    // the program asked to wait for a change
     signal = 9,            // a signal interrupted a wait
     killed = 10,           // its thread ended or called exec, or it is over already
-    serial_wait = 11,      // the serial token could not be had in the time allowed
+    serial_wait = 11,      // its own thread has the serial token, by another transaction
     out_of_range = 12,     // outside of the region
     fault = 13,            // the caller's own memory could not be read or written
     closed = 14,           // its thread has no descriptor of the open file any more

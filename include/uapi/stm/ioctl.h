@@ -142,7 +142,8 @@ struct stm_open {
  * @region_size: in: bytes, rounded up to pages; out: the region's size in bytes
  *
  * A region that was born by opening a device node has no size until it is given one here, or takes the module's
- * default_size at its first read, write or mmap (also one that is refused or fails after that). Asking again for no more than it has is no error and changes nothing.
+ * default_size at its first read, write, lseek, mmap or STM_IOC_START (also one that is refused or fails after that).
+ * Asking again for no more than it has is no error and changes nothing.
  *
  * EBUSY: the region has a smaller size already. EINVAL: 0 bytes. EFBIG, ENOSPC: as STM_IOC_OPEN. EBADF: the handle is
  * not open for writing.
