@@ -504,11 +504,11 @@ void Context::cancel(AbortReason reason) noexcept {
     (void)count_end(told ? before : reason);
 }
 
-void Context::lose() noexcept {
+void Context::lose(AbortReason reason) noexcept {
     if (!transaction_.active())
         return;
-    fail(AbortReason::closed);
-    transaction_.forsake(AbortReason::closed);
+    fail(reason);
+    transaction_.forsake(reason);
     signal_ = 0;
     // Its own thread knows what it has closed. Another one's may be in the middle of loads, which
     // must not show it a second state.

@@ -94,10 +94,11 @@ public:
             failure_ = reason;
         transaction_.become_concurrent();
     }
-    // The same, at once and for good: its thread has lost the file, by which alone it could end it.
-    // Its pages are in no mapping any more. It keeps the view, in which it gets no page, unless its
-    // thread has closed the file itself.
-    void lose() noexcept;
+    // The same, at once and for good. Closed: its thread has lost the file, by which alone it could
+    // end it. Explicit_retry: the thread has given it up, and may not know. Its pages are in no
+    // mapping any more. It keeps the view, in which it gets no page, unless it is its own thread
+    // that calls.
+    void lose(protocol::AbortReason reason) noexcept;
     // It is doomed, and its program can not be stopped yet: its pages need not fit together any
     // more.
     void go_on() noexcept { goes_on_ = true; }

@@ -287,9 +287,9 @@ Result<i32> destroy_region(const Call& call, stm_destroy& argument) noexcept {
 }
 
 Result<i32> wait_for_change(const Call& call, stm_wait& argument) noexcept {
-    if (argument.flags != 0)
+    if ((argument.flags & ~u32{STM_WAIT_FLAGS}) != 0)
         return Error::invalid;
-    return done(wait(call.handle, argument.timeout_ns));
+    return done(wait(call.handle, argument.timeout_ns, argument.flags));
 }
 
 Result<i32> tell_transaction(const Call& call, stm_transaction& argument) noexcept {

@@ -265,7 +265,7 @@ void Handle::lose_descriptor(const stm_file* file) noexcept {
         return;
     for (; context != nullptr; context = next_context(context, depends_on_descriptors))
         end_from_outside(*context, depends_on_descriptors,
-                         [](Context& lost) noexcept { lost.lose(); });
+                         [](Context& lost) noexcept { lost.lose(AbortReason::closed); });
 }
 
 // -- Starts without a system call --

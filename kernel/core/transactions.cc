@@ -49,6 +49,7 @@ Error error_of(AbortReason reason) noexcept {
     case AbortReason::fault:
         return Error::fault;
     case AbortReason::closed:
+    case AbortReason::explicit_retry:
         return Error::canceled;
     default:
         return Error::again;
@@ -340,7 +341,7 @@ Status commit(Handle& handle) noexcept {
 }
 
 Status cancel(Handle& handle, u64 flags) noexcept {
-    if ((flags & ~u64{STM_CANCEL_ALL}) != 0)
+    if ((flags & ~u64{STM_CANCEL_FLAGS}) != 0 || flags == STM_CANCEL_KEEP)
         return Error::invalid;
     const Result<Context*> context = running(handle);
     if (!context.ok())
@@ -353,6 +354,10 @@ Status cancel(Handle& handle, u64 flags) noexcept {
     handle.leave_view(**context);
     {
         const Guard held((*context)->lock());
+        if ((flags & STM_CANCEL_KEEP) != 0) {
+            (*context)->lose(AbortReason::explicit_retry);
+            return kSuccess;
+        }
         (*context)->cancel(AbortReason::explicit_cancel);
     }
     handle.offer_start(**context);
@@ -374,7 +379,7 @@ Status validate(Handle& handle, u64 flags) noexcept {
     return status;
 }
 
-Status wait(Handle& handle, u64 timeout_ns) noexcept {
+Status wait(Handle& handle, u64 timeout_ns, u32 flags) noexcept {
     const Result<Context*> found = running(handle);
     if (!found.ok())
         return found.error();
@@ -400,12 +405,23 @@ Status wait(Handle& handle, u64 timeout_ns) noexcept {
         mask = context.transaction().announce_wait();
         context.counters().waits.add(1);
     }
+    if ((flags & STM_WAIT_UNTIL) != 0 && timeout_ns != STM_WAIT_FOREVER) {
+        const u64 now = stm_linux_monotonic_ns();
+        timeout_ns = timeout_ns > now ? timeout_ns - now : 0;
+    }
     // A stripe that is locked now is about to change; the program finds out by running again.
     const Status waited =
         versions.readers.wait([&] { return context.transaction().validate() != Validity::valid; },
                               timeout_ns, STM_WAIT_INTERRUPTIBLE);
     const Guard held(context.lock());
     context.transaction().withdraw_wait(mask);
+    if ((flags & STM_WAIT_KEEP) != 0 && !waited.ok()) {
+        // Linux calls again, unless a handler has run that was to end the call.
+        if (waited.error() == Error::interrupted)
+            return Error::restart;
+        context.lose(AbortReason::explicit_retry);
+        return waited;
+    }
     context.cancel(AbortReason::explicit_retry);
     return waited;
 }

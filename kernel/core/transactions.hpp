@@ -18,7 +18,8 @@ constexpr runtime::u64 kMaxSignal = 64;
 [[nodiscard]] runtime::Status commit(Handle& handle) noexcept;
 [[nodiscard]] runtime::Status cancel(Handle& handle, runtime::u64 flags) noexcept;
 [[nodiscard]] runtime::Status validate(Handle& handle, runtime::u64 flags) noexcept;
-[[nodiscard]] runtime::Status wait(Handle& handle, runtime::u64 timeout_ns) noexcept;
+[[nodiscard]] runtime::Status wait(Handle& handle, runtime::u64 timeout_ns,
+                                   runtime::u32 flags) noexcept;
 void describe_transaction(Handle& handle, stm_transaction& transaction) noexcept;
 
 // Bytes that went through.

@@ -82,8 +82,10 @@ static void wait_for_change(int fd, const char* command) {
     struct timespec timeout = {milliseconds / 1000, milliseconds % 1000 * 1000000};
     stm_wait(fd, &timeout);
     int error = errno;
-    if (error != EDEADLK)
+    if (error != EDEADLK) {
+        stm_cancel(fd);
         depth = 0;
+    }
     say(command, strerror(error));
 }
 

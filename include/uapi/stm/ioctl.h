@@ -432,6 +432,8 @@ struct stm_cell {
  * STM_IOC_CANCEL: undo the innermost part, or with STM_CANCEL_ALL the whole transaction. EINVAL: no transaction.
  */
 #define STM_CANCEL_ALL 0x1
+#define STM_CANCEL_KEEP 0x2 /* with ALL: the thread does not know yet: see STM_WAIT_KEEP */
+#define STM_CANCEL_FLAGS 0x3
 
 /*
  * STM_IOC_VALIDATE: is everything that the transaction has read still valid? The argument is 0. 0: yes. EAGAIN: no.
@@ -446,14 +448,22 @@ struct stm_cell {
 /**
  * struct stm_wait - STM_IOC_WAIT: end the transaction without an effect, and sleep until something it read changes
  * @size: sizeof(struct stm_wait)
- * @flags: 0
+ * @flags: STM_WAIT_*; a module before interface 1.3 knows none (EINVAL)
  * @timeout_ns: nanoseconds; STM_WAIT_FOREVER
  *
  * The transaction is over when the call returns, unless it is EINVAL, EFAULT or EDEADLK.
  *
  * 0: something changed (or had changed before). ETIMEDOUT. EINTR: a signal came. EINVAL: no transaction. EDEADLK:
  * nothing was read, so nothing could end the wait.
+ *
+ * With KEEP: after ETIMEDOUT the transaction has no effect, but is still there: what the thread does with the handle fails
+ * with ECANCELED until COMMIT or CANCEL has told it, or RESTART. Signals do with the call what they do with those of Linux
+ * that can be interrupted: when no handler ran, or one with SA_RESTART, it goes on (with UNTIL, for as long as it would
+ * have); otherwise it fails with EINTR, and STM_CANCEL_ALL with STM_CANCEL_KEEP makes it as after ETIMEDOUT.
  */
+#define STM_WAIT_KEEP 0x1  /* what was not told of its end is not to go on without a transaction */
+#define STM_WAIT_UNTIL 0x2 /* @timeout_ns is a time of CLOCK_MONOTONIC */
+#define STM_WAIT_FLAGS 0x3
 #define STM_WAIT_FOREVER 0xffffffffffffffffull
 struct stm_wait {
 	__u32 size;

@@ -128,6 +128,59 @@ TEST_F(Commit, WhoAsksIsAnsweredEachTime) {
     }
 }
 
+// A transfer as a program writes it that looks at nothing, beside a limit.
+void transfer(int fd) {
+    long from = 0;
+    long to = 0;
+    do {
+        stm_start(fd);
+        std::vector<char> ballast(64 * 1024);
+        (void)!::pread(fd, &from, sizeof from, 0);
+        (void)!::pread(fd, &to, sizeof to, 100 * kStripe);
+        from -= 10;
+        to += 10;
+        (void)!::pwrite(fd, &from, sizeof from, 0);
+        (void)!::pread(fd, ballast.data(), ballast.size(), 0); // the limit
+        (void)!::pwrite(fd, &to, sizeof to, 100 * kStripe);
+    } while (stm_commit(fd) != 0);
+}
+
+TEST_F(Commit, ACallThatFailsAtALimitLeavesNothingOfItsTransaction) {
+    const Parameter limit("max_stripes", "256");
+    Fd handle = another();
+    put(handle.get(), 1000L);
+    put(handle.get(), 1000L, 100 * kStripe);
+    expect_words(death_of([&] {
+                     const Fd own = another();
+                     transfer(own.get());
+                 }),
+                 {"max_stripes"});
+    EXPECT_EQ(get(handle.get()), 1000);
+    EXPECT_EQ(get(handle.get(), 100 * kStripe), 1000);
+}
+
+TEST_F(Commit, AFailedTransactionIsOverAlsoInItsParts) {
+    const Parameter limit("max_stripes", "256");
+    const Fd handle = another();
+    const int number = handle.get();
+    std::vector<char> ballast(64 * 1024);
+    stm_start(number);
+    put(number, 1L);
+    stm_start(number);
+    EXPECT_EQ(::pread(number, ballast.data(), ballast.size(), 0), -1);
+    EXPECT_EQ(stm_try_commit(number), -1);
+    EXPECT_EQ(errno, E2BIG);
+    do {
+        stm_start(number); // a function of a library, which knows nothing of that
+        (void)!::pwrite(number, "x", 1, kStripe);
+    } while (stm_commit(number) != 0);
+    EXPECT_EQ(stm_try_commit(number), -1);
+    EXPECT_EQ(errno, E2BIG);
+    EXPECT_EQ(transaction(number).depth, 0u);
+    EXPECT_EQ(get(fd()), 0);
+    EXPECT_EQ(get<char>(fd(), kStripe), 0);
+}
+
 // -- Two handles of one region in one thread --
 
 // The inner transaction changes what the outer one has read, until that runs alone.

@@ -127,6 +127,16 @@ TEST_F(Limits, TooBigIsToldAndEndsTheTransaction) {
     EXPECT_EQ(::pread(handle.get(), large.data(), 8, 0), -1) << "it has failed";
     EXPECT_EQ(errno, E2BIG);
     EXPECT_EQ(transaction(handle.get()).doom, unsigned{STM_REASON_TOO_BIG});
+    stm_start(handle.get()); // a part, which has no effect either
+    stm_cancel(handle.get());
+    EXPECT_EQ(stm_try_start(handle.get()), -1);
+    EXPECT_EQ(errno, E2BIG);
+    EXPECT_EQ(stm_try_commit(handle.get()), -1);
+    EXPECT_EQ(errno, E2BIG);
+    EXPECT_EQ(stm_abort_reason(handle.get()), STM_REASON_TOO_BIG);
+    EXPECT_EQ(get(fd()), 0);
+    stm_start(handle.get());
+    EXPECT_EQ(::pwrite(handle.get(), large.data(), large.size(), 0), -1);
     stm_cancel(handle.get());
     EXPECT_EQ(get(fd()), 0);
     stm_start(handle.get());
@@ -248,6 +258,7 @@ TEST_F(Limits, StatisticsOfAScript) {
         0, 1000
     };
     EXPECT_EQ(stm_wait(fd(), &moment), -1);
+    stm_cancel(fd());
 
     struct stm_statistics now = statistics(fd());
     EXPECT_EQ(now.starts, 7u);

@@ -2,6 +2,8 @@
 // stm_wait: sleeping until something that was read changes.
 #include "transactions.hpp"
 
+#include <atomic>
+#include <pthread.h>
 #include <sys/time.h>
 #include <thread>
 
@@ -85,10 +87,144 @@ TEST_F(Wait, ATimeOutEndsTheTransaction) {
     EXPECT_EQ(errno, ETIMEDOUT);
     EXPECT_GE(seconds() - began, 0.045);
     EXPECT_EQ(stm_abort_reason(fd()), STM_REASON_RETRY);
+    stm_cancel(fd());
+    EXPECT_EQ(stm_abort_reason(fd()), STM_REASON_RETRY);
     EXPECT_EQ(transaction(fd()).depth, 0u);
     EXPECT_EQ(get(fd()), 0);
     EXPECT_EQ(stm_commit(fd()), 1);
     EXPECT_EQ(errno, EINVAL);
+}
+
+TEST_F(Wait, AResultThatIsNotLookedAtHasNoEffect) {
+    Fd other = another();
+    stm_start(other.get());
+    get(other.get(), 2 * kStripe);
+    stm_start(fd());
+    get(fd());
+    EXPECT_EQ(stm_wait(fd(), &kShort), -1);
+    for (const int handle : {fd(), other.get()}) {
+        long value = 7;
+        errno = 0;
+        EXPECT_EQ(::pwrite(handle, &value, sizeof value, 0), -1);
+        EXPECT_EQ(errno, ECANCELED);
+        EXPECT_EQ(::pread(handle, &value, sizeof value, 0), -1);
+        EXPECT_EQ(errno, ECANCELED);
+        EXPECT_EQ(stm_try_commit(handle), -1);
+        EXPECT_EQ(errno, ECANCELED);
+        EXPECT_EQ(get(handle), 0) << "now it has been told";
+    }
+    stm_start(fd());
+    get(fd());
+    EXPECT_EQ(stm_wait(fd(), &kShort), -1);
+    stm_start(fd());
+    EXPECT_EQ(transaction(fd()).depth, 1u) << "a start is the end, too";
+    put(fd(), 1L);
+    EXPECT_EQ(stm_commit(fd()), 0);
+}
+
+TEST_F(Wait, AStopDoesNotEndIt) {
+    Child waiter([&] { return take(fd()) == 42 ? 0 : 1; });
+    ASSERT_TRUE(eventually([&] { return statistics(fd()).waiting == 1; }));
+    for (int round = 0; round < 3; ++round) {
+        waiter.kill(SIGSTOP);
+        ::usleep(20'000);
+        waiter.kill(SIGCONT);
+        ::usleep(20'000);
+    }
+    put(fd(), 42L);
+    EXPECT_EQ(waiter.wait(), 0);
+    EXPECT_EQ(get(fd()), 0);
+}
+
+TEST_F(Wait, AHandlerWithRestartNeitherEndsNorProlongsIt) {
+    static volatile int calls;
+    calls = 0;
+    struct sigaction action {};
+    action.sa_handler = [](int) { calls = calls + 1; };
+    action.sa_flags = SA_RESTART;
+    ASSERT_EQ(::sigaction(SIGALRM, &action, nullptr), 0);
+    const struct itimerval often {
+        {0, 20'000}, { 0, 20'000 }
+    };
+    const struct timespec timeout { 0, 300'000'000 };
+    stm_start(fd());
+    get(fd());
+    const double began = seconds();
+    ASSERT_EQ(::setitimer(ITIMER_REAL, &often, nullptr), 0);
+    EXPECT_EQ(stm_wait(fd(), &timeout), -1);
+    const int error = errno;
+    const struct itimerval never {};
+    ASSERT_EQ(::setitimer(ITIMER_REAL, &never, nullptr), 0);
+    EXPECT_EQ(error, ETIMEDOUT);
+    EXPECT_GT(calls, 2);
+    EXPECT_GE(seconds() - began, 0.29);
+    EXPECT_LT(seconds() - began, 2 * time_scale());
+    stm_cancel(fd());
+    ::signal(SIGALRM, SIG_DFL);
+}
+
+TEST_F(Wait, NothingIsHeldMeanwhile) {
+    Region mutex("mutex", kPage, STM_MUTEX);
+    Child producer([&] {
+        ::usleep(100'000);
+        Fd handle(stm_open(mutex.name().c_str(), 0, 0, 0));
+        do {
+            stm_start(handle.get()); // waits for the region's lock
+            put(handle.get(), 1L);
+        } while (stm_commit(handle.get()) != 0);
+        put(fd(), 1L);
+        return 0;
+    });
+    volatile int attempts = 0;
+    do {
+        stm_start(mutex.fd());
+        attempts = attempts + 1;
+        put(mutex.fd(), 5L, kStripe);
+        do {
+            stm_start(fd());
+            if (get(fd()) == 0)
+                stm_wait(fd(), nullptr);
+        } while (stm_commit(fd()) != 0);
+    } while (stm_commit(mutex.fd()) != 0);
+    EXPECT_EQ(attempts, 2) << "begun again from the outermost";
+    EXPECT_EQ(producer.wait(), 0);
+    EXPECT_EQ(get(mutex.fd()), 1);
+    EXPECT_EQ(get(mutex.fd(), kStripe), 5);
+}
+
+TEST_F(Wait, IsAPointOfCancellation) {
+    for (const bool asleep : {true, false}) {
+        std::atomic<bool> may_wait = asleep;
+        pthread_t thread{};
+        struct Task {
+            int fd;
+            std::atomic<bool>* may_wait;
+        } task{fd(), &may_wait};
+        ASSERT_EQ(pthread_create(
+                      &thread, nullptr,
+                      [](void* argument) -> void* {
+                          const auto* own = static_cast<Task*>(argument);
+                          stm_start(own->fd);
+                          get(own->fd);
+                          while (!*own->may_wait) {
+                          }
+                          stm_wait(own->fd, nullptr);
+                          return nullptr;
+                      },
+                      &task),
+                  0);
+        if (asleep) {
+            ASSERT_TRUE(eventually([&] { return statistics(fd()).waiting == 1; }));
+        }
+        ASSERT_EQ(pthread_cancel(thread), 0);
+        may_wait = true;
+        void* result = nullptr;
+        ASSERT_EQ(pthread_join(thread, &result), 0);
+        EXPECT_EQ(result, PTHREAD_CANCELED);
+        EXPECT_TRUE(eventually([&] { return statistics(fd()).waiting == 0; }));
+    }
+    stm_start(fd());
+    EXPECT_EQ(stm_commit(fd()), 0);
 }
 
 TEST_F(Wait, ASignalEndsIt) {
@@ -103,6 +239,8 @@ TEST_F(Wait, ASignalEndsIt) {
     ASSERT_EQ(::setitimer(ITIMER_REAL, &soon, nullptr), 0);
     EXPECT_EQ(stm_wait(fd(), nullptr), -1);
     EXPECT_EQ(errno, EINTR);
+    EXPECT_EQ(stm_try_commit(fd()), -1);
+    EXPECT_EQ(errno, ECANCELED);
     EXPECT_EQ(transaction(fd()).depth, 0u);
     ::signal(SIGALRM, SIG_DFL);
 }

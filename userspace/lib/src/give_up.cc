@@ -80,6 +80,8 @@ const char* why_never(int error) {
         return "it was over before, by a stm_wait that returned or with its descriptor";
     case EDEADLK:
         return "another transaction of this thread on the same region is in its way";
+    case ENOSPC:
+        return "a write in it began behind the end of the region";
     default:
         return strerrordesc_np(error);
     }

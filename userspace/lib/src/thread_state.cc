@@ -115,8 +115,7 @@ void ThreadState::forget_transactions() {
     ThreadState* state = this_thread;
     if (state == nullptr)
         return;
-    while (state->first_ != nullptr)
-        state->remove_running(state->first_);
+    state->forget_running();
     state->noticed_ = false;
     state->held_ = 0;
     state->leave_at_once();
@@ -264,13 +263,13 @@ Doom ThreadState::look() {
             continue;
         if (errno == EAGAIN) {
             result = Doom::doomed;
-        } else if (errno == E2BIG || errno == ENOMEM || errno == ECANCELED) {
+        } else if (errno == EBADF || errno == ENOTTY || errno == EINVAL) {
+            // It was closed, or ended by a system call of the program's own.
+            remove_running(context);
+        } else {
             failure_ = errno;
             if (result == Doom::none)
                 result = Doom::failed;
-        } else {
-            // It was closed, or ended by a system call of the program's own.
-            remove_running(context);
         }
     }
     return first_ != nullptr ? result : Doom::none;
@@ -286,6 +285,19 @@ bool ThreadState::go_on() {
         first = true;
     }
     return first;
+}
+
+void ThreadState::undo_others(const Context* but) {
+    for (Context* context = first_; context != nullptr; context = context->next)
+        if (context != but &&
+            ::ioctl(context->fd, STM_IOC_CANCEL, STM_CANCEL_ALL | STM_CANCEL_KEEP) < 0 &&
+            errno == EINVAL)
+            ::ioctl(context->fd, STM_IOC_CANCEL, STM_CANCEL_ALL); // an older module
+}
+
+void ThreadState::forget_running() {
+    while (first_ != nullptr)
+        remove_running(first_);
 }
 
 void ThreadState::cancel_others(const Context* but) {

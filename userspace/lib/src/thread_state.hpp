@@ -131,6 +131,11 @@ public:
     /** Has the kernel give the doomed ones what they load, though it may be of any time. Whether
      * that is news for one of them. */
     bool go_on();
+    /** Undoes all running transactions but one (null: all). What the program does with their
+     * handles fails until it commits, cancels or starts there. */
+    void undo_others(const Context* but);
+    /** Forgets all that run. */
+    void forget_running();
     /** Ends all running transactions but one (null: all). */
     void cancel_others(const Context* but);
 

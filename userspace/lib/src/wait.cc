@@ -3,43 +3,96 @@
 #include "thread_state.hpp"
 
 #include <cerrno>
+#include <ctime>
+#include <pthread.h>
 #include <stm/ioctl.h>
 #include <stm/transaction.h>
 #include <sys/ioctl.h>
 
 using namespace stm::library;
 
+namespace {
+
+constexpr unsigned long kSecond = 1'000'000'000;
+
+// What the kernel is asked for: a time of CLOCK_MONOTONIC, so that signals do not prolong the wait.
+// Returns false if it is no time.
+bool set_timeout(struct stm_wait& wait, const struct timespec* timeout) {
+    wait.timeout_ns = STM_WAIT_FOREVER;
+    if (timeout == nullptr)
+        return true;
+    if (timeout->tv_sec < 0 || timeout->tv_nsec < 0 ||
+        static_cast<unsigned long>(timeout->tv_nsec) >= kSecond)
+        return false;
+    struct timespec now {};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    const auto seconds =
+        static_cast<unsigned long>(now.tv_sec) + static_cast<unsigned long>(timeout->tv_sec);
+    // More than 500 years are as good as for ever.
+    if (seconds < STM_WAIT_FOREVER / kSecond - 2)
+        wait.timeout_ns = seconds * kSecond + static_cast<unsigned long>(now.tv_nsec) +
+                          static_cast<unsigned long>(timeout->tv_nsec);
+    return true;
+}
+
+// Sleeps. 0, or an error. The thread can be cancelled meanwhile, as in the waits of libc.
+int sleep_on(int fd, struct stm_wait& wait, const struct timespec* timeout) {
+    int type = 0;
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+    int error = ::ioctl(fd, STM_IOC_WAIT, &wait) == 0 ? 0 : errno;
+    if (error == EINVAL) { // an older module, or no transaction
+        struct stm_wait older {};
+        older.size = sizeof older;
+        older.timeout_ns = STM_WAIT_FOREVER;
+        if (timeout != nullptr && wait.timeout_ns != STM_WAIT_FOREVER)
+            older.timeout_ns = static_cast<unsigned long>(timeout->tv_sec) * kSecond +
+                               static_cast<unsigned long>(timeout->tv_nsec);
+        error = ::ioctl(fd, STM_IOC_WAIT, &older) == 0 ? 0 : errno;
+    }
+    pthread_setcanceltype(type, nullptr);
+    return error;
+}
+
+bool has_read_nothing(int fd) {
+    struct stm_transaction now {};
+    now.size = sizeof now;
+    return ::ioctl(fd, STM_IOC_TRANSACTION, &now) == 0 && now.stripes_read == 0 && now.doom == 0;
+}
+
+} // namespace
+
 int stm_wait(int fd, const struct timespec* timeout) {
-    constexpr long kSecond = 1'000'000'000;
+    pthread_testcancel();
     struct stm_wait wait {};
     wait.size = sizeof wait;
-    wait.timeout_ns = STM_WAIT_FOREVER;
-    if (timeout != nullptr) {
-        if (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= kSecond) {
-            errno = EINVAL;
-            return -1;
-        }
-        // More than 500 years are as good as for ever.
-        if (static_cast<unsigned long>(timeout->tv_sec) < STM_WAIT_FOREVER / kSecond - 1)
-            wait.timeout_ns = static_cast<unsigned long>(timeout->tv_sec) * kSecond +
-                              static_cast<unsigned long>(timeout->tv_nsec);
-    }
+    wait.flags = STM_WAIT_KEEP | STM_WAIT_UNTIL;
     ThreadState* thread = ThreadState::current();
-    Context* context = thread != nullptr ? thread->running_on(fd) : nullptr;
-    if (context == nullptr) {
+    if (!set_timeout(wait, timeout) || thread == nullptr || thread->running_on(fd) == nullptr) {
         errno = EINVAL;
         return -1;
     }
-    Section section(*thread);
+    const Section section(*thread);
     thread->look(); // removes what does not run any more: the way back must exist
-    if (::ioctl(fd, STM_IOC_WAIT, &wait) == 0)
-        restart(*thread);
-    if (errno != EDEADLK && errno != EINVAL && errno != EFAULT) {
-        thread->remove_running(context);
-        ++context->attempts;
-    } else if (errno == EINVAL) {
-        thread->correct_depth(context);
-        errno = EINVAL;
+    Context* const context = thread->running_on(fd);
+    const bool alone = !thread->runs_several();
+    if (context == nullptr || (!alone && has_read_nothing(fd))) {
+        errno = context == nullptr ? EINVAL : EDEADLK;
+        return -1;
     }
+    // Others may wait for what they hold, a region's lock, before they change anything here.
+    thread->undo_others(context);
+    const int error = sleep_on(fd, wait, timeout);
+    if (error == 0)
+        restart(*thread);
+    if (alone && (error == EDEADLK || error == EFAULT || error == EINVAL)) {
+        if (error == EINVAL)
+            thread->correct_depth(context);
+    } else {
+        if (error != ETIMEDOUT)
+            thread->undo_others(nullptr);
+        thread->forget_running();
+        ++context->attempts;
+    }
+    errno = error;
     return -1;
 }

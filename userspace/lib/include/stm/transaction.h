@@ -16,6 +16,12 @@
  * and write, pwrite, writev on @fd give and take one consistent state of the region, with the transaction's own writes
  * over it. Nothing is visible to others before the commit.
  *
+ * In mappings: a handle for each thread. Threads that only call read and write may share one. But page tables belong to the
+ * process: while a thread has a transaction on a handle that is mapped, all threads of the process see, in the mappings of
+ * that handle, what this transaction sees and has stored, and what they store there becomes a part of it. And another thread
+ * can not begin one on that handle: stm_try_start returns -1 with EBUSY, stm_start calls abort(). So each thread that uses
+ * mappings calls stm_open, not dup, and mmap for itself; then it is to the others as another process is.
+ *
  *
  * Restarts
  *
@@ -176,6 +182,7 @@ int stm_try_start(int fd) STM_RETURNS_TWICE;
  *
  *	E2BIG	larger than the module's limits allow (max_stripes), in what it touched or in a call within it
  *	ENOMEM	no memory
+ *	ENOSPC	a write in it began behind the end of the region
  *	ECANCELED	it was over before: a stm_wait had returned, or the thread had closed its last descriptor of it
  *	EDEADLK	another transaction of this thread, on another handle of the same region, must end first
  *	EINVAL	there is no transaction
@@ -222,9 +229,19 @@ void stm_retry(int fd);
  * @fd: the handle
  * @timeout: the longest time to sleep; NULL: no limit
  *
- * Returns only when it does not begin again: -1 with errno, and the transaction is over: ETIMEDOUT. EINTR: a signal
- * handler has run. Or the transaction goes on: EDEADLK: it has read nothing, so nothing could end the wait. EINVAL: not
- * a time (or there is no transaction). In the serial order of things nothing has happened.
+ * All of the thread's transactions are undone before it sleeps, whatever handles they are on, so others get what they held.
+ *
+ * Returns only when it does not begin again: -1 with errno. ETIMEDOUT. EINTR: a signal handler without SA_RESTART has run; one
+ * with it, or a stop, neither ends nor prolongs the wait. The transactions are over then, and have no effect; but what the
+ * thread reads or writes by their handles still fails, with ECANCELED, until it calls stm_cancel or stm_commit (which returns 1
+ * with ECANCELED) or begins another one there. So a program that does not look at the result does nothing without a
+ * transaction; one that does calls stm_cancel. E2BIG, ENOMEM, ECANCELED: it could not be committed, and is over as well.
+ *
+ * Or the transaction goes on: EDEADLK: it has read nothing, so nothing could end the wait (where the thread has others, they
+ * may be over). EINVAL: not a time (or there is no transaction). In the serial order of things nothing has happened.
+ *
+ * It is a cancellation point (pthread_cancel). A module before interface 1.3 ends the wait at each signal, with EINTR, and
+ * lets the program go on without a transaction.
  */
 int stm_wait(int fd, const struct timespec* timeout);
 
