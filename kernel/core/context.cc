@@ -123,6 +123,10 @@ void Context::take_over(const Guard& held) noexcept {
     cell_.detach();
     position_state_ = PositionState::unknown;
     exposures_seen_ = kNoExposures;
+    closes_seen_ = kNoCloses;
+    transaction_.forget_history();
+    last_reason_ = AbortReason::none;
+    end_reason_ = AbortReason::none;
 }
 
 void Context::discard() noexcept {

@@ -83,6 +83,10 @@ public:
     void refuse_view() noexcept { started_in_.store(nullptr, runtime::Order::release); }
     [[nodiscard]] u64 exposures_seen() const noexcept { return exposures_seen_; }
     void set_exposures_seen(u64 exposures) noexcept { exposures_seen_ = exposures; }
+    // How many closes of descriptors there were when its thread was last seen to have one. Its own
+    // thread alone asks.
+    [[nodiscard]] u64 closes_seen() const noexcept { return closes_seen_; }
+    void set_closes_seen(u64 closes) noexcept { closes_seen_ = closes; }
     [[nodiscard]] PrivatePages& private_pages() noexcept { return private_pages_; }
     // The transaction's page of that index, for a fault at that address.
     protocol::AbortReason private_page(u64 index, u64 address, Use use, stm_page*& page) noexcept;
@@ -254,6 +258,9 @@ private:
     // mapped a page since it was counted.
     static constexpr u64 kNoExposures = ~u64{0};
     u64 exposures_seen_ = 0;
+    // Nor does what one thread had say what another one, of another process, has.
+    static constexpr u64 kNoCloses = ~u64{0};
+    u64 closes_seen_ = 0;
     TransactionCounters counters_;
     protocol::AbortReason last_reason_ = protocol::AbortReason::none; // of the program's own
     protocol::AbortReason end_reason_ = protocol::AbortReason::none;  // also of single calls

@@ -68,7 +68,7 @@ int stm_core_open_minor(unsigned int minor, unsigned int access, const stm_node*
 
 void stm_core_flush(stm_handle* handle, const stm_file* file) {
     // First: the number is free already, and may be another file's.
-    handle_of(handle).forget_cells();
+    handle_of(handle).forget_cells(file);
     handle_of(handle).retire_ended_threads();
     handle_of(handle).lose_descriptor(file);
 }

@@ -260,12 +260,27 @@ void Handle::retire_ended_threads() noexcept {
 }
 
 void Handle::lose_descriptor(const stm_file* file) noexcept {
+    // Of this and a start one comes first: the transaction is found here, or the close there.
+    runtime::fence(Order::seq_cst);
     Context* context = next_context(nullptr, depends_on_descriptors);
     if (context == nullptr || stm_linux_file_has_descriptor(file) != 0)
         return;
     for (; context != nullptr; context = next_context(context, depends_on_descriptors))
         end_from_outside(*context, depends_on_descriptors,
                          [](Context& lost) noexcept { lost.lose(AbortReason::closed); });
+}
+
+bool Handle::keeps_descriptor(Context& context) noexcept {
+    runtime::fence(Order::seq_cst);
+    // Before the look at the descriptors: what is closed after it counts as another close.
+    const u64 closes = closes_.load(Order::acquire);
+    if (closes == context.closes_seen()) [[likely]]
+        return true;
+    const stm_file* const file = file_.load(Order::relaxed);
+    if (file != nullptr && stm_linux_file_has_descriptor(file) == 0)
+        return false;
+    context.set_closes_seen(closes);
+    return true;
 }
 
 // -- Starts without a system call --
@@ -339,8 +354,9 @@ void Handle::settle(Context& context) noexcept {
     cell.forget_offer();
 }
 
-void Handle::forget_cells() noexcept {
+void Handle::forget_cells(const stm_file* file) noexcept {
     const Guard held(contexts_lock_);
+    file_.store(file, Order::relaxed);
     closes_.fetch_add(1, Order::release);
     for (Context& context : contexts_) {
         // One without an offer is forgotten when it would get one.

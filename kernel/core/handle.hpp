@@ -55,6 +55,10 @@ public:
     // threads can not end their transactions any more: these are over, and everything that their
     // threads, which may get the file again, do with the handle fails until they have been told so.
     void lose_descriptor(const stm_file* file) noexcept;
+    // Whether the calling thread, whose transaction has just begun, still has a descriptor. If not,
+    // it was closed while the start was waiting, perhaps too early for lose_descriptor() to find
+    // the transaction.
+    [[nodiscard]] bool keeps_descriptor(Context& context) noexcept;
     // From now on a transaction of this handle that can not succeed is found out, as long as one
     // runs.
     void watch() noexcept;
@@ -68,7 +72,7 @@ public:
     void offer_start(Context& context) noexcept;
     // A descriptor was closed: its number may be another file's from now on, so no thread may begin
     // a transaction by what it knows of this handle. Those that have begun go on.
-    void forget_cells() noexcept;
+    void forget_cells(const stm_file* file) noexcept;
 
     // Sums up what all contexts counted.
     void add_counters(TransactionCounters& sum) noexcept;
@@ -145,6 +149,8 @@ private:
     // Has a mapping, or had one, in some address space. Changes under the lock.
     runtime::Atomic<bool> mapped_{false};
     runtime::Atomic<runtime::u64> closes_{0}; // of descriptors. Changes under the lock
+    // The handle's own, known when the first descriptor was closed; only compared.
+    runtime::Atomic<const stm_file*> file_{nullptr};
     // The one that was looked up last: programs of one thread need no lock to find it.
     runtime::Atomic<Context*> recent_{nullptr};
     runtime::Atomic<bool> watched_{false};

@@ -310,6 +310,11 @@ Result<i32> start(Handle& handle, u64 argument) noexcept {
     if (begun != AbortReason::none)
         return error_of(begun);
     if (context.depth() == 1) {
+        if (!handle.keeps_descriptor(context)) {
+            const Guard held(context.lock());
+            context.cancel(AbortReason::closed);
+            return Error::canceled;
+        }
         context.set_site(site);
         if (const Status entered = handle.enter_view(context); !entered.ok()) {
             const Guard held(context.lock());

@@ -385,6 +385,12 @@ public:
             log_.cancel_level(forget);
     }
 
+    // While none runs: those that follow are another thread's, and begin without conflicts.
+    void forget_history() noexcept {
+        conflicts_ = 0;
+        longest_streak_ = 0;
+    }
+
     [[nodiscard]] u32 nesting() const noexcept { return log_.levels(); }
 
     // Takes the serial token in the middle: from here on the transaction can not conflict. Waits,

@@ -358,6 +358,7 @@ struct stm_destroy {
  *
  * EOPNOTSUPP: a plain region. EINTR: a signal came while it waited; nothing has begun. E2BIG: nested too deeply.
  * EBUSY: see above.
+ * ECANCELED: the process closed its last descriptor while the call waited; nothing has begun.
  * EAGAIN, ECANCELED: nested in a transaction that can not commit; so also E2BIG, ENOMEM, ENOSPC. ENOMEM. ENOSPC: too many threads have used this handle. EDEADLK: the thread
  * holds the serial token of the region by a transaction on another handle (so also from COMMIT, read and write).
  */

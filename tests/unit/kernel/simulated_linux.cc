@@ -739,6 +739,11 @@ const stm_file* still_open() {
     return &file;
 }
 
+const stm_file* closed_for_good() {
+    static const stm_file file{nullptr, nullptr, "", 0, false};
+    return &file;
+}
+
 void limit_descriptors(std::size_t limit) {
     const std::lock_guard held(descriptor_lock);
     descriptor_limit = limit;

@@ -319,9 +319,10 @@ struct FileState {
 FileState file_at(int descriptor);
 // close(2): releases the file's handle.
 void close_descriptor(int descriptor);
-// For stm_core_flush(): a file of which the calling process has another descriptor. Of a null one
-// it has none.
+// For stm_core_flush(): a file of which the calling process has another descriptor; and one of
+// which it has none, and never again. Of a null one it has none at that moment.
 const stm_file* still_open();
+const stm_file* closed_for_good();
 inline constexpr const stm_file* kLastDescriptor = nullptr;
 // A process may have so many (RLIMIT_NOFILE).
 void limit_descriptors(std::size_t limit);

@@ -237,6 +237,65 @@ TEST_F(Transactions, KeepNobodyFromCommittingWhenTheirFileIsLost) {
     EXPECT_EQ(commit(mutex), -ECANCELED);
 }
 
+// Another thread closes the last descriptor while a start waits, or anywhere else in it.
+TEST_F(Transactions, NeverRunWithoutADescriptorThatWasClosedDuringTheirStart) {
+    const File second = open(control, "mutex", kCreate, {kPage, STM_REGION_MUTEX});
+    unsigned refused = 0;
+    for (std::size_t nth = 1;; ++nth) {
+        SCOPED_TRACE(testing::Message() << "step " << nth);
+        const File mutex = open(control, "mutex", kOpen, {0, 0, 0});
+        ASSERT_EQ(map(mutex, 0, 1, STM_MAP_WRITE), 0);
+        OtherThread closing;
+        long started = 0;
+        bool happened = false;
+        {
+            const Interleave point(nth, [&] {
+                const AsThread it(closing);
+                stm_core_flush(mutex.get(), simulated::closed_for_good());
+            });
+            started = start(mutex);
+            happened = point.happened();
+        }
+        if (!happened) {
+            EXPECT_EQ(started, 1);
+            EXPECT_EQ(commit(mutex), 0);
+            break;
+        }
+        EXPECT_TRUE(started == 1 || started == -ECANCELED) << started;
+        refused += started == -ECANCELED;
+        std::thread([&] {
+            const simulated::Sleepless unless_it_waits;
+            ASSERT_EQ(start(second), 1) << "the token is free";
+            EXPECT_EQ(commit(second), 0);
+        }).join();
+        EXPECT_EQ(commit(mutex), started == 1 ? -ECANCELED : -EINVAL);
+    }
+    EXPECT_GE(refused, 2u);
+}
+
+TEST_F(Transactions, OfANewThreadHaveNoHistoryOfTheOneWhoseContextItGets) {
+    OtherThread ending;
+    {
+        const AsThread it(ending);
+        for (unsigned turn = 1; turn <= 3; ++turn) {
+            EXPECT_EQ(start(file), 1);
+            EXPECT_EQ(get(file, 0), turn == 1 ? 0u : 77u);
+            disturb(0);
+            put(file, 64, 1);
+            EXPECT_EQ(commit(file), -EAGAIN);
+            EXPECT_EQ(transaction_of(file).conflicts, turn);
+        }
+    }
+    ending.end();
+    OtherThread fresh;
+    const AsThread it(fresh);
+    EXPECT_EQ(start(file), 1);
+    EXPECT_EQ(transaction_of(file).conflicts, 0u);
+    EXPECT_EQ(transaction_of(file).longest_streak, 0u);
+    EXPECT_EQ(transaction_of(file).last_reason, unsigned{STM_REASON_NONE});
+    EXPECT_EQ(commit(file), 0);
+}
+
 // A thread that ends looks at contexts while another one, of a process that shares the handle,
 // takes over the very one that was its own.
 TEST_F(Transactions, OfAThreadThatTookAContextOverSurviveTheEndOfTheOneBefore) {
