@@ -259,6 +259,7 @@ AbortReason Context::count_end(AbortReason reason) noexcept {
     predicted_ = 0;
     failure_ = AbortReason::none;
     goes_on_ = false;
+    loads_committed_ = false;
     if (position_state_ == PositionState::kept)
         position_state_ = reason == AbortReason::none || reason == AbortReason::killed
                               ? PositionState::unknown
@@ -516,10 +517,7 @@ void Context::lose(AbortReason reason) noexcept {
     signal_ = 0;
     // Its own thread knows what it has closed. Another one's may be in the middle of loads, which
     // must not show it a second state.
-    if (is_current()) {
-        refuse_view();
-        set_viewing(nullptr);
-    }
+    loads_committed_ = is_current();
 }
 
 void Context::tell_doomed() noexcept {

@@ -100,9 +100,11 @@ public:
     }
     // The same, at once and for good. Closed: its thread has lost the file, by which alone it could
     // end it. Explicit_retry: the thread has given it up, and may not know. Its pages are in no
-    // mapping any more. It keeps the view, in which it gets no page, unless it is its own thread
-    // that calls.
+    // mapping any more. If it has the view it keeps that: what its thread goes on to store is not
+    // for the transaction of another one.
     void lose(protocol::AbortReason reason) noexcept;
+    // Its own thread has done that: it loads what was committed last, as without a transaction.
+    [[nodiscard]] bool loads_committed() const noexcept { return loads_committed_; }
     // It is doomed, and its program can not be stopped yet: its pages need not fit together any
     // more.
     void go_on() noexcept { goes_on_ = true; }
@@ -267,6 +269,7 @@ private:
     protocol::AbortReason failure_ = protocol::AbortReason::none;
     u32 memory_failures_ = 0;
     bool goes_on_ = false;
+    bool loads_committed_ = false;
     enum class PositionState : runtime::u8 { unknown, kept, due };
     PositionState position_state_ = PositionState::unknown;
     long long position_ = 0;

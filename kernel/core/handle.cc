@@ -613,7 +613,8 @@ stm_fault_result Handle::serve_page(stm_fault& fault) noexcept {
     for (bool exposed = false;; exposed = true) {
         if (Context* const context = lock_viewer(fault.memory)) {
             const Context::Guard held(context->lock(), runtime::kAdoptLock);
-            return serve_private_page(*context, fault);
+            if (!context->loads_committed())
+                return serve_private_page(*context, fault);
         }
         if (fault.write != 0)
             return STM_FAULT_FORBIDDEN;
@@ -668,7 +669,7 @@ stm_fault_result Handle::make_writable(stm_fault& fault, stm_page* page) noexcep
     if (context == nullptr)
         return STM_FAULT_FORBIDDEN;
     const Context::Guard held(context->lock(), runtime::kAdoptLock);
-    if (context->depth() == 0)
+    if (context->depth() == 0 || context->loads_committed())
         return STM_FAULT_FORBIDDEN;
     const PrivatePages::Page* before = context->private_pages().find(fault.index);
     const bool upgraded = before != nullptr && !before->stored;

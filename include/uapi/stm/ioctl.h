@@ -300,7 +300,8 @@ struct stm_destroy {
  * process has of the open file is closed, the transaction is over, and has no effect; what the thread does with the file,
  * if it gets it again, fails with ECANCELED until COMMIT (ECANCELED), CANCEL or START with RESTART has told it so: it never
  * takes effect one call at a time. What it stored in mappings is gone; they are as without a transaction if the thread has
- * closed the descriptor itself, and give SIGBUS for each load and store if another one has.
+ * closed the descriptor itself, and give SIGBUS for each load and store if another one has. No other thread of the process
+ * can begin one there before (EBUSY).
  *
  * read and write calls on the handle by that thread are part of the transaction: a read gives the bytes of the
  * transaction's snapshot with its own writes over them; a write becomes visible to others at the commit. By a thread

@@ -938,6 +938,36 @@ TEST_F(MappedTransactions, EndedFromOutsideLeaveNoPageToAFaultInProgress) {
     });
 }
 
+// A thread has closed its last descriptor, got the file again, and does not know yet that its
+// transaction is over.
+TEST_F(MappedTransactions, ThatAreLostStoreNothingIntoThoseOfOtherThreads) {
+    OtherThread second;
+    EXPECT_EQ(start(file), 1);
+    EXPECT_TRUE(store(file, 0, 9));
+    stm_core_flush(file.get(), simulated::kLastDescriptor);
+    {
+        const AsThread it(second);
+        EXPECT_EQ(start(file), -EBUSY);
+    }
+    EXPECT_EQ(load(file, kPage), 0u);
+    disturb(kPage);
+    EXPECT_EQ(load(file, kPage), 77u) << "as without a transaction";
+    EXPECT_FALSE(store(file, kPage, 9));
+    EXPECT_FALSE(store(file, 0, 9));
+    EXPECT_EQ(fault(file, 2, 2, Access::store).result, STM_FAULT_FORBIDDEN);
+    EXPECT_EQ(commit(file), -ECANCELED);
+    {
+        const AsThread it(second);
+        EXPECT_EQ(start(file), 1);
+        EXPECT_TRUE(store(file, kPage, 5));
+        EXPECT_EQ(load(file, 0), 0u);
+        disturb(0);
+        EXPECT_EQ(load(file, 0), 0u) << "what was committed is in no mapping any more";
+        EXPECT_EQ(commit(file), -EAGAIN);
+    }
+    EXPECT_EQ(get(other, kPage), 77u);
+}
+
 // A process that shares the handle maps it first, while a transaction by calls runs here.
 TEST_F(MappedTransactions, GetTheViewWhereverTheFirstMappingWas) {
     File late = open(control, "tx", kOpen, {0, 0, 0});
