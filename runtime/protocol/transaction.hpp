@@ -288,6 +288,7 @@ public:
     // Ends the transaction: committed, or rolled back for the reason returned. Waits, asleep,
     // before the commit proper while a serial transaction is in progress (signal, killed,
     // serial_wait). Not inside of an inner part, unless it is doomed. killed: none runs.
+    // explicit_retry: it has waited for a change.
     AbortReason commit() noexcept {
         auto needed = Admission::none;
         AbortReason reason = prepare_commit(needed);
@@ -307,6 +308,8 @@ public:
             return finish(doom_);
         if (log_.levels() != 0) [[unlikely]]
             return finish(AbortReason::killed);
+        if (waiting_) [[unlikely]]
+            return finish(AbortReason::explicit_retry);
         committed_version_ = 0;
         if (log_.size() == 0)
             return AbortReason::none;

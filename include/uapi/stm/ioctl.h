@@ -461,7 +461,8 @@ struct stm_cell {
  * With KEEP: after ETIMEDOUT the transaction has no effect, but is still there: what the thread does with the handle fails
  * with ECANCELED until COMMIT or CANCEL has told it, or RESTART. Signals do with the call what they do with those of Linux
  * that can be interrupted: when no handler ran, or one with SA_RESTART, it goes on (with UNTIL, for as long as it would
- * have); otherwise it fails with EINTR, and STM_CANCEL_ALL with STM_CANCEL_KEEP makes it as after ETIMEDOUT.
+ * have); otherwise it fails with EINTR, and STM_CANCEL_ALL with STM_CANCEL_KEEP makes it as after ETIMEDOUT. Without that
+ * COMMIT fails with ECANCELED, too.
  */
 #define STM_WAIT_KEEP 0x1  /* what was not told of its end is not to go on without a transaction */
 #define STM_WAIT_UNTIL 0x2 /* @timeout_ns is a time of CLOCK_MONOTONIC */

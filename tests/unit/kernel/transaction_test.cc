@@ -296,6 +296,22 @@ TEST_F(Transactions, OfANewThreadHaveNoHistoryOfTheOneWhoseContextItGets) {
     EXPECT_EQ(commit(file), 0);
 }
 
+// A handler without SA_RESTART has run: Linux does not call again, and the program may not care.
+TEST_F(Transactions, AreNotCommittedAfterAWaitThatASignalEnded) {
+    EXPECT_EQ(start(file), 1);
+    EXPECT_EQ(get(file, 0), 0u);
+    put(file, 64, 1);
+    auto argument = argument_of<stm_wait>(STM_WAIT_KEEP);
+    argument.timeout_ns = STM_WAIT_FOREVER;
+    {
+        const simulated::Sleepless until_a_signal;
+        EXPECT_EQ(request(file, STM_IOC_WAIT, argument), -512) << "ERESTARTSYS";
+    }
+    EXPECT_EQ(transaction_of(file).depth, 1u);
+    EXPECT_EQ(commit(file), -ECANCELED);
+    EXPECT_EQ(get(other, 64), 0u);
+}
+
 // A thread that ends looks at contexts while another one, of a process that shares the handle,
 // takes over the very one that was its own.
 TEST_F(Transactions, OfAThreadThatTookAContextOverSurviveTheEndOfTheOneBefore) {
