@@ -88,7 +88,7 @@ struct Transaction {
     std::optional<Observer> seen; // none: the region is too large for the model
     std::size_t depth = 1;        // nested parts and itself
     std::vector<bool> touched;    // pages that it has of its own
-    bool has_closed = false;      // its own last descriptor: it gets no view any more
+    bool has_no_view = false;     // and gets none any more
 };
 
 struct File {
@@ -321,6 +321,7 @@ private:
         case STM_REASON_OUT_OF_RANGE:
             return -ENOSPC;
         case STM_REASON_CLOSED:
+        case STM_REASON_RETRY:
             return -ECANCELED;
         default:
             return 0;
@@ -334,20 +335,23 @@ private:
         if (result == -ENOMEM || result == -E2BIG || result == -ENOSPC || result == -ECANCELED)
             STM_FUZZ_EXPECT(failure_of(file) == result);
     }
+    // The caller's transaction is over, but still there, and has no mapping any more.
+    void give_up_view(File& file) {
+        for (std::size_t& viewer : file.viewers)
+            viewer = viewer == who_ ? kNobody : viewer;
+        transaction(file)->seen.reset();
+        transaction(file)->has_no_view = true;
+    }
     // The last descriptor that the caller's process has of the file is closed.
     void lose(File& file) {
         stm_core_flush(file.handle, simulated::kLastDescriptor);
         const Undisturbed quiet;
         for (std::size_t actor = 0; actor < kActors; ++actor) {
-            if (!file.transactions[actor] || actors_[actor].process != process() ||
-                (actor != who_ && actors_[actor].calls != 0))
+            if (!file.transactions[actor] || file.transactions[actor]->has_no_view ||
+                actors_[actor].process != process() || (actor != who_ && actors_[actor].calls != 0))
                 continue;
-            if (actor == who_) { // it has closed the file itself, and gives up the view
-                for (std::size_t& viewer : file.viewers)
-                    viewer = viewer == actor ? kNobody : viewer;
+            if (actor == who_) // it has closed the file itself, and sees what is committed
                 file.transactions[actor]->seen.reset();
-                file.transactions[actor]->has_closed = true;
-            }
             const AsThread it(*actors_[actor].thread);
             STM_FUZZ_EXPECT(tell_transaction(file).doom != STM_REASON_NONE);
         }
@@ -757,15 +761,21 @@ private:
     void cancel(const Step& step, std::size_t place) {
         File& file = *files_[place];
         const std::uint64_t argument = (step.flags & 7) == 7   ? step.large
+                                       : (step.flags & 7) == 5 ? STM_CANCEL_ALL | STM_CANCEL_KEEP
                                        : (step.flags & 1) != 0 ? STM_CANCEL_ALL
                                                                : 0;
         const long result = control(step, file, STM_IOC_CANCEL, argument);
         Transaction* own = transaction(file);
-        if (own == nullptr || argument > STM_CANCEL_ALL) {
+        if (own == nullptr || argument > STM_CANCEL_FLAGS || argument == STM_CANCEL_KEEP) {
             STM_FUZZ_EXPECT(result == -EINVAL);
             return;
         }
         STM_FUZZ_EXPECT(result == 0);
+        if (argument == STM_CANCEL_FLAGS) {
+            STM_FUZZ_EXPECT(tell_transaction(file).doom != STM_REASON_NONE);
+            give_up_view(file);
+            return;
+        }
         if (own->depth == 1 || argument == STM_CANCEL_ALL) {
             forget(file, who_);
             return;
@@ -777,12 +787,15 @@ private:
 
     void validate(const Step& step, std::size_t place) {
         File& file = *files_[place];
-        const long result = control(step, file, STM_IOC_VALIDATE, std::uint64_t{0});
-        const Transaction* own = transaction(file);
-        if (own == nullptr) {
+        const std::uint64_t argument = (step.flags & 7) == 7 ? 2 : step.flags & STM_VALIDATE_GO_ON;
+        const long result = control(step, file, STM_IOC_VALIDATE, argument);
+        Transaction* own = transaction(file);
+        if (own == nullptr || argument > STM_VALIDATE_GO_ON) {
             STM_FUZZ_EXPECT(result == -EINVAL);
             return;
         }
+        if (result == -EAGAIN && argument == STM_VALIDATE_GO_ON)
+            own->seen.reset(); // what it sees from here on need not fit together
         STM_FUZZ_EXPECT(result == 0 || result == -EAGAIN || result == failure_of(file));
         if (own->seen)
             expect_reason(result, *own->seen);
@@ -791,12 +804,16 @@ private:
     void wait(const Step& step, std::size_t place) {
         File& file = *files_[place];
         stm_wait argument{};
-        argument.flags = (step.flags & 7) == 7 ? 1 : 0;
+        argument.flags =
+            (step.flags & 7) == 7 ? 4 : step.flags >> 3 & (STM_WAIT_KEEP | STM_WAIT_UNTIL);
         argument.timeout_ns = (step.flags & 1) != 0 ? STM_WAIT_FOREVER : step.large;
+        const bool keeps = argument.flags < 4 && (argument.flags & STM_WAIT_KEEP) != 0;
+        constexpr long kCallAgain = -512; // ERESTARTSYS, which Linux keeps to itself
         const std::size_t depth = transaction(file) != nullptr ? transaction(file)->depth : 0;
         const long result = control(step, file, STM_IOC_WAIT, argument);
-        STM_FUZZ_EXPECT(result == 0 || expected(result, {EINVAL, E2BIG, ETIMEDOUT, EINTR, EDEADLK,
-                                                         ENOSPC, ECANCELED}));
+        STM_FUZZ_EXPECT(
+            result == 0 || (result == kCallAgain && keeps) ||
+            expected(result, {EINVAL, E2BIG, ETIMEDOUT, EINTR, EDEADLK, ENOSPC, ECANCELED}));
         const Transaction* own = transaction(file);
         if (result == 0 && own != nullptr && own->seen)
             STM_FUZZ_EXPECT(own->seen->may_conflict());
@@ -804,10 +821,14 @@ private:
             STM_FUZZ_EXPECT(result < 0 && result != -ETIMEDOUT);
         const std::size_t left = tell_transaction(file).depth;
         STM_FUZZ_EXPECT(left == 0 || left == depth);
-        if (result == 0 || result == -ETIMEDOUT)
+        if (result == 0)
             STM_FUZZ_EXPECT(left == 0);
+        if (result == -ETIMEDOUT)
+            STM_FUZZ_EXPECT(left == (keeps ? depth : 0));
         if (left == 0)
             forget(file, who_);
+        else if (keeps && (result == -ETIMEDOUT || result == kCallAgain))
+            give_up_view(file);
     }
 
     void transaction_info(const Step& step, std::size_t place) {
@@ -850,7 +871,7 @@ private:
         if (!region.plain) {
             // A transaction that runs already gets it.
             for (std::size_t actor = 0; actor < kActors; ++actor) {
-                if (file.transactions[actor] && !file.transactions[actor]->has_closed &&
+                if (file.transactions[actor] && !file.transactions[actor]->has_no_view &&
                     actors_[actor].process == process() && file.viewers[process()] != actor) {
                     STM_FUZZ_EXPECT(file.viewers[process()] == kNobody);
                     file.viewers[process()] = actor;

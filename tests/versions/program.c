@@ -113,7 +113,8 @@ static void the_rest(void) {
     stm_start(fd);
     get(0);
     CHECK(stm_wait(fd, &soon) == -1 && errno == ETIMEDOUT);
-    CHECK(stm_commit(fd) == 1 && errno == EINVAL);
+    // Nothing to commit: since 1.3 the transaction is still there, so that nothing goes on without.
+    CHECK(stm_commit(fd) == 1 && (errno == EINVAL || errno == ECANCELED));
     stm_start(fd);
     CHECK(stm_validate(fd) == 0);
     stm_cancel(fd);
