@@ -24,14 +24,23 @@ using Guard = runtime::LockGuard<Mutex>;
 class ClosedView : runtime::NonCopyable {
 public:
     ClosedView(stm_view* view, stm_memory* memory) noexcept
-        : memory_(stm_linux_view_close(view, memory) != 0 ? memory : nullptr) {}
+        : ClosedView(memory, stm_linux_view_close(view, memory)) {}
+    // Does not wait for others, and perhaps says so.
+    ClosedView(stm_view* view, stm_memory* memory, bool& busy) noexcept
+        : ClosedView(memory, stm_linux_view_try_close(view, memory)) {
+        busy = result_ < 0;
+    }
     ~ClosedView() {
         if (memory_ != nullptr)
             stm_linux_view_open(memory_);
     }
 
 private:
-    stm_memory* const memory_; // null: it has ended, so there are no faults at all
+    ClosedView(stm_memory* memory, int result) noexcept
+        : memory_(result > 0 ? memory : nullptr), result_(result) {}
+
+    stm_memory* const memory_; // null: it has ended, so there are no faults at all; or it is busy
+    const int result_;
 };
 
 class HeldMemory : runtime::NonCopyable {
@@ -53,6 +62,10 @@ private:
 
 [[nodiscard]] bool is_orphan(const Context& context) noexcept {
     return context.is_orphan();
+}
+
+[[nodiscard]] bool has_ended_in_view(const Context& context) noexcept {
+    return context.viewing() != nullptr && stm_linux_thread_is_alive(context.thread()) == 0;
 }
 
 // Its thread has a transaction that it has not begun to end, and the descriptors of the calling
@@ -141,7 +154,10 @@ Result<Context*> Handle::obtain_context() noexcept {
                 recent_.store(&context, Order::release);
                 return &context;
             }
-            if (viewing == nullptr && context_count_ >= current(region_->settings().max_contexts))
+            // To end one in the view of another process may take as long as that one likes.
+            if (context_count_ < current(region_->settings().max_contexts))
+                viewing = nullptr;
+            else if (viewing == nullptr)
                 return Error::no_space;
         }
         if (viewing == nullptr)
@@ -202,8 +218,11 @@ Context* Handle::next_context(const Context* after, Condition condition) noexcep
 
 // Ends the context's transaction from outside of its thread, if the condition holds. Pages that it
 // has in mappings are taken out, and no fault that has found one of them already maps it
-// afterwards: so the view is closed where it has the view. No lock is held.
-void Handle::end_from_outside(Context& context, Condition condition, End end) noexcept {
+// afterwards: so the view is closed where it has the view. No lock is held. False: it is still
+// there, since somebody else has that address space's mmap_lock, be that the kernel at the command
+// of a stranger, and the caller does not wait for that.
+bool Handle::end_from_outside(Context& context, Condition condition, End end,
+                              Patience patience) noexcept {
     for (;;) {
         HeldMemory memory = [&] {
             const Context::Guard held(context.lock());
@@ -213,21 +232,35 @@ void Handle::end_from_outside(Context& context, Condition condition, End end) no
             return HeldMemory(ends ? context.viewing() : nullptr);
         }();
         if (memory.get() == nullptr)
-            return;
-        const ClosedView closed(view_, memory.get());
-        const Context::Guard held(context.lock());
-        // What was decided without the view is decided again.
-        if (context.viewing() != memory.get() || !condition(context))
-            continue;
-        stm_linux_view_unmap(view_, 0, region_->size() / kPageBytes);
-        end(context);
-        return;
+            return true;
+        const auto end_in_view = [&] {
+            const Context::Guard held(context.lock());
+            // What was decided without the view is decided again.
+            if (context.viewing() != memory.get() || !condition(context))
+                return false;
+            stm_linux_view_unmap(view_, 0, region_->size() / kPageBytes);
+            end(context);
+            return true;
+        };
+        if (patience == Patience::waits || memory.get() == stm_linux_memory_current()) {
+            const ClosedView closed(view_, memory.get());
+            if (end_in_view())
+                return true;
+        } else {
+            bool busy = false;
+            const ClosedView closed(view_, memory.get(), busy);
+            if (busy)
+                return false;
+            if (end_in_view())
+                return true;
+        }
     }
 }
 
 // Discards the transaction of a program that is not there any more.
 void Handle::retire(Context& context) noexcept {
-    end_from_outside(context, is_orphan, [](Context& orphan) noexcept { orphan.discard(); });
+    (void)end_from_outside(
+        context, is_orphan, [](Context& orphan) noexcept { orphan.discard(); }, Patience::waits);
 }
 
 void Handle::discard_all() noexcept {
@@ -239,24 +272,27 @@ void Handle::discard_all() noexcept {
 }
 
 void Handle::retire_ended_threads() noexcept {
-    Context* viewing = nullptr;
-    do {
-        viewing = nullptr;
-        {
-            const Guard held(contexts_lock_);
-            for (Context& context : contexts_) {
-                if (stm_linux_thread_is_alive(context.thread()) != 0)
-                    continue;
-                const Context::Guard own(context.lock());
-                if (context.viewing() == nullptr)
-                    context.discard();
-                else
-                    viewing = &context;
-            }
+    {
+        const Guard held(contexts_lock_);
+        for (Context& context : contexts_) {
+            if (stm_linux_thread_is_alive(context.thread()) != 0)
+                continue;
+            const Context::Guard own(context.lock());
+            if (context.viewing() == nullptr)
+                context.discard();
         }
-        if (viewing != nullptr)
-            retire(*viewing);
-    } while (viewing != nullptr);
+    }
+    bool left = false;
+    Context* context = next_context(nullptr, has_ended_in_view);
+    for (; context != nullptr; context = next_context(context, has_ended_in_view)) {
+        if (!end_from_outside(
+                *context, is_orphan, [](Context& orphan) noexcept { orphan.discard(); },
+                Patience::none))
+            left = true;
+    }
+    // The watchdog waits in our place.
+    if (left)
+        stm_linux_timer_arm(&watchdog_, 1);
 }
 
 void Handle::lose_descriptor(const stm_file* file) noexcept {
@@ -266,8 +302,9 @@ void Handle::lose_descriptor(const stm_file* file) noexcept {
     if (context == nullptr || stm_linux_file_has_descriptor(file) != 0)
         return;
     for (; context != nullptr; context = next_context(context, depends_on_descriptors))
-        end_from_outside(*context, depends_on_descriptors,
-                         [](Context& lost) noexcept { lost.lose(AbortReason::closed); });
+        (void)end_from_outside(
+            *context, depends_on_descriptors,
+            [](Context& lost) noexcept { lost.lose(AbortReason::closed); }, Patience::waits);
 }
 
 bool Handle::keeps_descriptor(Context& context) noexcept {

@@ -117,7 +117,10 @@ private:
     using Condition = bool (*)(const Context& context) noexcept;
 
     void look_after_contexts() noexcept;
-    void end_from_outside(Context& context, Condition condition, End end) noexcept;
+    // Whether another address space's mmap_lock is waited for.
+    enum class Patience { waits, none };
+    [[nodiscard]] bool end_from_outside(Context& context, Condition condition, End end,
+                                        Patience patience) noexcept;
     void retire(Context& context) noexcept;
     [[nodiscard]] Context* next_context(const Context* after, Condition condition) noexcept;
     [[nodiscard]] runtime::Status take_view(Context& context, stm_memory* memory,

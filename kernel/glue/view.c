@@ -9,6 +9,7 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/rcupdate.h>
+#include <linux/rwsem.h>
 #include <linux/sched.h>
 #include <linux/sched/coredump.h>
 #include <linux/sched/mm.h>
@@ -186,6 +187,19 @@ int stm_linux_view_close(struct stm_view *view, struct stm_memory *memory)
 	if (STM_MAPPINGS_HAVE_LOCKS)
 		lock_mappings(stm_view_mapping(view), mm);
 	return 1;
+}
+
+/*
+ * Linux has no attempt at this lock that is right in all of its versions; so this asks first. Who
+ * comes in between is waited for.
+ */
+int stm_linux_view_try_close(struct stm_view *view, struct stm_memory *memory)
+{
+	struct mm_struct *mm = (struct mm_struct *)memory;
+
+	if (mm != current->mm && rwsem_is_locked(&mm->mmap_lock))
+		return -EBUSY;
+	return stm_linux_view_close(view, memory);
 }
 
 /* The last user of an address space gives back its files, which may wait for who is here. */

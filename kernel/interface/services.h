@@ -196,6 +196,8 @@ void stm_linux_memory_drop(struct stm_memory *memory);
  * ended, with all its mappings, and is not to be opened.
  */
 int stm_linux_view_close(struct stm_view *view, struct stm_memory *memory);
+/* The same, but does not wait for who has another address space's mmap_lock already, perhaps for long: -EBUSY. */
+int stm_linux_view_try_close(struct stm_view *view, struct stm_memory *memory);
 void stm_linux_view_open(struct stm_memory *memory);
 /* Takes @count pages from @first on out of all mappings of the view; who touches one faults. */
 void stm_linux_view_unmap(struct stm_view *view, __u64 first, __u64 count);

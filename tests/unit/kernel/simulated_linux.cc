@@ -1155,6 +1155,16 @@ int stm_linux_view_close(stm_view* view, stm_memory* memory) {
     thread.closed = view;
     return 1;
 }
+int stm_linux_view_try_close(stm_view* view, stm_memory* memory) {
+    const Service service("view_try_close", Context::no_core_lock);
+    if (memory->ended)
+        return 0;
+    if (!memory->mmap_lock.try_lock())
+        return -EBUSY;
+    acquired(memory, kMmapLockRank);
+    thread.closed = view;
+    return 1;
+}
 void stm_linux_view_open(stm_memory* memory) {
     thread.closed = nullptr;
     released(memory);

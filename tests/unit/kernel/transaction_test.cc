@@ -954,6 +954,39 @@ TEST_F(MappedTransactions, EndedFromOutsideLeaveNoPageToAFaultInProgress) {
     });
 }
 
+// Whoever shares the file may be in a call that holds its mmap_lock for as long as it likes.
+TEST_F(MappedTransactions, OfEndedThreadsDoNotHoldUpTheClosesOfOtherProcesses) {
+    Process child(200, kRoot, "child");
+    OtherThread of_child;
+    {
+        const As now(child);
+        const AsThread it(of_child);
+        EXPECT_EQ(start(file), 1);
+        EXPECT_TRUE(store(file, 0, 9));
+    }
+    of_child.end();
+    std::promise<void> held;
+    std::atomic<bool> over{false};
+    bool waited = false;
+    std::thread holder([&] {
+        const As now(child);
+        const MmapLock lock;
+        held.set_value();
+        for (int turn = 0; turn < 1000 && !over; ++turn)
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        waited = !over;
+    });
+    held.get_future().wait();
+    stm_core_flush(file.get(), simulated::still_open());
+    over = true;
+    holder.join();
+    EXPECT_FALSE(waited);
+    EXPECT_EQ(simulated::run_timers(), 1u) << "the watchdog takes it out";
+    EXPECT_EQ(statistics_of(file).aborts[STM_REASON_KILLED], 1u);
+    const As now(child);
+    EXPECT_EQ(load(file, 0), 0u);
+}
+
 // A thread has closed its last descriptor, got the file again, and does not know yet that its
 // transaction is over.
 TEST_F(MappedTransactions, ThatAreLostStoreNothingIntoThoseOfOtherThreads) {
