@@ -5,6 +5,7 @@
 #include <linux/fs.h>
 #include <linux/compat.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/poll.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
@@ -89,8 +90,9 @@ static void stm_note_position(const struct kiocb *call)
 {
 	struct file *file = call->ki_filp;
 
-	if (is_sync_kiocb((struct kiocb *)call) && call->ki_pos == file->f_pos)
-		stm_core_note_position(file->private_data, file->f_pos);
+	/* pread does not hold the lock of the position, which another thread may be moving. */
+	if (is_sync_kiocb((struct kiocb *)call) && call->ki_pos == data_race(file->f_pos))
+		stm_core_note_position(file->private_data, call->ki_pos);
 }
 
 static ssize_t stm_read_iter(struct kiocb *call, struct iov_iter *to)
@@ -148,10 +150,14 @@ static long stm_ioctl(struct file *file, unsigned int request, unsigned long arg
 	long result = stm_core_control(file->private_data, request, argument);
 	long long position;
 
-	if (stm_core_take_position(file->private_data, &position)) {
-		spin_lock(&file->f_lock);
+	/*
+	 * Another thread that has the lock reads or writes at this moment, perhaps in a wait for
+	 * our other transactions, and leaves the position where it likes.
+	 */
+	if (stm_core_take_position(file->private_data, &position) &&
+	    mutex_trylock(&file->f_pos_lock)) {
 		file->f_pos = position;
-		spin_unlock(&file->f_lock);
+		mutex_unlock(&file->f_pos_lock);
 	}
 	stm_trace("ioctl %#x: %ld\n", request, result);
 	return result;

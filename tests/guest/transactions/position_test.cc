@@ -92,4 +92,29 @@ TEST_F(Position, OfOtherThreadsIsLeftAlone) {
     EXPECT_EQ(position(), 32);
 }
 
+// Where it is then nobody knows; a kernel that looks for data races finds none.
+TEST_F(Position, MayBeMovedByManyThreadsAtOnce) {
+    const double end = seconds() + 2;
+    std::thread mover([&] {
+        long number = 0;
+        while (seconds() < end) {
+            EXPECT_GE(::read(fd(), &number, sizeof number), 0);
+            EXPECT_GE(::lseek(fd(), 0, SEEK_SET), 0);
+        }
+    });
+    std::thread other([&] {
+        while (seconds() < end)
+            EXPECT_EQ(get(fd(), 8), 1);
+    });
+    while (seconds() < end) {
+        stm_start(fd());
+        long number = 0;
+        EXPECT_GE(::read(fd(), &number, sizeof number), 0);
+        stm_cancel(fd());
+    }
+    mover.join();
+    other.join();
+    EXPECT_LE(position(), 64 * 1024);
+}
+
 } // namespace
