@@ -29,8 +29,8 @@ std::string error_text(int error) {
     return error >= kSignal ? ::strsignal(error - kSignal) : std::strerror(error);
 }
 
-// The transaction has no memory for a page of a mapping, and still has none when it tries again: it
-// is over, and its commit says so.
+// A call in the transaction had no memory, or a load or store in a mapping had none and still has
+// none when it tries again: the transaction is over, and its commit says so.
 bool expect_over(const Site& site, Try& attempt, const State& before) {
     auto now = test::make<struct stm_transaction>();
     if (!attempt.fd || ::ioctl(attempt.fd.get(), STM_IOC_TRANSACTION, &now) != 0 ||
@@ -61,7 +61,7 @@ void check_part(const Site& site, Try& attempt, const State& before) {
 
 void check_failure(const Site& site, const Failures& failures, Try& attempt, const State& before,
                    int error) {
-    const bool over = failures.persist() && expect_over(site, attempt, before);
+    const bool over = (failures.persist() || error == ENOMEM) && expect_over(site, attempt, before);
     const bool part = !over && failures.persist() && attempt.part != 0 && site.part;
     if (part)
         check_part(site, attempt, before);
