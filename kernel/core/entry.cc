@@ -4,12 +4,12 @@
 
 #include "kernel/core/uapi.hpp"
 
-#include "kernel/core/contents.hpp"
-#include "kernel/core/context.hpp"
 #include "kernel/core/control.hpp"
-#include "kernel/core/fault.hpp"
+#include "kernel/core/mapping_rights.hpp"
+#include "kernel/core/plain_calls.hpp"
 #include "kernel/core/registry.hpp"
-#include "kernel/core/transactions.hpp"
+#include "kernel/core/transactional_calls.hpp"
+#include "kernel/core/transactional_fault.hpp"
 
 namespace stm::kernel {
 namespace {
@@ -67,10 +67,7 @@ int stm_core_open_minor(unsigned int minor, unsigned int access, const stm_node*
 }
 
 void stm_core_flush(stm_handle* handle, const stm_file* file) {
-    // First: the number is free already, and may be another file's.
-    handle_of(handle).forget_cells(file);
-    handle_of(handle).retire_ended_threads();
-    handle_of(handle).lose_descriptor(file);
+    handle_of(handle).flush(file);
 }
 
 void stm_core_release(stm_handle* handle) {
@@ -78,7 +75,7 @@ void stm_core_release(stm_handle* handle) {
 }
 
 stm_view* stm_core_view(stm_handle* handle) {
-    return handle_of(handle).view();
+    return handle_of(handle).view().get();
 }
 
 long long stm_core_size(stm_handle* handle) {
@@ -98,9 +95,9 @@ long stm_core_read(stm_handle* handle, stm_user_buffer* to, __u64 position) {
         return stm::runtime::to_errno(prepared);
     Region& region = handle_of(handle).region();
     if (region.plain())
-        handle_of(handle).look();
+        handle_of(handle).news().look();
     return count_served(region.counters().reads,
-                        region.plain() ? read_contents(region, to, position)
+                        region.plain() ? read_plain(region, to, position)
                                        : read_transactional(handle_of(handle), to, position));
 }
 
@@ -110,13 +107,12 @@ long stm_core_write(stm_handle* handle, stm_user_buffer* from, __u64 position) {
         return stm::runtime::to_errno(prepared);
     Region& region = handle_of(handle).region();
     return count_served(region.counters().writes,
-                        region.plain() ? write_contents(region, from, position)
+                        region.plain() ? write_plain(region, from, position)
                                        : write_transactional(handle_of(handle), from, position));
 }
 
 int stm_core_in_transaction(stm_handle* handle) {
-    const Context* context = handle_of(handle).find_context();
-    // Only the thread itself begins and ends its transactions.
+    const Context* const context = handle_of(handle).settled_context();
     return context != nullptr && context->depth() != 0 ? 1 : 0;
 }
 
@@ -138,7 +134,7 @@ stm_wait_queue* stm_core_poll_queue(stm_handle* handle) {
 }
 
 int stm_core_poll_ready(stm_handle* handle) {
-    return handle_of(handle).has_news() ? 1 : 0;
+    return handle_of(handle).news().any() ? 1 : 0;
 }
 
 int stm_core_map(stm_handle* handle, __u64 first, __u64 pages, unsigned int wanted,
@@ -151,20 +147,20 @@ int stm_core_map(stm_handle* handle, __u64 first, __u64 pages, unsigned int want
         return stm::runtime::to_errno(result.error());
     *allowed = *result;
     if ((*result & STM_MAP_PLAIN) == 0)
-        return stm::runtime::to_errno(handle_of(handle).note_mapping());
+        return stm::runtime::to_errno(handle_of(handle).view().note_mapping());
     return 0;
 }
 
 stm_fault_result stm_core_fault(stm_handle* handle, stm_fault* fault) {
-    return serve_fault(handle_of(handle).region(), *fault);
+    return serve_plain_fault(handle_of(handle).region(), *fault);
 }
 
 stm_fault_result stm_core_transactional_fault(stm_handle* handle, stm_fault* fault) {
-    return handle_of(handle).serve_fault(*fault);
+    return serve_transactional_fault(handle_of(handle).region(), handle_of(handle).view(), *fault);
 }
 
 stm_fault_result stm_core_make_writable(stm_handle* handle, stm_fault* fault, stm_page* page) {
-    return handle_of(handle).make_writable(*fault, page);
+    return make_writable(handle_of(handle).view(), *fault, page);
 }
 
 } // extern "C"

@@ -4,32 +4,37 @@
 
 #include "kernel/interface/services.h"
 #include "runtime/support/result.hpp"
+#include "runtime/support/thread_annotations.hpp"
 #include "runtime/support/utility.hpp"
 
 namespace stm::kernel {
 
-class Mutex : runtime::NonCopyable {
+class STM_LOCK_CLASS Mutex : runtime::NonCopyable {
 public:
     explicit Mutex(stm_lock_rank rank) noexcept { stm_linux_mutex_init(&mutex_, rank); }
     ~Mutex() { stm_linux_mutex_destroy(&mutex_); }
 
-    void lock() noexcept { stm_linux_mutex_lock(&mutex_); }
-    [[nodiscard]] bool try_lock() noexcept { return stm_linux_mutex_try_lock(&mutex_) != 0; }
-    void unlock() noexcept { stm_linux_mutex_unlock(&mutex_); }
+    void lock() noexcept STM_ACQUIRES() { stm_linux_mutex_lock(&mutex_); }
+    [[nodiscard]] bool try_lock() noexcept STM_TRIES(true) {
+        return stm_linux_mutex_try_lock(&mutex_) != 0;
+    }
+    void unlock() noexcept STM_RELEASES() { stm_linux_mutex_unlock(&mutex_); }
+    // For the analysis, where it cannot see that the lock is held: the caller knows.
+    void is_held() const noexcept STM_ASSERTS() {}
 
 private:
     stm_mutex mutex_;
 };
 
 // Many readers or one writer; a waiting writer keeps new readers out.
-class SharedMutex : runtime::NonCopyable {
+class STM_LOCK_CLASS SharedMutex : runtime::NonCopyable {
 public:
     explicit SharedMutex(stm_lock_rank rank) noexcept {
         stm_linux_shared_mutex_init(&mutex_, rank);
     }
     ~SharedMutex() { stm_linux_shared_mutex_destroy(&mutex_); }
 
-    runtime::Status lock_killable() noexcept {
+    runtime::Status lock_killable() noexcept STM_NO_LOCK_ANALYSIS {
         return runtime::status_from_errno(stm_linux_shared_mutex_lock(&mutex_));
     }
     void unlock() noexcept { stm_linux_shared_mutex_unlock(&mutex_); }

@@ -50,6 +50,7 @@ public:
     [[nodiscard]] u32 size() const noexcept { return pages_.size(); }
     // In the order in which they were made.
     [[nodiscard]] Page& operator[](u32 number) noexcept { return pages_[number]; }
+    [[nodiscard]] const Page& operator[](u32 number) const noexcept { return pages_[number]; }
     // The page of that index, or null. The pointer holds until the next obtain().
     [[nodiscard]] Page* find(u64 index) noexcept;
 
@@ -73,10 +74,10 @@ public:
     void commit_level(u32 level) noexcept;
     void cancel_level(Transaction& transaction, u32 level) noexcept;
 
-    // Calls function(first index, count) for runs of pages that follow each other in the order of
-    // their first touch.
+    // Calls function(first index, count) for stretches of pages that follow each other, in the
+    // order of their first touch.
     template <typename Function>
-    void for_each_run(Function function) const noexcept {
+    void for_each_stretch(Function function) const noexcept {
         for (u32 i = 0; i < pages_.size();) {
             const u64 first = pages_[i].index;
             u32 count = 1;

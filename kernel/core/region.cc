@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/region.hpp"
 
-#include "kernel/core/registry.hpp"
 #include "runtime/support/allocate.hpp"
 
 namespace stm::kernel {
 
-runtime::Result<runtime::Ref<Region>> Region::create(Registry& registry, const RegionName& name,
+runtime::Result<runtime::Ref<Region>> Region::create(const Books& books, const RegionName& name,
                                                      runtime::u32 flags,
                                                      const stm_birth& birth) noexcept {
-    auto region = runtime::make_ref<Region>(registry, name, flags);
+    auto region = runtime::make_ref<Region>(books, name, flags);
     if (!region.ok())
         return region.error();
     auto account = runtime::make<UserAccount>(stm_linux_current_user());
@@ -24,12 +23,8 @@ runtime::Result<runtime::Ref<Region>> Region::create(Registry& registry, const R
     return region;
 }
 
-const stm_settings& Region::settings() const noexcept {
-    return registry_.settings();
-}
-
 void Region::last_reference_gone(Region* region) noexcept {
-    region->registry_.forget(*region);
+    region->books_.forget(region->books_.registry, *region);
     runtime::destroy(region);
 }
 

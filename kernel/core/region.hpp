@@ -5,14 +5,14 @@
 // mapping holds its file, the file its handle. When the last reference goes, the region leaves the
 // registry's books and its pages are freed.
 //
-// What must hold: what is marked "registry lock" is only touched under it; name, id, flags and
+// Invariants: what is marked "registry lock" is only touched under it; name, id, flags and
 // identity never change. The size is settled once; pages may be looked at only after size() was
 // seen not to be 0.
 #pragma once
 
 #include "kernel/core/uapi.hpp"
 
-#include "kernel/core/handle.hpp"
+#include "kernel/core/attachment.hpp"
 #include "kernel/core/identity.hpp"
 #include "kernel/core/lock.hpp"
 #include "kernel/core/page_store.hpp"
@@ -32,8 +32,17 @@
 namespace stm::kernel {
 
 class Registry;
+class Region;
 
 using RegionName = runtime::FixedString<STM_NAME_SIZE - 1>;
+
+// Whose books a region is in: what it knows of the registry.
+struct Books {
+    const stm_settings& settings;
+    Registry& registry;
+    // The region's last reference is gone, and it is about to be freed.
+    void (*forget)(Registry& registry, Region& region) noexcept;
+};
 
 class Region : public runtime::RefCounted<Region>,
                public runtime::HashLink<Region>,
@@ -42,16 +51,16 @@ public:
     // A region that nobody can find yet, without a size. Allocates everything it will need to be
     // entered in the books. Error::no_memory.
     [[nodiscard]] static runtime::Result<runtime::Ref<Region>>
-    create(Registry& registry, const RegionName& name, runtime::u32 flags,
+    create(const Books& books, const RegionName& name, runtime::u32 flags,
            const stm_birth& birth) noexcept;
 
-    Region(Registry& registry, const RegionName& name, runtime::u32 flags) noexcept
-        : registry_(registry), name_(name), flags_(flags), contents_lock_(STM_RANK_CONTENTS),
+    Region(const Books& books, const RegionName& name, runtime::u32 flags) noexcept
+        : books_(books), name_(name), flags_(flags), contents_lock_(STM_RANK_CONTENTS),
           created_ns_(stm_linux_realtime_ns()) {}
 
     [[nodiscard]] const RegionName& name() const noexcept { return name_; }
     [[nodiscard]] runtime::u32 flags() const noexcept { return flags_; }
-    [[nodiscard]] const stm_settings& settings() const noexcept;
+    [[nodiscard]] const stm_settings& settings() const noexcept { return books_.settings; }
     [[nodiscard]] bool plain() const noexcept { return (flags_ & STM_REGION_PLAIN) != 0; }
     // Born by opening a device node: that node's own mode decides who may open it.
     [[nodiscard]] bool born_by_node() const noexcept { return born_by_node_; }
@@ -81,7 +90,7 @@ public:
 private:
     friend class Registry;
 
-    Registry& registry_;
+    const Books books_;
     const RegionName name_;
     const runtime::u32 flags_;
     bool born_by_node_ = false; // set before anybody can find it
@@ -100,8 +109,8 @@ private:
     bool linked_ = false;                        // has its slot and its name
     UserAccount* account_ = nullptr;             // who is charged, from admission on
     runtime::Unique<UserAccount> spare_account_; // for a user's first region
-    runtime::IntrusiveList<Handle> handles_;     // those that use it
-    runtime::u32 handle_count_ = 0;
+    runtime::IntrusiveList<Attachment> users_;   // the handles that use it
+    runtime::u32 user_count_ = 0;
     TransactionCounters past_; // of the handles that were closed
 };
 

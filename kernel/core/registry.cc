@@ -53,6 +53,11 @@ u32 rights_for(u32 access) noexcept {
     return access != 0 ? access : STM_ACCESS_READ | STM_ACCESS_WRITE;
 }
 
+// Every user of a region is a handle.
+Handle& handle_of(Attachment& user) noexcept {
+    return static_cast<Handle&>(user);
+}
+
 // Tables for the pages of a region of this size and for their ownership records.
 struct Stores {
     PageStore data;
@@ -83,13 +88,7 @@ Result<Unique<Registry>> Registry::create(const stm_settings& settings) noexcept
     auto registry = runtime::make<Registry>(settings, seed);
     if (!registry.ok())
         return registry;
-    auto slots = runtime::make_array<Slot>(settings.max_regions);
-    if (!slots.ok())
-        return slots.error();
-    (*registry)->slots_ = runtime::move(*slots);
-    Status allocated = (*registry)->names_.allocate_buckets(kNameTableOrder);
-    if (allocated.ok())
-        allocated = (*registry)->accounts_.allocate_buckets(kAccountTableOrder);
+    const Status allocated = (*registry)->allocate_tables();
     if (!allocated.ok())
         return allocated.error();
 
@@ -98,9 +97,18 @@ Result<Unique<Registry>> Registry::create(const stm_settings& settings) noexcept
     if (!region.ok())
         return region.error();
     const Guard held((*registry)->lock_);
-    const Status admitted = (*registry)->admit_locked(held, **region, 0, 0);
+    const Status admitted = (*registry)->admit_locked(**region, 0, 0);
     runtime::expects(admitted.ok(), "Registry: the first region exceeds a limit");
     return registry;
+}
+
+Status Registry::allocate_tables() noexcept {
+    auto slots = runtime::make_array<Slot>(settings_.max_regions);
+    if (!slots.ok())
+        return slots.error();
+    slots_ = runtime::move(*slots);
+    const Status allocated = names_.allocate_buckets(kNameTableOrder);
+    return allocated.ok() ? accounts_.allocate_buckets(kAccountTableOrder) : allocated;
 }
 
 Registry::~Registry() {
@@ -108,8 +116,13 @@ Registry::~Registry() {
         RegionRef last;
         const Guard held(lock_);
         if (slots_[minor].region != nullptr)
-            last = unlink_locked(held, *slots_[minor].region);
+            last = unlink_locked(*slots_[minor].region);
     }
+}
+
+Books Registry::books() noexcept {
+    return {settings_, *this,
+            [](Registry& registry, Region& region) noexcept { registry.forget(region); }};
 }
 
 void Registry::forget(Region& region) noexcept {
@@ -128,14 +141,12 @@ void Registry::forget(Region& region) noexcept {
 
 // -- The books; all under the registry lock --
 
-Registry::RegionRef Registry::find_name_locked(const Guard& held, const RegionName& name) noexcept {
-    held.expects_holds(lock_);
+Registry::RegionRef Registry::find_name_locked(const RegionName& name) noexcept {
     Region* region = names_.find(name.view());
     return region == nullptr ? RegionRef() : RegionRef::share(*region);
 }
 
-Registry::RegionRef Registry::at_minor_locked(const Guard& held, u32 minor) noexcept {
-    held.expects_holds(lock_);
+Registry::RegionRef Registry::at_minor_locked(u32 minor) noexcept {
     if (minor >= slots_.size() || slots_[minor].region == nullptr)
         return RegionRef();
     return RegionRef::share(*slots_[minor].region);
@@ -143,8 +154,7 @@ Registry::RegionRef Registry::at_minor_locked(const Guard& held, u32 minor) noex
 
 // The highest one that is free: low ones are for nodes that people make by hand. 0 if there is
 // none.
-u32 Registry::free_minor_locked(const Guard& held) noexcept {
-    held.expects_holds(lock_);
+u32 Registry::free_minor_locked() noexcept {
     u32 minor = static_cast<u32>(slots_.size()) - 1;
     while (minor != 0 && slots_[minor].region != nullptr)
         --minor;
@@ -152,9 +162,7 @@ u32 Registry::free_minor_locked(const Guard& held) noexcept {
 }
 
 // Error::no_space if a limit would be exceeded; otherwise the account and the total grow.
-Status Registry::charge_locked(const Guard& held, UserAccount& account, u32 regions,
-                               u64 bytes) noexcept {
-    held.expects_holds(lock_);
+Status Registry::charge_locked(UserAccount& account, u32 regions, u64 bytes) noexcept {
     const u64 max_bytes = current(settings_.max_bytes);
     if (bytes > max_bytes || total_bytes_ > max_bytes - bytes)
         return Error::no_space;
@@ -170,12 +178,12 @@ Status Registry::charge_locked(const Guard& held, UserAccount& account, u32 regi
 }
 
 // Enters a prepared region, whose size is `bytes`, at a minor that is free.
-Status Registry::admit_locked(const Guard& held, Region& region, u64 bytes, u32 minor) noexcept {
+Status Registry::admit_locked(Region& region, u64 bytes, u32 minor) noexcept {
     UserAccount* account = accounts_.find(region.spare_account_->user);
     const bool first = account == nullptr;
     if (first)
         account = region.spare_account_.get();
-    const Status charged = charge_locked(held, *account, 1, bytes);
+    const Status charged = charge_locked(*account, 1, bytes);
     if (!charged.ok())
         return charged;
     if (first) {
@@ -197,20 +205,18 @@ Status Registry::admit_locked(const Guard& held, Region& region, u64 bytes, u32 
 
 // Takes the name and the slot away. Returns the slot's reference, to be dropped outside of the
 // lock.
-Registry::RegionRef Registry::unlink_locked(const Guard& held, Region& region) noexcept {
-    held.expects_holds(lock_);
+Registry::RegionRef Registry::unlink_locked(Region& region) noexcept {
     names_.remove(region);
     region.linked_ = false;
     --linked_;
     return RegionRef::adopt(runtime::exchange(slots_[region.minor_].region, nullptr));
 }
 
-void Registry::attach_locked(const Guard& held, Handle& handle) noexcept {
-    held.expects_holds(lock_);
+void Registry::attach_locked(Handle& handle) noexcept {
     Region& region = handle.region();
-    region.handles_.push_back(handle);
-    ++region.handle_count_;
-    handle.attached_.store(true, Order::release);
+    region.users_.push_back(handle);
+    ++region.user_count_;
+    handle.set_attached();
 }
 
 // -- Sizes --
@@ -239,7 +245,7 @@ Status Registry::settle_size(Region& region, u64 bytes) noexcept {
     const Guard held(lock_);
     if (region.size() != 0)
         return *size <= region.size() ? Status(kSuccess) : Status(Error::busy);
-    const Status charged = charge_locked(held, *region.account_, 0, *size);
+    const Status charged = charge_locked(*region.account_, 0, *size);
     if (!charged.ok())
         return charged;
     region.pages_ = runtime::move(stores.data);
@@ -267,7 +273,7 @@ Status Registry::prepare_first_use(Handle& handle) noexcept {
     if (!handle.attached()) {
         const Guard held(lock_);
         if (!handle.attached())
-            attach_locked(held, handle);
+            attach_locked(handle);
     }
     return kSuccess;
 }
@@ -278,7 +284,7 @@ Status Registry::prepare_first_use(Handle& handle) noexcept {
 // admitted.
 Result<Registry::RegionRef> Registry::prepare(const RegionName& name, u32 flags,
                                               const stm_birth& birth, u64 bytes) noexcept {
-    Result<RegionRef> region = Region::create(*this, name, flags, birth);
+    Result<RegionRef> region = Region::create(books(), name, flags, birth);
     if (!region.ok() || bytes == 0)
         return region;
     const Result<u64> size = rounded_size(bytes, current(settings_.max_region_bytes));
@@ -314,7 +320,7 @@ Registry::HandleResult Registry::open_existing(const RegionRef& region, u64 byte
     const Guard held(lock_);
     if (!region->linked_)
         return Error::stale;
-    attach_locked(held, **handle);
+    attach_locked(**handle);
     return handle;
 }
 
@@ -333,15 +339,15 @@ Result<Registry::Opened> Registry::create_region(const OpenRequest& request, u32
     const Guard held(lock_);
     if (names_.find(request.name.view()) != nullptr)
         return Error::exists;
-    const u32 place = minor == 0 ? free_minor_locked(held) : minor;
+    const u32 place = minor == 0 ? free_minor_locked() : minor;
     if (place == 0)
         return Error::no_space;
     if (slots_[place].region != nullptr)
         return Error::exists;
-    const Status admitted = admit_locked(held, **region, (*region)->size(), place);
+    const Status admitted = admit_locked(**region, (*region)->size(), place);
     if (!admitted.ok())
         return admitted.error();
-    attach_locked(held, **handle);
+    attach_locked(**handle);
     return Opened{runtime::move(*handle), true};
 }
 
@@ -395,7 +401,7 @@ Registry::HandleResult Registry::open_minor(u32 minor, u32 access, const stm_nod
         RegionRef region;
         {
             const Guard held(lock_);
-            region = at_minor_locked(held, minor);
+            region = at_minor_locked(minor);
         }
         if (region) {
             HandleResult handle = open_existing(
@@ -424,18 +430,17 @@ void Registry::close(Unique<Handle> handle) noexcept {
     if (!handle->attached())
         return;
     Region& region = handle->region();
-    handle->add_counters(region.past_);
-    region.handles_.remove(*handle);
-    if (--region.handle_count_ == 0 && region.linked_ &&
-        (region.flags() & STM_REGION_EPHEMERAL) != 0)
-        last = unlink_locked(held, region);
+    handle->contexts().add_counters(region.past_);
+    region.users_.remove(*handle);
+    if (--region.user_count_ == 0 && region.linked_ && (region.flags() & STM_REGION_EPHEMERAL) != 0)
+        last = unlink_locked(region);
 }
 
 // -- Finding and destroying --
 
 Result<Registry::RegionRef> Registry::find_name(const RegionName& name) noexcept {
     const Guard held(lock_);
-    RegionRef region = find_name_locked(held, name);
+    RegionRef region = find_name_locked(name);
     if (!region)
         return Error::not_found;
     return region;
@@ -445,7 +450,7 @@ Result<Registry::RegionRef> Registry::find_id(u64 id) noexcept {
     const u32 minor = static_cast<u32>(id);
     const u32 generation = static_cast<u32>(id >> 32);
     const Guard held(lock_);
-    RegionRef region = at_minor_locked(held, minor);
+    RegionRef region = at_minor_locked(minor);
     if (!region || region->generation_ != generation)
         return Error::stale;
     return region;
@@ -454,7 +459,7 @@ Result<Registry::RegionRef> Registry::find_id(u64 id) noexcept {
 Result<Registry::RegionRef> Registry::find_next(u32 minor) noexcept {
     const Guard held(lock_);
     for (; minor < slots_.size(); ++minor) {
-        if (RegionRef region = at_minor_locked(held, minor))
+        if (RegionRef region = at_minor_locked(minor))
             return region;
     }
     return Error::not_found;
@@ -472,7 +477,7 @@ Result<Registry::RegionRef> Registry::find_next_id(u64 id) noexcept {
     const Guard held(lock_);
     Region* found = nullptr;
     for (Region& region : admitted_) {
-        if (!region.linked_ && region.handle_count_ == 0)
+        if (!region.linked_ && region.user_count_ == 0)
             continue;
         if (id_locked(region) >= id && (found == nullptr || id_locked(region) < id_locked(*found)))
             found = &region;
@@ -488,10 +493,10 @@ Status Registry::destroy(Region& region, Destroy when, Users users) noexcept {
     if (!region.linked_)
         return Error::not_found;
     const u32 allowed = users == Users::others_than_one ? 1 : 0;
-    const bool used = region.handle_count_ > allowed;
+    const bool used = region.user_count_ > allowed;
     if (region.minor_ == 0 || (used && when == Destroy::unless_used))
         return Error::busy;
-    last = unlink_locked(held, region);
+    last = unlink_locked(region);
     return kSuccess;
 }
 
@@ -525,10 +530,10 @@ void Registry::describe(Region& region, stm_info& info) noexcept {
 
     const Guard held(lock_);
     info.mappings = 0;
-    for (const Handle& handle : region.handles_)
-        info.mappings += stm_linux_view_mappings(handle.view(), nullptr, nullptr);
+    for (Attachment& user : region.users_)
+        info.mappings += stm_linux_view_mappings(handle_of(user).view().get(), nullptr, nullptr);
     info.minor = region.minor_;
-    info.handles = region.handle_count_;
+    info.handles = region.user_count_;
     info.state =
         (region.linked_ ? 0u : STM_STATE_UNLINKED) | (info.region_size != 0 ? STM_STATE_SIZED : 0u);
 }
@@ -563,7 +568,8 @@ struct AttachmentList {
 u32 Registry::list_attachments(Region& region, runtime::Span<stm_attachment> entries) noexcept {
     AttachmentList list{entries, 0};
     const Guard held(lock_);
-    for (const Handle& handle : region.handles_) {
+    for (Attachment& user : region.users_) {
+        const Handle& handle = handle_of(user);
         stm_linux_breathe();
         if (stm_attachment* entry = list.next()) {
             entry->kind = STM_ATTACHMENT_HANDLE;
@@ -571,8 +577,9 @@ u32 Registry::list_attachments(Region& region, runtime::Span<stm_attachment> ent
             entry->protection = handle.access();
         }
     }
-    for (const Handle& handle : region.handles_)
-        (void)stm_linux_view_mappings(handle.view(), AttachmentList::add_mapping, &list);
+    for (Attachment& user : region.users_)
+        (void)stm_linux_view_mappings(handle_of(user).view().get(), AttachmentList::add_mapping,
+                                      &list);
     return list.count;
 }
 
@@ -598,9 +605,10 @@ void Registry::describe_transactions(Region& region, stm_statistics& statistics)
         const Guard held(lock_);
         sum.add(region.past_);
         version = region.past_.last_version.get();
-        for (Handle& handle : region.handles_) {
-            handle.add_counters(sum);
-            if (const runtime::i32 pid = handle.last_committer(version); pid != 0)
+        for (Attachment& user : region.users_) {
+            ContextTable& contexts = handle_of(user).contexts();
+            contexts.add_counters(sum);
+            if (const runtime::i32 pid = contexts.last_committer(version); pid != 0)
                 statistics.last_committer_pid = pid;
         }
     }

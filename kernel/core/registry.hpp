@@ -5,7 +5,7 @@
 // when something is opened, closed, created, destroyed or listed, never on a path that touches a
 // region's contents.
 //
-// What must hold: memory is allocated, rights are checked and the last reference to a region is
+// Invariants: memory is allocated, rights are checked and the last reference to a region is
 // dropped outside of the lock. What was found under it is looked at again after it was given up.
 #pragma once
 
@@ -16,7 +16,7 @@
 #include "kernel/core/region.hpp"
 #include "kernel/core/settings.hpp"
 #include "kernel/core/user_account.hpp"
-#include "kernel/interface/entry.h"
+#include "kernel/interface/services.h"
 #include "runtime/support/fixed_string.hpp"
 #include "runtime/support/hash.hpp"
 #include "runtime/support/intrusive_hash.hpp"
@@ -119,9 +119,6 @@ public:
 
     [[nodiscard]] const stm_settings& settings() const noexcept { return settings_; }
 
-    // The region's last reference is gone, and it is about to be freed.
-    void forget(Region& region) noexcept;
-
 private:
     using Guard = runtime::LockGuard<Mutex>;
 
@@ -140,6 +137,10 @@ private:
         u32 generation; // of the region that is or was here; never 0 for one that was
     };
 
+    // Of a registry that nobody else has yet.
+    [[nodiscard]] Status allocate_tables() noexcept STM_NO_LOCK_ANALYSIS;
+    [[nodiscard]] Books books() noexcept;
+    void forget(Region& region) noexcept STM_EXCLUDES(lock_);
     [[nodiscard]] Status prepare_first_use(Handle& handle) noexcept;
     // Error::stale: the region lost its name after it was found; look again.
     enum class Rights { to_be_checked, given };
@@ -150,29 +151,28 @@ private:
     [[nodiscard]] Result<RegionRef> prepare(const RegionName& name, u32 flags,
                                             const stm_birth& birth, u64 bytes) noexcept;
 
-    void attach_locked(const Guard& held, Handle& handle) noexcept;
-    [[nodiscard]] RegionRef find_name_locked(const Guard& held, const RegionName& name) noexcept;
-    [[nodiscard]] static u64 id_locked(const Region& region) noexcept {
+    void attach_locked(Handle& handle) noexcept STM_REQUIRES(lock_);
+    [[nodiscard]] RegionRef find_name_locked(const RegionName& name) noexcept STM_REQUIRES(lock_);
+    [[nodiscard]] u64 id_locked(const Region& region) const noexcept STM_REQUIRES(lock_) {
         return static_cast<u64>(region.generation_) << 32 | region.minor_;
     }
-    [[nodiscard]] RegionRef at_minor_locked(const Guard& held, u32 minor) noexcept;
-    [[nodiscard]] Status admit_locked(const Guard& held, Region& region, u64 bytes,
-                                      u32 minor) noexcept;
-    [[nodiscard]] Status charge_locked(const Guard& held, UserAccount& account, u32 regions,
-                                       u64 bytes) noexcept;
-    [[nodiscard]] RegionRef unlink_locked(const Guard& held, Region& region) noexcept;
-    [[nodiscard]] u32 free_minor_locked(const Guard& held) noexcept;
+    [[nodiscard]] RegionRef at_minor_locked(u32 minor) noexcept STM_REQUIRES(lock_);
+    [[nodiscard]] Status admit_locked(Region& region, u64 bytes, u32 minor) noexcept
+        STM_REQUIRES(lock_);
+    [[nodiscard]] Status charge_locked(UserAccount& account, u32 regions, u64 bytes) noexcept
+        STM_REQUIRES(lock_);
+    [[nodiscard]] RegionRef unlink_locked(Region& region) noexcept STM_REQUIRES(lock_);
+    [[nodiscard]] u32 free_minor_locked() noexcept STM_REQUIRES(lock_);
 
     const stm_settings& settings_;
     Mutex lock_;
-    // All below: registry lock.
-    runtime::UniqueArray<Slot> slots_;
-    runtime::IntrusiveHash<Region, ByName> names_;
-    runtime::IntrusiveHash<UserAccount, UserAccount::ByUser> accounts_;
-    runtime::IntrusiveList<Region>
-        admitted_;        // with or without a name; from admission until they are freed
-    u64 total_bytes_ = 0; // of all admitted regions
-    u32 linked_ = 0;      // how many slots are taken
+    runtime::UniqueArray<Slot> slots_; // as many for ever; what is in them: under the lock
+    runtime::IntrusiveHash<Region, ByName> names_ STM_GUARDED_BY(lock_);
+    runtime::IntrusiveHash<UserAccount, UserAccount::ByUser> accounts_ STM_GUARDED_BY(lock_);
+    // With or without a name; from admission until they are freed.
+    runtime::IntrusiveList<Region> admitted_ STM_GUARDED_BY(lock_);
+    u64 total_bytes_ STM_GUARDED_BY(lock_) = 0; // of all admitted regions
+    u32 linked_ STM_GUARDED_BY(lock_) = 0;      // how many slots are taken
 };
 
 } // namespace stm::kernel

@@ -2,7 +2,7 @@
 // The module's parameters, most of which may change at any time.
 #pragma once
 
-#include "kernel/interface/entry.h"
+#include "kernel/interface/settings.h"
 
 namespace stm::kernel {
 

@@ -7,11 +7,10 @@
 // whether it was taken. Both are sequentially consistent, so at least one of them sees the other.
 // Where both do, the exchange in withdraw() is what counts: the thread finds 0 where it had stored.
 //
-// What must hold: all of it is under the context's lock, but what anybody may ask.
-// As long as that names an address space no transaction runs in the context, and who has the lock
-// does not wait for the serial token. The words are the program's: any value may stand there at any
-// time, and is believed only while an offer stands, where the worst is a transaction of that thread
-// that it did not mean to begin.
+// Invariants: all of it is under the context's lock, but what any thread may ask. Whether an offer
+// stands is the context's stage (view_stage.hpp). The words are the program's: any value may stand
+// there at any time, and is believed only while an offer stands, where the worst is a transaction
+// of that thread that it did not mean to begin.
 #pragma once
 
 #include "kernel/core/uapi.hpp"
@@ -46,14 +45,13 @@ public:
         words_->offer.store(STM_CELL_ATTACHED, Order::release);
         attached_.store(true, Order::release);
     }
-    // Anybody may ask.
+    // Any thread may ask.
     [[nodiscard]] bool attached() const noexcept { return attached_.load(Order::acquire); }
-    // An offer is gone, also if it was taken.
+    // The words are the program's alone from now on.
     void detach() noexcept {
         if (pin_ == nullptr)
             return;
         attached_.store(false, Order::release);
-        offered_in_.store(nullptr, Order::release);
         words_->offer.store(0, Order::relaxed);
         stm_linux_unpin(runtime::exchange(pin_, nullptr));
         stm_linux_memory_drop(memory_);
@@ -65,17 +63,8 @@ public:
         return closes_ == closes && memory_ == stm_linux_memory_current() &&
                exec_id_ == stm_linux_exec_id();
     }
-    // The address space in which an offer stands, or null.
-    [[nodiscard]] stm_memory* offered_in() const noexcept {
-        return offered_in_.load(Order::acquire);
-    }
-
-    void offer(u32 site) noexcept {
-        offered_in_.store(memory_, Order::release);
-        words_->offer.store(STM_CELL_OFFER(site), Order::release);
-    }
-    // While an offer stands. From now on it can not be taken. Whether it was, and for which site.
-    // It stands for others until forget_offer(), so that they wait for what the caller makes of it.
+    void offer(u32 site) noexcept { words_->offer.store(STM_CELL_OFFER(site), Order::release); }
+    // While an offer stands. From now on it cannot be taken. Whether it was, and for which site.
     [[nodiscard]] bool withdraw(u32& site) noexcept {
         words_->offer.store(STM_CELL_ATTACHED, Order::seq_cst);
         runtime::fence(Order::seq_cst);
@@ -83,9 +72,8 @@ public:
         site = static_cast<u32>(begun);
         return begun != 0;
     }
-    void forget_offer() noexcept { offered_in_.store(nullptr, Order::release); }
 
-    // For the transaction that began by an offer.
+    // Of the program that attached it: for an offer, and the transaction that begins by one.
     [[nodiscard]] stm_memory* memory() const noexcept { return memory_; }
     [[nodiscard]] u64 exec_id() const noexcept { return exec_id_; }
     [[nodiscard]] int signal() const noexcept { return signal_; }
@@ -105,7 +93,6 @@ private:
     u64 closes_ = 0;
     int signal_ = 0;
     runtime::Atomic<bool> attached_{false};
-    runtime::Atomic<stm_memory*> offered_in_{nullptr};
 };
 
 } // namespace stm::kernel

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-// Transactions by system call: the requests STM_IOC_START to STM_IOC_TRANSACTION, and read and
-// write calls on a transactional region. What each does is documented in <stm/ioctl.h>. The
-// region's size is settled.
+// The requests STM_IOC_START, STM_IOC_COMMIT, STM_IOC_CANCEL, STM_IOC_VALIDATE and STM_IOC_WAIT, by
+// the thread whose transaction it is. What each does is documented in <stm/ioctl.h>. The region's
+// size is settled.
 #pragma once
 
 #include "kernel/core/handle.hpp"
 #include "kernel/core/uapi.hpp"
+#include "runtime/protocol/abort_reason.hpp"
 #include "runtime/support/result.hpp"
 #include "runtime/support/types.hpp"
 
@@ -15,17 +16,14 @@ constexpr runtime::u64 kMaxSignal = 64;
 
 // The nesting depth.
 [[nodiscard]] runtime::Result<runtime::i32> start(Handle& handle, runtime::u64 argument) noexcept;
-[[nodiscard]] runtime::Status commit(Handle& handle) noexcept;
+[[nodiscard]] runtime::Status commit(Handle& handle, runtime::u64 flags) noexcept;
 [[nodiscard]] runtime::Status cancel(Handle& handle, runtime::u64 flags) noexcept;
 [[nodiscard]] runtime::Status validate(Handle& handle, runtime::u64 flags) noexcept;
 [[nodiscard]] runtime::Status wait(Handle& handle, runtime::u64 timeout_ns,
                                    runtime::u32 flags) noexcept;
-void describe_transaction(Handle& handle, stm_transaction& transaction) noexcept;
 
-// Bytes that went through.
-[[nodiscard]] runtime::Result<runtime::u64> read_transactional(Handle& handle, stm_user_buffer* to,
-                                                               runtime::u64 position) noexcept;
-[[nodiscard]] runtime::Result<runtime::u64>
-write_transactional(Handle& handle, stm_user_buffer* from, runtime::u64 position) noexcept;
+// Commits what runs in the context, a transaction or a single call's. What that has to wait for it
+// waits for without the lock.
+[[nodiscard]] protocol::AbortReason commit_outermost(Context& context) noexcept;
 
 } // namespace stm::kernel

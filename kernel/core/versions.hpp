@@ -4,104 +4,15 @@
 // count of changes.
 #pragma once
 
-#include "kernel/core/lock.hpp"
 #include "kernel/core/page_store.hpp"
+#include "kernel/core/serial_token.hpp"
 #include "kernel/core/wait_queue.hpp"
-#include "runtime/protocol/serial_gate.hpp"
 #include "runtime/protocol/stripe.hpp"
 #include "runtime/protocol/wait_filter.hpp"
 #include "runtime/support/atomic.hpp"
-#include "runtime/support/lock_guard.hpp"
-#include "runtime/support/result.hpp"
 #include "runtime/support/types.hpp"
 
 namespace stm::kernel {
-
-class Context;
-
-// How long a serial transaction may keep others waiting: `first_ns`, and twice as long for each
-// time that its context lost the token so, but never more than `most_ns`. kForever: there is no
-// limit, and the rules below that give others their share do not count.
-struct Lease {
-    runtime::u64 first_ns = kForever;
-    runtime::u64 most_ns = kForever;
-
-    [[nodiscard]] constexpr runtime::u64 after(runtime::u32 losses) const noexcept {
-        runtime::u64 lease = first_ns;
-        while (losses-- != 0 && lease < most_ns)
-            lease = lease < most_ns / 2 ? lease * 2 : most_ns;
-        return lease;
-    }
-};
-
-// The region's serial token. Its holder is a context whose thread may be in user space, stopped or
-// dead: so who waits for the token looks after the holder, and takes the token away from a thread
-// that has ended, or that has kept others waiting for longer than its lease. A holder that lost it
-// may conflict again, like any other transaction; nothing else depends on having it.
-//
-// Nobody starves, neither a long transaction beside many short ones nor those beside it:
-// - A commit that had to wait is let in before the next holder, so it waits for one holder at most.
-// - A context that lost the token by its lease gets twice that lease when it comes again.
-// - After a holder that was in user space for a while nobody gets the token for as long, at most
-//   for a first lease; and for as long without that limit none whose lease has grown. So a commit
-//   finds the gate open for half of the time at least while one long transaction tries again and
-//   again, and a short one need not wait for what the long one has used up.
-class SerialToken : runtime::NonCopyable {
-public:
-    // For one who waits, or lets others wait.
-    struct Terms {
-        stm_wait_kind kind = STM_WAIT_KILLABLE;
-        Lease lease;
-    };
-
-    SerialToken() noexcept : lock_(STM_RANK_TOKEN) {}
-
-    // A commit passes the gate, asleep while it is closed. Error::interrupted; Error::deadlock: the
-    // thread itself has closed it, through another handle.
-    [[nodiscard]] runtime::Status enter(const Terms& terms) noexcept;
-    // The same where it is open, without waiting.
-    [[nodiscard]] bool try_enter() noexcept { return gate_.try_enter(); }
-    void leave() noexcept;
-
-    // Closes the gate and waits until no commit is inside. The thread is the context's own, which
-    // has lost the token so often. Error::interrupted, Error::deadlock.
-    [[nodiscard]] runtime::Status acquire(const Context& context, stm_thread* thread,
-                                          const Terms& terms, runtime::u32 losses) noexcept;
-    [[nodiscard]] bool is_held_by(const Context& context) const noexcept {
-        return holder_.load(runtime::Order::relaxed) == &context;
-    }
-    // The rest of the transaction is its commit, which runs to its end: from now on the token stays
-    // with the context until release(). False: it has been taken away.
-    [[nodiscard]] bool keep(const Context& context) noexcept;
-    // Opens the gate, if the context still has the token, and says how often it has lost it now.
-    [[nodiscard]] runtime::u32 release(const Context& context, const Lease& lease,
-                                       runtime::u32 losses) noexcept;
-
-private:
-    template <typename Ready>
-    [[nodiscard]] runtime::Status wait_for_turn(Ready ready, const Terms& terms,
-                                                runtime::u32 losses) noexcept;
-    [[nodiscard]] runtime::u64 rest_ns(runtime::u32 losses) const noexcept;
-    [[nodiscard]] bool held_by_caller() noexcept;
-    void take_away(const Lease& lease) noexcept;
-    void open_locked(const Lease& lease) noexcept;
-
-    protocol::SerialGate gate_;
-    WaitQueue queue_; // of those who want in, and of the one who waits until all are out
-    // Commits that found the gate closed and are not in yet.
-    runtime::Atomic<runtime::u32> waiting_commits_{0};
-    Mutex lock_;
-    // Changed under the lock:
-    runtime::Atomic<const Context*> holder_{nullptr};
-    runtime::Atomic<runtime::u64> rest_end_ns_{0};      // nobody closes the gate before
-    runtime::Atomic<runtime::u64> long_rest_end_ns_{0}; // nor one whose lease has grown
-    // Under the lock:
-    stm_thread* thread_ = nullptr; // the holder's; it has a reference as long as it is the holder
-    runtime::u64 exec_id_ = 0;     // of the holder's program
-    runtime::u64 since_ns_ = 0;    // when the holder got it
-    runtime::u64 kept_ns_ = 0;     // when its commit began; 0: not yet
-    runtime::u32 losses_ = 0;      // the holder's
-};
 
 struct Versions : runtime::NonCopyable {
     // Bytes of ownership records for one byte of the region: 8 for each stripe of 64.

@@ -6,7 +6,9 @@
 #ifndef STM_INTERFACE_ENTRY_H
 #define STM_INTERFACE_ENTRY_H
 
+#include "kernel/interface/fault.h"
 #include "kernel/interface/services.h"
+#include "kernel/interface/settings.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -14,39 +16,7 @@ extern "C" {
 
 struct stm_info;
 
-/* The module's parameters. Those marked * may change at any time and are read when they are needed. */
-struct stm_settings {
-	unsigned int device_major;
-	unsigned int max_regions;	 /* number of device minors, 1 to STM_MAX_REGIONS */
-	unsigned int max_user_regions;	 /* * */
-	unsigned long default_size;	 /* * bytes */
-	unsigned long max_region_bytes;	 /* * */
-	unsigned long max_bytes;	 /* * */
-	unsigned long max_user_bytes;	 /* * */
-	unsigned int default_mode;	 /* permission bits of the region `default` */
-	unsigned int max_stripes;	 /* * stripes that one transaction may touch */
-	unsigned int max_contexts;	 /* * threads that may have used one handle for transactions */
-	unsigned int serial_after;	 /* * conflicts in a row */
-	unsigned int serial_lease_ms;	 /* * how long others wait for a serial transaction at first */
-	unsigned int serial_lease_max_ms; /* * and at most, when it did not suffice several times */
-	unsigned int watchdog_ms;	 /* * how often a long transaction is looked at; 0: never */
-	unsigned int predicted_pages;	 /* * mapped at most at the begin of a transaction */
-};
-#define STM_MAX_REGIONS 65536
-#define STM_PAGE_BYTES 4096
-
 /* -- The module -- */
-
-/* What a setting may be. */
-struct stm_setting_range {
-	__u64 least;
-	__u64 most;
-};
-/*
- * The range of the setting at byte @offset of struct stm_settings. Some depend on the other settings, which are @settings;
- * without them (NULL) the range is what it can be at most. Any context, also before stm_core_init().
- */
-struct stm_setting_range stm_core_setting_range(const struct stm_settings *settings, unsigned long offset);
 
 /* Must be the first call; @settings stays valid until stm_core_exit(). -EINVAL: a setting is out of its range. */
 int stm_core_init(const struct stm_settings *settings);
@@ -99,37 +69,9 @@ int stm_core_poll_ready(struct stm_handle *handle);
 
 /* -- Mappings -- */
 
-#define STM_MAP_WRITE 0x1 /* in: PROT_WRITE is asked for; out: it may be, now or by mprotect */
-#define STM_MAP_EXEC 0x2  /* likewise PROT_EXEC */
-#define STM_MAP_PLAIN 0x4 /* out: stores go straight to the region */
 /* Checks a mapping of @pages pages from page @first on and says in @allowed what it may become. */
 int stm_core_map(struct stm_handle *handle, __u64 first, __u64 pages, unsigned int wanted, unsigned int *allowed);
 
-#define STM_FAULT_BATCH 16
-enum stm_fault_result {
-	STM_FAULT_MAP,	     /* map the pages of struct stm_fault */
-	STM_FAULT_NO_MEMORY,
-	STM_FAULT_AGAIN,     /* memory is short: at once, whoever has touched the page; told a few times to a transaction */
-	STM_FAULT_WAIT,	     /* another thread's transaction is doomed: when that has ended it, which may last */
-	STM_FAULT_OUTSIDE,   /* beyond the region, or beyond what a transaction may touch: SIGBUS */
-	STM_FAULT_FORBIDDEN  /* a store outside of a transaction, or the transaction is doomed: SIGSEGV */
-};
-/*
- * in: @index is the page that is missing, @first and @last are the first and the last one that may be mapped with it, @write
- * tells a store, @memory is the address space and @address the page's in it. out: @pages[0] is page @first, followed by
- * @count - 1 others, all resident; page @index is one of them.
- * Called with mmap_lock or the lock of the mapping held, by any process, for any address space.
- */
-struct stm_fault {
-	__u64 index;
-	__u64 first;
-	__u64 last;
-	int write;
-	unsigned int count;
-	struct stm_memory *memory;
-	__u64 address;
-	struct stm_page *pages[STM_FAULT_BATCH];
-};
 /* A plain region. The pages stay valid as long as the handle. */
 enum stm_fault_result stm_core_fault(struct stm_handle *handle, struct stm_fault *fault);
 /*

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-// What a page fault in a mapping is answered with, and what may be mapped at all.
+// What may be mapped, and what a mapping may become.
 #pragma once
 
 #include "kernel/core/region.hpp"
-#include "kernel/interface/entry.h"
+#include "kernel/interface/fault.h"
 #include "runtime/support/result.hpp"
+#include "runtime/support/types.hpp"
 
 namespace stm::kernel {
 
@@ -14,8 +15,5 @@ namespace stm::kernel {
 [[nodiscard]] runtime::Result<runtime::u32> check_mapping(const Region& region, runtime::u64 first,
                                                           runtime::u64 pages,
                                                           runtime::u32 wanted) noexcept;
-
-// Takes no lock: any number of threads may fault at once.
-[[nodiscard]] stm_fault_result serve_fault(Region& region, stm_fault& fault) noexcept;
 
 } // namespace stm::kernel

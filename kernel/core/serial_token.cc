@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-#include "kernel/core/versions.hpp"
+#include "kernel/core/serial_token.hpp"
 
-#include "kernel/core/context.hpp"
+#include "runtime/support/lock_guard.hpp"
 
 namespace stm::kernel {
 
@@ -152,7 +152,7 @@ void SerialToken::take_away(const Lease& lease) noexcept {
     queue_.wake();
 }
 
-// The lock is held, and there is a holder.
+// There is a holder.
 void SerialToken::open_locked(const Lease& lease) noexcept {
     // A commit is as long as it has to be, for everybody.
     const u64 now = stm_linux_monotonic_ns();

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+// The contexts of a handle, one for each thread that had a transaction on it.
+//
+// Invariants: contexts are only added, so one that was found stays valid as long as the table. The
+// table's lock protects the list, and which thread each context belongs to. To find one changes
+// nothing that anybody could notice.
+#pragma once
+
+#include "kernel/core/context.hpp"
+#include "kernel/core/lock.hpp"
+#include "kernel/core/region.hpp"
+#include "runtime/support/atomic.hpp"
+#include "runtime/support/intrusive_list.hpp"
+#include "runtime/support/lock_guard.hpp"
+#include "runtime/support/result.hpp"
+#include "runtime/support/types.hpp"
+
+namespace stm::kernel {
+
+class ContextTable : runtime::NonCopyable {
+    using u32 = runtime::u32;
+    using u64 = runtime::u64;
+    using Contexts = runtime::IntrusiveList<Context>;
+
+public:
+    using Guard = runtime::LockGuard<Mutex>;
+    // Asked with the table's lock or the context's held, and again under the context's where that
+    // matters.
+    using Condition = bool (*)(const Context& context) noexcept;
+
+    explicit ContextTable(Region& region) noexcept : region_(region), lock_(STM_RANK_CONTEXTS) {}
+    ~ContextTable() { clear(); }
+    // Nobody uses them any more. Their transactions are discarded.
+    void clear() noexcept STM_NO_LOCK_ANALYSIS;
+
+    [[nodiscard]] Mutex& lock() noexcept STM_RETURNS_LOCK(lock_) { return lock_; }
+
+    // The calling thread's, or null.
+    [[nodiscard]] Context* find_current() noexcept STM_EXCLUDES(lock_);
+    // The first one behind that one (null: of all) for which the condition holds, or null.
+    [[nodiscard]] Context* find_next(const Context* after, Condition condition) noexcept
+        STM_EXCLUDES(lock_);
+    // The one that a fault there may belong to (ViewStage::may_view), or null.
+    [[nodiscard]] Context* find_viewer(const stm_memory* memory) noexcept STM_EXCLUDES(lock_);
+
+    // One for the calling thread, which has none. Error::no_memory; Error::no_space: max_contexts
+    // threads have one.
+    [[nodiscard]] runtime::Result<Context*> add() noexcept STM_EXCLUDES(lock_);
+    // Instead of a new one that of a thread that has ended. Null: there is none, or it has the
+    // view; then that is `in_view`.
+    [[nodiscard]] Context* reuse(Context*& in_view) noexcept STM_EXCLUDES(lock_);
+    [[nodiscard]] bool is_full() noexcept STM_EXCLUDES(lock_);
+
+    // All of them, in the order in which they were made.
+    [[nodiscard]] Contexts& all() noexcept STM_REQUIRES(lock_) { return contexts_; }
+
+    // Sums up what all contexts counted.
+    void add_counters(TransactionCounters& sum) noexcept STM_EXCLUDES(lock_);
+    // The thread of the context that committed last among those after `version`, which is raised; 0
+    // if none.
+    [[nodiscard]] runtime::i32 last_committer(u64& version) noexcept STM_EXCLUDES(lock_);
+
+private:
+    Region& region_;
+    Mutex lock_;
+    Contexts contexts_ STM_GUARDED_BY(lock_);
+    u32 count_ STM_GUARDED_BY(lock_) = 0;
+    // The one that was looked up last: programs of one thread need no lock to find it.
+    runtime::Atomic<Context*> recent_{nullptr};
+};
+
+} // namespace stm::kernel

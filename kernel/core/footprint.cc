@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "kernel/core/footprint.hpp"
+
+namespace stm::kernel {
+
+using protocol::AbortReason;
+using runtime::u32;
+using runtime::u64;
+using runtime::u8;
+
+namespace {
+
+u8* bytes_of(stm_page* page) noexcept {
+    return static_cast<u8*>(stm_linux_page_memory(page));
+}
+
+// Whether `later` lies `count` pages behind `page`, in the region and in the address space.
+bool follows(const PrivatePages::Page& page, const PrivatePages::Page& later, u32 count) noexcept {
+    return later.index == page.index + count && later.address == page.address + count * kPageBytes;
+}
+
+// The part of a mapping from one page on, as it is while the view is closed.
+class Window {
+public:
+    Window() noexcept = default;
+    Window(stm_view* view, const Prediction::Page& first) noexcept
+        : index_(first.index), address_(first.address),
+          count_(stm_linux_view_extent(view, index_, address_, &writable_)) {}
+
+    [[nodiscard]] bool has(const Prediction::Page& page) const noexcept {
+        const u64 place = page.index - index_;
+        return place < count_ && page.address == address_ + place * kPageBytes;
+    }
+    [[nodiscard]] bool writable() const noexcept { return writable_ != 0; }
+
+private:
+    u64 index_ = 0;
+    u64 address_ = 0;
+    int writable_ = 0;
+    u64 count_ = 0;
+};
+
+// Pages that are mapped one behind the other, entered in one go.
+class MappingBatch {
+public:
+    explicit MappingBatch(stm_view* view) noexcept : view_(view) {}
+
+    void add(const PrivatePages::Page& page, Use use) noexcept {
+        if (count_ == STM_MAPPING_BATCH || use != use_ || page.index != index_ + count_ ||
+            page.address != address_ + count_ * kPageBytes)
+            flush();
+        if (count_ == 0) {
+            index_ = page.index;
+            address_ = page.address;
+            use_ = use;
+        }
+        pages_[count_++] = page.copy;
+    }
+    void flush() noexcept {
+        if (count_ != 0)
+            stm_linux_view_map(view_, index_, address_, pages_, count_, use_ == Use::store ? 1 : 0);
+        count_ = 0;
+    }
+
+private:
+    stm_view* const view_;
+    u64 index_ = 0;
+    u64 address_ = 0;
+    Use use_ = Use::load;
+    u32 count_ = 0;
+    stm_page* pages_[STM_MAPPING_BATCH];
+};
+
+// A few pages may always be touched.
+u32 page_limit_of(u32 max_stripes) noexcept {
+    return runtime::max(max_stripes / protocol::kStripesPerPage + 1, u32{16});
+}
+
+} // namespace
+
+Footprint::Footprint(u32 max_stripes) noexcept : page_limit_(page_limit_of(max_stripes)) {
+}
+
+protocol::Limits Footprint::limits(u32 max_stripes) const noexcept {
+    return {.accesses = max_stripes,
+            .writes = max_stripes,
+            .pages = page_limit_ + Prediction::kMostPages};
+}
+
+AbortReason Footprint::touch(Transaction& transaction, u64 index, u64 address, Use use,
+                             PrivatePages::Data data, stm_page*& page) noexcept {
+    if (pages_.size() - predicted_ >= page_limit_ && pages_.find(index) == nullptr)
+        return AbortReason::too_big;
+    PrivatePages::Page* own = nullptr;
+    AbortReason reason = pages_.obtain(transaction, index, own, data);
+    if (reason == AbortReason::none && use == Use::store)
+        reason = pages_.prepare_store(transaction, *own);
+    if (reason != AbortReason::none)
+        return reason;
+    own->touched |= use == Use::store ? STM_TOUCHED_STORE : STM_TOUCHED_LOAD;
+    own->address = address;
+    page = own->copy;
+    return reason;
+}
+
+bool Footprint::is_unstored(u64 index) noexcept {
+    const PrivatePages::Page* const page = pages_.find(index);
+    return page != nullptr && !page->stored;
+}
+
+// -- Prediction --
+
+AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, u32 most) noexcept {
+    MappingBatch batch(view);
+    Window window;
+    AbortReason ended = AbortReason::none;
+    first_predicted_ = pages_.size();
+    prediction_.for_each_likely([&](const Prediction::Page& likely, Use use) {
+        if (predicted_ == most)
+            return false;
+        if (!window.has(likely))
+            window = Window(view, likely);
+        if (!window.has(likely) || pages_.find(likely.index) != nullptr)
+            return true;
+        if (!window.writable())
+            use = Use::load;
+        PrivatePages::Page* page = nullptr;
+        ended = pages_.obtain(transaction, likely.index, page);
+        if (ended == AbortReason::none && use == Use::store)
+            ended = pages_.prepare_store(transaction, *page);
+        if (ended != AbortReason::none)
+            return false;
+        page->address = likely.address;
+        page->predicted = true;
+        ++predicted_;
+        batch.add(*page, use);
+        return true;
+    });
+    batch.flush();
+    return protocol::is_conflict(ended) ? ended : AbortReason::none;
+}
+
+void Footprint::examine_predicted(stm_view* view) noexcept {
+    const u32 end = first_predicted_ + predicted_;
+    for (u32 first = first_predicted_; first < end;) {
+        const PrivatePages::Page& page = pages_[first];
+        u8 touched[STM_TOUCHED_BATCH];
+        u32 count = 1;
+        while (first + count < end && count < STM_TOUCHED_BATCH &&
+               follows(page, pages_[first + count], count))
+            ++count;
+        stm_linux_view_examine(view, page.index, page.address, count, touched);
+        for (u32 i = 0; i < count; ++i)
+            pages_[first + i].touched |= touched[i];
+        first += count;
+    }
+}
+
+void Footprint::count_predicted(TransactionCounters& counters) const noexcept {
+    for (u32 i = first_predicted_; i < first_predicted_ + predicted_; ++i) {
+        const bool used = pages_[i].touched != 0;
+        (used ? counters.predicted_used : counters.predicted_unused).add(1);
+    }
+}
+
+bool Footprint::has_read(const Transaction& transaction) noexcept {
+    bool found = false;
+    transaction.for_each_read([&](u64 stripe, u64) {
+        const PrivatePages::Page* own = pages_.find(protocol::page_of_stripe(stripe));
+        found = found || own == nullptr || own->touched != 0;
+    });
+    return found;
+}
+
+void Footprint::learn(AbortReason reason, u32 most) noexcept {
+    auto ending = Prediction::Ending::cut;
+    if (reason == AbortReason::none || reason == AbortReason::explicit_cancel)
+        ending = Prediction::Ending::whole;
+    else if (protocol::is_conflict(reason))
+        ending = Prediction::Ending::conflict;
+    prediction_.learn(pages_, ending, most);
+}
+
+// -- By calls --
+
+// Calls on_page(page, offset in it, place, bytes) for each part of a range that lies in a private
+// page, and on_region(offset, place, bytes) for each that does not, where `place` counts from the
+// begin of the range. The first reason that one of them gives ends it.
+template <typename OnPage, typename OnRegion>
+AbortReason Footprint::walk(u64 offset, u64 bytes, OnPage on_page, OnRegion on_region) noexcept {
+    if (pages_.empty()) [[likely]]
+        return on_region(offset, u64{0}, bytes);
+    for (u64 place = 0; place < bytes;) {
+        const u64 at = offset + place;
+        const u64 part = runtime::min(bytes - place, kPageBytes - at % kPageBytes);
+        PrivatePages::Page* const own = pages_.find(at / kPageBytes);
+        const AbortReason reason = own != nullptr ? on_page(*own, at % kPageBytes, place, part)
+                                                  : on_region(at, place, part);
+        if (reason != AbortReason::none)
+            return reason;
+        place += part;
+    }
+    return AbortReason::none;
+}
+
+AbortReason Footprint::read(Transaction& transaction, u64 offset, void* to, u64 bytes) noexcept {
+    u8* const target = static_cast<u8*>(to);
+    return walk(
+        offset, bytes,
+        [&](PrivatePages::Page& page, u64 at, u64 place, u64 part) noexcept {
+            PrivatePages::Page* own = nullptr;
+            const AbortReason reason = pages_.obtain(transaction, page.index, own);
+            if (reason != AbortReason::none)
+                return reason;
+            own->touched |= STM_TOUCHED_LOAD;
+            runtime::copy_from_shared(target + place, bytes_of(own->copy) + at, part);
+            return AbortReason::none;
+        },
+        [&](u64 at, u64 place, u64 part) noexcept {
+            return transaction.read(at, target + place, part);
+        });
+}
+
+AbortReason Footprint::write(Transaction& transaction, u64 offset, const void* from, u64 bytes,
+                             u64& written) noexcept {
+    const u8* const source = static_cast<const u8*>(from);
+    written = 0;
+    return walk(
+        offset, bytes,
+        [&](PrivatePages::Page& page, u64 at, u64 place, u64 part) noexcept {
+            const AbortReason reason = pages_.prepare_store(transaction, page);
+            if (reason != AbortReason::none)
+                return reason;
+            page.touched |= STM_TOUCHED_STORE;
+            runtime::copy_to_shared(bytes_of(page.copy) + at, source + place, part);
+            written = place + part;
+            return AbortReason::none;
+        },
+        [&](u64 at, u64 place, u64 part) noexcept {
+            const AbortReason reason = transaction.write(at, source + place, part);
+            if (reason == AbortReason::none)
+                written = place + part;
+            return reason;
+        });
+}
+
+AbortReason Footprint::begin_nested(Transaction& transaction) noexcept {
+    const AbortReason reason = transaction.begin_nested();
+    if (reason != AbortReason::none)
+        return reason;
+    const AbortReason saved = pages_.begin_level(transaction.nesting());
+    if (saved != AbortReason::none)
+        transaction.cancel_nested();
+    return saved;
+}
+
+void Footprint::commit_nested(Transaction& transaction) noexcept {
+    pages_.commit_level(transaction.nesting());
+    transaction.commit_nested();
+}
+
+void Footprint::cancel_nested(Transaction& transaction) noexcept {
+    const u32 level = transaction.nesting();
+    transaction.cancel_nested();
+    pages_.cancel_level(transaction, level);
+}
+
+void Footprint::clear() noexcept {
+    pages_.clear();
+    first_predicted_ = 0;
+    predicted_ = 0;
+}
+
+} // namespace stm::kernel

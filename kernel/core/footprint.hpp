@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+// The footprint of a transaction: the pages that it has touched in mappings, those that were mapped
+// for it because it will probably touch them, and what read and write calls find there.
+//
+// Invariants: all of it is under the context's lock. Pages are mapped, and looked at in mappings,
+// while the view is closed.
+#pragma once
+
+#include "kernel/core/prediction.hpp"
+#include "kernel/core/private_pages.hpp"
+#include "kernel/core/statistics.hpp"
+#include "runtime/protocol/abort_reason.hpp"
+#include "runtime/protocol/transaction.hpp"
+#include "runtime/support/types.hpp"
+
+namespace stm::kernel {
+
+class Footprint : runtime::NonCopyable {
+    using u32 = runtime::u32;
+    using u64 = runtime::u64;
+    using AbortReason = protocol::AbortReason;
+
+public:
+    using Transaction = PrivatePages::Transaction;
+
+    // Of transactions that may touch so many stripes.
+    explicit Footprint(u32 max_stripes) noexcept;
+    // What the transaction itself may touch. Pages that are predicted come on top of the program's
+    // limit, so that a wrong guess takes nothing from the program.
+    [[nodiscard]] protocol::Limits limits(u32 max_stripes) const noexcept;
+
+    [[nodiscard]] const PrivatePages& pages() const noexcept { return pages_; }
+    // The transaction's page of that index, for a fault at that address.
+    [[nodiscard]] AbortReason touch(Transaction& transaction, u64 index, u64 address, Use use,
+                                    PrivatePages::Data data, stm_page*& page) noexcept;
+    // Whether a store to the page would be the first one.
+    [[nodiscard]] bool is_unstored(u64 index) noexcept;
+
+    // -- Prediction --
+
+    // The transaction has begun at that site.
+    void select(u32 site) noexcept { prediction_.select(site); }
+    // Whether pages are known that it will touch; or one would that begins at that site.
+    [[nodiscard]] bool has_likely() const noexcept { return prediction_.has_likely(); }
+    [[nodiscard]] bool has_likely_at(u32 site) const noexcept {
+        return prediction_.has_likely_at(site);
+    }
+    // Makes these pages, at most so many, and maps them. A conflict: it dooms the transaction like
+    // any other. Whatever else ends it early is `none`: what is missing may not be needed at all.
+    [[nodiscard]] AbortReason map_predicted(Transaction& transaction, stm_view* view,
+                                            u32 most) noexcept;
+    // Finds out which of them were touched so far; they are still mapped.
+    void examine_predicted(stm_view* view) noexcept;
+    // Once for each transaction, after that.
+    void count_predicted(TransactionCounters& counters) const noexcept;
+    // Whether anything was read, as far as it is known: not what was mapped and not touched.
+    [[nodiscard]] bool has_read(const Transaction& transaction) noexcept;
+    // The transaction has ended for that reason; at most so many pages are remembered.
+    void learn(AbortReason reason, u32 most) noexcept;
+    // Another thread's, from now on.
+    void forget_history() noexcept { prediction_.forget(); }
+
+    // -- By calls --
+
+    // As the functions of the transaction, with what was stored to private pages. A write that
+    // fails has `written` of its bytes in the transaction.
+    [[nodiscard]] AbortReason read(Transaction& transaction, u64 offset, void* to,
+                                   u64 bytes) noexcept;
+    [[nodiscard]] AbortReason write(Transaction& transaction, u64 offset, const void* from,
+                                    u64 bytes, u64& written) noexcept;
+
+    // A nested part, beside the same functions of the transaction.
+    [[nodiscard]] AbortReason begin_nested(Transaction& transaction) noexcept;
+    void commit_nested(Transaction& transaction) noexcept;
+    void cancel_nested(Transaction& transaction) noexcept;
+
+    // -- The end --
+
+    // Hands what was stored over to the transaction. The pages are in no mapping.
+    [[nodiscard]] AbortReason collect(Transaction& transaction) noexcept {
+        return pages_.empty() ? AbortReason::none : pages_.collect(transaction);
+    }
+    void clear() noexcept;
+
+private:
+    template <typename OnPage, typename OnRegion>
+    [[nodiscard]] AbortReason walk(u64 offset, u64 bytes, OnPage on_page,
+                                   OnRegion on_region) noexcept;
+
+    PrivatePages pages_;
+    Prediction prediction_;
+    const u32 page_limit_; // of those that the program has touched
+    // Of the pages, `predicted_` from that one on were predicted: those before were touched by
+    // another thread, just before.
+    u32 first_predicted_ = 0;
+    u32 predicted_ = 0;
+};
+
+} // namespace stm::kernel

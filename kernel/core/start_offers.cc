@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "kernel/core/start_offers.hpp"
+
+namespace stm::kernel {
+
+using runtime::Status;
+using runtime::u64;
+
+Status StartOffers::attach_cell(Context& context, u64 address, int signal, u64 closes) noexcept {
+    stm_pin* pin = nullptr;
+    void* words = nullptr;
+    if (address != 0) {
+        // May fault, perhaps in a mapping of this handle: no lock is held.
+        const Status pinned = runtime::status_from_errno(
+            stm_linux_pin(address, sizeof(stm_start_cell), &pin, &words));
+        if (!pinned.ok())
+            return pinned;
+    }
+    const Context::Guard held(context.lock());
+    context.detach_cell();
+    if (pin != nullptr)
+        context.cell().attach(pin, words, signal, closes);
+    return runtime::kSuccess;
+}
+
+void StartOffers::offer(Context& context) noexcept {
+    if (!context.has_cell())
+        return;
+    // With the lock of all contexts an offer and what forbids it, another thread's or a closed
+    // descriptor, come one after the other; and so do an offer and a fault, which counts its
+    // exposure before it looks for offers.
+    const ContextTable::Guard held(contexts_.lock());
+    const Context::Guard also(context.lock());
+    if (!context.has_cell())
+        return;
+    if (!context.cell().is_current(descriptors_.closes())) {
+        context.detach_cell();
+        return;
+    }
+    // Only one thread of an address space has the view, now or by an offer.
+    if (context.may_begin_by_offer() && view_.is_unexposed_for(context) &&
+        !view_.is_taken(held, context.cell().memory()))
+        context.offer_start();
+}
+
+void StartOffers::withdraw_all() noexcept {
+    const ContextTable::Guard held(contexts_.lock());
+    for (Context& context : contexts_.all()) {
+        // One without an offer is forgotten when it would get one.
+        if (context.stage().stage() != Stage::offered)
+            continue;
+        const Context::Guard also(context.lock());
+        view_.settle(context);
+        context.detach_cell();
+    }
+}
+
+} // namespace stm::kernel

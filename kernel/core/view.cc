@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "kernel/core/view.hpp"
+
+#include "kernel/core/settings.hpp"
+
+namespace stm::kernel {
+
+using protocol::AbortReason;
+using runtime::Error;
+using runtime::kSuccess;
+using runtime::Status;
+using runtime::u32;
+using runtime::u64;
+
+namespace {
+
+// While it lives, no fault in the view's mappings in that address space is in progress.
+class ClosedView : runtime::NonCopyable {
+public:
+    ClosedView(stm_view* view, stm_memory* memory) noexcept
+        : ClosedView(memory, stm_linux_view_close(view, memory)) {}
+    // Does not wait for others, and perhaps says so.
+    ClosedView(stm_view* view, stm_memory* memory, bool& busy) noexcept
+        : ClosedView(memory, stm_linux_view_try_close(view, memory)) {
+        busy = result_ < 0;
+    }
+    ~ClosedView() {
+        if (memory_ != nullptr)
+            stm_linux_view_open(memory_);
+    }
+
+private:
+    ClosedView(stm_memory* memory, int result) noexcept
+        : memory_(result > 0 ? memory : nullptr), result_(result) {}
+
+    stm_memory* const memory_; // null: it has ended, so there are no faults at all; or it is busy
+    const int result_;
+};
+
+class HeldMemory : runtime::NonCopyable {
+public:
+    explicit HeldMemory(stm_memory* memory) noexcept : memory_(memory) {
+        if (memory_ != nullptr)
+            stm_linux_memory_hold(memory_);
+    }
+    HeldMemory(HeldMemory&& other) noexcept : memory_(runtime::exchange(other.memory_, nullptr)) {}
+    ~HeldMemory() {
+        if (memory_ != nullptr)
+            stm_linux_memory_drop(memory_);
+    }
+    [[nodiscard]] stm_memory* get() const noexcept { return memory_; }
+
+private:
+    stm_memory* memory_;
+};
+
+[[nodiscard]] bool is_orphan(const Context& context) noexcept {
+    return context.is_orphan();
+}
+
+} // namespace
+
+// -- Who has it --
+
+Context* View::lock_viewer(stm_memory* memory) noexcept STM_NO_LOCK_ANALYSIS {
+    while (Context* context = contexts_.find_viewer(memory)) {
+        Context::Guard held(context->lock());
+        settle(*context);
+        // If not, its transaction has just ended.
+        if (context->stage().viewing() != memory)
+            continue;
+        if (context->is_orphan()) {
+            watchdog_.look_soon();
+            return nullptr;
+        }
+        held.release();
+        return context;
+    }
+    return nullptr;
+}
+
+void View::settle(Context& context) noexcept {
+    if (context.stage().stage() != Stage::offered)
+        return;
+    u32 site = 0;
+    if (!context.withdraw_offer(site)) {
+        context.forget_offer();
+        return;
+    }
+    news_.look(); // before the snapshot
+    // If it is mapped nowhere yet: note_mapping() finds the offer, or the transaction.
+    context.begin_by_offer(site, mapped_.load(Order::acquire) ? ViewStage::Mapped::somewhere
+                                                              : ViewStage::Mapped::nowhere);
+    if (context.wants_signal() || context.stage().viewing() != nullptr)
+        watchdog_.watch();
+}
+
+void View::count_exposure() noexcept {
+    exposures_.fetch_add(1, Order::seq_cst);
+    runtime::fence(Order::seq_cst);
+}
+
+bool View::is_taken(const ContextTable::Guard& held, const stm_memory* memory) noexcept {
+    held.expects_holds(contexts_.lock());
+    if (!mapped_.load(Order::relaxed))
+        return false;
+    for (const Context& context : contexts_.all()) {
+        if (context.stage().may_view(memory))
+            return true;
+    }
+    return false;
+}
+
+Status View::note_mapping() noexcept {
+    stm_memory* const memory = stm_linux_memory_current();
+    const ContextTable::Guard held(contexts_.lock());
+    // A transaction that runs in this address space gets the view, if there is only one: it may
+    // have begun when the handle had no mapping anywhere, and the first one of this address space
+    // may not be the first of all. The caller holds mmap_lock for writing, so nobody loads from the
+    // mapping yet.
+    const bool first = !mapped_.load(Order::relaxed);
+    Context* running = nullptr;
+    for (Context& context : contexts_.all()) {
+        // Offers that stand before the first mapping were made without a thought of the view: none
+        // of them goes on.
+        const ViewStage::Now seen = context.stage().now();
+        if (seen.memory != memory && !(first && seen.stage == Stage::offered))
+            continue;
+        const Context::Guard also(context.lock());
+        settle(context);
+        if (!context.stage().claims_view_in(memory) || context.is_orphan())
+            continue;
+        if (running != nullptr)
+            return Error::busy;
+        running = &context;
+    }
+    mapped_.store(true, Order::release);
+    if (running == nullptr)
+        return kSuccess;
+    const Context::Guard also(running->lock());
+    // If not, it has ended meanwhile, or has the view.
+    if (running->stage().stage() == Stage::running && running->stage().claims_view_in(memory)) {
+        running->get_view();
+        watchdog_.watch();
+    }
+    return kSuccess;
+}
+
+// Gives the context the view in that address space, unless another one has it: Error::busy. Or
+// that one is `in_the_way`, whose program is not there any more.
+Status View::take(Context& context, stm_memory* memory, Context*& in_the_way) noexcept {
+    const ContextTable::Guard held(contexts_.lock());
+    in_the_way = nullptr;
+    if (!mapped_.load(Order::relaxed))
+        return kSuccess;
+    for (Context& other : contexts_.all()) {
+        if (&other == &context || !other.stage().may_view(memory))
+            continue;
+        const Context::Guard also(other.lock());
+        settle(other);
+        if (other.stage().viewing() != memory)
+            continue;
+        if (!other.is_orphan())
+            return Error::busy;
+        in_the_way = &other;
+        return kSuccess;
+    }
+    const Context::Guard own(context.lock());
+    // If not, note_mapping() was first.
+    if (context.stage().stage() == Stage::running)
+        context.get_view();
+    return kSuccess;
+}
+
+// -- By the thread of a transaction --
+
+Status View::enter(Context& context) noexcept {
+    stm_memory* const memory = stm_linux_memory_current();
+    if (memory == nullptr)
+        return kSuccess;
+    Context* in_the_way = nullptr;
+    do {
+        const Status taken = take(context, memory, in_the_way);
+        if (!taken.ok())
+            return taken;
+        if (in_the_way != nullptr)
+            retire(*in_the_way);
+    } while (in_the_way != nullptr);
+    if (context.stage().viewing() == nullptr)
+        return kSuccess;
+    runtime::fence(Order::seq_cst);
+    if (is_unexposed_for(context))
+        return kSuccess;
+    // Committed pages are in the mappings, or about to be. No fault of this address space is in
+    // progress between close and open, and each later one finds the context.
+    const ClosedView closed(view_, memory);
+    context.set_exposures_seen(exposures_.load(Order::acquire));
+    empty();
+    return kSuccess;
+}
+
+void View::predict(Context& context, u32 site) noexcept {
+    const u32 most = current(region_.settings().predicted_pages);
+    stm_memory* const memory = context.stage().viewing();
+    if (site == 0 || most == 0 || memory == nullptr || memory != stm_linux_memory_current())
+        return;
+    {
+        const Context::Guard held(context.lock());
+        if (!context.predicts(site))
+            return;
+    }
+    // No fault is in progress from here to the end, and the mappings stay as they are.
+    const ClosedView closed(view_, memory);
+    const Context::Guard held(context.lock());
+    if (context.stage().viewing() == memory && context.failure() == AbortReason::none)
+        context.map_predicted(view_, most);
+}
+
+bool View::has_read(Context& context) noexcept {
+    {
+        const Context::Guard held(context.lock());
+        if (context.has_read())
+            return true;
+        if (context.footprint().pages().empty() ||
+            context.stage().viewing() != stm_linux_memory_current())
+            return false;
+    }
+    const ClosedView closed(view_, stm_linux_memory_current());
+    const Context::Guard held(context.lock());
+    context.footprint().examine_predicted(view_);
+    return context.has_read();
+}
+
+void View::leave(Context& context) noexcept {
+    HeldMemory memory = [&] {
+        const Context::Guard held(context.lock());
+        context.leave_view();
+        return HeldMemory(context.stage().viewing());
+    }();
+    if (memory.get() == nullptr)
+        return;
+    // Before the context's lock, as in a fault.
+    const ClosedView closed(view_, memory.get());
+    const Context::Guard held(context.lock());
+    if (memory.get() == stm_linux_memory_current())
+        context.count_predicted(view_);
+    context.footprint().pages().for_each_stretch([&](u64 first, u64 count) {
+        stm_linux_view_unmap(view_, first, count);
+        stm_linux_breathe();
+    });
+    // Last: another thread that begins then does not close the address space if nothing was
+    // exposed, and would load and store in these pages without a fault.
+    context.pages_are_out();
+}
+
+// -- By others --
+
+bool View::end_from_outside(Context& context, ContextTable::Condition condition, End end,
+                            Patience patience) noexcept {
+    for (;;) {
+        HeldMemory memory = [&] {
+            const Context::Guard held(context.lock());
+            const bool ends = condition(context);
+            stm_memory* const viewing = context.stage().viewing();
+            if (ends && viewing == nullptr)
+                end(context);
+            return HeldMemory(ends ? viewing : nullptr);
+        }();
+        if (memory.get() == nullptr)
+            return true;
+        const auto end_in_view = [&] {
+            const Context::Guard held(context.lock());
+            // What was decided without the view is decided again.
+            if (context.stage().viewing() != memory.get() || !condition(context))
+                return false;
+            empty();
+            end(context);
+            return true;
+        };
+        if (patience == Patience::waits || memory.get() == stm_linux_memory_current()) {
+            const ClosedView closed(view_, memory.get());
+            if (end_in_view())
+                return true;
+        } else {
+            bool busy = false;
+            const ClosedView closed(view_, memory.get(), busy);
+            if (busy)
+                return false;
+            if (end_in_view())
+                return true;
+        }
+    }
+}
+
+void View::retire(Context& context) noexcept {
+    (void)end_from_outside(
+        context, is_orphan,
+        [](Context& orphan) noexcept {
+            orphan.lock().is_held();
+            orphan.discard();
+        },
+        Patience::waits);
+}
+
+} // namespace stm::kernel
