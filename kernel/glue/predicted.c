@@ -16,9 +16,9 @@
 /* The mapping that has page @index of the view at @address, or NULL. */
 static struct vm_area_struct *mapping_at(struct stm_view *view, __u64 index, __u64 address)
 {
-	struct vm_area_struct *vma = find_vma(current->mm, address);
+	struct vm_area_struct *vma = vma_lookup(current->mm, address);
 
-	if (!vma || address < vma->vm_start || !vma->vm_file ||
+	if (!vma || !vma->vm_file ||
 	    vma->vm_file->f_mapping != stm_view_mapping(view) ||
 	    vma->vm_pgoff + ((address - vma->vm_start) >> PAGE_SHIFT) != index)
 		return NULL;
