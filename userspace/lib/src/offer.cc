@@ -42,12 +42,12 @@ std::uint64_t wanted_site(const Registers& registers) {
     return wants_prediction() && module_knows_sites() ? site_of(registers) : 0;
 }
 
-bool start_by_offer(Context& context, unsigned closes, const Registers& registers) {
+bool start_by_offer(Context& context, unsigned closes, std::uint64_t site) {
     StartCell* const cell = context.cell;
     // It must be an offer of the handle that has the number now.
     if (cell == nullptr || context.depth != 0 || context.closes != closes || !knows_closes())
         return false;
-    const std::uint64_t offer = STM_CELL_OFFER(wanted_site(registers));
+    const std::uint64_t offer = STM_CELL_OFFER(site);
     if (cell->offer.load(std::memory_order_relaxed) != offer ||
         cell->begun.load(std::memory_order_relaxed) != 0) // a handler was left in between
         return false;

@@ -35,8 +35,7 @@ int start_failed(int fd, StartKind kind, int error) {
     return -1;
 }
 
-int request_start(int fd, unsigned flags, const Registers& registers) {
-    const std::uint64_t site = wanted_site(registers);
+int request_start(int fd, unsigned flags, std::uint64_t site) {
     const std::uint64_t without_site = flags | STM_START_SIGNAL(kDoomSignal);
     const int depth = ::ioctl(fd, STM_IOC_START, without_site | STM_START_SITE(site));
     if (depth >= 0 || errno != EINVAL || site == 0 || !module_is_before_sites(fd))
@@ -127,14 +126,15 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
         ThreadMask::current().prepare();
     }
     const unsigned closes = closes_of(fd); // before whatever the system call goes to
-    if (start_by_offer(*context, closes, *registers)) {
+    const std::uint64_t site = wanted_site(*registers);
+    if (start_by_offer(*context, closes, site)) {
         begun(*thread, context, kind, *registers, 1);
         count_start();
         return 0;
     }
     unsigned flags = 0;
     int depth = 0;
-    while ((depth = request_start(fd, flags, *registers)) < 0) {
+    while ((depth = request_start(fd, flags, site)) < 0) {
         const int error = errno;
         if (error == EINTR) {
             if (thread->has_notice() && !thread->is_held() && thread->look() == Doom::doomed)
@@ -198,8 +198,9 @@ int stm_library_restarted(Context* context) {
         errno = EAGAIN;
         return -1;
     }
+    const std::uint64_t site = wanted_site(context->registers);
     int depth = 0;
-    while ((depth = request_start(context->fd, STM_START_RESTART, context->registers)) < 0) {
+    while ((depth = request_start(context->fd, STM_START_RESTART, site)) < 0) {
         if (errno == EINTR || errno == EAGAIN)
             continue;
         int error = errno;

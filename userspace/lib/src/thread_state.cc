@@ -16,10 +16,6 @@
 namespace stm::library {
 namespace {
 
-// Of the initial-exec model: a signal handler reads it, and any other model may allocate memory at
-// the first use in a thread.
-[[gnu::tls_model("initial-exec")]] constinit thread_local ThreadState* this_thread = nullptr;
-
 // How often the program holds restarts back, of a thread without a state: there is nothing yet that
 // could fail to be allocated.
 [[gnu::tls_model("initial-exec")]] constinit thread_local int held_before_state = 0;
@@ -40,12 +36,6 @@ void* map(std::size_t size) {
     return memory == MAP_FAILED ? nullptr : memory;
 }
 
-// What is written to memory before it must be there when a signal handler looks, and the other way
-// round.
-void fence() {
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-}
-
 // Whether the kernel may still look there, for some handle.
 bool is_known(const StartCell& cell) {
     return cell.offer.load(std::memory_order_acquire) != 0;
@@ -60,9 +50,7 @@ struct Chunk {
 };
 static_assert(sizeof(Chunk) <= kChunkBytes);
 
-ThreadState* ThreadState::current() {
-    return this_thread;
-}
+constinit thread_local ThreadState* this_thread = nullptr;
 
 ThreadState* ThreadState::current_or_new() {
     if (this_thread != nullptr)
@@ -129,16 +117,14 @@ Context** ThreadState::slot_of(Context** table, std::size_t capacity, int fd) co
     return &table[index];
 }
 
-Context* ThreadState::find(int fd) {
-    if (recent_ != nullptr && recent_->fd == fd)
-        return recent_;
+Context* ThreadState::find_in_table(int fd) {
     Context* found = *slot_of(table_, capacity_, fd);
     if (found != nullptr)
         recent_ = found;
     return found;
 }
 
-Context* ThreadState::running_on(int fd) {
+Context* ThreadState::find_running(int fd) {
     Context* const own = find(fd);
     const bool runs = own != nullptr && own->depth != 0;
     // The number may be a duplicate of another one, or have become one by dup2 since.
@@ -149,10 +135,7 @@ Context* ThreadState::running_on(int fd) {
     return runs ? own : nullptr;
 }
 
-Context* ThreadState::find_or_add(int fd) {
-    Context* found = find(fd);
-    if (found != nullptr)
-        return found;
+Context* ThreadState::add(int fd) {
     if (2 * (count_ + 1) > capacity_ && grow() < 0)
         return nullptr;
     Context* context = new_context();
@@ -311,29 +294,13 @@ void ThreadState::cancel_others(const Context* but) {
     }
 }
 
-void ThreadState::enter(const void* frame) {
-    // The stack of an earlier section that is still open has been given up: its signal handler has
-    // left it by longjmp.
-    if (busy_ > 0 && frame > busy_frame_)
-        busy_ = 0;
-    if (busy_ == 0)
-        busy_frame_ = frame;
-    busy_ = busy_ + 1;
-    fence();
-}
-
 void ThreadState::leave_at_once() {
     fence();
     busy_ = 0;
     fence();
 }
 
-void ThreadState::leave() {
-    fence();
-    busy_ = busy_ - 1;
-    fence();
-    if (is_busy() || !noticed_)
-        return;
+void ThreadState::act_on_notices() {
     int error = errno;
     while (noticed_) {
         busy_ = 1;

@@ -90,23 +90,36 @@ static_assert(offsetof(Context, registers) == 0 && offsetof(Context, way_back) =
 enum class Doom { none, doomed, failed };
 
 struct Chunk;
+class ThreadState;
 
+// Of the initial-exec model: a signal handler reads it, and any other model may allocate memory at
+// the first use in a thread.
+[[gnu::tls_model("initial-exec")]] extern constinit thread_local ThreadState* this_thread;
+
+// What is short and part of each transaction is here, so that it costs no call.
 class ThreadState {
 public:
     /** The calling thread's; null when it has none yet. For signal handlers too. */
-    static ThreadState* current();
+    static ThreadState* current() { return this_thread; }
     /** The calling thread's, made if need be; null with errno ENOMEM. */
     static ThreadState* current_or_new();
     /** In the child of a fork: the kernel knows no transaction of this thread. */
     static void forget_transactions();
 
     /** The context of a descriptor's number, O(1); null when there is none. */
-    Context* find(int fd);
+    Context* find(int fd) { return is_recent(fd) ? recent_ : find_in_table(fd); }
     /** The running transaction on the open file that a descriptor stands for, by whatever number it
      * was begun; null when none is known. */
-    Context* running_on(int fd);
+    Context* running_on(int fd) {
+        if (is_recent(fd) && recent_->depth != 0 && !runs_several())
+            return recent_;
+        return find_running(fd);
+    }
     /** As find(), but made if need be; null with errno ENOMEM. */
-    Context* find_or_add(int fd);
+    Context* find_or_add(int fd) {
+        Context* const found = find(fd);
+        return found != nullptr ? found : add(fd);
+    }
 
     [[nodiscard]] bool is_running() const { return first_ != nullptr; }
     /** The transaction that was started first: where a restart goes. Null: none runs. */
@@ -140,9 +153,24 @@ public:
     void cancel_others(const Context* but);
 
     // Sections. `busy` and `noticed` are written by the thread and its signal handlers.
-    void enter(const void* frame);
+    void enter(const void* frame) {
+        // The stack of an earlier section that is still open has been given up: its signal handler
+        // has left it by longjmp.
+        if (busy_ > 0 && frame > busy_frame_)
+            busy_ = 0;
+        if (busy_ == 0)
+            busy_frame_ = frame;
+        busy_ = busy_ + 1;
+        fence();
+    }
     /** Leaves the section and, if a notice came meanwhile and is true, restarts. */
-    void leave();
+    void leave() {
+        fence();
+        busy_ = busy_ - 1;
+        fence();
+        if (noticed_ && !is_busy()) [[unlikely]]
+            act_on_notices();
+    }
     /** Whether a restart has to wait. */
     [[nodiscard]] bool is_busy() const { return busy_ > 0 || held_ > 0; }
     /** For the program: as a section, but one that ends when the program says so. It may be the
@@ -171,6 +199,15 @@ public:
     void leave_at_once();
 
 private:
+    // What is written to memory before it must be there when a signal handler looks, and the other
+    // way round.
+    static void fence() { std::atomic_signal_fence(std::memory_order_seq_cst); }
+    void act_on_notices();
+
+    [[nodiscard]] bool is_recent(int fd) const { return recent_ != nullptr && recent_->fd == fd; }
+    Context* find_in_table(int fd);
+    Context* find_running(int fd);
+    Context* add(int fd);
     Context** slot_of(Context** table, std::size_t capacity, int fd) const;
     int grow();
     Context* new_context();
