@@ -67,15 +67,22 @@ int stm_linux_thread_is_alive(struct stm_thread *thread)
 	return alive;
 }
 
+static bool task_runs(const struct task_struct *task, __u64 exec_id)
+{
+	return !(READ_ONCE(task->flags) & PF_EXITING) && READ_ONCE(task->self_exec_id) == exec_id;
+}
+
 int stm_linux_thread_runs(struct stm_thread *thread, __u64 exec_id)
 {
 	struct task_struct *task;
 	bool runs;
 
+	/* Most often the caller asks for itself, at each page fault in a transaction. */
+	if (stm_linux_thread_is_current(thread))
+		return task_runs(current, exec_id);
 	rcu_read_lock();
 	task = pid_task((struct pid *)thread, PIDTYPE_PID);
-	runs = task && !(READ_ONCE(task->flags) & PF_EXITING) &&
-	       READ_ONCE(task->self_exec_id) == exec_id;
+	runs = task && task_runs(task, exec_id);
 	rcu_read_unlock();
 	return runs;
 }
