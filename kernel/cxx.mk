@@ -8,7 +8,7 @@ c-only-flags := -std=% -Wdeclaration-after-statement -Wno-pointer-sign -Wstrict-
 	-Werror=implicit-int -Werror=incompatible-pointer-types -Werror=designated-init -Wno-override-init \
 	-Wenum-conversion -Wenum-int-mismatch -Wimplicit-fallthrough=%
 
-# -fcheck-new: operator new may return null. -g0: pahole can not read the debug information of C++ and fails the build
+# -fcheck-new: operator new may return null. -g0: pahole cannot read the debug information of C++ and fails the build
 # of the module's BTF.
 cxx-flags := -std=gnu++20 -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-use-cxa-atexit -fcheck-new \
 	-ffreestanding -Wall -Wextra -Werror -Wno-unused-parameter -DSTM_KERNEL_CORE $(if $(STM_CXX_DEBUG),-g,-g0)

@@ -22,7 +22,7 @@ class Points:
             head = re.match(r"Relocation section '\.rela(\S+)'", line)
             if head:
                 section = head[1]
-            # What runs while the module is loaded or unloaded can not be asked for afterwards; .text.startup and .text.exit are
+            # What runs while the module is loaded or unloaded cannot be asked for afterwards; .text.startup and .text.exit are
             # what KASAN adds for that.
             elif (CALLBACK in line and section and section.startswith(".text")
                   and section not in (".text.startup", ".text.exit")):

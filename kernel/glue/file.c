@@ -70,7 +70,7 @@ static int stm_release(struct inode *inode, struct file *file)
 
 /*
  * A request of io_uring or Linux AIO is executed by whatever thread, whenever: so it is no part of
- * a transaction, and can not be executed by a thread that has one on the handle. It may sleep where
+ * a transaction, and cannot be executed by a thread that has one on the handle. It may sleep where
  * it is submitted, also if it is asked not to (io_uring always asks): there is nothing that it
  * could be told to wait for. RWF_NOWAIT in a call of the program's own is refused.
  */

@@ -7,7 +7,7 @@
  * The inode lives in the kernel's file system of anonymous inodes, and it has no operation of ours:
  * whoever holds it by an O_PATH descriptor, or walks through a file's dentry, mount and super block
  * after the last release, does so without a reference to this module, perhaps when the module is
- * gone. So a handle can not be opened again through /proc/PID/fd (ENXIO), and the inode is no
+ * gone. So a handle cannot be opened again through /proc/PID/fd (ENXIO), and the inode is no
  * regular file, which truncate would accept.
  */
 #include <linux/anon_inodes.h>

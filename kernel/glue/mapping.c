@@ -25,7 +25,7 @@ static vm_fault_t fault_code(const struct vm_fault *vmf, enum stm_fault_result r
 	switch (result) {
 	case STM_FAULT_NO_MEMORY:
 		/*
-		 * Not VM_FAULT_OOM, which tries again for ever: what has failed is to stay below a
+		 * Not VM_FAULT_OOM, which tries again forever: what has failed is to stay below a
 		 * limit without killing anyone.
 		 */
 		return VM_FAULT_SIGBUS;
@@ -168,7 +168,7 @@ static vm_fault_t transactional_fault(struct vm_fault *vmf)
 	return 0;
 }
 
-/* The page must come back locked: a page without a mapping counts as truncated otherwise, for ever.
+/* The page must come back locked: a page without a mapping counts as truncated otherwise, forever.
  */
 static vm_fault_t make_writable(struct vm_fault *vmf)
 {
@@ -275,7 +275,7 @@ int stm_file_mmap(struct file *file, struct vm_area_struct *vma)
 		clear |= VM_MAYEXEC;
 	/*
 	 * MIXEDMAP: the fault of a plain region inserts pages itself; it also lets fork copy the
-	 * page table. DONTEXPAND: mremap can not grow it; and Linux 6.12 does not merge it with a
+	 * page table. DONTEXPAND: mremap cannot grow it; and Linux 6.12 does not merge it with a
 	 * neighbour behind our back. DONTDUMP: a core file would be as large as the region, most of
 	 * it never touched.
 	 */

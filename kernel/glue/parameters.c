@@ -65,7 +65,7 @@ static bool has_default(const struct stm_parameter *parameter)
 	       parameter->offset == offsetof(struct stm_settings, max_region_bytes);
 }
 
-/* Region pages can not be swapped, so it depends on how much memory there is. */
+/* Region pages cannot be swapped, so it depends on how much memory there is. */
 static u64 default_of(const struct stm_parameter *parameter)
 {
 	const u64 memory = (u64)totalram_pages() << PAGE_SHIFT;
@@ -173,7 +173,7 @@ MODULE_PARM_DESC(serial_after,
 STM_PARAMETER(serial_lease_ms, serial_lease_ms, "uint", 0, 0644);
 MODULE_PARM_DESC(serial_lease_ms,
 		 "How long others let a transaction run alone at first, in ms; twice as long each "
-		 "time that it did not suffice (default 1000; 0: for ever)");
+		 "time that it did not suffice (default 1000; 0: forever)");
 STM_PARAMETER(serial_lease_max_ms, serial_lease_max_ms, "uint", 0, 0644);
 MODULE_PARM_DESC(serial_lease_max_ms,
 		 "How long others let a transaction run alone at most, in ms: longer ones may "

@@ -214,7 +214,7 @@ __u64 stm_linux_view_extent(struct stm_view *view, __u64 index, __u64 address, i
 #define STM_MAPPING_BATCH 16
 /*
  * Maps @pages, @count of them, at @address, where the view has its pages from @index on: for loads, or, if @writable, for
- * stores as well. Takes references of its own. What can not be mapped, or has another page already, is left to a fault.
+ * stores as well. Takes references of its own. What cannot be mapped, or has another page already, is left to a fault.
  */
 void stm_linux_view_map(struct stm_view *view, __u64 index, __u64 address, struct stm_page *const *pages,
 			__u32 count, int writable);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The fixed-width types of the two interface headers and of the UAPI: Linux's own in the glue, the same ones by hand
- * in the core, which can not include a Linux header.
+ * in the core, which cannot include a Linux header.
  */
 #ifndef STM_INTERFACE_TYPES_H
 #define STM_INTERFACE_TYPES_H

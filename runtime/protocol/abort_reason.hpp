@@ -11,7 +11,7 @@ namespace stm::protocol {
 enum class [[nodiscard]] AbortReason : runtime::u8{
     none = 0,              // it succeeded
     read_locked = 1,       // a stripe to read stayed locked by a committer
-    read_validation = 2,   // a stripe is newer than the snapshot, which can not be extended
+    read_validation = 2,   // a stripe is newer than the snapshot, which cannot be extended
     commit_locked = 3,     // a stripe to write stayed locked by another committer
     commit_validation = 4, // something read changed before the commit
     too_big = 5,           // more stripes than the limits allow

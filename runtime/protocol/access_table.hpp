@@ -6,7 +6,7 @@
 // carries the generation of the transaction that filled it, so that emptying the table is one
 // addition, however large it is. Nothing is ever removed in between.
 //
-// What must hold: room is reserved before, so that an insertion can not fail; a failed
+// What must hold: room is reserved before, so that an insertion cannot fail; a failed
 // reservation loses nothing. 128 stripes (64 read and 64 others written) need no allocation.
 #pragma once
 

@@ -5,7 +5,7 @@
 // Randomised exponential back-off, as after Metcalfe and Boggs ("Ethernet", CACM 19(7), 1976): the
 // n-th abort in a row waits a time drawn evenly from [0, base * 2^(n-1)], capped. Chance alone can
 // not exclude starvation, so after serial_after aborts in a row the next attempt holds the serial
-// token from its begin on and can not conflict: no transaction ever aborts by conflict more than
+// token from its begin on and cannot conflict: no transaction ever aborts by conflict more than
 // serial_after times in a row.
 #pragma once
 

@@ -3,7 +3,7 @@
 // allocation, which grows by doubling, and which a signal handler of the same thread may read at
 // any instant.
 //
-// What must hold: room is reserved first and can fail; adding then can not. A failed reservation
+// What must hold: room is reserved first and can fail; adding then cannot. A failed reservation
 // changes nothing. For the handler: an element is written before the count that covers it, and a
 // grown array is complete before its address is stored and the old one is freed after that. A
 // handler must not leave by longjmp while a function of this class is interrupted, or memory leaks.

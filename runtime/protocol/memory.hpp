@@ -30,13 +30,13 @@ namespace stm::protocol {
 //                    is useless, since a committer is not preempted. Critical.
 // enter_commit()     Enters the gate as one of many; sleeps while a serial transaction is in
 //                    progress. May fail (interrupted: a signal, canceled: a fatal one, timed_out).
-// leave_commit()     Leaves it. Does not sleep, can not fail.
+// leave_commit()     Leaves it. Does not sleep, cannot fail.
 // acquire_serial()   Closes the gate and waits, asleep, until no commit is inside. Fails like
 //                    enter_commit(), and then holds nothing.
 // keep_serial()      Before the commit of one that holds the token: from now on it stays with it.
 // False:
 //                    it was taken away meanwhile, so nothing is held.
-// release_serial()   Opens the gate and wakes who waits for it. Does not sleep, can not fail.
+// release_serial()   Opens the gate and wakes who waits for it. Does not sleep, cannot fail.
 // begin_critical()   From here to end_critical() the engine is critical and handles at most
 //                    kMaxConcurrentStripes stripes and kMaxConcurrentChecks
 //                    records: the module disables preemption. Not called by

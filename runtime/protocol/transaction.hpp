@@ -54,7 +54,7 @@
 //
 // The serial path
 // ---------------
-// A transaction that holds the region's serial token (gate closed, no commit in progress) can not
+// A transaction that holds the region's serial token (gate closed, no commit in progress) cannot
 // conflict: no orec is locked, the clock stands still. The memory may take the token away before
 // the commit begins; it goes on as a concurrent one then. The path is for what aborted too often,
 // for irrevocable ones (token from the begin on) and for commits of more than kMaxConcurrentStripes
@@ -106,7 +106,7 @@ enum class Admission : runtime::u8 { none, gate, token };
 // The answer of validate().
 enum class [[nodiscard]] Validity : runtime::u8{
     valid,   // everything read was valid together, at the start of the call
-    changed, // something read has changed: the transaction can not commit
+    changed, // something read has changed: the transaction cannot commit
     busy,    // something read is locked by a committer; ask again, or take it for changed
 };
 
@@ -370,7 +370,7 @@ public:
         return reason_of_growth(log_.begin_level());
     }
 
-    // Nothing becomes visible to others before the outermost commit, so it can not fail.
+    // Nothing becomes visible to others before the outermost commit, so it cannot fail.
     void commit_nested() noexcept {
         if (active_ && log_.levels() != 0)
             log_.commit_level();
@@ -396,7 +396,7 @@ public:
 
     [[nodiscard]] u32 nesting() const noexcept { return log_.levels(); }
 
-    // Takes the serial token in the middle: from here on the transaction can not conflict. Waits,
+    // Takes the serial token in the middle: from here on the transaction cannot conflict. Waits,
     // asleep. signal, killed, serial_wait: it goes on as before; read_validation, read_locked: it
     // is doomed.
     AbortReason become_serial() noexcept {
@@ -488,7 +488,7 @@ public:
     // To wait until something read changes: announce_wait(); then, until validate() does not say
     // valid (busy: ask again after a moment), sleep until a wake() with one of these bits comes;
     // then withdraw_wait() with the mask, and cancel(explicit_retry). See wait_filter.hpp. The
-    // transaction can not go on afterwards; if it holds the serial token it gives it back, since
+    // transaction cannot go on afterwards; if it holds the serial token it gives it back, since
     // nothing would change while it waits. 0: nothing was read, and nothing is announced: nothing
     // would ever wake it.
     [[nodiscard]] WaitMask announce_wait() noexcept {
@@ -647,7 +647,7 @@ private:
         u64 new_accesses = 0;
         u64 new_writes = 0;
         u64 overwritten = 0;
-        // Nothing that can not fit is worth counting; all is new at worst.
+        // Nothing that cannot fit is worth counting; all is new at worst.
         if (stripes > limits_.writes)
             return AbortReason::too_big;
         const u64 first = stripe_of(offset);

@@ -32,7 +32,7 @@ class WaitFilter : runtime::NonCopyable {
 public:
     // Any thread, any context; not in a signal handler that may have interrupted the same pair.
     // Every announce is followed by one withdraw with the same mask. A mask must not be 0: who has
-    // read nothing would wait for ever.
+    // read nothing would wait forever.
     void announce(WaitMask mask) noexcept {
         each_bit(mask, [](runtime::Atomic<u32>& waiters) {
             waiters.fetch_add(1, runtime::Order::relaxed);

@@ -2,7 +2,7 @@
 // Allocation that can fail and says so. There is no operator new in the module: a plain
 // new-expression does not link.
 //
-// What must hold: the caller may sleep. A constructor can not fail; what can fail during the
+// What must hold: the caller may sleep. A constructor cannot fail; what can fail during the
 // creation of an object is done before it, in a factory that returns a Result.
 #pragma once
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Arithmetic on sizes and offsets that reports an overflow, and values from user space that can not
+// Arithmetic on sizes and offsets that reports an overflow, and values from user space that cannot
 // be used before they are checked.
 //
 // What must hold: whatever a caller of the module or a peer in shared memory controls is an
@@ -64,7 +64,7 @@ template <unsigned_integer T>
     return align_down(value, alignment) == value;
 }
 
-// The same number in another type, or Error::overflow if To can not represent it.
+// The same number in another type, or Error::overflow if To cannot represent it.
 template <integer To, integer From>
 [[nodiscard]] constexpr Result<To> narrow(From value) noexcept {
     To result;

@@ -106,7 +106,7 @@ template <typename T>
 }
 template <typename T>
 [[nodiscard]] constexpr T&& forward(RemoveReference<T>&& value) noexcept {
-    static_assert(!detail::kLvalueReference<T>, "an rvalue can not be forwarded as an lvalue");
+    static_assert(!detail::kLvalueReference<T>, "an rvalue cannot be forwarded as an lvalue");
     return static_cast<T&&>(value);
 }
 

@@ -720,8 +720,7 @@ bool clean_up(Tell tell) {
         destroy.id = info.id;
         if (ioctl(control, STM_IOC_DESTROY, &destroy) != 0) {
             if (tell == Tell::why)
-                std::printf("region %s can not be destroyed: %s\n", info.name,
-                            std::strerror(errno));
+                std::printf("region %s cannot be destroyed: %s\n", info.name, std::strerror(errno));
             good = false;
         }
     }

@@ -119,7 +119,7 @@ TEST_P(Leaks, AReadAtTheEndLeavesTheRestOfTheBuffer) {
 
 TEST_P(Leaks, AReadIntoABadBufferGivesNothingElse) {
     Region region("bad buffer", 4 * kPage, GetParam());
-    // Two pages, of which the second can not be written.
+    // Two pages, of which the second cannot be written.
     void* two =
         ::mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     ASSERT_NE(two, MAP_FAILED);

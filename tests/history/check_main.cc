@@ -38,7 +38,7 @@ int main(int argc, char** argv) {
         } else {
             std::ifstream file(argument);
             if (!file) {
-                std::cerr << "stm-check-history: can not read " << argument << '\n';
+                std::cerr << "stm-check-history: cannot read " << argument << '\n';
                 return 3;
             }
             text << file.rdbuf() << '\n';

@@ -11,7 +11,7 @@ namespace stm::storm {
 /** A process that holds most of the free memory for a while. 0: none could be made. */
 pid_t start_hog(unsigned length_ms);
 
-/** A process that takes the last processor out, and puts it back after a while. 0: it can not be
+/** A process that takes the last processor out, and puts it back after a while. 0: it cannot be
  * taken out. */
 pid_t start_hotplug(unsigned length_ms);
 inline constexpr int kUnplugged = 9; // how it ends when it has done so

@@ -177,7 +177,7 @@ private:
                          name.c_str(), info.handles - 1, info.mappings);
         ::close(fd);
         if (stm_unlink(name.c_str()) != 0)
-            board_->fail("%s can not be destroyed: %s", name.c_str(), std::strerror(errno));
+            board_->fail("%s cannot be destroyed: %s", name.c_str(), std::strerror(errno));
     }
 
     // -- Processes --
@@ -392,7 +392,7 @@ private:
         // Children of the dead may still look at it.
         ::close(registers_);
         if (stm_unlink_deferred(registers_name(era).c_str()) != 0)
-            board_->fail("%s can not be destroyed: %s", registers_name(era).c_str(),
+            board_->fail("%s cannot be destroyed: %s", registers_name(era).c_str(),
                          std::strerror(errno));
         for (Log& log : board_->logs[(era + 1) % 2])
             log.count.store(0);
@@ -470,7 +470,7 @@ private:
         wait_for_all(); // the last check
         ::close(registers_);
         if (stm_unlink(registers_name(board_->era.load()).c_str()) != 0)
-            board_->fail("the last registers can not be destroyed: %s", std::strerror(errno));
+            board_->fail("the last registers cannot be destroyed: %s", std::strerror(errno));
         last_audits();
         clean_up_churn(prefix());
         const struct stm_version after = totals();

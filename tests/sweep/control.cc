@@ -50,7 +50,7 @@ void add_opens() {
                  [=](Try& attempt) {
                      attempt.expect(test::exists(second(attempt)), "no region");
                      attempt.expect(::pwrite(attempt.more[0].get(), "x", 1, 5000) == 1,
-                                    "the new region can not be written");
+                                    "the new region cannot be written");
                      attempt.more[0].reset();
                      stm_unlink(second(attempt).c_str());
                  },

@@ -155,7 +155,7 @@ private:
         if (!died && parameter("death_at") <= 0)
             wrong(n, "it was killed and did not die");
         if (!add_one(observer_.get()) || value(n) != after + 1)
-            wrong(n, std::string("others can not go on: ") + std::strerror(errno));
+            wrong(n, std::string("others cannot go on: ") + std::strerror(errno));
         if (!test::eventually([&] {
                 const auto info = test::info_of(observer_.get());
                 return info.handles == handles_ && info.mappings == 0;
@@ -168,7 +168,7 @@ private:
     long value(unsigned n) {
         std::vector<char> bytes(kBytes);
         if (::pread(observer_.get(), bytes.data(), kBytes, 0) != static_cast<ssize_t>(kBytes))
-            wrong(n, std::string("the region can not be read: ") + std::strerror(errno));
+            wrong(n, std::string("the region cannot be read: ") + std::strerror(errno));
         const auto at = [&](std::size_t number) {
             long found = 0;
             std::memcpy(&found, bytes.data() + place(number), sizeof found);

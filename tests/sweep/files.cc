@@ -34,7 +34,7 @@ void make_node(Try& attempt) {
 void open_unsized(Try& attempt) {
     make_node(attempt);
     attempt.more[0] = test::Fd(::open(attempt.path.c_str(), O_RDWR | O_CLOEXEC));
-    attempt.expect(static_cast<bool>(attempt.more[0]), "the node can not be opened");
+    attempt.expect(static_cast<bool>(attempt.more[0]), "the node cannot be opened");
     // Its name goes now, its memory with the handle.
     attempt.expect(stm_unlink_deferred(name_of_minor().c_str()) == 0, "not unlinked");
 }
@@ -284,7 +284,7 @@ void add_closes() {
                      attempt.expect(test::info_of(attempt.observer.get()).handles == 1,
                                     "a handle is left");
                      attempt.expect(::pwrite(attempt.observer.get(), "c", 1, 0) == 1,
-                                    "the region can not be used");
+                                    "the region cannot be used");
                  }});
         add({.entry = "file:flush",
              .region = kind.name,

@@ -76,7 +76,7 @@ std::string prepare_injection() {
             continue;
         std::ofstream file(debug + name);
         if (!(file << value << std::flush))
-            return debug + name + " can not be written: this needs the kernel `debug`";
+            return debug + name + " cannot be written: this needs the kernel `debug`";
     }
     return {};
 }

@@ -20,13 +20,13 @@ public:
     [[nodiscard]] virtual bool persist() const { return false; }
 };
 
-// Linux notes in a thread's memory that it was interrupted, and kills it when it can not: so also
+// Linux notes in a thread's memory that it was interrupted, and kills it when it cannot: so also
 // when the failure that is meant for a call happens there, as after a fork, when that memory has to
 // be copied. Once, before anything fails, by the thread that will make the calls.
 void stop_restartable_sequences();
 
 // Makes allocations that may sleep failable, too, and the kernel silent about each failure. Empty,
-// or why this kernel can not do it.
+// or why this kernel cannot do it.
 std::string prepare_injection();
 
 // The n-th allocation or user copy of the thread that makes it fails, and no other (Linux's

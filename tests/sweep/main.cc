@@ -18,7 +18,7 @@
 namespace stm::sweep {
 namespace {
 
-constexpr unsigned kMostPoints = 5000; // more is a call that can not succeed
+constexpr unsigned kMostPoints = 5000; // more is a call that cannot succeed
 
 struct Outcome {
     unsigned points = 0;
@@ -92,7 +92,7 @@ bool sweep_point(const Site& site, const Failures& injection, unsigned n,
         if (site.prepare)
             site.prepare(attempt);
         if (!attempt.problems.empty()) {
-            all_problems.push_back("can not be prepared: " + attempt.problems.front());
+            all_problems.push_back("cannot be prepared: " + attempt.problems.front());
             return false;
         }
         const State state = State::of(attempt);

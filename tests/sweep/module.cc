@@ -57,7 +57,7 @@ int Module::unload() const {
 bool Module::sweep_load(const Injection& injection, unsigned n,
                         std::vector<std::string>& problems) const {
     if (const int error = unload(); error != 0) {
-        problems.push_back(std::string("can not be unloaded: ") + std::strerror(error));
+        problems.push_back(std::string("cannot be unloaded: ") + std::strerror(error));
         return false;
     }
     expect_present(false, problems);
@@ -93,7 +93,7 @@ bool Module::sweep_unload(const Injection& injection, unsigned n,
     }
     expect_present(false, problems);
     if (const int loaded = load(); loaded != 0)
-        problems.push_back(std::string("can not be loaded any more: ") + std::strerror(loaded));
+        problems.push_back(std::string("cannot be loaded any more: ") + std::strerror(loaded));
     expect_works(problems);
     return injected;
 }

@@ -47,11 +47,11 @@ Try::Try(int region_flags)
     : flags(region_flags), name(test::unique_name("sweep")),
       fd(stm_open(name.c_str(), kBytes, flags | STM_CREATE | STM_EXCL, 0600)),
       observer(stm_open(name.c_str(), 0, 0, 0)), buffer(kBytes, 'b') {
-    expect(fd && observer, "the region can not be made");
+    expect(fd && observer, "the region cannot be made");
     // Some pages are there and some are not, so that both ways are gone.
     const std::vector<char> some(2 * test::kPage, 'a');
     expect(::pwrite(observer.get(), some.data(), some.size(), 0) == 2 * test::kPage,
-           "the region can not be filled");
+           "the region cannot be filled");
 }
 
 Try::~Try() {
@@ -89,7 +89,7 @@ void Try::map_all(int protection) {
     map = std::make_unique<test::Mapping>(
         fd.get(), kBytes, protection, 0,
         MAP_SHARED | (present_page_table != nullptr ? MAP_FIXED_NOREPLACE : 0), present_page_table);
-    expect(map->ok(), "the region can not be mapped");
+    expect(map->ok(), "the region cannot be mapped");
 }
 
 void Try::wrong(const std::string& what) {

@@ -31,7 +31,7 @@ struct Try {
     [[nodiscard]] char* at(std::size_t offset) const { return map->at(offset); }
     void map_all(int protection = PROT_READ | PROT_WRITE);
     // From now on map_all maps where Linux needs no new page table: without memory for one it tries
-    // again for ever, and asks nobody.
+    // again forever, and asks nobody.
     static void use_present_page_table();
 
     // Records that something is not as it must be.

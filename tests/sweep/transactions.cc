@@ -20,7 +20,7 @@ void map_elsewhere(Try& attempt) {
                            const test::Mapping map(attempt.fd.get(), kPage, PROT_READ);
                            return map.ok() && *map.at<volatile char>() == 'a' ? 0 : 1;
                        }).wait();
-    attempt.expect(status == 0, "another process can not map it");
+    attempt.expect(status == 0, "another process cannot map it");
 }
 
 // Bytes by calls, into pages and orec pages that are not there yet.

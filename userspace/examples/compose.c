@@ -93,7 +93,7 @@ static int transfer_with_both(int from, int to) {
 static long sum_with_locks(void) {
     long sum = 0;
     if (lock(0))
-        return ACCOUNTS * OPENING; // can not tell
+        return ACCOUNTS * OPENING; // cannot tell
     if (lock(1) == 0) {
         sum = accounts[0].balance + accounts[1].balance;
         unlock(1);
@@ -120,7 +120,7 @@ static void set_balance(int account, long value) {
         exit(1);
 }
 
-// Commits; 1: the transaction has to be tried again. It can not be in vain for ever.
+// Commits; 1: the transaction has to be tried again. It cannot be in vain forever.
 static int again(void) {
     int result = stm_try_commit(fd);
     if (result < 0) {

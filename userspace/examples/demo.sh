@@ -101,7 +101,7 @@ carl=$WORKER
 fact "carl finds bert's name" '^carl: bert was here before me$'
 fact "the total goes on" 'the total is 3000$'
 
-say "A region that somebody uses can not be destroyed:"
+say "A region that somebody uses cannot be destroyed:"
 printf '  $ stmctl rm workshop\n'
 ! stmctl rm workshop >"$work/shown" 2>&1 || fail "workshop was destroyed while in use"
 tell

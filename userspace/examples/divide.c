@@ -23,7 +23,7 @@ static long get(int fd, off_t place) {
     return value;
 }
 
-// Commits; 1: the transaction has to be tried again. It can not be in vain for ever.
+// Commits; 1: the transaction has to be tried again. It cannot be in vain forever.
 static int again(int fd) {
     int result = stm_try_commit(fd);
     if (result < 0) {

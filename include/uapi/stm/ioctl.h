@@ -10,7 +10,7 @@
  *
  * Errors that every request can give:
  *   ENOTTY  the request is unknown to this module
- *   EFAULT  the structure, or memory that it points to, can not be read or written
+ *   EFAULT  the structure, or memory that it points to, cannot be read or written
  *   EINVAL  `size` is smaller than the first version of the structure, a flag or reserved member is not zero
  *   E2BIG   the structure is longer than this module knows and the unknown part is not zero
  *   ENOMEM  the kernel has no memory left for it
@@ -307,7 +307,7 @@ struct stm_destroy {
  * transaction's snapshot with its own writes over them; a write becomes visible to others at the commit. By a thread
  * without a transaction each read and each write call is a transaction of its own (up to 16 MiB; a longer call
  * is one for each 16 MiB). So is each request of io_uring and Linux AIO, whoever executes it; a thread that has a
- * transaction on the handle can not: EBUSY.
+ * transaction on the handle cannot: EBUSY.
  *
  * A region has a fixed size, so there is nothing to append to. A write at its end or beyond fails with ENOSPC, and one that
  * begins before ends there with a short count. With O_APPEND, at open or by fcntl, and with RWF_APPEND every write is one at
@@ -348,7 +348,7 @@ struct stm_destroy {
  * not be given the snapshot gets SIGSEGV (and the signal that was asked for): the transaction is doomed. Page tables belong
  * to a process, so only one of its threads at a time can have a transaction on a handle that is mapped (EBUSY): threads
  * that work at the same time open a handle each. Without a transaction a load sees what was committed last, and a store
- * gets SIGSEGV. A page that can not be had, since the transaction touched more than max_stripes allows or there is no
+ * gets SIGSEGV. A page that cannot be had, since the transaction touched more than max_stripes allows or there is no
  * memory for it, gives SIGBUS: from then on VALIDATE and COMMIT fail with E2BIG or ENOMEM.
  *
  * A site is a number, of 32 bits and not 0, that the program chooses for a place where it begins transactions. What the
@@ -360,7 +360,7 @@ struct stm_destroy {
  * EOPNOTSUPP: a plain region. EINTR: a signal came while it waited; nothing has begun. E2BIG: nested too deeply.
  * EBUSY: see above.
  * ECANCELED: the process closed its last descriptor while the call waited; nothing has begun.
- * EAGAIN, ECANCELED: nested in a transaction that can not commit; so also E2BIG, ENOMEM, ENOSPC. ENOMEM. ENOSPC: too many threads have used this handle. EDEADLK: the thread
+ * EAGAIN, ECANCELED: nested in a transaction that cannot commit; so also E2BIG, ENOMEM, ENOSPC. ENOMEM. ENOSPC: too many threads have used this handle. EDEADLK: the thread
  * holds the serial token of the region by a transaction on another handle (so also from COMMIT, read and write).
  */
 #define STM_START_RESTART 0x1
@@ -411,7 +411,7 @@ struct stm_start_cell {
  * takes an offer for a number that it got while another one's close of it was in progress.
  *
  * EINVAL: @address is no multiple of the cell's size, or of other memory, or of a huge page; the thread has had no
- * transaction on this handle. EFAULT: it can not be written. ENOMEM.
+ * transaction on this handle. EFAULT: it cannot be written. ENOMEM.
  */
 struct stm_cell {
 	__u32 size;
@@ -427,7 +427,7 @@ struct stm_cell {
  *
  * 0: committed. EAGAIN: rolled back after a conflict. EINVAL: no transaction. ENOMEM, EINTR (a fatal signal), E2BIG (more
  * was touched than max_stripes allows), ENOSPC, ECANCELED: rolled back; see above. At a greater depth only the last four
- * are possible: the part is over, and the transaction around it can not commit.
+ * are possible: the part is over, and the transaction around it cannot commit.
  */
 
 /*
@@ -439,11 +439,11 @@ struct stm_cell {
 
 /*
  * STM_IOC_VALIDATE: is everything that the transaction has read still valid? The argument is 0. 0: yes. EAGAIN: no.
- * EINVAL: no transaction. E2BIG, ENOMEM, ENOSPC, ECANCELED: it has failed, and can not commit; see above.
+ * EINVAL: no transaction. E2BIG, ENOMEM, ENOSPC, ECANCELED: it has failed, and cannot commit; see above.
  *
  * With GO_ON a transaction that is doomed (EAGAIN) gets a page for each load and store in mappings from then on, until it
  * ends: what was committed last, which need not fit what it read before, and of which nothing will be committed. It is for
- * code that can not be left in the middle. EINVAL: the module does not know it (interface 1.2 and before).
+ * code that cannot be left in the middle. EINVAL: the module does not know it (interface 1.2 and before).
  */
 #define STM_VALIDATE_GO_ON 0x1
 
@@ -497,7 +497,7 @@ struct stm_wait {
  * @size: sizeof(struct stm_transaction)
  * @flags: 0
  * @depth: out: nesting depth; 0: none runs
- * @doom: out: STM_REASON_* why it can not commit any more; NONE: it may
+ * @doom: out: STM_REASON_* why it cannot commit any more; NONE: it may
  * @last_reason: out: STM_REASON_* of the last one that ended
  * @serial: out: 1 when it holds the serial token
  * @stripes_read, @stripes_written: out: size of the read and the write set, in stripes of 64 bytes

@@ -2,7 +2,7 @@
 /*
  * The floor under transactions in mappings: a page fault that copies 4 KiB into a page, which it
  * maps, and one ioctl that takes the pages out of the mapping again. There is no isolation, no
- * conflict detection and no commit; whatever does more can not cost less.
+ * conflict detection and no commit; whatever does more cannot cost less.
  *
  * /dev/stm_floor, one user at a time. Page i of a mapping is a copy of page i of the source.
  */

@@ -117,7 +117,7 @@ TEST_F(MappedIsolation, WriteSkewIsExcluded) {
         EXPECT_EQ(number(at) + number(kPage + at), 1) << "round " << at / 8;
 }
 
-// The sum is right inside of each attempt, also of those that can not commit.
+// The sum is right inside of each attempt, also of those that cannot commit.
 TEST_F(MappedIsolation, AuditsSeeOneStateWhileOthersTransfer) {
     constexpr long kEach = 100;
     do {

@@ -99,7 +99,7 @@ TEST_F(MappedLimits, WhatIsTooBigToCommitHasNoEffect) {
     std::string before;
     std::ifstream(path) >> before;
     if (before.empty() || !(std::ofstream(path) << 512))
-        GTEST_SKIP() << path << " can not be set";
+        GTEST_SKIP() << path << " cannot be set";
     View view = another(); // a context made from now on has the new limit
     stm_start(view.fd());
     std::memset(view.bytes(), 1, 16 * kPage); // 1024 stripes

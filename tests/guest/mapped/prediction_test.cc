@@ -302,7 +302,7 @@ TEST_F(MappedPrediction, SurvivesWhatElseIsDoneWithTheMapping) {
     for (int round = 0; round < 3; ++round)
         run(&number(0));
     EXPECT_EQ(*second.at<volatile long>(8 * kPage), 3);
-    // It can not be stored to any more, or not be loaded from.
+    // It cannot be stored to any more, or not be loaded from.
     ASSERT_EQ(::mprotect(second.data(), 2 * kPage, PROT_READ), 0);
     EXPECT_EQ(signal_of_store(second.data()), SIGSEGV);
     auto load = [&] {

@@ -74,7 +74,7 @@ Argument make_named(const std::string& name, std::uint32_t flags) {
     return argument;
 }
 
-/** What a region is; fails the test when it can not be told. */
+/** What a region is; fails the test when it cannot be told. */
 struct stm_info info_of(const std::string& name);
 struct stm_info info_of(int handle);
 std::vector<struct stm_attachment> attachments_of(const std::string& name);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// How a program ends that can not go on, and what it says.
+// How a program ends that cannot go on, and what it says.
 #pragma once
 
 #include "guest.hpp"

@@ -215,7 +215,7 @@ TEST_F(Limits, BuffersInAMappingOfTheSameRegion) {
     // What is written is the committed state, as the mapping shows it.
     EXPECT_EQ(::pwrite(fd(), mapping.at(3 * kPage), kPage, 0), static_cast<ssize_t>(kPage));
     EXPECT_EQ(get(fd(), 0), 9);
-    EXPECT_EQ(::pread(fd(), mapping.at(), 8, 0), -1) << "it can not be written";
+    EXPECT_EQ(::pread(fd(), mapping.at(), 8, 0), -1) << "it cannot be written";
     EXPECT_EQ(errno, EFAULT);
     EXPECT_EQ(stm_commit(fd()), 0);
     EXPECT_EQ(*mapping.at<long>(), 9) << "commits show in mappings";

@@ -258,7 +258,7 @@ TEST_P(Requests, LeaveNothingOfADeadProcess) {
     EXPECT_EQ(number(), 1);
 }
 
-// A call of the program's own can not be told not to wait.
+// A call of the program's own cannot be told not to wait.
 TEST_P(Requests, RwfNowaitIsRefusedInCalls) {
     char byte = 0;
     iovec one{&byte, 1};

@@ -242,7 +242,7 @@ TEST_F(Masks, ABlockedDoomSignalIsUnblockedByEachStart) {
         EXPECT_EQ(sigismember(&now, SIGTERM), 1);
         pthread_sigmask(SIG_BLOCK, &all, nullptr);
 
-        // Blocked inside of a transaction, it can not restart: the calls fail and so does the
+        // Blocked inside of a transaction, it cannot restart: the calls fail and so does the
         // commit.
         stm_start(fd());
         pthread_sigmask(SIG_BLOCK, nullptr, &now);

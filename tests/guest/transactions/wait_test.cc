@@ -52,7 +52,7 @@ TEST_F(Wait, AChangeBeforeTheSleepCounts) {
     if (attempts == 1) {
         stm_defer_restarts();
         elsewhere([&] { put(fd(), 1L); });
-        stm_wait(fd(), nullptr); // must not sleep for ever
+        stm_wait(fd(), nullptr); // must not sleep forever
         ADD_FAILURE();
     }
     EXPECT_EQ(attempts, 2);

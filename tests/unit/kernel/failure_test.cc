@@ -306,7 +306,7 @@ TEST_F(Failures, OfWhoWasInterruptedByOthersAreDocumentedOnes) {
     std::printf("[  points  ] %-34s %zu\n", "interleavings", all);
 }
 
-// A region that OPEN has created and can not hand out is undone, unless somebody else has it by
+// A region that OPEN has created and cannot hand out is undone, unless somebody else has it by
 // then.
 TEST_F(Failures, OfOpenLeaveACreatedRegionToWhoElseOpenedIt) {
     std::size_t left = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// A doomed transaction whose program can not be stopped yet: its loads and stores go on, and
+// A doomed transaction whose program cannot be stopped yet: its loads and stores go on, and
 // nothing of it is committed.
 #include "tests/unit/kernel/kernel_test.hpp"
 

@@ -381,7 +381,7 @@ TEST_F(Regions, ThatLostTheirNameAreToldOfAsLongAsTheyAreUsed) {
     statistics.id = id;
     EXPECT_EQ(request(control, STM_IOC_STATISTICS, statistics), 0);
     EXPECT_EQ(open_id(control, id).error(), -ESTALE) << "nobody comes to it any more";
-    EXPECT_EQ(destroy_id(control, id), -ESTALE) << "and it can not be destroyed twice";
+    EXPECT_EQ(destroy_id(control, id), -ESTALE) << "and it cannot be destroyed twice";
 
     file.close();
     EXPECT_EQ(info_by_id(control, id, info), 0);

@@ -915,7 +915,7 @@ int stm_linux_wait(stm_wait_queue* queue, int (*ready)(void* context), void* con
         thread.slept += timeout_ns;
         return -ETIMEDOUT;
     }
-    // ~0 is for ever; nothing in a test waits that long.
+    // ~0 is forever; nothing in a test waits that long.
     const auto limit =
         std::chrono::nanoseconds(std::min<std::uint64_t>(timeout_ns, 60'000'000'000));
     const auto end = std::chrono::steady_clock::now() + limit;
@@ -931,7 +931,7 @@ int stm_linux_wait(stm_wait_queue* queue, int (*ready)(void* context), void* con
             }
             if (waiters.changed.wait_until(held, end) == std::cv_status::timeout) {
                 if (timeout_ns == ~std::uint64_t{0})
-                    abort_on_violation("somebody waits for ever");
+                    abort_on_violation("somebody waits forever");
                 result = ask() ? 0 : -ETIMEDOUT;
                 break;
             }

@@ -42,8 +42,8 @@ sigset_t mask_of_thread() {
 
 } // namespace
 
-// In the place of libc's, with the kernel's failures: a new mask that can not be read is not set;
-// an old one that can not be written is lost when the new one is set already.
+// In the place of libc's, with the kernel's failures: a new mask that cannot be read is not set;
+// an old one that cannot be written is lost when the new one is set already.
 extern "C" long syscall(long number, ...) noexcept {
     long arguments[6];
     std::va_list list;

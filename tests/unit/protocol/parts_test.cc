@@ -477,7 +477,7 @@ TEST_F(Tx, BecomesSerial) {
     EXPECT_EQ(tx.become_serial(), AbortReason::signal);
     EXPECT_EQ(get(0), 3u);
     EXPECT_EQ(tx.commit(), AbortReason::none);
-    // A large commit that can not get the token is rolled back.
+    // A large commit that cannot get the token is rolled back.
     std::vector<u8> bytes(64 * (kMaxConcurrentStripes + 1), 1);
     ASSERT_EQ(tx.begin(), AbortReason::none);
     ASSERT_EQ(tx.write(0, bytes.data(), bytes.size()), AbortReason::none);

@@ -42,7 +42,7 @@ public:
     /** The entry that contains this address. */
     [[nodiscard]] Attachment* find_within_locked(std::uintptr_t address);
 
-    /** Makes room for one more entry, so that the next add_locked() can not fail. -1 with errno
+    /** Makes room for one more entry, so that the next add_locked() cannot fail. -1 with errno
      * ENOMEM. */
     [[nodiscard]] int reserve_locked();
     void add_locked(const Attachment& attachment) { entries_[count_++] = attachment; }

@@ -63,7 +63,7 @@ public:
     OpenDescriptors(const OpenDescriptors&) = delete;
     OpenDescriptors& operator=(const OpenDescriptors&) = delete;
 
-    // Closes all from `first` on. False: they can not be listed.
+    // Closes all from `first` on. False: they cannot be listed.
     [[nodiscard]] bool close_from(unsigned first) {
         if (folder_ < 0)
             return false;
@@ -151,8 +151,7 @@ void closefrom(int first) noexcept {
     // The kernel is older than that call, or a filter refuses it.
     OpenDescriptors all(from);
     if (!all.close_from(from))
-        stm::library::give_up("stm: closefrom(%d): the open descriptors can not be listed\n",
-                              first);
+        stm::library::give_up("stm: closefrom(%d): the open descriptors cannot be listed\n", first);
 }
 
 #pragma GCC visibility pop

@@ -35,7 +35,7 @@ int Control::connect() {
         if (errno == ENOENT || errno == ENXIO || errno == ENOTDIR)
             errno = ENODEV;
         return fail(errno,
-                    "%s can not be opened; is the module loaded (modprobe stm, or insmod stm.ko)?",
+                    "%s cannot be opened; is the module loaded (modprobe stm, or insmod stm.ko)?",
                     path);
     }
 

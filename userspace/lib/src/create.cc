@@ -91,7 +91,7 @@ int set_size(int fd, std::uint64_t size) {
     if (::ioctl(fd, STM_IOC_SET_SIZE, &request) == 0)
         return 0;
     // It has its size already: the same error as from attaching it by name.
-    return fail(errno == EBUSY ? EINVAL : errno, "the region can not have %llu bytes",
+    return fail(errno == EBUSY ? EINVAL : errno, "the region cannot have %llu bytes",
                 static_cast<unsigned long long>(size));
 }
 
@@ -119,7 +119,7 @@ Step Creation::attempt(int& result) {
         return step;
     step = place_node(before);
     if (step == Step::failed && means_no_nodes(errno)) {
-        fail(errno, "'%s' can not be made a node; using the region of this name through %s instead",
+        fail(errno, "'%s' cannot be made a node; using the region of this name through %s instead",
              path_, control_device());
         return attach_without_node(region_id_, result);
     }
@@ -142,7 +142,7 @@ Step Creation::use_node(unsigned minor, std::uint64_t id, int& result) {
                  path_, control_device());
             return attach_without_node(id, result);
         }
-        fail(errno, "'%s' can not be opened", path_);
+        fail(errno, "'%s' cannot be opened", path_);
         return Step::failed;
     }
     struct stat status;
@@ -182,7 +182,7 @@ Step Creation::open_own_region() {
         request = existing;
     }
     if (!region_) {
-        fail(errno, "the region '%s' can not be opened with %llu bytes", path_,
+        fail(errno, "the region '%s' cannot be opened with %llu bytes", path_,
              static_cast<unsigned long long>(size_));
         return Step::failed;
     }
@@ -200,7 +200,7 @@ Step Creation::place_node(FileKind before) {
         if (errno == EEXIST)
             return Step::again;
         if (!means_no_nodes(errno))
-            fail(errno, "'%s' can not be made", path_);
+            fail(errno, "'%s' cannot be made", path_);
         return Step::failed;
     }
 
@@ -228,7 +228,7 @@ Step Creation::attach_without_node(std::uint64_t id, int& result) {
     if (!handle) {
         if (errno == ESTALE)
             return Step::again;
-        fail(errno, "the region of '%s' can not be attached", path_);
+        fail(errno, "the region of '%s' cannot be attached", path_);
         return Step::failed;
     }
     if (set_size(handle.get(), size_) < 0)

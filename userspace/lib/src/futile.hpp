@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The loop "do { stm_start(fd); ... } while (stm_commit(fd));" ends, also if nobody looks at errno:
-// where trying again can not help, the next start says so instead of beginning.
+// where trying again cannot help, the next start says so instead of beginning.
 #pragma once
 
 #include "thread_state.hpp"

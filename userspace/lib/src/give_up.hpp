@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The end of a program that can not go on, and the words for it.
+// The end of a program that cannot go on, and the words for it.
 #pragma once
 
 namespace stm::library {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Whether a thread is in a signal handler of the program. A restart would leave it half done, with
-// its signal blocked for ever, so restarts wait for its end; and a fault in it is its own. But a
+// its signal blocked forever, so restarts wait for its end; and a fault in it is its own. But a
 // program may leave a handler by longjmp, of which nobody is told: so what is kept is where on the
 // stack the outermost one began, and that counts only as long as the stack is still that deep and
 // holds there what it held. No transaction begins in a handler, so each start forgets it anyway.

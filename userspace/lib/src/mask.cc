@@ -39,8 +39,8 @@ sigset_t to_set(Mask mask) {
     return set;
 }
 
-// The calls below are made again while the kernel can not read or write what it is given, which is
-// only for want of memory: a mask that stays as it is would keep signals blocked for ever. Each
+// The calls below are made again while the kernel cannot read or write what it is given, which is
+// only for want of memory: a mask that stays as it is would keep signals blocked forever. Each
 // either changes the mask or tells it: a call for both may change it and then fail to tell what it
 // was.
 Mask current_mask() {

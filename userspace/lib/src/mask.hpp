@@ -12,7 +12,7 @@
 
 namespace stm::library {
 
-/** What the kernel sends to a thread whose transaction can not commit. See stm/transaction.h for
+/** What the kernel sends to a thread whose transaction cannot commit. See stm/transaction.h for
  * why this one. */
 inline constexpr int kDoomSignal = SIGURG;
 

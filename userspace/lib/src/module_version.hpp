@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What a module of an older version of the interface can not do. The library does without it.
+// What a module of an older version of the interface cannot do. The library does without it.
 #pragma once
 
 namespace stm::library {

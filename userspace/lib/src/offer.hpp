@@ -19,7 +19,7 @@ std::uint64_t wanted_site(const Registers& registers);
 bool start_by_offer(Context& context, unsigned closes, std::uint64_t site);
 
 /** After a start by a system call: makes sure that the kernel knows the cell, so that it can offer
- * the next one. That it can not be is no error. */
+ * the next one. That it cannot be is no error. */
 void attach_cell(ThreadState& thread, Context* context, unsigned closes);
 
 } // namespace stm::library

@@ -17,7 +17,7 @@ int canonical_path(const char* filename, char (&result)[PATH_MAX]) {
     if (::realpath(filename, result) != nullptr)
         return 0;
     if (errno != ENOENT)
-        return fail(errno, "'%s' can not be found", filename);
+        return fail(errno, "'%s' cannot be found", filename);
 
     // A file that is still to be made: its folder is resolved, its own name kept.
     const char* slash = std::strrchr(filename, '/');
@@ -31,7 +31,7 @@ int canonical_path(const char* filename, char (&result)[PATH_MAX]) {
     std::memcpy(folder, filename, folder_length);
     folder[folder_length] = '\0';
     if (::realpath(folder_length == 0 ? "." : folder, result) == nullptr)
-        return fail(errno, "the folder of '%s' can not be found", filename);
+        return fail(errno, "the folder of '%s' cannot be found", filename);
 
     std::size_t length = std::strlen(result);
     if (length != 1) // the root folder has its slash already

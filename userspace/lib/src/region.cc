@@ -18,7 +18,7 @@ int unlink_region(const char* name, std::uint32_t flags) {
     if (control.connect() < 0)
         return -1;
     if (control.destroy(request) < 0)
-        return fail(errno, "region '%s' can not be destroyed", name);
+        return fail(errno, "region '%s' cannot be destroyed", name);
     return 0;
 }
 
@@ -49,7 +49,7 @@ int stm_open(const char* name, size_t size, int flags, mode_t mode) {
         return -1;
     Descriptor handle(control.open(request));
     if (!handle)
-        return fail(errno, "region '%s' can not be opened", name);
+        return fail(errno, "region '%s' cannot be opened", name);
     if (!kind_suits(*translated, request.region_flags))
         return fail(EINVAL, "region '%s' exists and is of another kind (flags 0x%x)", name,
                     request.region_flags);

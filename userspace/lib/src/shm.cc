@@ -105,7 +105,7 @@ int shm_attach(int id, void* addr) {
     void* mapped = ::mmap(addr, request.region_size, PROT_READ | PROT_WRITE, MAP_SHARED | placement,
                           handle.get(), 0);
     if (mapped == MAP_FAILED)
-        return fail(errno, "shm_attach: segment %d can not be mapped at %p", id, addr);
+        return fail(errno, "shm_attach: segment %d cannot be mapped at %p", id, addr);
     segments.add_locked({reinterpret_cast<std::uintptr_t>(mapped), request.region_size, id, -1,
                          PROT_READ | PROT_WRITE});
     return 0;

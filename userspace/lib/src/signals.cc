@@ -5,7 +5,7 @@
 // goes on. If they can, the signal is the program's.
 //
 // What must hold: a restart never leaves a signal handler of the program half done, with its signal
-// blocked for ever. So all handlers of the program are called from here, which notes that they run,
+// blocked forever. So all handlers of the program are called from here, which notes that they run,
 // and kDoomSignal is in the mask of each until it is noted: then it waits for their end.
 #include "signals.hpp"
 
@@ -61,7 +61,7 @@ void do_programs_action(int signal, siginfo_t* info, ucontext_t* interrupted) {
     call_handler(action, signal, info, interrupted);
 }
 
-// Restarts if a transaction of the thread can not commit.
+// Restarts if a transaction of the thread cannot commit.
 void look_after_transactions(ucontext_t* interrupted) {
     ThreadState* thread = ThreadState::current();
     if (thread == nullptr)
@@ -118,7 +118,7 @@ void act_on_notice(ucontext_t* interrupted) {
         look_after_transactions(interrupted);
 }
 
-// While restarts are held back. Of a transaction that can not commit, the kernel maps from now on
+// While restarts are held back. Of a transaction that cannot commit, the kernel maps from now on
 // what there is.
 Fault on_held_fault(ThreadState& thread, int signal) {
     const Doom doom = thread.look();
@@ -131,7 +131,7 @@ Fault on_held_fault(ThreadState& thread, int signal) {
             say("stm: a fault after stm_defer_restarts, in a transaction that has read what is "
                 "not valid any more: what it reads from then on must be checked by stm_validate\n");
         else if (doom == Doom::failed && signal == SIGBUS)
-            say("stm: a page of a mapping can not be had after stm_defer_restarts: %s\n",
+            say("stm: a page of a mapping cannot be had after stm_defer_restarts: %s\n",
                 why_over(thread.failure()));
     }
     return Fault::outside_of_transactions;

@@ -125,7 +125,7 @@ long ssmem_attach(char* name, int flag, size_t length) {
     void* mapped =
         ::mmap(nullptr, request.region_size, protection(flag), MAP_SHARED, handle.get(), 0);
     if (mapped == MAP_FAILED)
-        return fail(errno, "ssmem_attach: segment '%s' can not be mapped", name);
+        return fail(errno, "ssmem_attach: segment '%s' cannot be mapped", name);
     auto address = reinterpret_cast<std::uintptr_t>(mapped);
     attached.add_locked({address, request.region_size, 0, handle.release(), protection(flag)});
     return static_cast<long>(address);

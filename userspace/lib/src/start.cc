@@ -145,7 +145,7 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
         if (error == EAGAIN && doom == Doom::doomed && !thread->is_held())
             restart(*thread);
         Context* const owner = thread->running_on(fd);
-        // Within a transaction that can not commit. The program learns it where that ends.
+        // Within a transaction that cannot commit. The program learns it where that ends.
         if (owner != nullptr &&
             (error == EAGAIN ||
              (kind == StartKind::start && doom == Doom::failed && error == thread->failure()))) {
@@ -179,13 +179,12 @@ int stm_library_restarted(Context* context) {
         context->attempts = 0;
         context->deadlocks = 0;
         if (context->kind == StartKind::start && failure == EDEADLK)
-            give_up(
-                "stm: the transaction of stm_start(%d) can not go on: what stm_start(%d) begins "
-                "within it would wait for it for ever, since both are on one region; use one "
-                "handle for both (stm_try_start would have returned)\n",
-                context->fd, context->deadlocked_by);
+            give_up("stm: the transaction of stm_start(%d) cannot go on: what stm_start(%d) begins "
+                    "within it would wait for it forever, since both are on one region; use one "
+                    "handle for both (stm_try_start would have returned)\n",
+                    context->fd, context->deadlocked_by);
         if (context->kind == StartKind::start)
-            give_up("stm: the transaction of stm_start(%d) can not go on: %s (stm_try_start would "
+            give_up("stm: the transaction of stm_start(%d) cannot go on: %s (stm_try_start would "
                     "have returned)\n",
                     context->fd, why_over(failure));
         errno = failure;

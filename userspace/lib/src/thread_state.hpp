@@ -32,7 +32,7 @@ struct Registers {
 static_assert(offsetof(Registers, rsp) == 48 && offsetof(Registers, mxcsr) == 64 &&
               offsetof(Registers, shadow_stack) == 72 && sizeof(Registers) == 80);
 
-/** Which function began the transaction, and so can or can not report an error. */
+/** Which function began the transaction, and so can or cannot report an error. */
 enum class StartKind : int { start = 0, try_start = 1 };
 
 /**
@@ -136,7 +136,7 @@ public:
      * says. */
     void correct_depth(Context* context);
 
-    /** Whether a running transaction can not commit, as the kernel says; those that are gone are
+    /** Whether a running transaction cannot commit, as the kernel says; those that are gone are
      * removed. */
     Doom look();
     /** The error because of which look() said `failed`. */
@@ -179,8 +179,8 @@ public:
     static void release();
     [[nodiscard]] bool is_held() const { return held_ > 0; }
     [[nodiscard]] bool is_in_section() const { return busy_ > 0; }
-    /** A part begins that does not exist for the kernel: the transaction can not commit, and the
-     * program, which can not be told so yet, will end the part as any other. */
+    /** A part begins that does not exist for the kernel: the transaction cannot commit, and the
+     * program, which cannot be told so yet, will end the part as any other. */
     void add_phantom(Context* context);
     void notice_later() { noticed_ = true; }
     void forget_notice() { noticed_ = false; }

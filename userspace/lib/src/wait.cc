@@ -28,7 +28,7 @@ bool set_timeout(struct stm_wait& wait, const struct timespec* timeout) {
     ::clock_gettime(CLOCK_MONOTONIC, &now);
     const auto seconds =
         static_cast<unsigned long>(now.tv_sec) + static_cast<unsigned long>(timeout->tv_sec);
-    // More than 500 years are as good as for ever.
+    // More than 500 years are as good as forever.
     if (seconds < STM_WAIT_FOREVER / kSecond - 2)
         wait.timeout_ns = seconds * kSecond + static_cast<unsigned long>(now.tv_nsec) +
                           static_cast<unsigned long>(timeout->tv_nsec);

@@ -34,7 +34,7 @@ private:
                                      const std::string& argument);
 [[nodiscard]] Failure region_failure(int error, const std::string& name);
 
-/** The failure when the control device can not be opened or does not answer as it should. */
+/** The failure when the control device cannot be opened or does not answer as it should. */
 [[nodiscard]] Failure module_failure(int error);
 
 } // namespace stm::tools

@@ -61,7 +61,7 @@ enum class When { unused, deferred };
 
 class Module {
 public:
-    /** Opens the control device. Failure with Exit::no_module when that can not be. */
+    /** Opens the control device. Failure with Exit::no_module when that cannot be. */
     Module();
 
     [[nodiscard]] struct stm_version version() const;

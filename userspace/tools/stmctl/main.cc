@@ -155,7 +155,7 @@ std::optional<Failure> difference(const Module& module, const Options& options,
         return Failure(
             Exit::failed,
             fmt::format("region '{}' exists and has another size: {} ({} bytes), not {}; "
-                        "a size can not be changed, and 0 asks for what there is",
+                        "a size cannot be changed, and 0 asks for what there is",
                         name, format_size(region.region_size), region.region_size,
                         format_size(size)),
             EEXIST);
@@ -177,7 +177,7 @@ void create(const Options& options) {
         throw wrong_usage(options,
                           "--mutex is a way to run transactions; a --plain region has none");
     const std::string& name = options.name;
-    const Selector region = Selector::by_name(name); // a clear message for a name that can not be
+    const Selector region = Selector::by_name(name); // a clear message for a name that cannot be
     if (name.rfind("minor:", 0) == 0)
         throw Failure(Exit::failed,
                       fmt::format("'{}': names that begin with 'minor:' are of regions that device "
@@ -215,7 +215,7 @@ void create(const Options& options) {
         continue;
 }
 
-// All that can be removed are; the exit status is that of the first that can not.
+// All that can be removed are; the exit status is that of the first that cannot.
 int remove(const Options& options) {
     if (options.names.empty() && options.ids.empty())
         throw wrong_usage(options, "give the NAME of each region to remove, or its --id");
@@ -423,7 +423,7 @@ int run(int argc, char** argv) {
     try {
         const int status = chosen(options);
         if (std::fflush(stdout) != 0)
-            throw Failure(Exit::failed, "standard output can not be written", errno);
+            throw Failure(Exit::failed, "standard output cannot be written", errno);
         return status;
     } catch (const Failure& failure) {
         report(options.output, {failure});

@@ -62,7 +62,7 @@ std::vector<std::string> traits(const struct stm_info& region) {
     return result;
 }
 
-// Control characters of a name can not drive the terminal, and a name that is gone is said to be.
+// Control characters of a name cannot drive the terminal, and a name that is gone is said to be.
 std::string name_text(const struct stm_info& region) {
     const bool gone = (region.state & STM_STATE_UNLINKED) != 0;
     return printable(region.name) + (gone ? " (deleted)" : "");

@@ -56,7 +56,7 @@ long ssmem_detach(void *addr);
  * @addr: where: an address within an attachment
  * @data: the string; it is stored with its terminating NUL
  *
- * No ssmem_read of the segment, in any process, sees a part of it only, and no writer waits for ever behind readers.
+ * No ssmem_read of the segment, in any process, sees a part of it only, and no writer waits forever behind readers.
  *
  * Returns 0, or -1 with errno: EMSGSIZE: the string does not fit between @addr and the segment's end, or is longer than
  * SSMEM_STRING_MAX; nothing was written. EACCES: attached without WRITE. EINVAL: @addr is in no attachment, or @data

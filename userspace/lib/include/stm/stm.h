@@ -18,7 +18,7 @@
  * Errors that every function that talks to the module can give:
  *   ENODEV  there is no control device: the module is not loaded ("modprobe stm"), or STM_DEVICE is something else
  *   EPROTO  the loaded module speaks another major version of the interface than this library
- *   EACCES  the control device can not be opened by this user
+ *   EACCES  the control device cannot be opened by this user
  *   EMFILE, ENFILE  too many open files; ENOMEM  no memory left
  */
 #ifndef STM_STM_H
@@ -71,14 +71,14 @@ extern "C" {
  *   ever gets another's memory through an old file;
  *   anything else: EEXIST.
  *
- * When the node can not be made, replaced or used (no CAP_MKNOD, a read-only or nodev file system) the region is
+ * When the node cannot be made, replaced or used (no CAP_MKNOD, a read-only or nodev file system) the region is
  * attached by its name through the control device, and the result is the same but for the missing node. fchmod and
  * fchown on a descriptor of a node change the node; on one from stm_open() they change the region.
  *
  * Returns a descriptor, or -1 with errno:
  *   EINVAL        @filename is NULL, @size is not positive, or the region exists and is smaller than @size
  *   EEXIST        @filename is a file of another kind
- *   ENOENT, ENOTDIR, ELOOP  the folder of @filename can not be found
+ *   ENOENT, ENOTDIR, ELOOP  the folder of @filename cannot be found
  *   ENAMETOOLONG  the absolute path has more than 255 bytes
  *   EACCES        the permissions of the node or of the region forbid it
  *   EFBIG, ENOSPC a limit of the module: bytes of one region; number or bytes of all regions, or of this user's

@@ -19,7 +19,7 @@
  * In mappings: a handle for each thread. Threads that only call read and write may share one. But page tables belong to the
  * process: while a thread has a transaction on a handle that is mapped, all threads of the process see, in the mappings of
  * that handle, what this transaction sees and has stored, and what they store there becomes a part of it. And another thread
- * can not begin one on that handle: stm_try_start returns -1 with EBUSY, stm_start calls abort(). So each thread that uses
+ * cannot begin one on that handle: stm_try_start returns -1 with EBUSY, stm_start calls abort(). So each thread that uses
  * mappings calls stm_open, not dup, and mmap for itself; then it is to the others as another process is.
  *
  *
@@ -27,7 +27,7 @@
  *
  * stm_start returns again, as setjmp does, when the transaction has to begin anew: when a read or write call finds that
  * what was read before has changed (that call does not return then; the program never sees the data), when the program
- * does something for long that can not be committed any more (an endless loop on old data), when it gets SIGSEGV, SIGBUS,
+ * does something for long that cannot be committed any more (an endless loop on old data), when it gets SIGSEGV, SIGBUS,
  * SIGFPE or SIGILL with such data, or calls stm_retry or stm_wait. What the transaction wrote to the region is gone then,
  * and the file position of the handle is where it was when the transaction first used it, by read, write or lseek. (So it is
  * when stm_cancel ends the whole transaction, and when stm_commit returns 1. Who shares an open file shares its position.)
@@ -66,7 +66,7 @@
  * Signals
  *
  * The first stm_start of a process installs handlers for SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGURG. SIGURG is what the
- * kernel sends to a transaction that can not commit. It is ignored by default, is passed over by debuggers, and a program
+ * kernel sends to a transaction that cannot commit. It is ignored by default, is passed over by debuggers, and a program
  * that uses it has to expect it at any time anyway, so one that comes too late does no harm, not even after exec.
  *
  * No transaction begins with one of these five blocked, whatever the thread has blocked before: a start unblocks them, and
@@ -152,7 +152,7 @@ struct timespec; /* which time.h keeps to itself in strict C99 */
  * the region's serial token, in a region of STM_MUTEX for its lock. It goes on waiting when a signal handler has run.
  *
  * There is no error for it to return, and to go on without a transaction would be worse than to stop. So it prints a
- * line on standard error and calls abort() when it can not start: @fd is no handle of a transactional region, nested
+ * line on standard error and calls abort() when it cannot start: @fd is no handle of a transactional region, nested
  * too deeply, no memory; or go on: more pages touched in mappings than allowed, no memory for them. stm_try_start() is for programs that want to know.
  */
 void stm_start(int fd) STM_RETURNS_TWICE;
@@ -196,7 +196,7 @@ int stm_try_start(int fd) STM_RETURNS_TWICE;
  *		perror("...");
  *
  * In a part a conflict restarts the whole transaction. EDEADLK does so as well, if another transaction of the thread was
- * begun before; where that does not help, a few times, that one can not be: its stm_try_start returns -1 with EDEADLK, its
+ * begun before; where that does not help, a few times, that one cannot be: its stm_try_start returns -1 with EDEADLK, its
  * stm_start prints a line on standard error, which names both, and calls abort().
  *
  * A loop around stm_commit that asks for no reason ends nevertheless: after a hundred results of 1 in a row that are no
@@ -274,14 +274,14 @@ void stm_allow_restarts(void);
  * stm_validate - is all that the transaction has read still valid?
  * @fd: the handle
  *
- * Returns 0: it was, at the time of the call. -1 with errno: EAGAIN: it is not, and the transaction can not commit.
+ * Returns 0: it was, at the time of the call. -1 with errno: EAGAIN: it is not, and the transaction cannot commit.
  * EINVAL: there is no transaction. E2BIG, ENOMEM: a system call could not touch a page of a mapping for it, as in
  * stm_try_start(). If the kernel was first to notice, the transaction restarts and the call does not return.
  */
 int stm_validate(int fd);
 
 /**
- * stm_abort_reason - why this thread's transaction on @fd can not commit, or else, why the last one that ended did
+ * stm_abort_reason - why this thread's transaction on @fd cannot commit, or else, why the last one that ended did
  * @fd: the handle
  *
  * Returns STM_REASON_* of stm/ioctl.h (0, STM_REASON_NONE: it was committed, or there was none), or -1 with errno. A read or
