@@ -1,34 +1,37 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * What the stm module and user space agree on.
+ * The interface between the stm module and user space.
  *
- * Every request takes a pointer to a structure whose first member, `size`, is the size in bytes that the caller
- * knows. A structure may grow: a newer kernel reads a shorter one as if the rest were zero; an older kernel accepts a
- * longer one only when the rest is zero (E2BIG otherwise). All members have a fixed width and their natural alignment,
- * so a 32-bit caller needs no translation. Unknown flags are refused with EINVAL. A request that fails has changed
- * nothing.
+ * A request takes a pointer to a structure, unless its comment says that the argument is a number.
+ * The first member, `size`, is the size in bytes of the structure as the caller knows it.
+ * Structures may grow. A newer module reads a shorter structure as if the rest were zero. An older
+ * module accepts a longer one only if the rest is zero, and otherwise fails with E2BIG. All members
+ * have a fixed width and their natural alignment, so 32-bit callers need no translation. Unknown
+ * flags are refused with EINVAL. A request that fails has changed nothing, unless its comment says
+ * otherwise.
  *
- * Errors that every request can give:
- *   ENOTTY  the request is unknown to this module
- *   EFAULT  the structure, or memory that it points to, cannot be read or written
- *   EINVAL  `size` is smaller than the first version of the structure, a flag or reserved member is not zero
- *   E2BIG   the structure is longer than this module knows and the unknown part is not zero
- *   ENOMEM  the kernel has no memory left for it
- *   EINTR   a fatal signal came while it waited
+ * Errors that every request can return:
+ *   ENOTTY  This module does not know the request.
+ *   EFAULT  The structure, or memory that it points to, cannot be read or written.
+ *   EINVAL  `size` is smaller than the first version of the structure, or an unknown flag or a
+ *           reserved member is not zero.
+ *   E2BIG   The structure is longer than this module knows, and the unknown part is not zero.
+ *   ENOMEM  The kernel has no memory for the request.
+ *   EINTR   A fatal signal arrived during a wait.
  */
 #ifndef STM_IOCTL_H
 #define STM_IOCTL_H
 
-#ifndef STM_KERNEL_CORE /* the freestanding core supplies the same types itself */
+#ifndef STM_KERNEL_CORE /* the freestanding core defines the same types itself */
 #include <linux/ioctl.h>
 #include <linux/types.h>
 #endif
 
-/* The version of this interface. Another major version is another interface; a minor version only adds. */
+/* The version of this interface. Minor versions only add; another major version is incompatible. */
 #define STM_ABI_MAJOR 1
 #define STM_ABI_MINOR 3
 
-/* Size in bytes of a region's name with its terminating NUL. A name is any non-empty string that fits. */
+/* Bytes of a region's name, with its terminating NUL. Any non-empty string that fits is a name. */
 #define STM_NAME_SIZE 256
 
 #define STM_IOC_TYPE 0xBD
@@ -49,11 +52,11 @@
 #define STM_IOC_STATISTICS _IO(STM_IOC_TYPE, 0x16)
 #define STM_IOC_CELL _IO(STM_IOC_TYPE, 0x17)
 
-/* What a region is, from its creation on. */
+/* The kind of a region. It is fixed when the region is created. */
 #define STM_REGION_PLAIN 0x1	 /* ordinary shared memory: no transactions, mapped read-write */
-#define STM_REGION_MUTEX 0x2	 /* transactions take the region's lock instead of being optimistic */
+#define STM_REGION_MUTEX 0x2	 /* transactions take the region's lock; none is optimistic */
 #define STM_REGION_EPHEMERAL 0x4 /* destroyed with its last user */
-#define STM_REGION_EXEC 0x8	 /* may be mapped PROT_EXEC, never together with PROT_WRITE; needs PLAIN */
+#define STM_REGION_EXEC 0x8	 /* may be mapped PROT_EXEC, but never writable; needs PLAIN */
 #define STM_REGION_FLAGS 0xf
 
 /**
@@ -64,13 +67,13 @@
  * @abi_minor: out: STM_ABI_MINOR of the module
  * @device_major: out: major number of the driver's device nodes
  * @page_size: out: bytes in a page
- * @max_regions: out: how many regions there may be
- * @regions: out: how many there are
+ * @max_regions: out: largest number of regions
+ * @regions: out: number of regions now
  * @max_region_bytes: out: largest size of one region in bytes
  * @max_bytes: out: largest sum of all regions' sizes in bytes
  * @bytes: out: sum of all regions' sizes in bytes
  * @resident_bytes: out: bytes that have been touched and so occupy memory
- * @max_user_regions: out: how many regions one user may own
+ * @max_user_regions: out: largest number of regions that one user may own
  * @max_user_bytes: out: largest sum of the sizes of one user's regions in bytes
  */
 struct stm_version {
@@ -91,37 +94,47 @@ struct stm_version {
 	__aligned_u64 max_user_bytes;
 };
 
-#define STM_OPEN_READ 0x1    /* the handle may read and map for reading */
-#define STM_OPEN_WRITE 0x2   /* the handle may write; a mapping needs READ as well */
-#define STM_OPEN_CREATE 0x4  /* create the region when there is none of that name */
-#define STM_OPEN_EXCL 0x8    /* with CREATE: fail with EEXIST when there is one */
-#define STM_OPEN_CLOEXEC 0x10 /* the descriptor is closed by exec */
-#define STM_OPEN_BY_ID 0x20  /* @id names the region, not @name; not with CREATE */
+#define STM_OPEN_READ 0x1     /* the handle may read, and map for reading */
+#define STM_OPEN_WRITE 0x2    /* the handle may write; a mapping needs READ as well */
+#define STM_OPEN_CREATE 0x4   /* create the region if there is none of that name */
+#define STM_OPEN_EXCL 0x8     /* with CREATE: fail with EEXIST if there is one */
+#define STM_OPEN_CLOEXEC 0x10 /* exec closes the descriptor */
+#define STM_OPEN_BY_ID 0x20   /* @id names the region, not @name; not with CREATE */
 #define STM_OPEN_FLAGS 0x3f
 
 /**
- * struct stm_open - STM_IOC_OPEN: open a region, or create it; the result is a new file descriptor, its handle
+ * struct stm_open - STM_IOC_OPEN: open or create a region
  * @size: sizeof(struct stm_open)
  * @flags: STM_OPEN_*; READ or WRITE must be among them
- * @region_size: in: bytes wanted, rounded up to pages; 0 takes what an existing region has, or the module's
- *	default_size for a new one. out: the region's size in bytes
+ * @region_size: in: bytes wanted, rounded up to pages. 0 accepts the size of an existing region,
+ *	and means the module's default_size for a new one. out: the region's size in bytes
  * @id: in with BY_ID; out: the region's id
- * @region_flags: in with CREATE: STM_REGION_* of a new region; out: the region's own
- * @mode: in with CREATE: permission bits of a new region, the caller's umask is applied; out: the region's own
+ * @region_flags: in with CREATE: STM_REGION_* of a new region; out: those of the region
+ * @mode: in with CREATE: permission bits of a new region, less the caller's umask; out: those of
+ *	the region
  * @minor: out: minor number of the device node that stands for the region
  * @reserved: 0
  * @name: in without BY_ID: the region's name, NUL terminated; compared in full
  *
- * A new region belongs to the caller's file system uid and gid. An existing one is opened with the rules of a file:
- * its owner, group and mode decide (and may be changed by fchmod and fchown on the new descriptor; on a device node they
- * change the node). A region that was born by opening a device node has that node's owner and mode.
+ * The result is a new file descriptor, a handle of the region.
  *
- * ENOENT: no such region and no CREATE. EEXIST: with EXCL. EACCES: the mode forbids it, or a size is to be given to a
- * region that has none without WRITE. EINVAL: empty name, more bytes than the existing region has, EXEC without PLAIN,
- * MUTEX with PLAIN, CREATE with a name that begins with "minor:" (those are of regions that device nodes made).
- * ENAMETOOLONG: no NUL within @name. EFBIG: larger than max_region_bytes. ENOSPC: a limit on the number or bytes of
- * regions, of all or of this user, is reached. ESTALE: @id is of a region that is gone, or has lost its name. EMFILE, ENFILE: too many open
- * files.
+ * A new region belongs to the caller's file system uid and gid. An existing one is opened by the
+ * rules of files: its owner, group and mode decide. fchmod and fchown on the new descriptor change
+ * them; on a descriptor of a device node they change the node. A region that was created by opening
+ * a device node has that node's owner and mode.
+ *
+ * ENOENT: There is no such region, and CREATE was not given.
+ * EEXIST: The region exists, and EXCL was given.
+ * EACCES: The mode forbids it, or a handle without WRITE would give a size to a region that has
+ *	none yet.
+ * EINVAL: The name is empty; @region_size is larger than the existing region; EXEC without PLAIN;
+ *	MUTEX with PLAIN; or CREATE with a name that begins with "minor:", which is reserved for
+ *	regions that device nodes create.
+ * ENAMETOOLONG: @name contains no NUL.
+ * EFBIG: @region_size is larger than max_region_bytes.
+ * ENOSPC: A limit on the number or the bytes of regions is reached, for all or for this user.
+ * ESTALE: The region of @id is gone, or has lost its name.
+ * EMFILE, ENFILE: Too many files are open.
  */
 struct stm_open {
 	__u32 size;
@@ -136,17 +149,25 @@ struct stm_open {
 };
 
 /**
- * struct stm_set_size - STM_IOC_SET_SIZE: give the region of this handle its size, once, before its first use
+ * struct stm_set_size - STM_IOC_SET_SIZE: give the region of this handle its size, once
  * @size: sizeof(struct stm_set_size)
  * @flags: 0
  * @region_size: in: bytes, rounded up to pages; out: the region's size in bytes
  *
- * A region that was born by opening a device node has no size until it is given one here, or takes the module's
- * default_size at its first read, write, lseek, mmap or STM_IOC_START (also one that is refused or fails after that).
- * Asking again for no more than it has is no error and changes nothing.
+ * Two kinds of region begin without a size: those created by opening a device node, and `default`.
+ * The first of the following settles the size, and it never changes again:
+ *   this request;
+ *   STM_IOC_OPEN with a @region_size that is not 0;
+ *   a read, write, lseek, mmap or STM_IOC_START, which settles it as the module's default_size. The
+ *   size stays settled even if that call then fails.
+ * A later request for no more than the region has succeeds and changes nothing.
  *
- * EBUSY: the region has a smaller size already. EINVAL: 0 bytes. EFBIG, ENOSPC: as STM_IOC_OPEN. EBADF: the handle is
- * not open for writing.
+ * EBUSY: The region already has a smaller size.
+ * EINVAL: @region_size is 0.
+ * EFBIG, ENOSPC: As for STM_IOC_OPEN.
+ * EBADF: The handle is not open for writing.
+ * EACCES: The handle is of device minor 0, it is not yet a user of `default`, and the mode of
+ *	`default` forbids the caller to write.
  */
 struct stm_set_size {
 	__u32 size;
@@ -158,17 +179,21 @@ struct stm_set_size {
 #define STM_BY_HANDLE 0x1 /* the region of this file descriptor */
 #define STM_BY_ID 0x2	  /* @id */
 #define STM_BY_NAME 0x4	  /* @name */
-#define STM_BY_NEXT 0x8	  /* STM_IOC_INFO only: the first region whose minor is at least @minor, for listing */
+#define STM_BY_NEXT 0x8	  /* STM_IOC_INFO only: the first region with a minor of at least @minor */
 /*
- * STM_IOC_INFO only, for listing also what has lost its name: of the regions that have a name or are used, the one with the
- * smallest id that is at least @id. Since version 1.3.
+ * STM_IOC_INFO only: the region with the smallest id that is at least @id, among those that have a
+ * name or are in use. So a listing also finds regions that have lost their names. Since version
+ * 1.3.
  */
 #define STM_BY_NEXT_ID 0x20
 #define STM_BY_FLAGS 0x2f
 
-/* Destroyed with DEFERRED: the name is gone, the last user still has it. Its minor may be another region's by now. */
+/*
+ * The region was destroyed with DEFERRED: it has lost its name, but still has users. Another region
+ * may have its minor by now.
+ */
 #define STM_STATE_UNLINKED 0x1
-#define STM_STATE_SIZED 0x2    /* the size is settled */
+#define STM_STATE_SIZED 0x2 /* the size is settled */
 
 /**
  * struct stm_info - STM_IOC_INFO: what a region is and how it is used
@@ -184,18 +209,18 @@ struct stm_set_size {
  * @resident_bytes: out: bytes of pages that have been touched
  * @handles: out: open files that use the region
  * @mappings: out: memory mappings of it, in all processes
- * @creator_pid: out: process id of the creator in the caller's pid namespace, 0 when it has none there
+ * @creator_pid: out: process id of the creator in the caller's pid namespace; 0: it has none there
  * @reserved: 0
  * @created_ns: out: time of creation, nanoseconds since 1970 (CLOCK_REALTIME)
  * @reads, @writes: out: read and write calls served
  * @faults: out: page faults served
  * @name: in with BY_NAME; out: the name
  *
- * With BY_ID, here, in STM_IOC_ATTACHMENTS and in STM_IOC_STATISTICS, a region that has lost its name can be asked for
- * as long as it is used.
+ * BY_ID also finds a region that has lost its name, as long as it is in use. The same holds for
+ * STM_IOC_ATTACHMENTS and STM_IOC_STATISTICS. Any caller may ask.
  *
- * ENOENT: no such region, or with BY_NEXT and BY_NEXT_ID none left. ESTALE: @id is of a region that is gone. Anyone may
- * ask; it is what ipcs shows.
+ * ENOENT: There is no such region; with BY_NEXT and BY_NEXT_ID, none is left.
+ * ESTALE: The region of @id is gone.
  */
 struct stm_info {
 	__u32 size;
@@ -226,14 +251,15 @@ struct stm_info {
 /**
  * struct stm_attachment - one user of a region
  * @kind: STM_ATTACHMENT_*
- * @pid: process id in the caller's pid namespace, 0 when it has none there
- * @address: start of the mapping; 0 for a handle, and (unless the caller is privileged) for a mapping of another user's
- *	process, or of one that has no id in the caller's pid namespace
+ * @pid: process id in the caller's pid namespace; 0: it has none there
+ * @address: start of the mapping. 0 for a handle. For a caller without privilege also 0 for a
+ *	mapping of another user's process, or of one that has no id in the caller's pid namespace
  * @length: bytes mapped
  * @offset: offset in the region of the first byte mapped
- * @protection: PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4 (a handle: what it may do)
+ * @protection: PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4; of a handle: what it may do
  * @reserved: 0
- * @command: the process's name, NUL terminated; empty when it is gone, or has no id in the caller's pid namespace
+ * @command: the process's name, NUL terminated; empty if the process is gone, or has no id in the
+ *	caller's pid namespace
  */
 struct stm_attachment {
 	__u32 kind;
@@ -247,16 +273,17 @@ struct stm_attachment {
 };
 
 /**
- * struct stm_attachments - STM_IOC_ATTACHMENTS: who uses a region, right now
+ * struct stm_attachments - STM_IOC_ATTACHMENTS: list the current users of a region
  * @size: sizeof(struct stm_attachments)
  * @flags: STM_BY_HANDLE, STM_BY_ID or STM_BY_NAME
  * @id: in with BY_ID; out: the region's id
  * @buffer: address of an array of struct stm_attachment
- * @capacity: how many fit in it, at most 65536
- * @count: out: how many there are; only the first @capacity were stored
+ * @capacity: number of elements in the array, at most 65536
+ * @count: out: number of users; only the first @capacity were stored
  * @name: in with BY_NAME
  *
- * ENOENT, ESTALE: as STM_IOC_INFO. EINVAL: @capacity too large.
+ * ENOENT, ESTALE: As for STM_IOC_INFO.
+ * EINVAL: @capacity is too large.
  */
 struct stm_attachments {
 	__u32 size;
@@ -268,20 +295,22 @@ struct stm_attachments {
 	char name[STM_NAME_SIZE];
 };
 
-#define STM_DESTROY_DEFERRED 0x10 /* a region in use loses its name now and its memory with its last user */
+#define STM_DESTROY_DEFERRED 0x10 /* in use: loses its name now, its memory with its last user */
 #define STM_DESTROY_FLAGS (STM_BY_ID | STM_BY_NAME | STM_BY_HANDLE | STM_DESTROY_DEFERRED)
 
 /**
- * struct stm_destroy - STM_IOC_DESTROY: end a region
+ * struct stm_destroy - STM_IOC_DESTROY: destroy a region
  * @size: sizeof(struct stm_destroy)
  * @flags: STM_BY_HANDLE, STM_BY_ID or STM_BY_NAME; STM_DESTROY_DEFERRED
  * @id: in with BY_ID
  * @name: in with BY_NAME
  *
- * With BY_HANDLE the handle itself does not count as a user; the region goes when it is closed.
+ * With BY_HANDLE the handle itself does not count as a user. The region goes when the handle is
+ * closed.
  *
- * ENOENT, ESTALE: there is no such region, or it has lost its name already. EPERM: the caller is not the owner and has no CAP_FOWNER. EBUSY: it is in use and
- * DEFERRED was not given, or it is the region `default`.
+ * ENOENT, ESTALE: There is no such region, or it has already lost its name.
+ * EPERM: The caller is not the owner and has no CAP_FOWNER.
+ * EBUSY: The region is in use and DEFERRED was not given, or it is the region `default`.
  */
 struct stm_destroy {
 	__u32 size;
@@ -291,77 +320,102 @@ struct stm_destroy {
 };
 
 /*
- * Transactions.
+ * -- Transactions --
  *
- * A transaction belongs to the thread that started it on that open file: threads of one process, and a parent and a child
- * that share a descriptor, have one each and never mix. It ends when it is committed or cancelled, and it is discarded
- * when its thread ends or calls exec. What the transaction of an ended thread stored in mappings leaves those of its
- * process within watchdog_ms. Closing a duplicate of the descriptor changes nothing. When the last one that the thread's
- * process has of the open file is closed, the transaction is over, and has no effect; what the thread does with the file,
- * if it gets it again, fails with ECANCELED until COMMIT (ECANCELED), CANCEL or START with RESTART has told it so: it never
- * takes effect one call at a time. What it stored in mappings is gone; they are as without a transaction if the thread has
- * closed the descriptor itself, and give SIGBUS for each load and store if another one has. No other thread of the process
- * can begin one there before (EBUSY).
+ * A transaction belongs to the thread that started it, and to the open file on which it did so.
+ * Threads of one process, and a parent and a child that share a descriptor, have one each, and
+ * these never mix.
  *
- * read and write calls on the handle by that thread are part of the transaction: a read gives the bytes of the
- * transaction's snapshot with its own writes over them; a write becomes visible to others at the commit. By a thread
- * without a transaction each read and each write call is a transaction of its own (up to 16 MiB; a longer call
- * is one for each 16 MiB). So is each request of io_uring and Linux AIO, whoever executes it; a thread that has a
- * transaction on the handle cannot: EBUSY.
+ * End. A transaction ends when it is committed or cancelled. It is discarded when its thread ends
+ * or calls exec; what it stored in mappings leaves those of its process within watchdog_ms.
  *
- * A region has a fixed size, so there is nothing to append to. A write at its end or beyond fails with ENOSPC, and one that
- * begins before ends there with a short count. With O_APPEND, at open or by fcntl, and with RWF_APPEND every write is one at
- * the end, whatever its position: it fails with ENOSPC and changes nothing. In a transaction that fails the transaction.
+ * Closing. Closing a duplicate of the descriptor changes nothing. When a process closes its last
+ * descriptor of the open file, the transactions of its threads there are over and have no effect.
+ * A thread may get the file again. Then everything that it does with the file fails with ECANCELED
+ * until one of three requests has told it: COMMIT (which fails with ECANCELED), CANCEL, or START
+ * with RESTART. So what it goes on to write never takes effect one call at a time. What the
+ * transaction stored in mappings is gone. If the thread closed the descriptor itself, the mappings
+ * are as they are without a transaction. If another thread closed it, each load and store in them
+ * gives SIGBUS. Until the thread has been told, no other thread of the process can begin a
+ * transaction on the mapped file (EBUSY).
  *
- * A call that fails for want of memory (ENOMEM), by max_stripes (E2BIG) or because it begins behind the end of the region
- * (ENOSPC) fails the transaction: nothing of the call is done, all that follows fails with the same error, also COMMIT,
- * and nothing of the transaction takes effect. Only the caller's own buffer (EFAULT, or a short count if it ends in the
- * middle) leaves it as it is.
+ * Calls. read and write calls on the handle by that thread are part of the transaction. A read
+ * returns the transaction's snapshot with its own writes laid over it. A write becomes visible to
+ * others at the commit. In a thread without a transaction, each read and each write call is a
+ * transaction of its own; a call of more than 16 MiB is one for each 16 MiB. So is each request of
+ * io_uring and Linux AIO, whichever thread executes it; a thread that has a transaction on the
+ * handle cannot execute one (EBUSY).
  *
- * EAGAIN from read, write or VALIDATE means: the transaction is doomed, since something that it read has changed. Nothing
- * it does has an effect any more; cancel it and start again.
+ * Appending. A region has a fixed size, so nothing can be appended. A write at its end or beyond
+ * fails with ENOSPC. A write that begins before the end and reaches beyond it has a short count.
+ * With O_APPEND, set at open or by fcntl, and with RWF_APPEND, every write is one at the end,
+ * whatever its position: it fails with ENOSPC and changes nothing. Within a transaction this fails
+ * the transaction.
+ *
+ * Failure. A call that fails for want of memory (ENOMEM), by max_stripes (E2BIG) or because it
+ * begins behind the end of the region (ENOSPC) fails the transaction. Nothing of the call is done.
+ * All that follows fails with the same error, COMMIT included, and nothing of the transaction takes
+ * effect. Only a fault of the caller's own buffer leaves the transaction as it is: the call fails
+ * with EFAULT, or has a short count if the buffer ends in the middle.
+ *
+ * Doom. EAGAIN from read, write or VALIDATE means that the transaction is doomed: something that it
+ * read has changed. Nothing that it does has an effect any more. Cancel it and start again.
  */
 
 /*
- * STM_IOC_START: begin a transaction, or a part nested in the one that runs. The argument is a number: STM_START_* or'ed
- * with STM_START_SIGNAL(signal) and STM_START_SITE(site). The result is the nesting depth: 1 for a transaction, 2 and more for a part of one.
+ * STM_IOC_START: begin a transaction, or a part nested in the running one
  *
- * RESTART ends what runs, all depths of it, as a conflict (if it is doomed or its reads are no longer valid; otherwise
- * as a cancel), and begins again at depth 1.
+ * The argument is a number: STM_START_* or'ed with STM_START_SIGNAL(signal) and
+ * STM_START_SITE(site). The result is the nesting depth: 1 for a transaction, 2 and more for a
+ * nested part.
  *
- * After conflicts in a row the call waits a random, growing time before it begins; after 16 (module parameter
- * serial_after) the transaction holds the region's serial token: no other transaction commits until it ends, so it can
- * not conflict. In a region of STM_REGION_MUTEX every transaction does.
+ * RESTART ends the running transaction, all depths of it, and begins again at depth 1. If the
+ * transaction is doomed or its reads are no longer valid it counts as a conflict, otherwise as a
+ * cancel.
  *
- * Nobody starves. Who holds up a commit for longer than its lease loses the token, and may conflict again (not in a region
- * of STM_REGION_MUTEX). The lease is a second (module parameter serial_lease_ms) and twice as long for the next try
- * of that thread each time that it did not suffice, up to a minute (serial_lease_max_ms): so a transaction of less than
- * that commits, whatever others do, and a commit waits for one lease at most. Between two leases others commit for as
- * long as the last one was: the call waits meanwhile.
+ * Back-off. After conflicts in a row the call waits for a random, growing time before it begins.
+ * After 16 (module parameter serial_after) the transaction holds the region's serial token: no
+ * other transaction commits until it ends, so it cannot conflict. In a region of STM_REGION_MUTEX
+ * every transaction holds the token.
  *
- * With a signal the thread is sent that signal when the transaction is found doomed while it runs: by a failing read or
- * write call, before that call returns to the program, or, when it makes no calls, by a watchdog (module parameter
- * watchdog_ms). Its siginfo has si_code SI_QUEUE, si_pid 0 and si_value.sival_int STM_SIGNAL_COOKIE.
+ * Starvation. No transaction starves. A holder that keeps a commit waiting for longer than its
+ * lease loses the token and may conflict again (not in a region of STM_REGION_MUTEX). The first
+ * lease is one second (module parameter serial_lease_ms). Each time that it does not suffice, the
+ * thread's next lease is twice as long, up to a minute (serial_lease_max_ms). So a transaction
+ * shorter than that commits, whatever others do, and a commit waits for one lease at most. After a
+ * lease, others commit for as long as that lease was; the call waits meanwhile.
  *
- * In mappings of the handle, in the calling address space, ordinary loads and stores are part of the transaction: loads
- * see the snapshot with the transaction's stores over it; stores become visible to others at the commit. A load that can
- * not be given the snapshot gets SIGSEGV (and the signal that was asked for): the transaction is doomed. Page tables belong
- * to a process, so only one of its threads at a time can have a transaction on a handle that is mapped (EBUSY): threads
- * that work at the same time open a handle each. Without a transaction a load sees what was committed last, and a store
- * gets SIGSEGV. A page that cannot be had, since the transaction touched more than max_stripes allows or there is no
- * memory for it, gives SIGBUS: from then on VALIDATE and COMMIT fail with E2BIG or ENOMEM.
+ * Signals. With a signal, the thread is sent that signal when its running transaction is found to
+ * be doomed. A failing read or write call finds it, and the signal comes before that call returns
+ * to the program. If the thread makes no calls, a watchdog finds it (module parameter watchdog_ms).
+ * The signal's siginfo has si_code SI_QUEUE, si_pid 0 and si_value.sival_int STM_SIGNAL_COOKIE.
  *
- * A site is a number, of 32 bits and not 0, that the program chooses for a place where it begins transactions. What the
- * thread's last transactions from there touched in mappings is mapped when the next one begins (at most as many pages as
- * the module parameter predicted_pages says), after a conflict too, so that a transaction that touches the same pages
- * again and again has no page fault. A page counts as read then, also when it is not touched after all. With
+ * Mappings. In mappings of the handle, in the calling address space, ordinary loads and stores are
+ * part of the transaction. Loads see the snapshot with the transaction's stores laid over it.
+ * Stores become visible to others at the commit. A load that cannot be given the snapshot gets
+ * SIGSEGV, and the signal that was asked for: the transaction is doomed. Page tables belong to a
+ * process, so only one of its threads at a time can have a transaction on a mapped handle (EBUSY).
+ * Threads that work at the same time open a handle each. Without a transaction, a load sees what
+ * was committed last and a store gets SIGSEGV. A load or store gets SIGBUS if it can be given no
+ * page, because the transaction touched more than max_stripes allows or because there is no memory.
+ * From then on VALIDATE and COMMIT fail with E2BIG or ENOMEM.
+ *
+ * Prediction. A site is a number of 32 bits, not 0, that the program chooses for a place where it
+ * begins transactions. The pages that the thread's last transactions from that site touched in
+ * mappings are mapped when the next one begins, after a conflict too. So a transaction that touches
+ * the same pages each time has no page fault. The module parameter predicted_pages limits how many
+ * pages are mapped. A page that was mapped so counts as read, even if it is never touched. With
  * NO_PREDICTION, or without a site, nothing is mapped and nothing is learnt.
  *
- * EOPNOTSUPP: a plain region. EINTR: a signal came while it waited; nothing has begun. E2BIG: nested too deeply.
- * EBUSY: see above.
- * ECANCELED: the process closed its last descriptor while the call waited; nothing has begun.
- * EAGAIN, ECANCELED: nested in a transaction that cannot commit; so also E2BIG, ENOMEM, ENOSPC. ENOMEM. ENOSPC: too many threads have used this handle. EDEADLK: the thread
- * holds the serial token of the region by a transaction on another handle (so also from COMMIT, read and write).
+ * EOPNOTSUPP: The region is plain.
+ * EINTR: A signal arrived while the call waited; nothing has begun.
+ * E2BIG: Transactions are nested too deeply.
+ * EBUSY: Another thread of the process has a transaction on the mapped handle; see above.
+ * ECANCELED: The process closed its last descriptor while the call waited; nothing has begun.
+ * EAGAIN, ECANCELED, E2BIG, ENOMEM, ENOSPC: The transaction around the part cannot commit.
+ * ENOSPC: Too many threads have used this handle.
+ * EDEADLK: The thread holds the region's serial token by a transaction on another handle. COMMIT,
+ *	read and write fail with EDEADLK for the same reason.
  */
 #define STM_START_RESTART 0x1
 #define STM_START_NO_PREDICTION 0x2
@@ -371,24 +425,30 @@ struct stm_destroy {
 #define STM_SIGNAL_COOKIE 0x53544d21
 
 /**
- * struct stm_start_cell - words of the program's own memory, through which a thread begins transactions on a handle
- *	without a system call
- * @offer: written by the module: 0: it does not know the cell (any more); STM_CELL_ATTACHED; or STM_CELL_OFFER(site):
- *	the next STM_IOC_START of that site (0: without one) would have nothing to do
+ * struct stm_start_cell - two words of the program's memory for starts without a system call
+ * @offer: written by the module. 0: the module does not know the cell, or no longer does.
+ *	STM_CELL_ATTACHED: it does, and offers nothing. STM_CELL_OFFER(site): the next
+ *	STM_IOC_START of that site (0: without a site) would have nothing to do
  * @begun: written by the program: 0, or the offer that it takes
  *
- * To begin, at depth 0, the thread looks whether @offer is that of its site, stores that to @begun, and then, in this
- * order for all processors, looks at @offer again. If it is still there, the transaction has begun: with the signal of
- * struct stm_cell, at a snapshot not older than that moment. Else it exchanges @begun for 0. If it was 0, the module has
- * taken the offer back and found it taken: the transaction has begun as well. If not, STM_IOC_START is needed.
+ * To begin at depth 0 the thread does the following, in one order for all processors:
+ *   1. It checks that @offer is the offer of its site.
+ *   2. It stores the offer to @begun.
+ *   3. It reads @offer again. If the offer is still there, the transaction has begun.
+ *   4. Otherwise it exchanges @begun for 0. If @begun was 0 already, the module has taken the offer
+ *      back and found it taken: the transaction has begun. If not, STM_IOC_START is needed.
+ * Such a transaction has the signal of struct stm_cell, and a snapshot that is not older than the
+ * moment at which it began.
  *
- * The module hears of such a transaction when it comes to one of this handle's requests, read and write calls by that
- * thread, or to a page fault in its mappings; then it is there as if STM_IOC_START had begun it, is counted, and @begun
- * is 0. If it never does, since the thread ends before, no transaction has begun. For poll it is then that the handle looks.
+ * The module learns of the transaction at the thread's next request or read or write call on the
+ * handle, or at a page fault in its mappings. From then on the transaction is there as if
+ * STM_IOC_START had begun it, it is counted, @begun is 0, and for poll the handle has looked. If
+ * the thread ends before that, no transaction has begun.
  *
- * The offer is made at the end of a transaction that was committed, or cancelled by STM_IOC_CANCEL, and taken back when
- * something has to be done at a start after all: after a load outside of transactions in the mappings, since another thread
- * of the process began a transaction on the mapped handle, or since one of this thread's requests or calls came.
+ * The module makes the offer at the end of a transaction that was committed, or cancelled by
+ * STM_IOC_CANCEL. It takes the offer back when a start would have something to do after all: after
+ * a load outside of transactions in the mappings, when another thread of the process begins a
+ * transaction on the mapped handle, and at any request or call of this thread.
  */
 struct stm_start_cell {
 	__aligned_u64 offer;
@@ -398,20 +458,25 @@ struct stm_start_cell {
 #define STM_CELL_OFFER(site) (3ull << 32 | (site))
 
 /**
- * struct stm_cell - STM_IOC_CELL: the calling thread's cell for this handle, from now on
+ * struct stm_cell - STM_IOC_CELL: set the calling thread's cell for this handle
  * @size: sizeof(struct stm_cell)
  * @flags: 0
- * @address: of a struct stm_start_cell, a multiple of its size, in private anonymous memory; 0: none
- * @signal: as in STM_START_SIGNAL, 0 for none: for the transactions that begin through it
+ * @address: of a struct stm_start_cell, a multiple of its size, in private anonymous memory; 0: the
+ *	thread has no cell
+ * @signal: for the transactions that begin through the cell, as in STM_START_SIGNAL; 0: none
  * @reserved: 0
  *
- * The page that it is in is pinned, and should be one that fork does not copy (MADV_WIPEONFORK). The module forgets the
- * cell, and stores 0 to @offer, when any process closes a descriptor of the handle: the number may be another file's then.
- * It hears of that when the number is free already. So a program of several threads must see to it itself that no thread
- * takes an offer for a number that it got while another one's close of it was in progress.
+ * The page of the cell is pinned. It should be one that fork does not copy (MADV_WIPEONFORK).
  *
- * EINVAL: @address is no multiple of the cell's size, or of other memory, or of a huge page; the thread has had no
- * transaction on this handle. EFAULT: it cannot be written. ENOMEM.
+ * When any process closes a descriptor of the handle, the module forgets the cell and stores 0 to
+ * @offer, because the descriptor's number may be another file's from then on. The module hears of
+ * the close when the number is free already. So a program of several threads must make sure that no
+ * thread takes an offer for a number that it got while another thread's close of it was in
+ * progress.
+ *
+ * EINVAL: @address is no multiple of the cell's size, is memory of another kind, or lies in a huge
+ *	page; or the thread has had no transaction on this handle.
+ * EFAULT: The cell cannot be written.
  */
 struct stm_cell {
 	__u32 size;
@@ -422,49 +487,75 @@ struct stm_cell {
 };
 
 /*
- * STM_IOC_COMMIT: end the innermost part. The argument is 0. At depth 1 the result says whether the transaction took
- * effect; in any case it is over. At a greater depth it becomes part of the one around it.
+ * STM_IOC_COMMIT: end the innermost part
  *
- * 0: committed. EAGAIN: rolled back after a conflict. EINVAL: no transaction. ENOMEM, EINTR (a fatal signal), E2BIG (more
- * was touched than max_stripes allows), ENOSPC, ECANCELED: rolled back; see above. At a greater depth only the last four
- * are possible: the part is over, and the transaction around it cannot commit.
+ * The argument is 0. At depth 1 the result tells whether the transaction took effect; in any case
+ * the transaction is over. At a greater depth the part becomes part of what is around it.
+ *
+ * 0: Committed.
+ * EAGAIN: Rolled back after a conflict.
+ * EINVAL: There is no transaction.
+ * EINTR: Rolled back: a fatal signal arrived.
+ * E2BIG: Rolled back: the transaction touched more than max_stripes allows.
+ * ENOMEM, ENOSPC, ECANCELED: Rolled back; see above.
+ * EDEADLK: Rolled back; see STM_IOC_START.
+ *
+ * At a greater depth only E2BIG, ENOMEM, ENOSPC and ECANCELED are possible. The part is over then,
+ * and the transaction around it cannot commit.
  */
 
 /*
- * STM_IOC_CANCEL: undo the innermost part, or with STM_CANCEL_ALL the whole transaction. EINVAL: no transaction.
+ * STM_IOC_CANCEL: undo the innermost part, or with STM_CANCEL_ALL the whole transaction
+ *
+ * The argument is a number: STM_CANCEL_*.
+ *
+ * EINVAL: There is no transaction.
  */
 #define STM_CANCEL_ALL 0x1
-#define STM_CANCEL_KEEP 0x2 /* with ALL: the thread does not know yet: see STM_WAIT_KEEP */
+#define STM_CANCEL_KEEP 0x2 /* with ALL: the program does not know yet; see STM_WAIT_KEEP */
 #define STM_CANCEL_FLAGS 0x3
 
 /*
- * STM_IOC_VALIDATE: is everything that the transaction has read still valid? The argument is 0. 0: yes. EAGAIN: no.
- * EINVAL: no transaction. E2BIG, ENOMEM, ENOSPC, ECANCELED: it has failed, and cannot commit; see above.
+ * STM_IOC_VALIDATE: check that everything that the transaction has read is still valid
  *
- * With GO_ON a transaction that is doomed (EAGAIN) gets a page for each load and store in mappings from then on, until it
- * ends: what was committed last, which need not fit what it read before, and of which nothing will be committed. It is for
- * code that cannot be left in the middle. EINVAL: the module does not know it (interface 1.2 and before).
+ * The argument is a number: 0, or STM_VALIDATE_GO_ON.
+ *
+ * 0: It is.
+ * EAGAIN: It is not; the transaction is doomed.
+ * EINVAL: There is no transaction.
+ * E2BIG, ENOMEM, ENOSPC, ECANCELED: The transaction has failed and cannot commit; see above.
+ *
+ * GO_ON is for code that cannot be left in the middle. With it, a doomed transaction (EAGAIN) gets
+ * a page for each load and store in mappings, until it ends. The page has what was committed last,
+ * which need not fit what the transaction read before. None of it will be committed. EINVAL: the
+ * module does not know the flag (interface 1.2 and before).
  */
 #define STM_VALIDATE_GO_ON 0x1
 
 /**
- * struct stm_wait - STM_IOC_WAIT: end the transaction without an effect, and sleep until something it read changes
+ * struct stm_wait - STM_IOC_WAIT: end the transaction without effect, sleep until its reads change
  * @size: sizeof(struct stm_wait)
  * @flags: STM_WAIT_*; a module before interface 1.3 knows none (EINVAL)
- * @timeout_ns: nanoseconds; STM_WAIT_FOREVER
+ * @timeout_ns: nanoseconds, or STM_WAIT_FOREVER
  *
- * The transaction is over when the call returns, unless it is EINVAL, EFAULT or EDEADLK.
+ * The call sleeps until something that the transaction has read changes. When it returns the
+ * transaction is over, except after EINVAL, EFAULT and EDEADLK.
  *
- * 0: something changed (or had changed before). ETIMEDOUT. EINTR: a signal came. EINVAL: no transaction. EDEADLK:
- * nothing was read, so nothing could end the wait.
+ * 0: Something changed, or had changed before.
+ * ETIMEDOUT: Nothing changed for that long.
+ * EINTR: A signal arrived.
+ * EINVAL: There is no transaction.
+ * EDEADLK: The transaction has read nothing, so nothing could end the wait.
+ * E2BIG, ENOMEM, ENOSPC, ECANCELED: The transaction had failed before; see above.
  *
- * With KEEP: after ETIMEDOUT the transaction has no effect, but is still there: what the thread does with the handle fails
- * with ECANCELED until COMMIT or CANCEL has told it, or RESTART. Signals do with the call what they do with those of Linux
- * that can be interrupted: when no handler ran, or one with SA_RESTART, it goes on (with UNTIL, for as long as it would
- * have); otherwise it fails with EINTR, and STM_CANCEL_ALL with STM_CANCEL_KEEP makes it as after ETIMEDOUT. Without that
+ * With KEEP the transaction has no effect after ETIMEDOUT, but is still there. What the thread does
+ * with the handle fails with ECANCELED until COMMIT, CANCEL or START with RESTART has told it.
+ * Signals act on the call as on the interruptible calls of Linux. If no handler ran, or one with
+ * SA_RESTART, the call goes on, with UNTIL to the same end. Otherwise it fails with EINTR; then
+ * STM_CANCEL_ALL with STM_CANCEL_KEEP makes the transaction as it is after ETIMEDOUT. Without that
  * COMMIT fails with ECANCELED, too.
  */
-#define STM_WAIT_KEEP 0x1  /* what was not told of its end is not to go on without a transaction */
+#define STM_WAIT_KEEP 0x1  /* the thread must learn of the end before it goes on */
 #define STM_WAIT_UNTIL 0x2 /* @timeout_ns is a time of CLOCK_MONOTONIC */
 #define STM_WAIT_FLAGS 0x3
 #define STM_WAIT_FOREVER 0xffffffffffffffffull
@@ -475,21 +566,21 @@ struct stm_wait {
 };
 
 /* Why a transaction ended, or is doomed. */
-#define STM_REASON_NONE 0		/* it did not; or it was committed */
-#define STM_REASON_READ_LOCKED 1	/* a stripe to read stayed locked by a commit */
-#define STM_REASON_READ_VALIDATION 2	/* what was read before has changed, noticed by a read */
-#define STM_REASON_COMMIT_LOCKED 3	/* a stripe to write stayed locked by another commit */
-#define STM_REASON_COMMIT_VALIDATION 4	/* what was read has changed, noticed at the commit */
+#define STM_REASON_NONE 0		/* it did not end, or it was committed */
+#define STM_REASON_READ_LOCKED 1	/* a commit kept a stripe locked that was to be read */
+#define STM_REASON_READ_VALIDATION 2	/* a read noticed that earlier reads have changed */
+#define STM_REASON_COMMIT_LOCKED 3	/* another commit kept a stripe locked that was written */
+#define STM_REASON_COMMIT_VALIDATION 4	/* the commit noticed that reads have changed */
 #define STM_REASON_TOO_BIG 5		/* more than the module's limits allow */
 #define STM_REASON_NO_MEMORY 6
 #define STM_REASON_CANCEL 7		/* the program cancelled */
 #define STM_REASON_RETRY 8		/* STM_IOC_WAIT, or RESTART of a valid transaction */
-#define STM_REASON_SIGNAL 9		/* a signal interrupted a wait inside of the commit */
+#define STM_REASON_SIGNAL 9		/* a signal interrupted a wait within the commit */
 #define STM_REASON_KILLED 10		/* the thread ended, or called exec */
-#define STM_REASON_SERIAL_WAIT 11	/* the serial token could not be had */
-#define STM_REASON_OUT_OF_RANGE 12
-#define STM_REASON_FAULT 13		/* the caller's own memory could not be read or written */
-#define STM_REASON_CLOSED 14		/* the last descriptor of the file was closed in the thread's process */
+#define STM_REASON_SERIAL_WAIT 11	/* the thread holds the token itself, by another handle */
+#define STM_REASON_OUT_OF_RANGE 12	/* behind the end of the region */
+#define STM_REASON_FAULT 13		/* the caller's own memory cannot be read or written */
+#define STM_REASON_CLOSED 14		/* the process closed its last descriptor of the file */
 #define STM_REASONS 16
 
 /**
@@ -499,10 +590,10 @@ struct stm_wait {
  * @depth: out: nesting depth; 0: none runs
  * @doom: out: STM_REASON_* why it cannot commit any more; NONE: it may
  * @last_reason: out: STM_REASON_* of the last one that ended
- * @serial: out: 1 when it holds the serial token
+ * @serial: out: 1 if it holds the serial token
  * @stripes_read, @stripes_written: out: size of the read and the write set, in stripes of 64 bytes
  * @conflicts: out: conflicts in a row of the attempts so far
- * @longest_streak: out: the most that any transaction of this thread had, on this handle
+ * @longest_streak: out: most conflicts in a row of any transaction of this thread on this handle
  */
 struct stm_transaction {
 	__u32 size;
@@ -517,30 +608,30 @@ struct stm_transaction {
 	__u32 longest_streak;
 };
 
-#define STM_STATISTICS_OF_HANDLE 0x10 /* only what went through this open file; with BY_HANDLE */
+#define STM_STATISTICS_OF_HANDLE 0x10 /* only of this open file; with BY_HANDLE */
 
 /**
- * struct stm_statistics - STM_IOC_STATISTICS: what the transactions of a region did since its creation
+ * struct stm_statistics - STM_IOC_STATISTICS: transactions of a region since its creation
  * @size: sizeof(struct stm_statistics)
  * @flags: STM_BY_HANDLE, STM_BY_ID or STM_BY_NAME; STM_STATISTICS_OF_HANDLE
  * @id: in with BY_ID; out: the region's id
- * @starts: out: transactions begun, those of single read and write calls not included
+ * @starts: out: transactions begun; single read and write calls do not count
  * @commits: out: transactions committed
- * @read_only: out: of these, how many had written nothing
+ * @read_only: out: of these, transactions that wrote nothing
  * @calls: out: single read and write calls that were a transaction of their own
- * @aborts: out: how often a transaction ended by each STM_REASON_*
+ * @aborts: out: number of transactions that ended by each STM_REASON_*
  * @restarts: out: STM_START_RESTART of a running transaction
  * @serial: out: transactions that held the serial token
  * @waits: out: STM_IOC_WAIT calls that slept
  * @signals: out: signals sent to doomed transactions
  * @extensions: out: times that a snapshot was moved forward
- * @longest_streak: out: the most conflicts in a row that one transaction had
- * @last_committer_pid: out: in the caller's pid namespace, 0 if none
+ * @longest_streak: out: most conflicts in a row of one transaction
+ * @last_committer_pid: out: in the caller's pid namespace; 0: none
  * @waiting: out: threads that sleep in STM_IOC_WAIT now
  * @name: in with BY_NAME
  * @load_faults, @store_faults: out: page faults of loads and of stores, of transactions in mappings
- * @predicted_used, @predicted_unused: out: pages that were mapped at the start of a transaction, and then were touched,
- *	or were not
+ * @predicted_used, @predicted_unused: out: pages that were mapped at the start of a transaction,
+ *	and then were touched, or were not
  */
 struct stm_statistics {
 	__u32 size;
@@ -561,7 +652,7 @@ struct stm_statistics {
 	__u32 waiting;
 	__u32 reserved;
 	char name[STM_NAME_SIZE];
-	/* Here the structure of version 1.0 ended. */
+	/* The structure of version 1.0 ended here. */
 	__aligned_u64 load_faults;
 	__aligned_u64 store_faults;
 	__aligned_u64 predicted_used;
@@ -569,9 +660,9 @@ struct stm_statistics {
 };
 
 /*
- * poll, select and epoll on a handle: readable (POLLIN) when something was committed to the region, by a transaction or
- * a write call, since this handle last looked: since its last STM_IOC_START, or read call outside of a transaction, or
- * since it was opened. Always writable.
+ * poll, select and epoll on a handle: It is readable (POLLIN) when something was committed to the
+ * region, by a transaction or a write call, since this handle last looked. A handle looks when it
+ * is opened, at STM_IOC_START, and at a read call outside of a transaction. It is always writable.
  */
 
 #endif /* STM_IOCTL_H */
