@@ -1,7 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Transactions on the regions of stm/stm.h: what a program reads and writes between stm_start and stm_commit happens for
- * all other processes at once, or not at all.
+ * Transactions on the regions of stm/stm.h
+ *
+ * What. What a program reads and writes between stm_start and stm_commit happens for all other
+ * processes at once, or not at all.
+ *
+ * Why. Locks do not compose: two correct functions that lock do not make one correct function. And
+ * a process that is killed while it holds a lock leaves the data half changed. A transaction takes
+ * no lock that could be left behind, and contains other transactions. If its process is killed,
+ * nothing of it has happened.
+ *
+ * When to use it. Several processes or threads change shared structures, a change touches more than
+ * one place, or a process may be killed at any time.
+ *
+ * When not to use it:
+ *   - The code has effects outside of the region, such as output. A transaction may run several
+ *     times before it is committed.
+ *   - One counter or flag is all there is. An atomic variable in a plain region (STM_PLAIN) costs
+ *     no system call; a transaction costs at least one.
+ *   - All processes change the same few bytes all the time. Transactions then conflict and are
+ *     repeated. A mutex, or a region with STM_MUTEX, wastes less work.
+ *   - The data must survive a reboot. A region is memory.
+ *
+ * Example. Both loops add 10 to a number in the region of the handle fd. The second one does so in
+ * a mapping of fd:
  *
  *	do {
  *		stm_start(fd);
@@ -10,37 +32,79 @@
  *		pwrite(fd, &balance, sizeof balance, 0);
  *	} while (stm_commit(fd));
  *
- * (Where more can go wrong than a conflict with others: while ((result = stm_try_commit(fd)) > 0), and look at the result.)
+ *	do {
+ *		stm_start(fd);
+ *		account->balance += 10;
+ *	} while (stm_commit(fd));
  *
- * A transaction belongs to the thread that started it and to the open file behind @fd. Inside it, read, pread, readv
- * and write, pwrite, writev on @fd give and take one consistent state of the region, with the transaction's own writes
+ * A conflict with others is repeated by the loop. Where more than that can go wrong, write
+ * while ((result = stm_try_commit(fd)) > 0), and look at the result.
+ *
+ * The rules follow, in sections. The functions come after them.
+ *
+ *
+ * -- What belongs to a transaction --
+ *
+ * A transaction belongs to the thread that started it, and to the open file behind @fd. These are
+ * part of it, when that thread does them:
+ *
+ *   - read, pread, readv, write, pwrite and writev on @fd;
+ *   - loads and stores in the mappings of @fd.
+ *
+ * They give and take one consistent state of the region, with the transaction's own writes laid
  * over it. Nothing is visible to others before the commit.
  *
- * In mappings: a handle for each thread. Threads that only call read and write may share one. But page tables belong to the
- * process: while a thread has a transaction on a handle that is mapped, all threads of the process see, in the mappings of
- * that handle, what this transaction sees and has stored, and what they store there becomes a part of it. And another thread
- * cannot begin one on that handle: stm_try_start returns -1 with EBUSY, stm_start calls abort(). So each thread that uses
- * mappings calls stm_open, not dup, and mmap for itself; then it is to the others as another process is.
+ *
+ * -- Threads --
+ *
+ * Threads that only call read and write may share a handle. Threads that use mappings need a handle
+ * each: each of them calls stm_open, not dup, and mmap for itself. It then is to the others what
+ * another process is.
+ *
+ * The reason is that page tables belong to the process. While a thread has a transaction on a
+ * mapped handle, all threads of the process see in the mappings of that handle what this
+ * transaction sees and has stored, and what they store there becomes part of it. Another thread
+ * cannot begin a transaction on that handle: its stm_try_start returns -1 with EBUSY, and its
+ * stm_start calls abort().
  *
  *
- * Restarts
+ * -- Restarts --
  *
- * stm_start returns again, as setjmp does, when the transaction has to begin anew: when a read or write call finds that
- * what was read before has changed (that call does not return then; the program never sees the data), when the program
- * does something for long that cannot be committed any more (an endless loop on old data), when it gets SIGSEGV, SIGBUS,
- * SIGFPE or SIGILL with such data, or calls stm_retry or stm_wait. What the transaction wrote to the region is gone then,
- * and the file position of the handle is where it was when the transaction first used it, by read, write or lseek. (So it is
- * when stm_cancel ends the whole transaction, and when stm_commit returns 1. Who shares an open file shares its position.)
- * Everything else is as the program left it, so what is between stm_start and stm_commit must be fit to be done several
- * times: no output, no allocation that is not freed at the next start, no lock. And since a restart may come at any
- * instruction, it must not call functions that may not be left in the middle, as malloc and printf may not (those that a
- * signal handler may call are right), unless between stm_defer_restarts and stm_allow_restarts.
+ * stm_start returns again, as setjmp does, when the transaction has to begin again:
  *
- * The rules are those of setjmp. The function that called stm_start must not have returned: so stm_start stands in the
- * function that calls stm_commit, not in one of its own that wraps it, or in a constructor. Where the thread's stack pointer
- * shows that it has returned, a restart, and the next stm_start, print a line that says so on standard error and call
- * abort(). Coroutines with stacks of their own may begin transactions, and be left by restarts. A local variable of it that
- * was changed since stm_start has an indeterminate value after a restart, unless it is volatile:
+ *   - A read or write call finds that something read before has changed. That call does not return,
+ *     so the program never sees the data.
+ *   - The program runs on for long with data that cannot be committed any more, for example in an
+ *     endless loop.
+ *   - It gets SIGSEGV, SIGBUS, SIGFPE or SIGILL with such data.
+ *   - It calls stm_retry or stm_wait.
+ *
+ * What the transaction wrote to the region is gone then. The file position of the handle is where
+ * it was when the transaction first used it, by read, write or lseek. (The same holds when
+ * stm_cancel ends the whole transaction, and when stm_commit returns 1. Threads and processes that
+ * share an open file share its position.) Everything else is as the program left it.
+ *
+ * So the code between stm_start and stm_commit must be fit to run several times:
+ *
+ *   - It makes no output, takes no lock, and makes no allocation that the next attempt does not
+ *     free.
+ *   - It calls no function that must not be left in the middle, such as malloc and printf. A
+ *     restart can come at any instruction. Functions that a signal handler may call are right, and
+ *     stm_defer_restarts allows all others.
+ *
+ *
+ * -- The function that calls stm_start --
+ *
+ * The rules are those of setjmp.
+ *
+ * The function must not have returned when a restart comes. So stm_start stands in the function
+ * that calls stm_commit, not in a function that wraps it, nor in a constructor. Where the thread's
+ * stack pointer shows that the function has returned, a restart, and the next stm_start, print a
+ * line on standard error and call abort(). Coroutines with stacks of their own may begin
+ * transactions, and restarts may leave them.
+ *
+ * A local variable of the function that was changed since stm_start has an indeterminate value
+ * after a restart, unless it is volatile:
  *
  *	int attempts = 0;		// wrong: may be 0, or anything, after a restart
  *	volatile int attempts = 0;	// right
@@ -50,76 +114,121 @@
  *		...
  *	} while (stm_commit(fd));
  *
- * Variables that are set before stm_start and not changed, or set anew after it before they are used, need nothing. In
- * C++ no object with a destructor may be made between stm_start and a restart: it would not be run.
+ * Two kinds of variable need nothing: those that are set before stm_start and not changed, and
+ * those that are set after it before each use.
  *
- * A restart of several transactions. stm_start within a transaction of the same descriptor begins a part of it (nesting):
- * stm_commit of the part makes it belong to what is around it, stm_cancel undoes the part alone, and a restart always
- * goes back to the outermost stm_start. When a thread has transactions on several descriptors at once, a restart of any
- * of them goes back to the stm_start of the one that it started first, and those begun later are cancelled: only there all
- * of what they did can be done again. They are committed one by one, not together.
+ * In C++, no object with a destructor may be made between stm_start and a restart: the destructor
+ * would not run.
  *
- * A transaction must be left by stm_commit, stm_cancel or the thread's end. Left by return or longjmp it goes on, and
- * what follows is taken for a part of it. After stm_cancel the loop must be left with break.
+ * A transaction must be left by stm_commit, by stm_cancel, or by the end of the thread. After
+ * stm_cancel, leave the loop with break. If the transaction is left by return or longjmp it goes
+ * on, and what follows is taken for a part of it.
  *
  *
- * Signals
+ * -- Nesting, and several descriptors --
  *
- * The first stm_start of a process installs handlers for SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGURG. SIGURG is what the
- * kernel sends to a transaction that cannot commit. It is ignored by default, is passed over by debuggers, and a program
- * that uses it has to expect it at any time anyway, so one that comes too late does no harm, not even after exec.
+ * stm_start within a transaction of the same descriptor begins a nested part. stm_commit of the
+ * part makes it belong to what is around it. stm_cancel undoes the part alone. A restart always
+ * goes back to the outermost stm_start.
  *
- * No transaction begins with one of these five blocked, whatever the thread has blocked before: a start unblocks them, and
- * leaves them so; the others stay blocked. It makes no system call for that unless the program has changed the mask since
- * the start before: pthread_sigmask, sigprocmask, sighold, sigrelse, sigset, sigblock and sigsetmask are replaced by
- * functions of this library. (Where the program finds libc's first, since this library was loaded by dlopen, each start
- * makes one.) Within a transaction these do not block the first four; and a thread that blocks SIGURG there
- * gets EAGAIN from read and write instead of a restart. A restart gives the thread the mask back that it had at stm_start.
+ * A thread may have transactions on several descriptors at once. A restart of any of them goes back
+ * to the stm_start of the one that began first, because only there can all of their work be done
+ * again. Those that began later are cancelled. They are committed one by one, not together.
  *
- * The program keeps its own signal handling. sigaction, signal and their relatives are replaced by functions of the same
- * name in this library, which record what the program wants for these five signals and do it whenever a signal is not
- * about a doomed transaction, with the program's flags, mask and alternate stack. While any handler of the program runs a
- * restart waits for its end, or until it is left by longjmp or siglongjmp. In a child of vfork they are what libc's are,
- * for the child alone.
  *
- * exec and its relatives are replaced as well: a program that is executed inherits what is ignored and what is blocked as
- * if this library were not there. (Not by posix_spawn, system and popen: there, a signal of the five that is ignored is at
- * its default, and none of them is blocked.)
+ * -- Signals: what the library does --
  *
- * A fault inside of a transaction with data that is still valid is an error of the program: its transactions are
- * cancelled, and then the program's own handler
- * is called, or the process dies by that signal at the faulting instruction. When such a handler returns to the same
- * instruction, the transaction is begun again from stm_start. A transaction that runs out of stack is restarted only if the
- * thread has an alternate stack (sigaltstack) and no own handler for SIGSEGV without SA_ONSTACK.
+ * The first stm_start of a process installs handlers for SIGSEGV, SIGBUS, SIGFPE, SIGILL and
+ * SIGURG. The kernel sends SIGURG to a transaction that cannot commit. SIGURG is ignored by default
+ * and debuggers pass it on; a program that uses it has to expect it at any time anyway. So one that
+ * comes too late does no harm, not even after exec.
  *
- * Limits. A program that installs a handler past these functions (the system call itself, or from a library that found
- * libc's sigaction first because this library was loaded by dlopen) takes the signal away from this library, or, if it
- * is for another signal, may be left by a restart as by longjmp. A mask that blocks these signals and comes past them (by
- * the system call itself, or back from before the thread's first start by siglongjmp or setcontext) kills at the next
- * load of doomed data. A fault in a handler of the program is always taken for the program's own. None of the functions
- * below may be called by a signal handler, or
- * be left by longjmp out of one, except stm_reason_text. A handler that leaves a transaction by siglongjmp has to cancel it.
+ * The program keeps its own signal handling. The library replaces sigaction, signal and their
+ * relatives by functions of the same name. They record what the program wants for the five signals.
+ * Whenever a signal is not about a doomed transaction the library does what the program wants, with
+ * the program's flags, mask and alternate stack. In a child of vfork these functions do what libc's
+ * do, for the child alone.
  *
- * Page faults. The first load from a page of a mapping in a transaction, and the first store, is a page fault. So the
- * pages that the last transactions begun by the same call of stm_start touched are mapped when the next one begins: a steady
- * one has no fault. A function of the program that starts, calls what it is given and commits is one such place for all; what they have
- * in common is mapped. With STM_PREDICT=0 in the environment nothing is.
+ * While any handler of the program runs, a restart waits until it ends or is left by longjmp or
+ * siglongjmp. A handler that leaves a transaction by siglongjmp has to cancel it.
  *
- * System calls. A transaction that touches what it touches by loads and stores makes one, at its end, if there is nothing to
- * be done at its start: no pages that are known to be touched again (see above), nothing loaded from the mapping since the
- * last one, no conflict before. Until it has touched something, the kernel does not know of it: it is not in the statistics
- * yet, and poll tells what was committed before it. So this library has to know when a descriptor's number may have become
- * another file's: close, close_range and closefrom are replaced by functions of it, which do what libc's do. While one thread
- * closes a descriptor of a region past them (by the system call itself, by fclose), no other may begin a transaction on a
- * new one. In the child of vfork no function of this header may be called.
+ * A fault within a transaction whose data is still valid is an error of the program. Its
+ * transactions are cancelled. Then the program's own handler is called, or the process dies by that
+ * signal at the faulting instruction. If the handler returns to the same instruction the
+ * transaction begins again from stm_start. A fault in a handler of the program is always taken for
+ * the program's own.
  *
- * Other versions. A module of an older minor version of the interface is made do with: what it lacks costs system calls and
- * page faults. One of another major version is refused by the functions of stm/stm.h.
+ * A transaction that runs out of stack is restarted only if the thread has an alternate stack
+ * (sigaltstack), and the program has no handler for SIGSEGV without SA_ONSTACK.
  *
- * Sanitizers. A program that is built with -fsanitize=address or -fsanitize=thread runs as any other: their runtime
- * libraries are told of restarts.
+ * The library replaces exec and its relatives as well. A program that is executed inherits what is
+ * ignored and what is blocked as if this library were not there. This does not hold for
+ * posix_spawn, system and popen: there, a signal of the five that is ignored has its default
+ * action, and none of the five is blocked.
  *
- * fork: the child has no transaction. x86-64 only. The shadow stack (CET) is unwound as longjmp does.
+ *
+ * -- Signals: masks --
+ *
+ * No transaction begins with one of the five signals blocked. A start unblocks them and leaves them
+ * unblocked; all other signals stay as they are. A restart gives the thread the mask back that it
+ * had at stm_start.
+ *
+ * For that the library replaces pthread_sigmask, sigprocmask, sighold, sigrelse, sigset, sigblock
+ * and sigsetmask. So a start makes a system call only if the program has changed the mask since the
+ * start before. (If the library was loaded by dlopen, the program may find libc's functions first.
+ * Then each start makes one.)
+ *
+ * Within a transaction these functions do not block the first four signals. A thread that blocks
+ * SIGURG there gets EAGAIN from read and write instead of a restart.
+ *
+ *
+ * -- Signals: limits --
+ *
+ * A handler can be installed past the library: by the system call itself, or by a library that
+ * found libc's sigaction first because this one was loaded by dlopen. If it is for one of the five
+ * signals, it takes the signal away from this library. If it is for another signal, a restart may
+ * leave it as longjmp would.
+ *
+ * A mask can come past the library: by the system call itself, or when siglongjmp or setcontext
+ * restores one from before the thread's first start. If it blocks one of the five signals, the next
+ * load of doomed data kills the process.
+ *
+ * A signal handler may call none of the functions below except stm_reason_text, and must not leave
+ * any of them by longjmp.
+ *
+ *
+ * -- What it costs --
+ *
+ * Page faults. The first load in a transaction from a page of a mapping is a page fault, and so is
+ * the first store. Therefore the pages that the last transactions from one call of stm_start
+ * touched are mapped when the next one begins there. A steady transaction has no page fault. A
+ * function of the program that starts, calls what it is given, and commits is one such place for
+ * all its callers: what their transactions have in common is mapped. With STM_PREDICT=0 in the
+ * environment nothing is mapped.
+ *
+ * System calls. A transaction by loads and stores makes one, at its end, if its start has nothing
+ * to do: no page is known to be touched again (see above), nothing was loaded from the mapping
+ * since the last transaction, and there was no conflict before. The kernel does not know of such a
+ * transaction until it has touched something. Until then it is not in the statistics, and poll
+ * tells what was committed before it.
+ *
+ * Closing. For that the library has to know when a descriptor's number may have become another
+ * file's. It replaces close, close_range and closefrom by functions that do what libc's do. A
+ * descriptor of a region can be closed past them, by the system call itself or by fclose. While one
+ * thread does so, no other thread may begin a transaction on a new descriptor.
+ *
+ *
+ * -- Processes, versions, tools --
+ *
+ * After fork the child has no transaction. A child of vfork must call no function of this header.
+ *
+ * A module with an older minor version of the interface works. What it lacks costs system calls and
+ * page faults. The functions of stm/stm.h refuse a module with another major version.
+ *
+ * A program built with -fsanitize=address or -fsanitize=thread runs as any other: the library tells
+ * the sanitizers' runtimes of restarts.
+ *
+ * x86-64 only. The shadow stack (CET) is unwound as longjmp does.
  */
 #ifndef STM_TRANSACTION_H
 #define STM_TRANSACTION_H
@@ -135,57 +244,78 @@
 #pragma GCC visibility push(default)
 #ifdef __cplusplus
 extern "C" {
-/* As in stm/stm.h: two functions are called as structures of stm/ioctl.h are. */
+/* As in stm/stm.h: two functions have the names of structures of stm/ioctl.h. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wshadow"
 #endif
 
-/* What stm_statistics() fills: see stm/ioctl.h. */
-struct stm_statistics;
-struct timespec; /* which time.h keeps to itself in strict C99 */
+struct stm_statistics; /* in stm/ioctl.h */
+struct timespec;       /* time.h does not declare it in strict C99 */
 
 /**
- * stm_start - begin a transaction, or a part of the one that runs
+ * stm_start - begin a transaction, or a nested part of the running one
  * @fd: a handle of a transactional region
  *
- * Returns once for the call, and again for each restart. It can wait: after conflicts for a random, growing time, for
- * the region's serial token, in a region of STM_MUTEX for its lock. It goes on waiting when a signal handler has run.
+ * Returns once for the call, and again for each restart.
  *
- * There is no error for it to return, and to go on without a transaction would be worse than to stop. So it prints a
- * line on standard error and calls abort() when it cannot start: @fd is no handle of a transactional region, nested
- * too deeply, no memory; or go on: more pages touched in mappings than allowed, no memory for them. stm_try_start() is for programs that want to know.
+ * It can wait: after conflicts for a random, growing time, for the region's serial token, and in a
+ * region of STM_MUTEX for its lock. It goes on waiting when a signal handler has run.
+ *
+ * It cannot return an error, and to go on without a transaction would be worse than to stop. So it
+ * prints a line on standard error and calls abort()
+ *   - when it cannot start: @fd is no handle of a transactional region, transactions are nested too
+ *     deeply, or there is no memory;
+ *   - when the transaction cannot go on: it touched more pages in mappings than allowed, or there
+ *     is no memory for them.
+ * stm_try_start() is for programs that handle such errors.
  */
 void stm_start(int fd) STM_RETURNS_TWICE;
 
 /**
- * stm_try_start - as stm_start, but it tells
+ * stm_try_start - begin a transaction like stm_start, but report errors
  * @fd: a handle of a transactional region
  *
- * Returns 0 in a transaction, or -1 without one, with errno: EBADF, ENOTTY: no handle. EOPNOTSUPP: a plain region.
- * E2BIG: nested too deeply. EBUSY: the handle is mapped, and another thread of the process has a transaction on it. EDEADLK:
- * this thread has one on another handle of the region, which must end first. ENOMEM, ENOSPC: out of memory, or more threads than the module allows on this handle. EAGAIN:
- * the limit of stm_set_retry_limit() is reached. A restart, too, may return -1; and so may a load or a store in a mapping,
- * after which the transaction is over and has no effect: E2BIG: it touched more pages than the module's max_stripes
- * allows. ENOMEM: there is no memory for the page.
+ * Returns 0 in a transaction. Returns -1 without one, and sets errno:
+ *
+ *	EBADF, ENOTTY	@fd is no handle
+ *	EOPNOTSUPP	the region is plain
+ *	E2BIG		transactions are nested too deeply
+ *	EBUSY		the handle is mapped, and another thread of the process has a transaction
+ *			on it
+ *	EDEADLK		this thread has a transaction on another handle of the region, which must
+ *			end first
+ *	ENOMEM		no memory
+ *	ENOSPC		more threads than the module allows have used this handle
+ *	EAGAIN		the limit of stm_set_retry_limit() is reached
+ *
+ * It can also return -1 at a restart. And it does so after a load or store in a mapping that could
+ * be given no page; the transaction is over then, and has no effect:
+ *
+ *	E2BIG		it touched more pages than the module's max_stripes allows
+ *	ENOMEM		there is no memory for the page
  */
 int stm_try_start(int fd) STM_RETURNS_TWICE;
 
 /**
- * stm_commit, stm_try_commit - end the transaction, or the innermost part of it
+ * stm_commit, stm_try_commit - end the transaction, or its innermost part
  * @fd: the handle
  *
- * stm_commit returns 0 when everything that was written is visible to others (of a part: when it belongs to the transaction
- * now), and only then. Otherwise 1, with errno, the transaction is over, and nothing of it has happened.
+ * stm_commit returns 0 when everything that was written is visible to others, and only then. For a
+ * part, 0 means that it belongs to the transaction now. Otherwise it returns 1 with errno, the
+ * transaction is over, and nothing of it has happened.
  *
- * stm_try_commit returns 0 in the same case; 1 when it is worth trying again, with errno EAGAIN: a conflict, which another
- * attempt does not have, or not for long; or -1, with errno, when trying again alone will not help:
+ * stm_try_commit returns 0 in the same case. It returns 1 with errno EAGAIN after a conflict:
+ * another attempt does not have it, or not for long. It returns -1 with errno when another attempt
+ * alone will not help:
  *
- *	E2BIG	larger than the module's limits allow (max_stripes), in what it touched or in a call within it
- *	ENOMEM	no memory
- *	ENOSPC	a write in it began behind the end of the region
- *	ECANCELED	it was over before: a stm_wait had returned, or the thread had closed its last descriptor of it
- *	EDEADLK	another transaction of this thread, on another handle of the same region, must end first
- *	EINVAL	there is no transaction
+ *	E2BIG		the transaction, or a call in it, is larger than max_stripes allows
+ *	ENOMEM		no memory
+ *	ENOSPC		a write in it began behind the end of the region
+ *	ECANCELED	it was over before: a stm_wait had returned, or the thread had closed its
+ *			last descriptor of the file
+ *	EDEADLK		another transaction of this thread, on another handle of the same region,
+ *			must end first
+ *	EINVAL		there is no transaction
  *	EBADF, ENOTTY	@fd is no handle
  *
  *	do {
@@ -195,23 +325,26 @@ int stm_try_start(int fd) STM_RETURNS_TWICE;
  *	if (result < 0)
  *		perror("...");
  *
- * In a part a conflict restarts the whole transaction. EDEADLK does so as well, if another transaction of the thread was
- * begun before; where that does not help, a few times, that one cannot be: its stm_try_start returns -1 with EDEADLK, its
- * stm_start prints a line on standard error, which names both, and calls abort().
+ * Parts. A conflict in a part restarts the whole transaction.
  *
- * A loop around stm_commit that asks for no reason ends nevertheless: after a hundred results of 1 in a row that are no
- * conflicts, of transactions begun by one call on one descriptor, the next stm_try_start there returns -1 with that errno,
- * and the next stm_start, or stm_commit if there is none, prints a line and calls abort(). What stm_try_commit returns is
- * not counted.
+ * Deadlock. EDEADLK restarts as well, if another transaction of the thread was begun before. After
+ * a few restarts that did not help, the other one fails: its stm_try_start returns -1 with EDEADLK,
+ * or its stm_start prints a line on standard error that names both, and calls abort().
+ *
+ * Endless loops. A loop around stm_commit ends even if the program never looks at errno. Results of
+ * 1 that are no conflicts are counted for the transactions that one call begins on one descriptor.
+ * After a hundred in a row, the next stm_try_start there returns -1 with that errno. The next
+ * stm_start, or stm_commit if there is no start, prints a line and calls abort(). Results of
+ * stm_try_commit do not count.
  */
 int stm_commit(int fd);
 int stm_try_commit(int fd);
 
 /**
- * stm_cancel - undo the transaction, or the innermost part of it, and end that
+ * stm_cancel - undo and end the transaction, or its innermost part
  * @fd: the handle
  *
- * Without a transaction it does nothing but set errno to EINVAL (EBADF, ENOTTY).
+ * Without a transaction it only sets errno: EINVAL (EBADF, ENOTTY: @fd is no handle).
  */
 void stm_cancel(int fd);
 
@@ -219,91 +352,123 @@ void stm_cancel(int fd);
  * stm_retry - undo everything and begin again from the outermost stm_start
  * @fd: the handle
  *
- * Does not return. Begins at once; to sleep until there is something new use stm_wait(). Without a transaction it
- * prints a line on standard error and calls abort().
+ * Does not return. The transaction begins again at once; use stm_wait() to sleep until something
+ * has changed. Without a transaction it prints a line on standard error and calls abort().
  */
 void stm_retry(int fd);
 
 /**
- * stm_wait - undo everything, sleep until something that was read changes, and begin again from the outermost stm_start
+ * stm_wait - undo everything, sleep until something that was read changes, and begin again
  * @fd: the handle
  * @timeout: the longest time to sleep; NULL: no limit
  *
- * All of the thread's transactions are undone before it sleeps, whatever handles they are on, so others get what they held.
+ * It begins again from the outermost stm_start. All of the thread's transactions are undone before
+ * it sleeps, whatever handles they are on, so others can have what they held.
  *
- * Returns only when it does not begin again: -1 with errno. ETIMEDOUT. EINTR: a signal handler without SA_RESTART has run; one
- * with it, or a stop, neither ends nor prolongs the wait. The transactions are over then, and have no effect; but what the
- * thread reads or writes by their handles still fails, with ECANCELED, until it calls stm_cancel or stm_commit (which returns 1
- * with ECANCELED) or begins another one there. So a program that does not look at the result does nothing without a
- * transaction; one that does calls stm_cancel. E2BIG, ENOMEM, ECANCELED: it could not be committed, and is over as well.
+ * It returns only if it does not begin again. Then it returns -1 with errno:
  *
- * Or the transaction goes on: EDEADLK: it has read nothing, so nothing could end the wait (where the thread has others, they
- * may be over). EINVAL: not a time (or there is no transaction). In the serial order of things nothing has happened.
+ *	ETIMEDOUT	nothing has changed for that long
+ *	EINTR		a signal handler without SA_RESTART has run. A handler with it, or a stop,
+ *			neither ends nor prolongs the wait
+ *	E2BIG, ENOMEM, ECANCELED	it could not be committed
+ *	EDEADLK		it has read nothing, so nothing could end the wait
+ *	EINVAL		@timeout is not a time, or there is no transaction
  *
- * It is a cancellation point (pthread_cancel). A module before interface 1.3 ends the wait at each signal, with EINTR, and
- * lets the program go on without a transaction.
+ * After ETIMEDOUT and EINTR the transactions are over and have no effect. But what the thread reads
+ * or writes by their handles still fails, with ECANCELED. This ends when the thread calls
+ * stm_cancel or stm_commit there (which returns 1 with ECANCELED), or begins another transaction.
+ * So a program that ignores the result does nothing outside of a transaction; one that looks at it
+ * calls stm_cancel. After E2BIG, ENOMEM and ECANCELED the transaction is over as well.
+ *
+ * After EDEADLK and EINVAL the transaction goes on. (After EDEADLK, other transactions of the
+ * thread may be over.) In the serial order of things nothing has happened.
+ *
+ * It is a cancellation point (pthread_cancel). A module before interface 1.3 ends the wait at each
+ * signal, with EINTR, and lets the program go on without a transaction.
  */
 int stm_wait(int fd, const struct timespec* timeout);
 
 /**
- * stm_defer_restarts, stm_allow_restarts - do something that a restart must not interrupt
+ * stm_defer_restarts, stm_allow_restarts - bracket code that a restart must not interrupt
  *
- * Between the two calls the thread's transactions do not restart by themselves, also those that begin there, on whatever
- * handle; the first call may be the first that the thread makes of all. A restart that was due happens in the
- * stm_allow_restarts that ends the last one, which does not return then. Calls nest. A restart (by stm_retry or stm_wait,
- * too) ends those that came after the outermost stm_start; what was held back there is held back again. Always succeed. No
- * system call is made, unless a restart was due.
+ * Between the two calls the thread's transactions do not restart by themselves. This includes
+ * transactions that begin there, on whatever handle. stm_defer_restarts may be the thread's first
+ * call of this library. Calls nest. Both always succeed, and make no system call unless a restart
+ * was due.
  *
- * In between a transaction can be doomed: it has read something old, and will not commit. What the program sees then:
+ * A restart that was due happens in the last stm_allow_restarts, which then does not return. A
+ * restart by stm_retry or stm_wait ends the brackets that were opened after the outermost
+ * stm_start. Restarts that were held back at that stm_start are held back again.
  *
- *	read and write on the handle	fail with EAGAIN
- *	a load from a mapping		gives what was loaded before, or from a page that was not touched before, what
- *					was committed last: the two need not fit together. stm_validate() tells
+ * In between, a transaction can be doomed: it has read something old and will not commit. Then the
+ * program sees this:
+ *
+ *	read, write on the handle	fail with EAGAIN
+ *	a load from a mapping		gives what was loaded before; from a page that was not
+ *					touched before, what was committed last. The two need not
+ *					fit together; stm_validate() tells
  *	a store				goes nowhere
- *	stm_start, stm_try_start	begin a part, on the same handle, in which it is as around it
- *	stm_commit of such a part	0; of the whole transaction: 1 with EAGAIN, and it is over
+ *	stm_start, stm_try_start	begin a part, on the same handle, in which all this holds
+ *	stm_commit of such a part	returns 0
+ *	stm_commit of the whole		returns 1 with EAGAIN, and it is over
  *
- * So a program that follows a pointer or divides by a number which it loads in between has to call stm_validate first. A
- * fault by such data is taken for the program's own (and cancels nothing); if it dies by that, a line on standard error
- * says why. (A module before interface 1.3 gives such a load no page: SIGSEGV.)
+ * So a program has to call stm_validate before it follows a pointer, or divides by a number, that
+ * it loaded in between. A fault by such data is taken for the program's own, and cancels nothing.
+ * If the program dies by it, a line on standard error says why. (A module before interface 1.3
+ * gives such a load no page: SIGSEGV.)
  */
 void stm_defer_restarts(void);
 void stm_allow_restarts(void);
 
 /**
- * stm_validate - is all that the transaction has read still valid?
+ * stm_validate - check that all that the transaction has read is still valid
  * @fd: the handle
  *
- * Returns 0: it was, at the time of the call. -1 with errno: EAGAIN: it is not, and the transaction cannot commit.
- * EINVAL: there is no transaction. E2BIG, ENOMEM: a system call could not touch a page of a mapping for it, as in
- * stm_try_start(). If the kernel was first to notice, the transaction restarts and the call does not return.
+ * Returns 0 if it was, at the time of the call. Otherwise returns -1 with errno:
+ *
+ *	EAGAIN		it is not, and the transaction cannot commit
+ *	EINVAL		there is no transaction
+ *	E2BIG, ENOMEM	a system call touched a page of a mapping that it could not be given; see
+ *			stm_try_start()
+ *
+ * If the kernel noticed first, the transaction restarts and the call does not return.
  */
 int stm_validate(int fd);
 
 /**
- * stm_abort_reason - why this thread's transaction on @fd cannot commit, or else, why the last one that ended did
+ * stm_abort_reason - why this thread's transaction cannot commit, or why its last one ended
  * @fd: the handle
  *
- * Returns STM_REASON_* of stm/ioctl.h (0, STM_REASON_NONE: it was committed, or there was none), or -1 with errno. A read or
- * write call outside of a transaction is a transaction, too: ask before the next one.
+ * Returns STM_REASON_* of stm/ioctl.h, or -1 with errno. If a transaction runs on @fd that cannot
+ * commit, the result is its reason; otherwise it is that of the last one that ended there. 0,
+ * STM_REASON_NONE, means that this was committed, or that there was none. A read or write call
+ * outside of a transaction is a transaction, too: ask before the next one.
  */
 int stm_abort_reason(int fd);
 
-/** stm_reason_text - a few words for STM_REASON_*; "unknown" for other numbers. Always succeeds. */
+/**
+ * stm_reason_text - a few words for a reason
+ * @reason: STM_REASON_*
+ *
+ * Returns "unknown" for other numbers. Always succeeds.
+ */
 const char* stm_reason_text(int reason);
 
 /**
- * stm_set_retry_limit - how often a transaction may be attempted
+ * stm_set_retry_limit - limit how often a transaction is attempted
  * @fd: a handle
- * @attempts: so many in a row may fail; 0, the default: any number
+ * @attempts: the number of attempts in a row that may fail; 0, the default: any number
  *
- * For the calling thread and this descriptor number. Counted are automatic restarts, stm_retry, stm_wait and commits
- * that return 1; a commit or cancel of the whole transaction begins anew. When the limit is reached stm_try_start(), at
- * the next call or at the restart, returns -1 with errno EAGAIN, and counts from zero again. stm_start() knows no limit.
- * There is no need for one: the kernel waits between attempts and, after some (module parameter serial_after, 16), lets no
- * other commit pass, so that the next attempt does not conflict.
+ * The limit holds for the calling thread and this descriptor number. Automatic restarts, stm_retry,
+ * stm_wait and commits that return 1 count. A commit or cancel of the whole transaction begins to
+ * count from zero again. When the limit is reached, stm_try_start() returns -1 with errno EAGAIN,
+ * at the next call or at the restart, and the count begins from zero again. stm_start() knows no
+ * limit.
  *
- * Returns 0, or -1 with errno ENOMEM; EBADF: @fd is negative.
+ * No limit is needed. The kernel waits between attempts. After some (module parameter serial_after,
+ * 16) it lets no other commit pass, so the next attempt does not conflict.
+ *
+ * Returns 0, or -1 with errno: ENOMEM; EBADF: @fd is negative.
  */
 int stm_set_retry_limit(int fd, unsigned attempts);
 
@@ -312,7 +477,7 @@ int stm_set_retry_limit(int fd, unsigned attempts);
  * @fd: a handle
  * @result: filled in; include <stm/ioctl.h> for its members
  *
- * Returns 0, or -1 with errno EBADF, ENOTTY, EFAULT.
+ * Returns 0, or -1 with errno: EBADF, ENOTTY: @fd is no handle. EFAULT.
  */
 int stm_statistics(int fd, struct stm_statistics* result);
 
