@@ -39,7 +39,8 @@ int shm_create(int size);
  *	segment's end. NULL: anywhere; shm_address() then tells where
  *
  * Returns 0, or -1 with errno:
- *   EINVAL    there is no such segment: it never was, or was destroyed; or @addr is not page aligned
+ *   EINVAL    there is no such segment (it never was, or was destroyed), or @addr is not page
+ *             aligned
  *   EALREADY  this process has it attached already
  *   EEXIST    something else is mapped there; it was left alone
  *   EACCES    the segment is another user's

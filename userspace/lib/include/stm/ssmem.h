@@ -32,9 +32,9 @@ extern "C" {
 /**
  * ssmem_attach - map a segment
  * @name: its name, 1 to 249 bytes
- * @flag: SSMEM_FLAG_*. An attachment is never writable and executable at once. So WRITE with EXEC is
- *	allowed only with CREATE. It creates a segment that may be executed, and maps it here for
- *	writing its code
+ * @flag: SSMEM_FLAG_*. An attachment is never writable and executable at once. So WRITE with EXEC
+ *	is allowed only with CREATE. It creates a segment that may be executed, and maps it here
+ *	for writing its code
  * @length: bytes of a new segment, at least 1; rounded up to whole pages. An existing segment keeps
  *	its own length, larger or smaller, and is mapped whole
  *
@@ -89,7 +89,8 @@ long ssmem_read(void *addr, char *data);
  * ssmem_length - the rest of a segment's length
  * @addr: an address within an attachment
  *
- * Returns the bytes from @addr to the segment's end, or -1 with errno EINVAL: @addr is in no attachment.
+ * Returns the bytes from @addr to the segment's end, or -1 with errno EINVAL: @addr is in no
+ * attachment.
  */
 long ssmem_length(void *addr);
 

@@ -79,8 +79,8 @@ extern "C" {
  *     this path's own region. So no process gets the memory of another region through an old file.
  *   - Anything else: EEXIST.
  *
- * If the node cannot be made, replaced or used (no CAP_MKNOD, a read-only or nodev file system), the
- * region is attached by its name through the control device. The result is the same but for the
+ * If the node cannot be made, replaced or used (no CAP_MKNOD, a read-only or nodev file system),
+ * the region is attached by its name through the control device. The result is the same but for the
  * missing node. fchmod and fchown on a descriptor of a node change the node; on a descriptor from
  * stm_open() they change the region.
  *
@@ -156,8 +156,8 @@ int stm_unlink_deferred(const char *name);
  * stm_size - the size of a handle's region
  * @fd: a handle
  *
- * Returns bytes, or -1 with errno: EBADF: @fd is not open. ENOTTY, EINVAL: @fd is no handle. 0 means
- * that the region has no size yet, and takes the default size at its first use.
+ * Returns bytes, or -1 with errno: EBADF: @fd is not open. ENOTTY, EINVAL: @fd is no handle. The
+ * result 0 means that the region has no size yet, and takes the default size at its first use.
  */
 ssize_t stm_size(int fd);
 
