@@ -3,7 +3,6 @@
 #ifndef STM_GUEST_H
 #define STM_GUEST_H
 
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

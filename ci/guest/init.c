@@ -2,7 +2,6 @@
 /* The guest's first process: mounts, loads the module, runs one command, tells how it ended. */
 #include "guest.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <stdio.h>

@@ -3,7 +3,6 @@
 #include "guest.h"
 
 #include <fcntl.h>
-#include <string.h>
 #include <unistd.h>
 
 #define KMEMLEAK "/sys/kernel/debug/kmemleak"

@@ -24,7 +24,6 @@
 
 #include "kernel/glue/compat.h"
 #include "kernel/glue/glue.h"
-#include "kernel/interface/entry.h"
 #include "kernel/interface/services.h"
 
 /* The mount of the anonymous inodes, held from init to exit. */

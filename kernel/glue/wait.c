@@ -11,7 +11,6 @@
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
-#include "kernel/glue/glue.h"
 #include "kernel/interface/services.h"
 
 static_assert(sizeof(struct wait_queue_head) <= sizeof(struct stm_wait_queue));

@@ -84,7 +84,6 @@
 #include "runtime/protocol/shared_stripe.hpp"
 #include "runtime/protocol/stripe.hpp"
 #include "runtime/protocol/wait_filter.hpp"
-#include "runtime/support/assert.hpp"
 
 namespace stm::protocol {
 

@@ -7,7 +7,6 @@
 
 #include "runtime/support/assert.hpp"
 #include "runtime/support/types.hpp"
-#include "runtime/support/utility.hpp"
 
 namespace stm::runtime {
 

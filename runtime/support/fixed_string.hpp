@@ -7,11 +7,9 @@
 // locale.
 #pragma once
 
-#include "runtime/support/assert.hpp"
 #include "runtime/support/result.hpp"
 #include "runtime/support/span.hpp"
 #include "runtime/support/types.hpp"
-#include "runtime/support/utility.hpp"
 
 namespace stm::runtime {
 

@@ -14,7 +14,6 @@
 #pragma once
 
 #include "runtime/support/assert.hpp"
-#include "runtime/support/types.hpp"
 #include "runtime/support/utility.hpp"
 
 namespace stm::runtime {

@@ -2,7 +2,6 @@
 // read, write and lseek on handles: as on a file of fixed size.
 #include "guest.hpp"
 
-#include <csignal>
 #include <fcntl.h>
 #include <stm/transaction.h>
 #include <sys/stat.h>

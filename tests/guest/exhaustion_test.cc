@@ -2,11 +2,8 @@
 // One user takes all that the module gives to one user, and another works on as if nothing were.
 #include "guest.hpp"
 
-#include <array>
 #include <fcntl.h>
 #include <fstream>
-#include <pthread.h>
-#include <signal.h>
 #include <stm/ioctl.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>

@@ -3,7 +3,6 @@
 // then served in the context of one process for the address space of another.
 #include "guest.hpp"
 
-#include <csignal>
 #include <fcntl.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>

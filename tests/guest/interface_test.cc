@@ -3,7 +3,6 @@
 // changes nothing.
 #include "guest.hpp"
 
-#include <csignal>
 #include <functional>
 #include <random>
 #include <sys/ioctl.h>

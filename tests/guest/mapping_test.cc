@@ -4,7 +4,6 @@
 
 #include <csignal>
 #include <fstream>
-#include <sstream>
 #include <sys/resource.h>
 
 using namespace stm::test;

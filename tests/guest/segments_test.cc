@@ -4,7 +4,6 @@
 
 #include <csignal>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stm/shm.h>
 #include <stm/ssmem.h>
 #include <thread>

@@ -12,7 +12,6 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/sched.h>
-#include <linux/swap.h>
 #include <linux/swapops.h>
 #include <linux/uaccess.h>
 

@@ -8,7 +8,6 @@
 
 #include <csignal>
 #include <cstdlib>
-#include <memory>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "tests/storm/churn.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <sys/mman.h>

@@ -5,7 +5,6 @@
 
 #include "tests/storm/access.hpp"
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <pthread.h>

@@ -20,7 +20,6 @@
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <stm/ioctl.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>

@@ -3,8 +3,6 @@
 // checked, and looks in the end whether all is as it was.
 #pragma once
 
-#include "tests/storm/plan.hpp"
-
 #include <cstdint>
 #include <string>
 

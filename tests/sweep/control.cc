@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 // Sites: the requests that make, describe and end regions.
-#include "transaction.hpp"
 
 #include <fcntl.h>
 

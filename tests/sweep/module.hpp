@@ -4,7 +4,6 @@
 
 #include "injection.hpp"
 
-#include <functional>
 #include <string>
 #include <vector>
 

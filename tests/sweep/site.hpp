@@ -5,7 +5,6 @@
 
 #include "guest.hpp"
 
-#include <cerrno>
 #include <functional>
 #include <memory>
 #include <set>

@@ -2,7 +2,6 @@
 // What a program does that knows nothing newer than version 1.0 of the interface. It is built with
 // the headers and the library of one version, and run with those and the module of another.
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <stm/ioctl.h>

@@ -2,7 +2,6 @@
 // What transactions of several processes and threads, in mappings, see of each other.
 #include "mapped.hpp"
 
-#include <array>
 #include <atomic>
 #include <memory>
 #include <thread>

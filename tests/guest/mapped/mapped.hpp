@@ -4,8 +4,6 @@
 
 #include "transactions.hpp"
 
-#include <sys/prctl.h>
-
 namespace stm::test {
 
 /** An open file of a region of its own, and its mapping. Numbers are counted from the region's

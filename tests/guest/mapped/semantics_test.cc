@@ -3,7 +3,6 @@
 #include "mapped.hpp"
 
 #include <array>
-#include <thread>
 
 using namespace stm::test;
 

@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <csignal>
-#include <memory>
 #include <thread>
 
 using namespace stm::test;

@@ -3,7 +3,6 @@
 // functions: the sanitizer finds nothing in it. Built with WITH_FAULT it finds that.
 #include <pthread.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <stm/stm.h>

@@ -3,11 +3,10 @@
 // clean up after themselves.
 #pragma once
 
-#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <functional>
-#include <gtest/gtest.h>
+#include <gtest/gtest.h> // IWYU pragma: export
 #include <stm/ioctl.h>
 #include <stm/stm.h>
 #include <string>

@@ -4,7 +4,6 @@
 
 #include <csignal>
 #include <cstdint>
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 

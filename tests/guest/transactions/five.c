@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 // The five functions, read and write, and nothing else of the library. Compiled at -O0, -O2 and
 // -O3: what a restart does to local variables depends on the optimiser.
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <stm/stm.h>

@@ -2,9 +2,6 @@
 // Regions whose transactions take a lock; limits; buffers in our own mappings; statistics.
 #include "transactions.hpp"
 
-#include <fstream>
-#include <thread>
-
 using namespace stm::test;
 
 namespace {

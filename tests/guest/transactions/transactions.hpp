@@ -5,10 +5,8 @@
 #include "guest.hpp"
 
 #include <chrono>
-#include <csignal>
 #include <fcntl.h>
 #include <fstream>
-#include <sys/ioctl.h>
 
 namespace stm::test {
 

@@ -5,7 +5,6 @@
 #include "tests/unit/kernel/kernel_test.hpp"
 
 #include <array>
-#include <atomic>
 #include <optional>
 #include <thread>
 

@@ -16,7 +16,6 @@
 
 #include "kernel/interface/entry.h"
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>

@@ -5,7 +5,6 @@
 #include "signals.hpp"
 
 #include <atomic>
-#include <cerrno>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>

@@ -4,7 +4,6 @@
 
 #include "descriptor.hpp"
 
-#include <cstdint>
 #include <stm/ioctl.h>
 
 namespace stm::library {

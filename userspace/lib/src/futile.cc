@@ -3,8 +3,6 @@
 
 #include "give_up.hpp"
 
-#include <utility>
-
 namespace stm::library {
 namespace {
 

@@ -7,8 +7,6 @@
 #pragma once
 
 #include <csignal>
-#include <cstddef>
-#include <cstdint>
 #include <ucontext.h>
 
 namespace stm::library {

@@ -9,7 +9,6 @@
 #include "mask.hpp"
 
 #include <cerrno>
-#include <pthread.h>
 
 using stm::library::program_action;
 using stm::library::program_mask;

@@ -30,7 +30,7 @@
 #define STM_STM_H
 
 #include <stddef.h>
-#include <stm/transaction.h>
+#include <stm/transaction.h> /* IWYU pragma: export */
 #include <sys/types.h>
 
 #pragma GCC visibility push(default)
