@@ -2,7 +2,7 @@
 // What the library makes of flags, paths and ids before it asks the module anything.
 #include "open_flags.hpp"
 #include "path.hpp"
-#include "segment_id.hpp"
+#include "userspace/connection/segment_id.hpp"
 
 #include <cerrno>
 #include <climits>
@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+using namespace stm::connection;
 using namespace stm::library;
 
 namespace {

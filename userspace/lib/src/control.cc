@@ -3,17 +3,11 @@
 
 #include "error.hpp"
 
-#include <cstdlib>
+#include <cerrno>
 #include <cstring>
-#include <fcntl.h>
 #include <sys/ioctl.h>
 
 namespace stm::library {
-
-const char* control_device() {
-    const char* path = secure_getenv("STM_DEVICE");
-    return path != nullptr && path[0] != '\0' ? path : "/dev/stm";
-}
 
 int copy_name(char (&to)[STM_NAME_SIZE], const char* name) {
     if (name == nullptr || name[0] == '\0')
@@ -27,42 +21,34 @@ int copy_name(char (&to)[STM_NAME_SIZE], const char* name) {
 }
 
 int Control::connect() {
-    const char* path = control_device();
-    // Control requests need no access to the region `default`, which the same node stands for.
-    device_ = Descriptor(::open(path, O_RDONLY | O_CLOEXEC));
-    if (!device_) {
-        // ENOENT would be mistaken for a region that does not exist.
-        if (errno == ENOENT || errno == ENXIO || errno == ENOTDIR)
-            errno = ENODEV;
+    switch (connection::connect(connection_)) {
+    case connection::Connected::yes:
+        return 0;
+    case connection::Connected::cannot_open:
         return fail(errno,
                     "%s cannot be opened; is the module loaded (modprobe stm, or insmod stm.ko)?",
-                    path);
+                    connection::control_device());
+    case connection::Connected::no_module:
+        return fail(errno, "%s is not the control device of the module stm",
+                    connection::control_device());
+    case connection::Connected::other_version:
+        break;
     }
-
-    struct stm_version version {};
-    version.size = sizeof version;
-    if (::ioctl(device_.get(), STM_IOC_VERSION, &version) < 0) {
-        if (errno == ENOTTY || errno == EINVAL)
-            errno = ENODEV;
-        return fail(errno, "%s is not the control device of the module stm", path);
-    }
-    if (version.abi_major != STM_ABI_MAJOR)
-        return fail(EPROTO,
-                    "the module speaks version %u.%u of the interface, this library %d.%d: "
-                    "load the module that belongs to the library",
-                    version.abi_major, version.abi_minor, STM_ABI_MAJOR, STM_ABI_MINOR);
-    device_major_ = version.device_major;
-    return 0;
+    return fail(errno,
+                "the module speaks version %u.%u of the interface, this library %d.%d: "
+                "load the module that belongs to the library",
+                connection_.version.abi_major, connection_.version.abi_minor, STM_ABI_MAJOR,
+                STM_ABI_MINOR);
 }
 
 int Control::open(struct stm_open& request) const {
     request.size = sizeof request;
-    return ::ioctl(device_.get(), STM_IOC_OPEN, &request);
+    return ::ioctl(connection_.device.get(), STM_IOC_OPEN, &request);
 }
 
 int Control::info(struct stm_info& request) const {
     request.size = sizeof request;
-    return ::ioctl(device_.get(), STM_IOC_INFO, &request);
+    return ::ioctl(connection_.device.get(), STM_IOC_INFO, &request);
 }
 
 int Control::info_of_minor(unsigned minor, struct stm_info& result) const {
@@ -80,7 +66,7 @@ int Control::info_of_minor(unsigned minor, struct stm_info& result) const {
 
 int Control::destroy(struct stm_destroy& request) const {
     request.size = sizeof request;
-    return ::ioctl(device_.get(), STM_IOC_DESTROY, &request);
+    return ::ioctl(connection_.device.get(), STM_IOC_DESTROY, &request);
 }
 
 } // namespace stm::library

@@ -2,11 +2,13 @@
 // The connection to the module: the control device, opened for one call of the library.
 #pragma once
 
-#include "descriptor.hpp"
+#include "userspace/connection/connection.hpp"
 
 #include <stm/ioctl.h>
 
 namespace stm::library {
+
+using connection::Descriptor;
 
 // What control requests share: they return 0 (open: a descriptor), or -1 with errno as stm/ioctl.h
 // lists.
@@ -19,7 +21,7 @@ public:
     [[nodiscard]] int connect();
 
     /** Major number of the driver's device nodes. */
-    [[nodiscard]] unsigned device_major() const { return device_major_; }
+    [[nodiscard]] unsigned device_major() const { return connection_.version.device_major; }
 
     /** STM_IOC_OPEN. `request.size` is filled in here, as in the other requests. */
     [[nodiscard]] int open(struct stm_open& request) const;
@@ -31,12 +33,8 @@ public:
     [[nodiscard]] int destroy(struct stm_destroy& request) const;
 
 private:
-    Descriptor device_;
-    unsigned device_major_ = 0;
+    connection::Connection connection_{};
 };
-
-/** Path of the control device: the environment variable STM_DEVICE, or /dev/stm. */
-[[nodiscard]] const char* control_device();
 
 /**
  * Copies a region's name into the `STM_NAME_SIZE` bytes of a request. Returns 0, or -1 with errno

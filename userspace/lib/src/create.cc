@@ -10,6 +10,7 @@
 #include "error.hpp"
 #include "path.hpp"
 
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
@@ -120,7 +121,7 @@ Step Creation::attempt(int& result) {
     step = place_node(before);
     if (step == Step::failed && means_no_nodes(errno)) {
         fail(errno, "'%s' cannot be made a node; using the region of this name through %s instead",
-             path_, control_device());
+             path_, connection::control_device());
         return attach_without_node(region_id_, result);
     }
     if (step == Step::done)
@@ -139,7 +140,7 @@ Step Creation::use_node(unsigned minor, std::uint64_t id, int& result) {
         if (errno == EACCES && is_nodev(path_)) {
             fail(errno,
                  "device nodes do not work where '%s' is; using the region through %s instead",
-                 path_, control_device());
+                 path_, connection::control_device());
             return attach_without_node(id, result);
         }
         fail(errno, "'%s' cannot be opened", path_);

@@ -9,13 +9,13 @@ namespace {
 constexpr unsigned kMost = 100;
 
 // Of a thread that commits what it never began.
-[[gnu::tls_model("initial-exec")]] constinit thread_local Futile without_context = {};
+[[gnu::tls_model("initial-exec")]] constinit thread_local Futile without_transaction = {};
 
 } // namespace
 
-void count_futile_commit(Context* context, int fd, int error) {
-    Futile& futile = context != nullptr ? context->futile : without_context;
-    const std::uint64_t site = context != nullptr ? context->registers.rip : 0;
+void count_futile_commit(ThreadTransaction* transaction, int fd, int error) {
+    Futile& futile = transaction != nullptr ? transaction->futile : without_transaction;
+    const std::uint64_t site = transaction != nullptr ? transaction->registers.rip : 0;
     if (futile.site != site)
         futile = {0, 0, site};
     futile.error = error;
@@ -24,21 +24,21 @@ void count_futile_commit(Context* context, int fd, int error) {
                 why_never(error));
 }
 
-void forget_futile_commits(Context* context) {
-    without_context.count = 0;
-    if (context != nullptr)
-        context->futile.count = 0;
+void forget_futile_commits(ThreadTransaction* transaction) {
+    without_transaction.count = 0;
+    if (transaction != nullptr)
+        transaction->futile.count = 0;
 }
 
-int futile_error(Context& context, const Registers& registers) {
-    if (context.futile.count < kMost || context.futile.site != registers.rip)
+int futile_error(ThreadTransaction& transaction, const Registers& registers) {
+    if (transaction.futile.count < kMost || transaction.futile.site != registers.rip)
         return 0;
-    context.futile.count = 0;
-    return context.futile.error;
+    transaction.futile.count = 0;
+    return transaction.futile.error;
 }
 
 void count_start() {
-    without_context.count = 0;
+    without_transaction.count = 0;
 }
 
 } // namespace stm::library

@@ -42,16 +42,17 @@ std::uint64_t wanted_site(const Registers& registers) {
     return wants_prediction() && module_knows_sites() ? site_of(registers) : 0;
 }
 
-bool start_by_offer(Context& context, unsigned closes, std::uint64_t site) {
-    StartCell* const cell = context.cell;
+bool start_by_offer(ThreadTransaction& transaction, unsigned closes, std::uint64_t site) {
+    Cell* const cell = transaction.cell;
     // It must be an offer of the handle that has the number now.
-    if (cell == nullptr || context.depth != 0 || context.closes != closes || !knows_closes())
+    if (cell == nullptr || transaction.depth != 0 || transaction.closes != closes ||
+        !knows_closes())
         return false;
     const std::uint64_t offer = STM_CELL_OFFER(site);
     if (cell->offer.load(std::memory_order_relaxed) != offer ||
         cell->begun.load(std::memory_order_relaxed) != 0) // a handler was left in between
         return false;
-    context.detached = 0;
+    transaction.detached = 0;
     cell->begun.store(offer, std::memory_order_seq_cst);
     if (cell->offer.load(std::memory_order_seq_cst) == offer)
         return true;
@@ -61,23 +62,23 @@ bool start_by_offer(Context& context, unsigned closes, std::uint64_t site) {
 
 // The kernel forgets cells when a descriptor of the handle is closed, which may happen often: so
 // not each time.
-void attach_cell(ThreadState& thread, Context* context, unsigned closes) {
+void attach_cell(ThreadState& thread, ThreadTransaction* transaction, unsigned closes) {
     constexpr unsigned kPatience = 16;
-    StartCell* const cell = thread.cell_of(context, closes);
+    Cell* const cell = thread.cell_of(transaction, closes);
     if (cell == nullptr)
         return;
     if (cell->offer.load(std::memory_order_relaxed) != 0) {
-        context->detached = 0;
+        transaction->detached = 0;
         return;
     }
-    if (context->detached++ % kPatience != 0)
+    if (transaction->detached++ % kPatience != 0)
         return;
     struct stm_cell request {};
     request.size = sizeof request;
     request.address = reinterpret_cast<std::uintptr_t>(cell);
     request.signal = kDoomSignal;
     const int error = errno;
-    ::ioctl(context->fd, STM_IOC_CELL, &request);
+    ::ioctl(transaction->fd, STM_IOC_CELL, &request);
     errno = error;
 }
 

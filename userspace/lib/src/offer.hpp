@@ -13,13 +13,13 @@ std::uint64_t wanted_site(const Registers& registers);
 
 /**
  * Begins a transaction without a system call, if the kernel has offered that. The kernel hears of
- * it by the next one, or by a page fault. `closes`: of the context's descriptor, by closes_of();
- * `site`: the wanted one.
+ * it by the next one, or by a page fault. `closes`: of the transaction's descriptor, by
+ * closes_of(); `site`: the wanted one.
  */
-bool start_by_offer(Context& context, unsigned closes, std::uint64_t site);
+bool start_by_offer(ThreadTransaction& transaction, unsigned closes, std::uint64_t site);
 
 /** After a start by a system call: makes sure that the kernel knows the cell, so that it can offer
  * the next one. That it cannot be is no error. */
-void attach_cell(ThreadState& thread, Context* context, unsigned closes);
+void attach_cell(ThreadState& thread, ThreadTransaction* transaction, unsigned closes);
 
 } // namespace stm::library

@@ -45,14 +45,14 @@ void tell_of_left_frames(std::uintptr_t low, std::uintptr_t high) {
 
 using namespace stm::library;
 
-Context* stm_library_just_begun(int fd) {
+ThreadTransaction* stm_library_just_begun(int fd) {
     const int error = errno;
     ThreadState* const thread = ThreadState::current();
-    Context* const context = thread != nullptr ? thread->find(fd) : nullptr;
-    if (context == nullptr || context->depth != 1 || context->phantoms != 0)
+    ThreadTransaction* const transaction = thread != nullptr ? thread->find(fd) : nullptr;
+    if (transaction == nullptr || transaction->depth != 1 || transaction->phantoms != 0)
         return nullptr;
-    if (context->way_back == nullptr)
-        context->way_back = new_way_back();
+    if (transaction->way_back == nullptr)
+        transaction->way_back = new_way_back();
     errno = error;
-    return context->way_back != nullptr ? context : nullptr;
+    return transaction->way_back != nullptr ? transaction : nullptr;
 }

@@ -9,7 +9,7 @@
 
 namespace stm::library {
 
-struct Context;
+struct ThreadTransaction;
 
 /** The stack from `low` to `high`, of the calling thread, has been given up. */
 void tell_of_left_frames(std::uintptr_t low, std::uintptr_t high);
@@ -21,5 +21,5 @@ extern "C" {
 extern const int stm_library_has_tsan;
 /** The transaction on @fd that the calling thread has just begun, with memory for a jmp_buf in
  * `way_back`; null: it is a part of one, or there is no memory. Called in transaction_start.S. */
-stm::library::Context* stm_library_just_begun(int fd);
+stm::library::ThreadTransaction* stm_library_just_begun(int fd);
 }

@@ -4,7 +4,7 @@
 #include "attachments.hpp"
 #include "control.hpp"
 #include "error.hpp"
-#include "segment_id.hpp"
+#include "userspace/connection/segment_id.hpp"
 
 #include <cstdio>
 #include <cstring>
@@ -14,6 +14,10 @@
 
 namespace stm::library {
 namespace {
+
+using connection::kSegmentPrefix;
+using connection::segment_id;
+using connection::segment_minor;
 
 constexpr mode_t kMode = 0600;
 

@@ -88,7 +88,7 @@ enum class Fault { done, outside_of_transactions };
 Fault on_fault(ThreadState& thread, int signal, siginfo_t* info, ucontext_t* interrupted) {
     thread.enter(__builtin_frame_address(0));
     const Doom doom = thread.look();
-    Context* target = thread.outermost();
+    ThreadTransaction* target = thread.outermost();
     if (doom == Doom::failed && signal == SIGBUS)
         target->failure = thread.failure();
     if (doom == Doom::doomed || (doom == Doom::failed && signal == SIGBUS)) {

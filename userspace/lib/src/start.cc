@@ -43,34 +43,35 @@ int request_start(int fd, unsigned flags, std::uint64_t site) {
     return ::ioctl(fd, STM_IOC_START, without_site);
 }
 
-void begun(ThreadState& thread, Context* context, StartKind kind, const Registers& registers,
-           int depth) {
+void begun(ThreadState& thread, ThreadTransaction* transaction, StartKind kind,
+           const Registers& registers, int depth) {
     if (depth == 1) {
         // Although we may know of one: that ended behind our back, with another descriptor of the
         // same number.
-        thread.remove_running(context);
-    } else if (context->depth != depth - 1 || thread.runs_several()) {
+        thread.remove_running(transaction);
+    } else if (transaction->depth != depth - 1 || thread.runs_several()) {
         // A part of what was begun by another number of the same open file. What was begun by this
         // number is gone then.
-        Context* const owner = thread.running_on(context->fd);
-        if (owner != nullptr && owner != context) {
-            thread.remove_running(context);
-            context = owner;
+        ThreadTransaction* const owner = thread.running_on(transaction->fd);
+        if (owner != nullptr && owner != transaction) {
+            thread.remove_running(transaction);
+            transaction = owner;
         }
     }
-    if (context->depth == 0) {
-        context->registers = registers;
-        context->kind = kind;
-        context->failure = 0; // one of before, whose restart the program has left by longjmp
-        thread.add_running(context);
+    if (transaction->depth == 0) {
+        transaction->registers = registers;
+        transaction->kind = kind;
+        transaction->failure = 0; // one of before, whose restart the program has left by longjmp
+        thread.add_running(transaction);
     }
-    context->depth = depth;
+    transaction->depth = depth;
 }
 
-bool limit_reached(Context* context, StartKind kind) {
-    if (kind == StartKind::start || context->limit == 0 || context->attempts < context->limit)
+bool limit_reached(ThreadTransaction* transaction, StartKind kind) {
+    if (kind == StartKind::start || transaction->limit == 0 ||
+        transaction->attempts < transaction->limit)
         return false;
-    context->attempts = 0;
+    transaction->attempts = 0;
     return true;
 }
 
@@ -99,14 +100,14 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
         return start_failed(fd, kind, EBADF);
 
     Section section(*thread);
-    Context* context = thread->find_or_add(fd);
-    if (context == nullptr)
+    ThreadTransaction* transaction = thread->find_or_add(fd);
+    if (transaction == nullptr)
         return start_failed(fd, kind, ENOMEM);
-    if (context->depth == 0 && limit_reached(context, kind)) {
+    if (transaction->depth == 0 && limit_reached(transaction, kind)) {
         errno = EAGAIN;
         return -1;
     }
-    if (const int error = context->depth == 0 ? futile_error(*context, *registers) : 0) {
+    if (const int error = transaction->depth == 0 ? futile_error(*transaction, *registers) : 0) {
         if (kind == StartKind::start)
             give_up("stm: stm_start(%d): what begins here is not committed, again and again: %s "
                     "(stm_try_commit tells that from a conflict)\n",
@@ -127,8 +128,8 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
     }
     const unsigned closes = closes_of(fd); // before whatever the system call goes to
     const std::uint64_t site = wanted_site(*registers);
-    if (start_by_offer(*context, closes, site)) {
-        begun(*thread, context, kind, *registers, 1);
+    if (start_by_offer(*transaction, closes, site)) {
+        begun(*thread, transaction, kind, *registers, 1);
         count_start();
         return 0;
     }
@@ -144,7 +145,7 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
         const Doom doom = thread->look();
         if (error == EAGAIN && doom == Doom::doomed && !thread->is_held())
             restart(*thread);
-        Context* const owner = thread->running_on(fd);
+        ThreadTransaction* const owner = thread->running_on(fd);
         // Within a transaction that cannot commit. The program learns it where that ends.
         if (owner != nullptr &&
             (error == EAGAIN ||
@@ -159,55 +160,55 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
             return start_failed(fd, kind, error);
         flags = STM_START_RESTART;
     }
-    begun(*thread, context, kind, *registers, depth);
+    begun(*thread, transaction, kind, *registers, depth);
     count_start();
     if (depth == 1)
-        attach_cell(*thread, context, closes);
+        attach_cell(*thread, transaction, closes);
     return 0;
 }
 
 // A further return of stm_start. Called in transaction_start.S, on the stack of stm_start's caller.
-int stm_library_restarted(Context* context) {
+int stm_library_restarted(ThreadTransaction* transaction) {
     ThreadState& thread = *ThreadState::current();
     ThreadMask::current().restore();
-    thread.cancel_others(context);
-    ++context->attempts;
-    if (const int failure = std::exchange(context->failure, 0)) {
-        ::ioctl(context->fd, STM_IOC_CANCEL, STM_CANCEL_ALL);
-        thread.remove_running(context);
+    thread.cancel_others(transaction);
+    ++transaction->attempts;
+    if (const int failure = std::exchange(transaction->failure, 0)) {
+        ::ioctl(transaction->fd, STM_IOC_CANCEL, STM_CANCEL_ALL);
+        thread.remove_running(transaction);
         thread.leave_at_once();
-        context->attempts = 0;
-        context->deadlocks = 0;
-        if (context->kind == StartKind::start && failure == EDEADLK)
+        transaction->attempts = 0;
+        transaction->deadlocks = 0;
+        if (transaction->kind == StartKind::start && failure == EDEADLK)
             give_up("stm: the transaction of stm_start(%d) cannot go on: what stm_start(%d) begins "
                     "within it would wait for it forever, since both are on one region; use one "
                     "handle for both (stm_try_start would have returned)\n",
-                    context->fd, context->deadlocked_by);
-        if (context->kind == StartKind::start)
+                    transaction->fd, transaction->deadlocked_by);
+        if (transaction->kind == StartKind::start)
             give_up("stm: the transaction of stm_start(%d) cannot go on: %s (stm_try_start would "
                     "have returned)\n",
-                    context->fd, why_over(failure));
+                    transaction->fd, why_over(failure));
         errno = failure;
         return -1;
     }
-    if (limit_reached(context, context->kind)) {
-        ::ioctl(context->fd, STM_IOC_CANCEL, STM_CANCEL_ALL);
-        thread.remove_running(context);
+    if (limit_reached(transaction, transaction->kind)) {
+        ::ioctl(transaction->fd, STM_IOC_CANCEL, STM_CANCEL_ALL);
+        thread.remove_running(transaction);
         thread.leave_at_once();
         errno = EAGAIN;
         return -1;
     }
-    const std::uint64_t site = wanted_site(context->registers);
+    const std::uint64_t site = wanted_site(transaction->registers);
     int depth = 0;
-    while ((depth = request_start(context->fd, STM_START_RESTART, site)) < 0) {
+    while ((depth = request_start(transaction->fd, STM_START_RESTART, site)) < 0) {
         if (errno == EINTR || errno == EAGAIN)
             continue;
         int error = errno;
-        thread.remove_running(context);
+        thread.remove_running(transaction);
         thread.leave_at_once();
-        return start_failed(context->fd, context->kind, error);
+        return start_failed(transaction->fd, transaction->kind, error);
     }
-    begun(thread, context, context->kind, Registers(context->registers), depth);
+    begun(thread, transaction, transaction->kind, Registers(transaction->registers), depth);
     thread.leave();
     return 0;
 }
@@ -236,10 +237,10 @@ int stm_set_retry_limit(int fd, unsigned attempts) {
         install_handlers();
     }
     Section section(*thread);
-    Context* context = thread->find_or_add(fd);
-    if (context == nullptr)
+    ThreadTransaction* transaction = thread->find_or_add(fd);
+    if (transaction == nullptr)
         return -1;
-    context->limit = attempts;
-    context->attempts = 0;
+    transaction->limit = attempts;
+    transaction->attempts = 0;
     return 0;
 }

@@ -26,8 +26,8 @@ bool has_key = false;
 
 constexpr std::size_t kFirstCapacity = 64;
 constexpr std::size_t kChunkBytes = 4096;
-static_assert(sizeof(StartCell) == sizeof(struct stm_start_cell) &&
-              offsetof(StartCell, begun) == offsetof(struct stm_start_cell, begun) &&
+static_assert(sizeof(Cell) == sizeof(struct stm_start_cell) &&
+              offsetof(Cell, begun) == offsetof(struct stm_start_cell, begun) &&
               std::atomic<std::uint64_t>::is_always_lock_free);
 
 void* map(std::size_t size) {
@@ -37,16 +37,17 @@ void* map(std::size_t size) {
 }
 
 // Whether the kernel may still look there, for some handle.
-bool is_known(const StartCell& cell) {
+bool is_known(const Cell& cell) {
     return cell.offer.load(std::memory_order_acquire) != 0;
 }
 
 } // namespace
 
 struct Chunk {
-    static constexpr std::size_t kContexts = (kChunkBytes - sizeof(void*)) / sizeof(Context);
+    static constexpr std::size_t kTransactions =
+        (kChunkBytes - sizeof(void*)) / sizeof(ThreadTransaction);
     Chunk* next;
-    Context contexts[kContexts];
+    ThreadTransaction transactions[kTransactions];
 };
 static_assert(sizeof(Chunk) <= kChunkBytes);
 
@@ -87,13 +88,13 @@ void ThreadState::at_thread_exit(void* state) {
 void ThreadState::destroy() {
     for (Chunk* chunk = chunks_; chunk != nullptr;) {
         Chunk* next = chunk->next;
-        for (const Context& context : chunk->contexts)
-            if (context.way_back != nullptr)
-                ::munmap(context.way_back, sizeof *context.way_back);
+        for (const ThreadTransaction& transaction : chunk->transactions)
+            if (transaction.way_back != nullptr)
+                ::munmap(transaction.way_back, sizeof *transaction.way_back);
         ::munmap(chunk, sizeof(Chunk));
         chunk = next;
     }
-    ::munmap(table_, capacity_ * sizeof(Context*));
+    ::munmap(table_, capacity_ * sizeof(ThreadTransaction*));
     if (cells_ != nullptr)
         ::munmap(cells_, kCellBytes);
     ::munmap(this, sizeof(ThreadState));
@@ -109,7 +110,8 @@ void ThreadState::forget_transactions() {
     state->leave_at_once();
 }
 
-Context** ThreadState::slot_of(Context** table, std::size_t capacity, int fd) const {
+ThreadTransaction** ThreadState::slot_of(ThreadTransaction** table, std::size_t capacity,
+                                         int fd) const {
     // Descriptors are small and dense, so they are their own hash.
     std::size_t index = static_cast<unsigned>(fd) & (capacity - 1);
     while (table[index] != nullptr && table[index]->fd != fd)
@@ -117,76 +119,78 @@ Context** ThreadState::slot_of(Context** table, std::size_t capacity, int fd) co
     return &table[index];
 }
 
-Context* ThreadState::find_in_table(int fd) {
-    Context* found = *slot_of(table_, capacity_, fd);
+ThreadTransaction* ThreadState::find_in_table(int fd) {
+    ThreadTransaction* found = *slot_of(table_, capacity_, fd);
     if (found != nullptr)
         recent_ = found;
     return found;
 }
 
-Context* ThreadState::find_running(int fd) {
-    Context* const own = find(fd);
+ThreadTransaction* ThreadState::find_running(int fd) {
+    ThreadTransaction* const own = find(fd);
     const bool runs = own != nullptr && own->depth != 0;
     // The number may be a duplicate of another one, or have become one by dup2 since.
     if (!runs || runs_several())
-        for (Context* context = first_; context != nullptr; context = context->next)
-            if (context != own && is_same_file(context->fd, fd))
-                return context;
+        for (ThreadTransaction* transaction = first_; transaction != nullptr;
+             transaction = transaction->next)
+            if (transaction != own && is_same_file(transaction->fd, fd))
+                return transaction;
     return runs ? own : nullptr;
 }
 
-Context* ThreadState::add(int fd) {
+ThreadTransaction* ThreadState::add(int fd) {
     if (2 * (count_ + 1) > capacity_ && grow() < 0)
         return nullptr;
-    Context* context = new_context();
-    if (context == nullptr)
+    ThreadTransaction* transaction = new_transaction();
+    if (transaction == nullptr)
         return nullptr;
-    context->fd = fd;
-    *slot_of(table_, capacity_, fd) = context;
+    transaction->fd = fd;
+    *slot_of(table_, capacity_, fd) = transaction;
     ++count_;
-    recent_ = context;
-    return context;
+    recent_ = transaction;
+    return transaction;
 }
 
 int ThreadState::grow() {
     std::size_t larger = capacity_ == 0 ? kFirstCapacity : capacity_ * 2;
-    auto** table = static_cast<Context**>(map(larger * sizeof(Context*)));
+    auto** table = static_cast<ThreadTransaction**>(map(larger * sizeof(ThreadTransaction*)));
     if (table == nullptr)
         return -1;
     for (std::size_t index = 0; index < capacity_; ++index)
         if (table_[index] != nullptr)
             *slot_of(table, larger, table_[index]->fd) = table_[index];
     if (table_ != nullptr)
-        ::munmap(table_, capacity_ * sizeof(Context*));
+        ::munmap(table_, capacity_ * sizeof(ThreadTransaction*));
     table_ = table;
     capacity_ = larger;
     return 0;
 }
 
-Context* ThreadState::new_context() {
+ThreadTransaction* ThreadState::new_transaction() {
     if (free_in_chunk_ == 0) {
         auto* chunk = static_cast<Chunk*>(map(sizeof(Chunk)));
         if (chunk == nullptr)
             return nullptr;
         chunk->next = chunks_;
         chunks_ = chunk;
-        free_in_chunk_ = Chunk::kContexts;
+        free_in_chunk_ = Chunk::kTransactions;
     }
-    return &chunks_->contexts[--free_in_chunk_];
+    return &chunks_->transactions[--free_in_chunk_];
 }
 
 // The child of a fork, and whoever else gets a copy of the memory, finds zeros there: for it the
 // kernel offers nothing.
-StartCell* ThreadState::cell_of(Context* context, unsigned closes) {
+Cell* ThreadState::cell_of(ThreadTransaction* transaction, unsigned closes) {
     // The words may still be known to the handle that had the number before: then they are that
     // one's until it has forgotten them.
-    if (context->closes != closes && context->cell != nullptr && is_known(*context->cell)) {
-        is_taken_[context->cell - cells_] = false;
-        context->cell = nullptr;
+    if (transaction->closes != closes && transaction->cell != nullptr &&
+        is_known(*transaction->cell)) {
+        is_taken_[transaction->cell - cells_] = false;
+        transaction->cell = nullptr;
     }
-    context->closes = closes;
-    if (context->cell != nullptr || has_no_cells_)
-        return context->cell;
+    transaction->closes = closes;
+    if (transaction->cell != nullptr || has_no_cells_)
+        return transaction->cell;
     if (cells_ == nullptr) {
         void* page = map(kCellBytes);
         if (page == nullptr || ::madvise(page, kCellBytes, MADV_WIPEONFORK) < 0) {
@@ -195,60 +199,61 @@ StartCell* ThreadState::cell_of(Context* context, unsigned closes) {
             has_no_cells_ = true;
             return nullptr;
         }
-        cells_ = static_cast<StartCell*>(page);
+        cells_ = static_cast<Cell*>(page);
     }
     for (std::size_t index = 0; index < kCells; ++index) {
         if (is_taken_[index] || is_known(cells_[index]))
             continue;
         is_taken_[index] = true;
-        context->cell = &cells_[index];
+        transaction->cell = &cells_[index];
         break;
     }
-    return context->cell;
+    return transaction->cell;
 }
 
-void ThreadState::add_running(Context* context) {
-    context->held = held_;
-    context->next = nullptr;
-    context->previous = last_;
-    (last_ != nullptr ? last_->next : first_) = context;
-    last_ = context;
+void ThreadState::add_running(ThreadTransaction* transaction) {
+    transaction->held = held_;
+    transaction->next = nullptr;
+    transaction->previous = last_;
+    (last_ != nullptr ? last_->next : first_) = transaction;
+    last_ = transaction;
 }
 
-void ThreadState::remove_running(Context* context) {
-    if (context->depth == 0)
+void ThreadState::remove_running(ThreadTransaction* transaction) {
+    if (transaction->depth == 0)
         return;
-    (context->previous != nullptr ? context->previous->next : first_) = context->next;
-    (context->next != nullptr ? context->next->previous : last_) = context->previous;
-    context->depth = 0;
-    context->phantoms = 0;
-    context->goes_on = false;
+    (transaction->previous != nullptr ? transaction->previous->next : first_) = transaction->next;
+    (transaction->next != nullptr ? transaction->next->previous : last_) = transaction->previous;
+    transaction->depth = 0;
+    transaction->phantoms = 0;
+    transaction->goes_on = false;
     // The kernel, which clears it when it hears of the transaction, has not, and will not.
-    if (context->cell != nullptr && context->cell->begun.load(std::memory_order_relaxed) != 0)
-        context->cell->begun.store(0, std::memory_order_relaxed);
+    if (transaction->cell != nullptr &&
+        transaction->cell->begun.load(std::memory_order_relaxed) != 0)
+        transaction->cell->begun.store(0, std::memory_order_relaxed);
 }
 
-void ThreadState::correct_depth(Context* context) {
+void ThreadState::correct_depth(ThreadTransaction* transaction) {
     struct stm_transaction now {};
     now.size = sizeof now;
-    if (::ioctl(context->fd, STM_IOC_TRANSACTION, &now) < 0 || now.depth == 0)
-        remove_running(context);
+    if (::ioctl(transaction->fd, STM_IOC_TRANSACTION, &now) < 0 || now.depth == 0)
+        remove_running(transaction);
     else
-        context->depth = static_cast<int>(now.depth);
+        transaction->depth = static_cast<int>(now.depth);
 }
 
 Doom ThreadState::look() {
     Doom result = Doom::none;
-    Context* next = nullptr;
-    for (Context* context = first_; context != nullptr; context = next) {
-        next = context->next;
-        if (::ioctl(context->fd, STM_IOC_VALIDATE, 0) == 0 || errno == EINTR)
+    ThreadTransaction* next = nullptr;
+    for (ThreadTransaction* transaction = first_; transaction != nullptr; transaction = next) {
+        next = transaction->next;
+        if (::ioctl(transaction->fd, STM_IOC_VALIDATE, 0) == 0 || errno == EINTR)
             continue;
         if (errno == EAGAIN) {
             result = Doom::doomed;
         } else if (errno == EBADF || errno == ENOTTY || errno == EINVAL) {
             // It was closed, or ended by a system call of the program's own.
-            remove_running(context);
+            remove_running(transaction);
         } else {
             failure_ = errno;
             if (result == Doom::none)
@@ -260,22 +265,24 @@ Doom ThreadState::look() {
 
 bool ThreadState::go_on() {
     bool first = false;
-    for (Context* context = first_; context != nullptr; context = context->next) {
-        if (context->goes_on || ::ioctl(context->fd, STM_IOC_VALIDATE, STM_VALIDATE_GO_ON) == 0 ||
-            errno != EAGAIN)
+    for (ThreadTransaction* transaction = first_; transaction != nullptr;
+         transaction = transaction->next) {
+        if (transaction->goes_on ||
+            ::ioctl(transaction->fd, STM_IOC_VALIDATE, STM_VALIDATE_GO_ON) == 0 || errno != EAGAIN)
             continue;
-        context->goes_on = true;
+        transaction->goes_on = true;
         first = true;
     }
     return first;
 }
 
-void ThreadState::undo_others(const Context* but) {
-    for (Context* context = first_; context != nullptr; context = context->next)
-        if (context != but &&
-            ::ioctl(context->fd, STM_IOC_CANCEL, STM_CANCEL_ALL | STM_CANCEL_KEEP) < 0 &&
+void ThreadState::undo_others(const ThreadTransaction* but) {
+    for (ThreadTransaction* transaction = first_; transaction != nullptr;
+         transaction = transaction->next)
+        if (transaction != but &&
+            ::ioctl(transaction->fd, STM_IOC_CANCEL, STM_CANCEL_ALL | STM_CANCEL_KEEP) < 0 &&
             errno == EINVAL)
-            ::ioctl(context->fd, STM_IOC_CANCEL, STM_CANCEL_ALL); // an older module
+            ::ioctl(transaction->fd, STM_IOC_CANCEL, STM_CANCEL_ALL); // an older module
 }
 
 void ThreadState::forget_running() {
@@ -283,14 +290,14 @@ void ThreadState::forget_running() {
         remove_running(first_);
 }
 
-void ThreadState::cancel_others(const Context* but) {
-    Context* next = nullptr;
-    for (Context* context = first_; context != nullptr; context = next) {
-        next = context->next;
-        if (context == but)
+void ThreadState::cancel_others(const ThreadTransaction* but) {
+    ThreadTransaction* next = nullptr;
+    for (ThreadTransaction* transaction = first_; transaction != nullptr; transaction = next) {
+        next = transaction->next;
+        if (transaction == but)
             continue;
-        ::ioctl(context->fd, STM_IOC_CANCEL, STM_CANCEL_ALL);
-        remove_running(context);
+        ::ioctl(transaction->fd, STM_IOC_CANCEL, STM_CANCEL_ALL);
+        remove_running(transaction);
     }
 }
 
@@ -326,8 +333,8 @@ void ThreadState::release() {
         --held_before_state;
 }
 
-void ThreadState::add_phantom(Context* context) {
-    ++context->phantoms;
+void ThreadState::add_phantom(ThreadTransaction* transaction) {
+    ++transaction->phantoms;
     noticed_ = true; // the restart is due when it may happen
 }
 
@@ -344,7 +351,7 @@ std::uintptr_t ThreadState::programs_stack() const {
     return reinterpret_cast<std::uintptr_t>(busy_frame_) + 2 * sizeof(void*);
 }
 
-void ThreadState::begin_restart(const Context* target, std::uintptr_t now) {
+void ThreadState::begin_restart(const ThreadTransaction* target, std::uintptr_t now) {
     if (stack_.has_left(target->registers.rsp, now))
         give_up("stm: the transaction must begin again, but the function that called stm_start(%d) "
                 "has returned: call it in the function that calls stm_commit, not in one of its "
@@ -360,14 +367,14 @@ void ThreadState::begin_restart(const Context* target, std::uintptr_t now) {
 }
 
 void restart(ThreadState& thread) {
-    Context* target = thread.outermost();
+    ThreadTransaction* target = thread.outermost();
     thread.begin_restart(target, thread.programs_stack());
     stm_library_resume(target);
 }
 
 void restart_deadlocked(ThreadState& thread, int fd) {
     constexpr unsigned kMost = 4;
-    Context* const outermost = thread.outermost();
+    ThreadTransaction* const outermost = thread.outermost();
     if (outermost == nullptr || thread.is_held())
         return;
     if (outermost->deadlocks++ >= kMost) {
@@ -377,7 +384,8 @@ void restart_deadlocked(ThreadState& thread, int fd) {
     restart(thread);
 }
 
-void restart_after_handler(ThreadState& thread, Context* target, ucontext_t* interrupted) {
+void restart_after_handler(ThreadState& thread, ThreadTransaction* target,
+                           ucontext_t* interrupted) {
     constexpr greg_t kDirectionFlag = 0x400;
     greg_t* registers = interrupted->uc_mcontext.gregs;
     thread.begin_restart(target, static_cast<std::uintptr_t>(registers[REG_RSP]));

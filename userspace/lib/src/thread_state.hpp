@@ -39,13 +39,13 @@ enum class StartKind : int { start = 0, try_start = 1 };
  * Where the kernel offers a start that needs no system call: struct stm_start_cell, as this thread
  * and the kernel use it. It stays where it is for the thread's life.
  */
-struct StartCell {
+struct Cell {
     std::atomic<std::uint64_t> offer;
     std::atomic<std::uint64_t> begun;
 };
 
 constexpr std::size_t kCellBytes = 4096;
-constexpr std::size_t kCells = kCellBytes / sizeof(StartCell);
+constexpr std::size_t kCells = kCellBytes / sizeof(Cell);
 
 /** Commits in a row that failed for a reason that does not go away by itself, though the program
  * tries again: see futile.hpp. */
@@ -60,12 +60,12 @@ struct Futile {
  * to the open file, which can have other numbers: see ThreadState::running_on(). It stays where it
  * is for the thread's life.
  */
-struct Context {
-    Registers registers; // first: stm_library_resume() takes a Context for it
+struct ThreadTransaction {
+    Registers registers; // first: stm_library_resume() takes a ThreadTransaction for it
     // What setjmp saved when it began, for the thread sanitizer: see sanitizers.hpp. Null: nothing.
     std::jmp_buf* way_back;
-    Context* next; // the running ones, in the order of their start
-    Context* previous;
+    ThreadTransaction* next; // the running ones, in the order of their start
+    ThreadTransaction* previous;
     int fd;
     int depth;    // 0: none runs
     int phantoms; // parts within the innermost of these that only the program knows: see
@@ -79,11 +79,12 @@ struct Context {
     int deadlocked_by;  // the number whose request would have waited for it, with EDEADLK
     unsigned deadlocks; // restarts in a row because of that
     Futile futile;
-    StartCell* cell;   // null: it has none
+    Cell* cell;        // null: it has none
     unsigned closes;   // of the number, before it was given the cell
     unsigned detached; // system calls to start, in a row, while the kernel did not know the cell
 };
-static_assert(offsetof(Context, registers) == 0 && offsetof(Context, way_back) == 80);
+static_assert(offsetof(ThreadTransaction, registers) == 0 &&
+              offsetof(ThreadTransaction, way_back) == 80);
 
 /** What the kernel says of a thread's transactions: they can commit, should be tried again, or can
  * not go on because of the system's limits or memory. */
@@ -106,35 +107,35 @@ public:
     /** In the child of a fork: the kernel knows no transaction of this thread. */
     static void forget_transactions();
 
-    /** The context of a descriptor's number, O(1); null when there is none. */
-    Context* find(int fd) { return is_recent(fd) ? recent_ : find_in_table(fd); }
+    /** The transaction of a descriptor's number, O(1); null when there is none. */
+    ThreadTransaction* find(int fd) { return is_recent(fd) ? recent_ : find_in_table(fd); }
     /** The running transaction on the open file that a descriptor stands for, by whatever number it
      * was begun; null when none is known. */
-    Context* running_on(int fd) {
+    ThreadTransaction* running_on(int fd) {
         if (is_recent(fd) && recent_->depth != 0 && !runs_several())
             return recent_;
         return find_running(fd);
     }
     /** As find(), but made if need be; null with errno ENOMEM. */
-    Context* find_or_add(int fd) {
-        Context* const found = find(fd);
+    ThreadTransaction* find_or_add(int fd) {
+        ThreadTransaction* const found = find(fd);
         return found != nullptr ? found : add(fd);
     }
 
     [[nodiscard]] bool is_running() const { return first_ != nullptr; }
     /** The transaction that was started first: where a restart goes. Null: none runs. */
-    [[nodiscard]] Context* outermost() const { return first_; }
-    /** The context's cell, given to it if need be; null: there is none. `closes`: of its
+    [[nodiscard]] ThreadTransaction* outermost() const { return first_; }
+    /** The transaction's cell, given to it if need be; null: there is none. `closes`: of its
      * descriptor's number, before a transaction began on what has the number now. */
-    StartCell* cell_of(Context* context, unsigned closes);
+    Cell* cell_of(ThreadTransaction* transaction, unsigned closes);
     /** Whether more than one transaction runs. */
     [[nodiscard]] bool runs_several() const { return first_ != last_; }
-    void add_running(Context* context);
-    void remove_running(Context* context);
+    void add_running(ThreadTransaction* transaction);
+    void remove_running(ThreadTransaction* transaction);
 
     /** After an error of which it is not certain whether the transaction survived: what the kernel
      * says. */
-    void correct_depth(Context* context);
+    void correct_depth(ThreadTransaction* transaction);
 
     /** Whether a running transaction cannot commit, as the kernel says; those that are gone are
      * removed. */
@@ -146,11 +147,11 @@ public:
     bool go_on();
     /** Undoes all running transactions but one (null: all). What the program does with their
      * handles fails until it commits, cancels or starts there. */
-    void undo_others(const Context* but);
+    void undo_others(const ThreadTransaction* but);
     /** Forgets all that run. */
     void forget_running();
     /** Ends all running transactions but one (null: all). */
-    void cancel_others(const Context* but);
+    void cancel_others(const ThreadTransaction* but);
 
     // Sections. `busy` and `noticed` are written by the thread and its signal handlers.
     void enter(const void* frame) {
@@ -181,7 +182,7 @@ public:
     [[nodiscard]] bool is_in_section() const { return busy_ > 0; }
     /** A part begins that does not exist for the kernel: the transaction cannot commit, and the
      * program, which cannot be told so yet, will end the part as any other. */
-    void add_phantom(Context* context);
+    void add_phantom(ThreadTransaction* transaction);
     void notice_later() { noticed_ = true; }
     void forget_notice() { noticed_ = false; }
     [[nodiscard]] bool has_notice() const { return noticed_; }
@@ -192,7 +193,7 @@ public:
     }
     /** Ends whatever section there is, to restart: the thread is busy until it has. Gives up if
      * that is not possible, with the program's stack pointer as it is. */
-    void begin_restart(const Context* target, std::uintptr_t now);
+    void begin_restart(const ThreadTransaction* target, std::uintptr_t now);
     /** The program's stack pointer when it called what began the section. */
     [[nodiscard]] std::uintptr_t programs_stack() const;
     /** Leaves all sections without looking at notices. */
@@ -205,35 +206,35 @@ private:
     void act_on_notices();
 
     [[nodiscard]] bool is_recent(int fd) const { return recent_ != nullptr && recent_->fd == fd; }
-    Context* find_in_table(int fd);
-    Context* find_running(int fd);
-    Context* add(int fd);
-    Context** slot_of(Context** table, std::size_t capacity, int fd) const;
+    ThreadTransaction* find_in_table(int fd);
+    ThreadTransaction* find_running(int fd);
+    ThreadTransaction* add(int fd);
+    ThreadTransaction** slot_of(ThreadTransaction** table, std::size_t capacity, int fd) const;
     int grow();
-    Context* new_context();
+    ThreadTransaction* new_transaction();
     void destroy();
     void release_own();
     static void at_thread_exit(void* state);
     static void make_key();
 
     Stack stack_;
-    Context* first_;
-    Context* last_;
-    Context* recent_; // the result of the last find()
+    ThreadTransaction* first_;
+    ThreadTransaction* last_;
+    ThreadTransaction* recent_; // the result of the last find()
     const void* busy_frame_;
     volatile int busy_;
     volatile int held_;
     volatile bool noticed_;
     int failure_;
 
-    Context** table_; // open addressing by descriptor, a power of two, at most half full
+    ThreadTransaction** table_; // open addressing by descriptor, a power of two, at most half full
     std::size_t capacity_;
     std::size_t count_;
     Chunk* chunks_;
     std::size_t free_in_chunk_;
-    StartCell* cells_; // a page of them
+    Cell* cells_; // a page of them
     bool has_no_cells_;
-    bool is_taken_[kCells]; // by a context
+    bool is_taken_[kCells]; // by a transaction
 };
 
 /** A stretch of library code in which the thread's state may be half changed. */
@@ -259,14 +260,14 @@ private:
  */
 void restart_deadlocked(ThreadState& thread, int fd);
 /** As restart(), by changing where a signal handler returns to. */
-void restart_after_handler(ThreadState& thread, Context* target, ucontext_t* interrupted);
+void restart_after_handler(ThreadState& thread, ThreadTransaction* target, ucontext_t* interrupted);
 
 } // namespace stm::library
 
 extern "C" {
 // In transaction_start.S, and called from there.
-[[noreturn]] void stm_library_resume(stm::library::Context* context);
-int stm_library_restarted(stm::library::Context* context);
+[[noreturn]] void stm_library_resume(stm::library::ThreadTransaction* transaction);
+int stm_library_restarted(stm::library::ThreadTransaction* transaction);
 int stm_library_start(int fd, stm::library::StartKind kind,
                       const stm::library::Registers* registers);
 }

@@ -13,32 +13,32 @@ using namespace stm::library;
 namespace {
 
 // 0, or why not.
-int commit(ThreadState& thread, Context* context, int fd) {
-    if (context != nullptr && context->phantoms > 0) {
-        --context->phantoms;
+int commit(ThreadState& thread, ThreadTransaction* transaction, int fd) {
+    if (transaction != nullptr && transaction->phantoms > 0) {
+        --transaction->phantoms;
         return 0;
     }
     const int error = ::ioctl(fd, STM_IOC_COMMIT, 0) == 0 ? 0 : errno;
-    if (context == nullptr) {
+    if (transaction == nullptr) {
         if (error == 0)
             thread.look(); // whose number is not open any more is over
         return error;
     }
-    if (context->depth > 1) {
+    if (transaction->depth > 1) {
         if (error == 0)
-            --context->depth;
+            --transaction->depth;
         else if (error == EAGAIN && !thread.is_held())
             restart(thread);
         else
-            thread.correct_depth(context);
+            thread.correct_depth(transaction);
         return error;
     }
-    thread.remove_running(context);
+    thread.remove_running(transaction);
     if (error == 0)
-        context->deadlocks = 0;
+        transaction->deadlocks = 0;
     else if (error == EDEADLK)
         restart_deadlocked(thread, fd);
-    context->attempts = error == 0 ? 0 : context->attempts + 1;
+    transaction->attempts = error == 0 ? 0 : transaction->attempts + 1;
     return error;
 }
 
@@ -47,20 +47,20 @@ enum class Teller { stm_commit, stm_try_commit };
 int commit_and_tell(int fd, Teller teller) {
     ThreadState* const thread = ThreadState::current();
     int error = 0;
-    Context* context = nullptr;
+    ThreadTransaction* transaction = nullptr;
     if (thread == nullptr) { // a transaction of the program's own system calls, or none
         error = ::ioctl(fd, STM_IOC_COMMIT, 0) == 0 ? 0 : errno;
     } else {
         const Section section(*thread);
-        context = thread->running_on(fd);
-        error = commit(*thread, context, fd);
-        if (context == nullptr)
-            context = thread->find(fd);
+        transaction = thread->running_on(fd);
+        error = commit(*thread, transaction, fd);
+        if (transaction == nullptr)
+            transaction = thread->find(fd);
     }
     if (error == 0)
-        forget_futile_commits(context);
+        forget_futile_commits(transaction);
     else if (error != EAGAIN && teller == Teller::stm_commit)
-        count_futile_commit(context, fd, error);
+        count_futile_commit(transaction, fd, error);
     if (error != 0)
         errno = error;
     return error;
@@ -86,24 +86,24 @@ void stm_cancel(int fd) {
         return;
     }
     Section section(*thread);
-    Context* context = thread->running_on(fd);
-    if (context != nullptr && context->phantoms > 0) {
-        --context->phantoms;
+    ThreadTransaction* transaction = thread->running_on(fd);
+    if (transaction != nullptr && transaction->phantoms > 0) {
+        --transaction->phantoms;
         return;
     }
     const int result = ::ioctl(fd, STM_IOC_CANCEL, 0);
-    if (context == nullptr)
+    if (transaction == nullptr)
         return;
     if (result < 0) {
         int error = errno;
-        thread->correct_depth(context);
+        thread->correct_depth(transaction);
         errno = error;
-    } else if (context->depth > 1) {
-        --context->depth;
+    } else if (transaction->depth > 1) {
+        --transaction->depth;
     } else {
-        thread->remove_running(context);
-        context->attempts = 0;
-        context->deadlocks = 0;
+        thread->remove_running(transaction);
+        transaction->attempts = 0;
+        transaction->deadlocks = 0;
     }
 }
 

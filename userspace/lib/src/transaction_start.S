@@ -21,7 +21,7 @@
 #define SSP 72
 #define SIZE 80
 
-#define WAY_BACK SIZE /* of a Context, which begins with Registers */
+#define WAY_BACK SIZE /* of a ThreadTransaction, which begins with Registers */
 
 #define FD SIZE
 #define FRAME (SIZE + 8) /* with the return address a multiple of 16 */
@@ -110,7 +110,7 @@ stm_start:
 	.size stm_start, . - stm_start
 
 /*
- * [[noreturn]] void stm_library_resume(Context* context)
+ * [[noreturn]] void stm_library_resume(ThreadTransaction* transaction)
  *
  * Gives up everything that the thread did since stm_start, begins the transaction again and returns from stm_start once
  * more. Called by the library, and entered by the return from a signal handler, with any content of the other

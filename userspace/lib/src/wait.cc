@@ -73,25 +73,25 @@ int stm_wait(int fd, const struct timespec* timeout) {
     }
     const Section section(*thread);
     thread->look(); // removes what does not run any more: the way back must exist
-    Context* const context = thread->running_on(fd);
+    ThreadTransaction* const transaction = thread->running_on(fd);
     const bool alone = !thread->runs_several();
-    if (context == nullptr || (!alone && has_read_nothing(fd))) {
-        errno = context == nullptr ? EINVAL : EDEADLK;
+    if (transaction == nullptr || (!alone && has_read_nothing(fd))) {
+        errno = transaction == nullptr ? EINVAL : EDEADLK;
         return -1;
     }
     // Others may wait for what they hold, a region's lock, before they change anything here.
-    thread->undo_others(context);
+    thread->undo_others(transaction);
     const int error = sleep_on(fd, wait, timeout);
     if (error == 0)
         restart(*thread);
     if (alone && (error == EDEADLK || error == EFAULT || error == EINVAL)) {
         if (error == EINVAL)
-            thread->correct_depth(context);
+            thread->correct_depth(transaction);
     } else {
         if (error != ETIMEDOUT)
             thread->undo_others(nullptr);
         thread->forget_running();
-        ++context->attempts;
+        ++transaction->attempts;
     }
     errno = error;
     return -1;

@@ -4,40 +4,18 @@
 #include "failure.hpp"
 
 #include "text.hpp"
-#include "userspace/lib/src/segment_id.hpp"
+#include "userspace/connection/segment_id.hpp"
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 namespace stm::tools {
-namespace {
-
-int open_device() {
-    const char* path = std::getenv("STM_DEVICE");
-    if (path == nullptr || path[0] == '\0')
-        path = "/dev/stm";
-    int fd = ::open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        throw module_failure(errno == ENOENT || errno == ENXIO ? ENODEV : errno);
-    return fd;
-}
-
-} // namespace
-
-File::~File() {
-    if (fd_ >= 0)
-        ::close(fd_);
-}
-
 int segment_number(const struct stm_info& region) {
-    const std::string_view prefix = library::kSegmentPrefix;
+    const std::string_view prefix = connection::kSegmentPrefix;
     return std::string_view(region.name).substr(0, prefix.size()) == prefix
-               ? std::max(library::segment_id(region.id), 0)
+               ? std::max(connection::segment_id(region.id), 0)
                : 0;
 }
 
@@ -53,19 +31,15 @@ Selector Selector::by_id(std::uint64_t id) {
     return {fmt::format("id {:#x}", id), id};
 }
 
-Module::Module() : device_(open_device()) {
-    struct stm_version version {};
-    version.size = sizeof version;
-    if (::ioctl(device_.get(), STM_IOC_VERSION, &version) < 0)
-        throw module_failure(errno == ENOTTY || errno == EINVAL ? ENODEV : errno);
-    if (version.abi_major != STM_ABI_MAJOR)
-        throw module_failure(EPROTO);
+Module::Module() {
+    if (connection::connect(connection_) != connection::Connected::yes)
+        throw module_failure(errno);
 }
 
 struct stm_version Module::version() const {
     struct stm_version request {};
     request.size = sizeof request;
-    if (::ioctl(device_.get(), STM_IOC_VERSION, &request) < 0)
+    if (::ioctl(connection_.device.get(), STM_IOC_VERSION, &request) < 0)
         throw module_failure(errno);
     return request;
 }
@@ -85,7 +59,7 @@ std::vector<struct stm_info> Module::regions() const {
             request.id = id;
         else
             request.minor = minor;
-        if (::ioctl(device_.get(), STM_IOC_INFO, &request) < 0) {
+        if (::ioctl(connection_.device.get(), STM_IOC_INFO, &request) < 0) {
             if (errno == EINVAL && next == STM_BY_NEXT_ID && result.empty()) {
                 next = STM_BY_NEXT;
                 request = {};
@@ -136,12 +110,12 @@ struct stm_info Module::info(const Selector& region) const {
     struct stm_info request {};
     request.size = sizeof request;
     region.apply(request);
-    if (::ioctl(device_.get(), STM_IOC_INFO, &request) < 0)
+    if (::ioctl(connection_.device.get(), STM_IOC_INFO, &request) < 0)
         throw failure(errno, region);
     return request;
 }
 
-struct stm_info Module::info_of_handle(const File& handle, const std::string& text) const {
+struct stm_info Module::info_of_handle(const Descriptor& handle, const std::string& text) const {
     struct stm_info request {};
     request.size = sizeof request;
     request.flags = STM_BY_HANDLE;
@@ -158,7 +132,7 @@ std::vector<struct stm_attachment> Module::attachments(const Selector& region) c
         region.apply(request);
         request.buffer = reinterpret_cast<std::uintptr_t>(result.data());
         request.capacity = static_cast<std::uint32_t>(result.size());
-        if (::ioctl(device_.get(), STM_IOC_ATTACHMENTS, &request) < 0)
+        if (::ioctl(connection_.device.get(), STM_IOC_ATTACHMENTS, &request) < 0)
             throw failure(errno, region);
         // More than the interface can tell at once are cut off.
         constexpr std::size_t kMost = 65536;
@@ -174,12 +148,12 @@ struct stm_statistics Module::statistics(const Selector& region) const {
     struct stm_statistics request {};
     request.size = sizeof request;
     region.apply(request);
-    if (::ioctl(device_.get(), STM_IOC_STATISTICS, &request) < 0)
+    if (::ioctl(connection_.device.get(), STM_IOC_STATISTICS, &request) < 0)
         throw failure(errno, region);
     return request;
 }
 
-File Module::open(const Selector& region, Access access) const {
+Descriptor Module::open(const Selector& region, Access access) const {
     struct stm_open request {};
     request.size = sizeof request;
     request.flags = STM_OPEN_READ | STM_OPEN_CLOEXEC;
@@ -194,7 +168,7 @@ File Module::open(const Selector& region, Access access) const {
     } else {
         region.text().copy(request.name, sizeof request.name - 1);
     }
-    int fd = ::ioctl(device_.get(), STM_IOC_OPEN, &request);
+    int fd = ::ioctl(connection_.device.get(), STM_IOC_OPEN, &request);
     const int error = errno;
     if (fd < 0 && error == ESTALE && (info(region).state & STM_STATE_UNLINKED) != 0)
         throw Failure(Exit::failed,
@@ -204,7 +178,7 @@ File Module::open(const Selector& region, Access access) const {
                       error);
     if (fd < 0)
         throw failure(error, region);
-    return File(fd);
+    return Descriptor(fd);
 }
 
 void Module::destroy(const Selector& region, When when) const {
@@ -213,7 +187,7 @@ void Module::destroy(const Selector& region, When when) const {
     region.apply(request);
     if (when == When::deferred)
         request.flags |= STM_DESTROY_DEFERRED;
-    if (::ioctl(device_.get(), STM_IOC_DESTROY, &request) < 0)
+    if (::ioctl(connection_.device.get(), STM_IOC_DESTROY, &request) < 0)
         throw failure(errno, region);
 }
 

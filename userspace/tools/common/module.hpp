@@ -4,6 +4,7 @@
 
 #include "failure.hpp"
 #include "text.hpp"
+#include "userspace/connection/connection.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -13,18 +14,7 @@
 
 namespace stm::tools {
 
-/** A descriptor that is closed with its owner. */
-class File {
-public:
-    explicit File(int fd) : fd_(fd) {}
-    File(File&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
-    File& operator=(File&&) = delete;
-    ~File();
-    [[nodiscard]] int get() const { return fd_; }
-
-private:
-    int fd_;
-};
+using connection::Descriptor;
 
 /** The number by which <stm/shm.h> knows the region; 0: it is no segment of that. */
 [[nodiscard]] int segment_number(const struct stm_info& region);
@@ -75,16 +65,17 @@ public:
     [[nodiscard]] Selector find(std::uint64_t id) const;
     [[nodiscard]] struct stm_info info(const Selector& region) const;
     /** What a handle's region is. */
-    [[nodiscard]] struct stm_info info_of_handle(const File& handle, const std::string& text) const;
+    [[nodiscard]] struct stm_info info_of_handle(const Descriptor& handle,
+                                                 const std::string& text) const;
     [[nodiscard]] std::vector<struct stm_attachment> attachments(const Selector& region) const;
     [[nodiscard]] struct stm_statistics statistics(const Selector& region) const;
-    [[nodiscard]] File open(const Selector& region, Access access) const;
+    [[nodiscard]] Descriptor open(const Selector& region, Access access) const;
     void destroy(const Selector& region, When when) const;
 
 private:
     [[nodiscard]] Failure failure(int error, const Selector& region) const;
 
-    File device_;
+    connection::Connection connection_;
 };
 
 } // namespace stm::tools

@@ -89,7 +89,7 @@ std::size_t read_input(std::vector<char>& buffer) {
 } // namespace
 
 void dump_region(const Module& module, const Selector& region) {
-    File handle = module.open(region, Access::read);
+    Descriptor handle = module.open(region, Access::read);
     Output output;
     std::vector<char> buffer(kChunk);
     for (off_t position = 0;;) {
@@ -105,7 +105,7 @@ void dump_region(const Module& module, const Selector& region) {
 }
 
 void load_region(const Module& module, const Selector& region) {
-    File handle = module.open(region, Access::read_write);
+    Descriptor handle = module.open(region, Access::read_write);
     // Seeking counts as the first use, which gives a region its size.
     off_t end = ::lseek(handle.get(), 0, SEEK_END);
     if (end < 0)

@@ -201,7 +201,7 @@ void create(const Options& options) {
                 throw Failure(*found);
         throw region_failure(error, name);
     }
-    const File handle(fd);
+    const Descriptor handle(fd);
     const struct stm_info made = module.info_of_handle(handle, name);
     if (const auto found = difference(module, options, made, *size))
         throw Failure(*found);
@@ -271,7 +271,7 @@ void change_mode(const Options& given) {
         throw wrong_usage(
             options, fmt::format("'{}' is no mode; write it like 0640", printable(options.mode)));
     const Place at(options);
-    const File handle = at.module.open(at.region, Access::read);
+    const Descriptor handle = at.module.open(at.region, Access::read);
     if (::fchmod(handle.get(), *mode) < 0)
         throw region_failure(errno, at.region.text(), at.region.argument());
 }

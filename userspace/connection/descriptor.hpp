@@ -6,7 +6,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace stm::library {
+namespace stm::connection {
 
 class Descriptor {
 public:
@@ -34,4 +34,4 @@ private:
     int fd_ = -1;
 };
 
-} // namespace stm::library
+} // namespace stm::connection

@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-namespace stm::library {
+namespace stm::connection {
 
 /** How the name of a segment's region begins; 16 random digits follow. */
 inline constexpr char kSegmentPrefix[] = "shm:";
@@ -31,4 +31,4 @@ inline constexpr std::uint32_t kSegmentGenerationMask = 0x7fff;
     return static_cast<int>(generation << kSegmentMinorBits | minor);
 }
 
-} // namespace stm::library
+} // namespace stm::connection
