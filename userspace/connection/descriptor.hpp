@@ -17,7 +17,7 @@ public:
         std::swap(fd_, other.fd_);
         return *this;
     }
-    // Keeps errno: it is usually the reason why the descriptor is being given up.
+    // Keeps errno, which is usually the reason why the descriptor is given up.
     ~Descriptor() {
         if (fd_ >= 0) {
             int saved = errno;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The int that stands for a segment in stm/shm.h: the minor number in the lower 16 bits, above them
-// as much of the region's generation as keeps the number positive. The kernel's full id is looked
-// up by the minor and must agree, so an id of a segment that is gone is refused until 32768 others
-// have lived on the same minor.
+// The int that stands for a segment in stm/shm.h. Its lower 16 bits are the minor number. The bits
+// above have as much of the region's generation as keeps the number positive. The kernel's full id
+// is looked up by the minor and must agree. So the id of a segment that is gone is refused until
+// 32768 others have lived on the same minor.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ inline constexpr std::uint32_t kSegmentGenerationMask = 0x7fff;
     return static_cast<std::uint32_t>(id) & kSegmentMinorMask;
 }
 
-/** The segment's id for the kernel's id of a region (generation << 32 | minor), or -1 when the
- * minor is too large. */
+/** The segment's id for the kernel's id of a region (generation << 32 | minor), or -1 if the minor
+ * is too large. */
 [[nodiscard]] constexpr int segment_id(std::uint64_t region_id) {
     auto minor = static_cast<std::uint32_t>(region_id);
     auto generation = static_cast<std::uint32_t>(region_id >> 32) & kSegmentGenerationMask;

@@ -9,6 +9,7 @@
 #include <stm/stm.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <vector>
 
 namespace bank {
 namespace {

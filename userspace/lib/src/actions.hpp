@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What the program wants to be done for each signal, beside what the library does.
+// What the program wants done for each signal, beside what the library does.
 //
-// The library's own handlers are in the place of all of the program's. The kernel is given the
-// program's own flags and mask with them, so alternate stack, masks and nesting are what the
-// program asked for without further ado; only SA_RESETHAND of the signals in kSignals is imitated.
-// kDoomSignal is added to each mask: it waits until the library's handler is ready for it.
+// The library's handlers replace all handlers of the program. The kernel gets the program's own
+// flags and mask with them. So alternate stack, masks and nesting are what the program asked for.
+// Only SA_RESETHAND of the signals in kSignals is imitated. kDoomSignal is added to each mask: it
+// waits until the library's handler is ready for it.
 #pragma once
 
 #include <csignal>
@@ -12,39 +12,40 @@
 
 namespace stm::library {
 
-/** Puts the library's handlers in place, once for the process. What was there before is kept as the
+/** Installs the library's handlers, once for the process. The handlers found there are kept as the
  * program's. */
 void install_handlers();
 
 /**
- * What sigaction(2) is for the program: for the library's signals, once install_handlers() has run,
- * the program's wishes are recorded and returned, and the library's handler stays.
+ * sigaction(2) as the program sees it. For the library's signals, once install_handlers() has run,
+ * it records and returns the program's wishes, and the library's handler stays.
  *
- * The child of vfork has its own handlers but shares the memory in which wishes are recorded: for
- * it, it is sigaction(2) itself.
+ * The child of vfork has handlers of its own but shares the memory in which wishes are recorded.
+ * For it, this is sigaction(2) itself.
  */
 int program_action(int signal, const struct sigaction* action, struct sigaction* old);
 
-/** What the program wants, for signal handlers: for one of kSignals that, for another one the last
- * handler. */
+/** What the program wants for one of kSignals; for another signal its last handler. For signal
+ * handlers. */
 struct sigaction wanted_action(int signal);
-/** A handler of SA_RESETHAND is being called: the default is what the program wants next. */
+/** Call this when a handler with SA_RESETHAND is called: the program wants the default from then
+ * on. */
 void reset_action(int signal, const struct sigaction& called);
 
 bool is_default(const struct sigaction& action);
 bool is_ignored(const struct sigaction& action);
-/** One of kSignals. */
+/** Whether it is one of kSignals. */
 bool is_ours(int signal);
 
-/** sigaction(2) past the program's wishes. */
+/** sigaction(2) itself, without regard to the program's wishes. */
 int system_action(int signal, const struct sigaction* action, struct sigaction* old);
 
-// For exec, which keeps what is ignored: gives the signals that the program ignores to the kernel
-// as such. Returns them, as a mask, for handle_again() when exec has failed.
+// For exec, which keeps ignored signals. ignore_for_exec() tells the kernel which signals the
+// program ignores, and returns them as a mask. handle_again() takes that mask when exec has failed.
 std::uint64_t ignore_for_exec();
 void handle_again(std::uint64_t signals);
 
-// For fork: no thread may be changing the table while the process is copied.
+// For fork: no thread may change the table while the process is copied.
 void lock_actions();
 void unlock_actions();
 void unlock_actions_in_child();

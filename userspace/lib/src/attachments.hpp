@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What this process has attached: the table behind stm/shm.h and stm/ssmem.h, one for each.
+// What this process has attached. stm/shm.h and stm/ssmem.h have one table each.
 //
-// Lock: a table's lock protects its entries, and what they stand for: an entry's mapping and handle
-// are not taken away while somebody holds it for reading. A fork waits for the lock, so the child's
-// copy of the table is whole; the child's own lock begins anew, because the lock's owner is a
-// thread that the child does not have.
+// Locks: A table's lock protects its entries, and what they stand for: while a thread holds the
+// lock for reading, no entry loses its mapping or its handle. A fork waits for the lock, so the
+// child's copy of the table is whole. The child initialises its lock again, because the owner of
+// the lock is a thread that the child does not have.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@ struct Attachment {
     int access;         // PROT_*
 };
 
-// Usable without running a constructor: the library has none.
+// Usable without a constructor: the library runs none.
 class AttachmentTable {
 public:
     constexpr AttachmentTable() = default;
@@ -31,19 +31,18 @@ public:
     void lock_shared() { pthread_rwlock_rdlock(&lock_); }
     void lock() { pthread_rwlock_wrlock(&lock_); }
     void unlock() { pthread_rwlock_unlock(&lock_); }
-    /** In the child of a fork, which happened with the lock held. */
+    /** In the child of a fork that happened with the lock held. */
     void reset_lock() { pthread_rwlock_init(&lock_, nullptr); }
 
-    // The pointers that these return are valid until the lock is released or the table changed;
-    // null: none.
+    // The results are valid until the lock is released or the table changes; null: there is none.
     [[nodiscard]] Attachment* find_id_locked(int id);
     /** The entry that begins at this address. */
     [[nodiscard]] Attachment* find_start_locked(std::uintptr_t address);
     /** The entry that contains this address. */
     [[nodiscard]] Attachment* find_within_locked(std::uintptr_t address);
 
-    /** Makes room for one more entry, so that the next add_locked() cannot fail. -1 with errno
-     * ENOMEM. */
+    /** Makes room for one more entry, so that the next add_locked() cannot fail. Returns 0, or -1
+     * with errno ENOMEM. */
     [[nodiscard]] int reserve_locked();
     void add_locked(const Attachment& attachment) { entries_[count_++] = attachment; }
     void remove_locked(Attachment* attachment) { *attachment = entries_[--count_]; }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// close and its relatives, in the place of libc's: see close.hpp. dup2 and dup3, which give a
-// number to another file in one step, have taken the offer back when they return.
+// close and its relatives, in the place of libc's: see close.hpp. dup2 and dup3 give a number to
+// another file in one step; when they return the kernel has taken its offer back.
 //
-// They are exported without a symbol version, as those in sigaction.cc.
+// The functions are exported without a symbol version, like those in sigaction.cc.
 #include "close.hpp"
 
 #include "give_up.hpp"
@@ -16,13 +16,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// libc's own, which has this second name.
+// libc's own close, by its second name.
 extern "C" int __close(int fd);
 
 namespace stm::library {
 namespace {
 
-// Numbers are small and dense. Two that share a count only cost a system call now and then.
+// Numbers are small and dense. If two share a count, that only costs a system call now and then.
 constexpr std::size_t kCounts = 4096;
 constinit std::atomic<unsigned> counts[kCounts];
 
@@ -30,7 +30,7 @@ std::atomic<unsigned>& count_of(unsigned fd) {
     return counts[fd % kCounts];
 }
 
-// The system call that follows is after it for whoever gets the number.
+// For any thread that gets the number, the system call that follows comes after this.
 void count_close(unsigned fd) {
     count_of(fd).fetch_add(1, std::memory_order_seq_cst);
 }
@@ -42,12 +42,12 @@ void count_closes(unsigned first, unsigned last) {
         count_close(fd);
 }
 
-// The descriptors of the calling process, as /proc lists them. No memory is allocated: closefrom is
-// called between fork and exec. Nor is it a point of cancellation, as close and open are.
+// The descriptors of the calling process, as /proc lists them. It allocates no memory, because
+// closefrom is called between fork and exec. It is no cancellation point, unlike close and open.
 class OpenDescriptors {
 public:
-    // Without a free descriptor to look with, those from `first` on are given up one by one until
-    // there is one.
+    // If no descriptor is free for /proc, descriptors from `first` on are closed one by one until
+    // one is.
     explicit OpenDescriptors(unsigned first) {
         for (unsigned fd = first; (folder_ = open_folder()) < 0 && errno == EMFILE; ++fd) {
             if (fd > kLastDescriptor)
@@ -63,7 +63,7 @@ public:
     OpenDescriptors(const OpenDescriptors&) = delete;
     OpenDescriptors& operator=(const OpenDescriptors&) = delete;
 
-    // Closes all from `first` on. False: they cannot be listed.
+    // Closes all from `first` on. Returns false if they cannot be listed.
     [[nodiscard]] bool close_from(unsigned first) {
         if (folder_ < 0)
             return false;
@@ -81,8 +81,8 @@ public:
 
 private:
     static constexpr unsigned kLastDescriptor = 0x7fffffff;
-    // A record of getdents64: the inode's number, the next place, the length and the type are
-    // before the name.
+    // A record of getdents64 has the inode's number, the next place, the length and the type before
+    // the name.
     static constexpr std::size_t kLengthAt = 16;
     static constexpr std::size_t kNameAt = 19;
 
@@ -148,7 +148,7 @@ void closefrom(int first) noexcept {
     const unsigned from = first < 0 ? 0 : static_cast<unsigned>(first);
     if (close_range(from, ~0U, 0) == 0)
         return;
-    // The kernel is older than that call, or a filter refuses it.
+    // The kernel does not have that call, or a filter refuses it.
     OpenDescriptors all(from);
     if (!all.close_from(from))
         stm::library::give_up("stm: closefrom(%d): the open descriptors cannot be listed\n", first);
@@ -158,7 +158,7 @@ void closefrom(int first) noexcept {
 } // extern "C"
 
 bool stm::library::closes_are_counted() {
-    // The first is what the program finds: not ours if this library was loaded by dlopen.
+    // The function that the program finds. It is not ours if this library was loaded by dlopen.
     int (*volatile const found)(int) = &::close;
     int (*volatile const ours)(int) = &stm_library_close;
     return found == ours;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The connection to the module: the control device, opened for one call of the library.
+// Control requests to the module, on a connection for one call of the library.
 #pragma once
 
 #include "userspace/connection/connection.hpp"
@@ -10,24 +10,23 @@ namespace stm::library {
 
 using connection::Descriptor;
 
-// What control requests share: they return 0 (open: a descriptor), or -1 with errno as stm/ioctl.h
-// lists.
+// Each request returns 0 (open: a descriptor), or -1 with errno as stm/ioctl.h lists.
 class Control {
 public:
     /**
-     * Opens the control device and checks that both sides speak the same interface. Returns 0, or
-     * -1 with errno as listed at the top of stm/stm.h. Must succeed before anything else is called.
+     * Opens the control device and checks that both sides speak the same interface. It must succeed
+     * before any other call. Returns 0, or -1 with errno as listed at the top of stm/stm.h.
      */
     [[nodiscard]] int connect();
 
     /** Major number of the driver's device nodes. */
     [[nodiscard]] unsigned device_major() const { return connection_.version.device_major; }
 
-    /** STM_IOC_OPEN. `request.size` is filled in here, as in the other requests. */
+    /** STM_IOC_OPEN. Like the other requests, it fills in `request.size` itself. */
     [[nodiscard]] int open(struct stm_open& request) const;
-    /** STM_IOC_INFO of whatever `request` names. */
+    /** STM_IOC_INFO of the region that `request` names. */
     [[nodiscard]] int info(struct stm_info& request) const;
-    /** STM_IOC_INFO of the region with exactly this minor; ENOENT when the minor is free. */
+    /** STM_IOC_INFO of the region with exactly this minor; ENOENT if the minor is free. */
     [[nodiscard]] int info_of_minor(unsigned minor, struct stm_info& result) const;
     /** STM_IOC_DESTROY. */
     [[nodiscard]] int destroy(struct stm_destroy& request) const;
@@ -38,7 +37,7 @@ private:
 
 /**
  * Copies a region's name into the `STM_NAME_SIZE` bytes of a request. Returns 0, or -1 with errno
- * EINVAL when it is null or empty, ENAMETOOLONG when it does not fit.
+ * EINVAL if it is null or empty, ENAMETOOLONG if it does not fit.
  */
 [[nodiscard]] int copy_name(char (&to)[STM_NAME_SIZE], const char* name);
 

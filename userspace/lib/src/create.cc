@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // stm_create: a region that a device node stands for.
 //
-// What must hold: a file name always leads to the region that has the file's path as its name,
-// through the node and without it. The exceptions are nodes that somebody made and opened by hand
-// (their region has no name of its own) and the region `default`: there the node decides. A node
-// that leads anywhere else survived its region: the module was reloaded, or the region destroyed
-// and its minor number given to another.
+// Invariant: a file name always leads to the region that has the file's path as its name, through
+// the node and without it. There are two exceptions, in which the node decides: a node that a user
+// made and opened by hand, whose region has no name of its own, and the region `default`. A node
+// that leads anywhere else has survived its region: the module was reloaded, or the region was
+// destroyed and another region got its minor number.
 #include "control.hpp"
 #include "error.hpp"
 #include "path.hpp"
@@ -35,8 +35,8 @@ public:
     Creation(const char* path, std::uint64_t size, const Control& control)
         : path_(path), size_(size), control_(control) {}
 
-    // One attempt. `done`: the descriptor is in `result`. `again`: the file changed meanwhile.
-    // `failed`: errno is set.
+    // Makes one attempt. `done`: the descriptor is in `result`. `again`: the file changed
+    // meanwhile. `failed`: errno is set.
     Step attempt(int& result);
 
 private:
@@ -49,7 +49,7 @@ private:
     const char* path_;
     std::uint64_t size_;
     const Control& control_;
-    // The path's own region, held so that nobody destroys it before the node is opened.
+    // The path's own region. This handle keeps it from being destroyed before the node is opened.
     Descriptor region_;
     std::uint64_t region_id_ = 0;
     unsigned region_minor_ = 0;
@@ -59,21 +59,21 @@ private:
 FileKind look_at(const char* path, unsigned device_major, unsigned& minor) {
     struct stat status;
     if (::lstat(path, &status) < 0)
-        return FileKind::missing; // any other reason shows itself when the node is made
+        return FileKind::missing; // making the node reports any other reason
     if (!S_ISCHR(status.st_mode) || major(status.st_rdev) != device_major)
         return FileKind::foreign;
     minor = ::minor(status.st_rdev);
     return FileKind::node;
 }
 
-// A region that was made by opening a node is called "minor:" and its number.
+// The name of a region that was made by opening a node is "minor:" and its number.
 bool has_no_name_of_its_own(const struct stm_info& info) {
     char name[32];
     std::snprintf(name, sizeof name, "minor:%u", info.minor);
     return info.name[0] == '\0' || std::strcmp(info.name, name) == 0;
 }
 
-// Errors of mknod, rename and open that mean "nodes do not work here", not "the arguments are
+// Errors of mknod, rename and open that mean "nodes do not work here" and not "the arguments are
 // wrong".
 bool means_no_nodes(int error) {
     return error == EPERM || error == EACCES || error == EROFS || error == EOPNOTSUPP ||
@@ -91,7 +91,7 @@ int set_size(int fd, std::uint64_t size) {
     request.region_size = size;
     if (::ioctl(fd, STM_IOC_SET_SIZE, &request) == 0)
         return 0;
-    // It has its size already: the same error as from attaching it by name.
+    // The region has its size already: the same error as from attaching it by name.
     return fail(errno == EBUSY ? EINVAL : errno, "the region cannot have %llu bytes",
                 static_cast<unsigned long long>(size));
 }
@@ -131,7 +131,7 @@ Step Creation::attempt(int& result) {
     return step;
 }
 
-// Opens the node and makes sure that it led to the region `id`.
+// Opens the node and checks that it led to the region `id`.
 Step Creation::use_node(unsigned minor, std::uint64_t id, int& result) {
     Descriptor handle(::open(path_, O_RDWR));
     if (!handle) {
@@ -160,12 +160,12 @@ Step Creation::use_node(unsigned minor, std::uint64_t id, int& result) {
     return Step::done;
 }
 
-// Opens the region that has the path as its name, made now if need be.
+// Opens the region that has the path as its name, and makes it if there is none.
 Step Creation::open_own_region() {
     if (region_)
         return Step::done;
     struct stm_open request {};
-    std::strcpy(request.name, path_); // stm_create has checked that it fits
+    std::strcpy(request.name, path_); // stm_create() has checked that it fits
     request.flags =
         STM_OPEN_READ | STM_OPEN_WRITE | STM_OPEN_CREATE | STM_OPEN_EXCL | STM_OPEN_CLOEXEC;
     request.region_size = size_;
@@ -192,7 +192,7 @@ Step Creation::open_own_region() {
     return Step::done;
 }
 
-// Makes the node of the path's own region, in the place of a left-over one when there is one.
+// Makes the node of the path's own region. It replaces a node that was left over.
 Step Creation::place_node(FileKind before) {
     dev_t device = makedev(control_.device_major(), region_minor_);
     if (before == FileKind::missing) {
@@ -205,8 +205,7 @@ Step Creation::place_node(FileKind before) {
         return Step::failed;
     }
 
-    // A new node under another name takes the old one's place at once: nobody finds the file
-    // missing.
+    // A new node under another name replaces the old one in one step, so the file is never missing.
     char replacement[PATH_MAX + 32];
     std::snprintf(replacement, sizeof replacement, "%s.%d-%llx", path_, ::getpid(),
                   static_cast<unsigned long long>(region_id_));
@@ -238,7 +237,7 @@ Step Creation::attach_without_node(std::uint64_t id, int& result) {
     return Step::done;
 }
 
-// After a failure: a region that this call made, and that nobody else opened since, goes again.
+// After a failure: destroys a region that this call made, unless others have opened it since.
 void Creation::undo() {
     int error = errno;
     if (region_is_new_) {

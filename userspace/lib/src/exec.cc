@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// exec, in the place of libc's. A program that is executed inherits which signals are ignored, and
-// the mask. But where the program ignores one of the library's signals the kernel knows a handler,
-// and what it has blocked is not; so both are given to the kernel before.
+// exec, in the place of libc's. A program that is executed inherits the mask, and which signals are
+// ignored. But if the program ignores one of the library's signals, the kernel has a handler for
+// it; and if the program blocks one, the kernel may not. So these functions tell the kernel both
+// before they call exec.
 //
-// They are exported without a symbol version, as those in sigaction.cc. They may be called by
-// signal handlers and in a child of vfork: they allocate nothing and keep nothing.
+// The functions are exported without a symbol version, like those in sigaction.cc. Signal handlers
+// and a child of vfork may call them: they allocate nothing and keep nothing.
 #include "actions.hpp"
 #include "mask.hpp"
 
@@ -24,8 +25,8 @@
 namespace stm::library {
 namespace {
 
-// While it lives, the kernel knows the signals that the program ignores or has blocked as such. It
-// goes on living only if exec has failed.
+// While an object lives, the kernel ignores and blocks the signals that the program ignores and
+// blocks. It is destroyed only if exec has failed.
 class AsTheProgramWants {
 public:
     AsTheProgramWants() : ignored_(ignore_for_exec()), withheld_(ThreadMask::current().withheld()) {
@@ -54,7 +55,7 @@ int execute(const char* path, char* const* arguments, char* const* environment) 
     return static_cast<int>(::syscall(SYS_execve, path, arguments, environment));
 }
 
-// A file that is no program is a script for the shell.
+// If the file is no program it is a script for the shell.
 int execute_or_shell(const char* path, char* const* arguments, char* const* environment) {
     const int result = execute(path, arguments, environment);
     if (errno != ENOEXEC)
@@ -62,7 +63,7 @@ int execute_or_shell(const char* path, char* const* arguments, char* const* envi
     std::size_t count = 0;
     while (arguments[count] != nullptr)
         ++count;
-    // The shell, the file, and all but the first argument.
+    // The shell, the file, and all arguments but the first.
     auto** words = static_cast<char**>(alloca((count + 3) * sizeof(char*)));
     std::size_t last = 0;
     words[last++] = const_cast<char*>(_PATH_BSHELL);
@@ -73,7 +74,7 @@ int execute_or_shell(const char* path, char* const* arguments, char* const* envi
     return execute(words[0], words, environment);
 }
 
-// Whether a file of that name may be in another folder.
+// Whether another folder may have a file of that name.
 bool goes_on_searching(int error) {
     switch (error) {
     case EACCES:
@@ -102,16 +103,16 @@ int search(const char* file, char* const* arguments, char* const* environment) {
     }
     const char* folders = std::getenv("PATH");
     if (folders == nullptr)
-        folders = "/bin:/usr/bin"; // what libc has for CS_PATH
+        folders = "/bin:/usr/bin"; // CS_PATH of libc
 
     char path[PATH_MAX + NAME_MAX + 2];
     bool denied = false;
     for (const char* folder = folders;; ++folder) {
         const char* end = strchrnul(folder, ':');
         const auto bytes = static_cast<std::size_t>(end - folder);
-        if (bytes < PATH_MAX) { // a longer one is passed over
+        if (bytes < PATH_MAX) { // a longer path is skipped
             char* to = static_cast<char*>(mempcpy(path, folder, bytes));
-            if (bytes > 0) // none: the current folder
+            if (bytes > 0) // an empty name means the current folder
                 *to++ = '/';
             std::memcpy(to, file, length + 1);
             execute_or_shell(path, arguments, environment);
@@ -123,14 +124,14 @@ int search(const char* file, char* const* arguments, char* const* environment) {
             break;
         folder = end;
     }
-    if (denied) // which says more than that the last folder has none
+    if (denied) // more telling than that the last folder has no such file
         errno = EACCES;
     return -1;
 }
 
-// The arguments of execl and its relatives, up to the null pointer, in the memory given.
+// The arguments of execl and its relatives, up to the null pointer.
 std::size_t count_arguments(std::va_list list) {
-    std::size_t count = 1; // the first, which is no part of the list
+    std::size_t count = 1; // the first one is not in the list
     while (va_arg(list, char*) != nullptr)
         ++count;
     return count;
@@ -204,7 +205,7 @@ int execveat(int folder, const char* path, char* const arguments[], char* const 
 }
 
 int fexecve(int fd, char* const arguments[], char* const environment[]) noexcept {
-    // The compiler believes that they are not, for which nobody is there to see.
+    // libc declares the arguments as nonnull. Without these the compiler would drop the test.
     char* const* volatile first_argument = arguments;
     char* const* volatile first_variable = environment;
     if (fd < 0 || first_argument == nullptr || first_variable == nullptr) {
@@ -218,7 +219,7 @@ int fexecve(int fd, char* const arguments[], char* const environment[]) noexcept
     std::snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     execve(path, arguments, environment);
     struct stat status;
-    if (errno == ENOENT && ::stat("/proc/self/fd", &status) != 0) // there is no /proc
+    if (errno == ENOENT && ::stat("/proc/self/fd", &status) != 0) // /proc is not mounted
         errno = ENOSYS;
     return -1;
 }

@@ -8,7 +8,7 @@ namespace {
 
 constexpr unsigned kMost = 100;
 
-// Of a thread that commits what it never began.
+// For a thread that commits what it never began.
 [[gnu::tls_model("initial-exec")]] constinit thread_local Futile without_transaction = {};
 
 } // namespace

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The loop "do { stm_start(fd); ... } while (stm_commit(fd));" ends, also if nobody looks at errno:
-// where trying again cannot help, the next start says so instead of beginning.
+// The loop "do { stm_start(fd); ... } while (stm_commit(fd));" ends, even if the program never
+// looks at errno. Where another attempt cannot help, the next start says so instead of beginning.
 #pragma once
 
 #include "thread_state.hpp"
 
 namespace stm::library {
 
-/** stm_commit(fd) has told the program an error other than a conflict. Gives up if it does so
- * again and again without a start. The transaction may be null. */
+/** Call this when stm_commit(fd) has returned an error other than a conflict. It gives up if that
+ * happens again and again without a start. The transaction may be null. */
 void count_futile_commit(ThreadTransaction* transaction, int fd, int error);
-/** Something was committed. The transaction may be null. */
+/** Call this when something was committed. The transaction may be null. */
 void forget_futile_commits(ThreadTransaction* transaction);
-/** Why no transaction should begin there any more; 0: it may. Counts from zero then. */
+/** The error because of which no transaction should begin there any more. The count then begins
+ * from zero. 0: one may begin. */
 int futile_error(ThreadTransaction& transaction, const Registers& registers);
-/** A start has succeeded: commits without one are over. */
+/** Call this when a start has succeeded: commits without a start are over. */
 void count_start();
 
 } // namespace stm::library

@@ -12,7 +12,8 @@ namespace stm::library {
 
 namespace {
 
-// Neither memory nor stdio's locks can be relied on here: a transaction was interrupted anywhere.
+// This cannot rely on memory or on the locks of stdio: the transaction may have been interrupted
+// anywhere.
 [[gnu::format(printf, 1, 0)]] void print(const char* format, std::va_list arguments) {
     char message[512];
     const int length = std::vsnprintf(message, sizeof message, format, arguments);

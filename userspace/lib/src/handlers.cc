@@ -7,9 +7,9 @@
 namespace stm::library {
 namespace {
 
-// The outermost handler of a thread. All zeros: there is none.
+// The outermost handler of a thread. All zeros: none.
 struct Outermost {
-    // A word in the frame of call_handler(), and what it holds as long as that frame is there.
+    // A word in the frame of call_handler(), and what it holds as long as that frame exists.
     const volatile std::uint64_t* mark;
     std::uint64_t value;
     // The thread's alternate stack at the time.
@@ -34,8 +34,8 @@ bool is_in_handler(const void* stack) {
     const void* mark = const_cast<const std::uint64_t*>(outermost.mark);
     if (mark == nullptr)
         return false;
-    // What runs on the alternate stack is a handler. What does not was not interrupted by one
-    // there.
+    // Code on the alternate stack belongs to a handler. Code on another stack was not interrupted
+    // by a handler there.
     const bool on_alternate = is_on_alternate_stack(stack);
     if (on_alternate != is_on_alternate_stack(mark))
         return on_alternate;
@@ -50,8 +50,8 @@ void forget_handlers() {
     outermost.mark = nullptr;
 }
 
-// kDoomSignal is blocked when this begins, and when it ends: so a restart finds the thread before
-// it was interrupted, or in the handler as it is noted here.
+// kDoomSignal is blocked when this begins and when it ends. So a restart finds the thread either as
+// it was interrupted, or in the handler that is noted here.
 void call_handler(const struct sigaction& action, int signal, siginfo_t* info,
                   ucontext_t* interrupted) {
     constexpr Mask kDoom = mask_of(kDoomSignal);
@@ -68,8 +68,8 @@ void call_handler(const struct sigaction& action, int signal, siginfo_t* info,
         fence();
         outermost.mark = &mark;
     }
-    // The handler may be left by a longjmp that does not restore the mask, so the mask is the
-    // program's own while it runs.
+    // The handler may be left by a longjmp that does not restore the mask. So it runs with the
+    // program's own mask.
     const bool blocked_by_program = (to_mask(interrupted->uc_sigmask) & kDoom) != 0 ||
                                     sigismember(&action.sa_mask, kDoomSignal) == 1 ||
                                     (signal == kDoomSignal && (action.sa_flags & SA_NODEFER) == 0);
@@ -77,7 +77,7 @@ void call_handler(const struct sigaction& action, int signal, siginfo_t* info,
     if (!blocked_by_program)
         change_mask(SIG_UNBLOCK, kDoom);
 
-    // All three arguments are there without SA_SIGINFO, too.
+    // All three arguments are passed without SA_SIGINFO, too.
     action.sa_sigaction(signal, info, interrupted);
 
     const ThreadState* thread = ThreadState::current();

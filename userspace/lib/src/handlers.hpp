@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Whether a thread is in a signal handler of the program. A restart would leave it half done, with
-// its signal blocked forever, so restarts wait for its end; and a fault in it is its own. But a
-// program may leave a handler by longjmp, of which nobody is told: so what is kept is where on the
-// stack the outermost one began, and that counts only as long as the stack is still that deep and
-// holds there what it held. No transaction begins in a handler, so each start forgets it anyway.
+// Whether a thread is in a signal handler of the program. A restart would leave the handler half
+// done, with its signal blocked forever. So restarts wait for the handler's end, and a fault in it
+// is its own.
+//
+// A program may leave a handler by longjmp, and nothing tells the library. So the library keeps the
+// place on the stack where the outermost handler began. That counts only as long as the stack is
+// still that deep and holds there what it held. No transaction begins in a handler, so each start
+// forgets it.
 #pragma once
 
 #include <csignal>
@@ -11,14 +14,14 @@
 
 namespace stm::library {
 
-/** Whether code of the calling thread, whose stack ends at `stack`, belongs to a handler of the
+/** Whether code of the calling thread with its stack pointer at `stack` belongs to a handler of the
  * program. */
 [[nodiscard]] bool is_in_handler(const void* stack);
 [[nodiscard]] bool is_in_handler(const ucontext_t& interrupted);
-/** The caller is in no handler: whatever was begun has been left. */
+/** The caller is in no handler: any handler that had begun has been left. */
 void forget_handlers();
 
-/** Calls the handler of `action`, as the kernel would have. */
+/** Calls the handler of `action` as the kernel would. */
 void call_handler(const struct sigaction& action, int signal, siginfo_t* info,
                   ucontext_t* interrupted);
 

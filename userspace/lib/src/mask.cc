@@ -12,8 +12,8 @@
 namespace stm::library {
 namespace {
 
-// The two signals below the first one that programs may use are libc's own. It keeps them out of
-// every mask.
+// libc's own signals, the two below the first one that programs may use. It keeps them out of every
+// mask.
 constexpr Mask kOfLibc = mask_of(32) | mask_of(33);
 
 constexpr Mask kFaults = mask_of_ours() & ~mask_of(kDoomSignal);
@@ -39,10 +39,10 @@ sigset_t to_set(Mask mask) {
     return set;
 }
 
-// The calls below are made again while the kernel cannot read or write what it is given, which is
-// only for want of memory: a mask that stays as it is would keep signals blocked forever. Each
-// either changes the mask or tells it: a call for both may change it and then fail to tell what it
-// was.
+// The calls below are repeated while the kernel cannot read or write their arguments. Only want of
+// memory causes that, and a mask that is not changed would keep signals blocked forever. Each call
+// either changes the mask or returns it. A call for both could change it and then fail to return
+// what it was.
 Mask current_mask() {
     Mask now = 0;
     while (system_call(SIG_BLOCK, nullptr, &now) < 0 && errno == EFAULT) {
@@ -63,7 +63,7 @@ ThreadMask& ThreadMask::current() {
 void ThreadMask::look() {
     const int error = errno;
     static const bool seen = masks_are_seen();
-    is_known_ = seen; // before the look: a handler that runs meanwhile may change it
+    is_known_ = seen; // first: a handler that runs meanwhile may change it
     const Mask blocked = current_mask() & mask_of_ours();
     withheld_ |= blocked;
     if (blocked != 0)
@@ -101,7 +101,7 @@ int ThreadMask::change(int how, const sigset_t* set, sigset_t* old, Within withi
     Mask before = 0;
     const bool blocks = set != nullptr && how != SIG_UNBLOCK && (wanted & mask_of_ours()) != 0;
     if (blocks)
-        is_known_ = false; // before it is: a handler that leaves by longjmp may run at once
+        is_known_ = false; // first: a handler that leaves by longjmp may run at once
     int result = 0;
     if (system_call(how, set != nullptr ? &wanted : nullptr, old != nullptr ? &before : nullptr) <
         0)
@@ -113,13 +113,13 @@ int ThreadMask::change(int how, const sigset_t* set, sigset_t* old, Within withi
         withheld_ = 0;
     else if (set != nullptr && how == SIG_UNBLOCK)
         withheld_ &= ~wanted;
-    if (old != nullptr) // as libc does, only what the kernel knows of
+    if (old != nullptr) // as in libc, only the part that the kernel has
         std::memcpy(old, &before, sizeof before);
     return 0;
 }
 
 int program_mask(int how, const sigset_t* set, sigset_t* old) {
-    // In a handler the mask is the program's alone: the handler's end restores it.
+    // In a handler the mask is the program's own: the handler's end restores it.
     const ThreadState* thread = ThreadState::current();
     const bool running =
         thread != nullptr && thread->is_running() && !is_in_handler(__builtin_frame_address(0));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Nobody asks before something is refused: it costs a system call. Cells, too, are refused by a
-// module that knows none, and then starts make one each.
+// The version is asked for only after a refusal, because asking costs a system call. A module that
+// does not know cells refuses them, too; then each start makes a system call.
 #include "module_version.hpp"
 
 #include <atomic>

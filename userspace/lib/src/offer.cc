@@ -15,7 +15,7 @@
 namespace stm::library {
 namespace {
 
-// Whether the program wants the pages that a transaction will touch to be mapped at its start.
+// Whether the program wants the pages that a transaction will probably touch mapped at its start.
 bool wants_prediction() {
     static const bool wanted = [] {
         const char* value = secure_getenv("STM_PREDICT");
@@ -24,13 +24,14 @@ bool wants_prediction() {
     return wanted;
 }
 
-// The number of the place that called stm_start: 32 bits of a multiplicative hash, never 0.
+// The number of the place that called stm_start. It has 32 bits of a multiplicative hash, and is
+// never 0.
 std::uint64_t site_of(const Registers& registers) {
     return (registers.rip * 0x9e3779b97f4a7c15 >> 32) | 1;
 }
 
-// Whether no number can have become another file's without a close that is counted. While there is
-// but one thread a close is over before anything else happens, and the kernel has heard of it.
+// Whether no number can become another file's without a counted close. While there is only one
+// thread, a close is over before anything else happens, and the kernel knows of it.
 bool knows_closes() {
     static const bool counted = closes_are_counted();
     return counted || __libc_single_threaded != 0;
@@ -44,24 +45,24 @@ std::uint64_t wanted_site(const Registers& registers) {
 
 bool start_by_offer(ThreadTransaction& transaction, unsigned closes, std::uint64_t site) {
     Cell* const cell = transaction.cell;
-    // It must be an offer of the handle that has the number now.
+    // The offer must be of the handle that has the number now.
     if (cell == nullptr || transaction.depth != 0 || transaction.closes != closes ||
         !knows_closes())
         return false;
     const std::uint64_t offer = STM_CELL_OFFER(site);
     if (cell->offer.load(std::memory_order_relaxed) != offer ||
-        cell->begun.load(std::memory_order_relaxed) != 0) // a handler was left in between
+        cell->begun.load(std::memory_order_relaxed) != 0) // a handler was left in here
         return false;
     transaction.detached = 0;
     cell->begun.store(offer, std::memory_order_seq_cst);
     if (cell->offer.load(std::memory_order_seq_cst) == offer)
         return true;
-    // Taken back. If we were first it has begun all the same.
+    // The offer was taken back. If we were first the transaction has begun all the same.
     return cell->begun.exchange(0, std::memory_order_seq_cst) == 0;
 }
 
-// The kernel forgets cells when a descriptor of the handle is closed, which may happen often: so
-// not each time.
+// The kernel forgets cells when a descriptor of the handle is closed. That may happen often, so the
+// cell is not attached again each time.
 void attach_cell(ThreadState& thread, ThreadTransaction* transaction, unsigned closes) {
     constexpr unsigned kPatience = 16;
     Cell* const cell = thread.cell_of(transaction, closes);

@@ -12,14 +12,14 @@ namespace stm::library {
 std::uint64_t wanted_site(const Registers& registers);
 
 /**
- * Begins a transaction without a system call, if the kernel has offered that. The kernel hears of
- * it by the next one, or by a page fault. `closes`: of the transaction's descriptor, by
- * closes_of(); `site`: the wanted one.
+ * Begins a transaction without a system call, if the kernel has offered that. The kernel learns of
+ * it at the next system call, or at a page fault. `closes`: closes_of() the transaction's
+ * descriptor. `site`: the wanted site.
  */
 bool start_by_offer(ThreadTransaction& transaction, unsigned closes, std::uint64_t site);
 
 /** After a start by a system call: makes sure that the kernel knows the cell, so that it can offer
- * the next one. That it cannot be is no error. */
+ * the next start. It is no error if this fails. */
 void attach_cell(ThreadState& thread, ThreadTransaction* transaction, unsigned closes);
 
 } // namespace stm::library

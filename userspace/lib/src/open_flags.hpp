@@ -16,10 +16,11 @@ struct OpenFlags {
 
 inline constexpr int kAllFlags = STM_CREATE | STM_EXCL | STM_PLAIN | STM_MUTEX | STM_EPHEMERAL |
                                  STM_RDONLY | STM_EXEC | STM_CLOEXEC;
-// What makes a region another kind of thing for its users. EPHEMERAL only says how long it lives.
+// The flags that make a region another kind of thing for its users. EPHEMERAL only says how long it
+// lives.
 inline constexpr std::uint32_t kRegionKind = STM_REGION_PLAIN | STM_REGION_MUTEX | STM_REGION_EXEC;
 
-/** Translates flags; nothing when a flag is unknown or a combination impossible. */
+/** Translates flags. Returns nothing if a flag is unknown or the combination impossible. */
 [[nodiscard]] constexpr std::optional<OpenFlags> translate_flags(int flags) {
     if ((flags & ~kAllFlags) != 0)
         return std::nullopt;

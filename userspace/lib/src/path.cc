@@ -19,7 +19,7 @@ int canonical_path(const char* filename, char (&result)[PATH_MAX]) {
     if (errno != ENOENT)
         return fail(errno, "'%s' cannot be found", filename);
 
-    // A file that is still to be made: its folder is resolved, its own name kept.
+    // The file does not exist yet: resolve its folder, and keep its own name.
     const char* slash = std::strrchr(filename, '/');
     const char* base = slash == nullptr ? filename : slash + 1;
     if (base[0] == '\0')
@@ -34,7 +34,7 @@ int canonical_path(const char* filename, char (&result)[PATH_MAX]) {
         return fail(errno, "the folder of '%s' cannot be found", filename);
 
     std::size_t length = std::strlen(result);
-    if (length != 1) // the root folder has its slash already
+    if (length != 1) // the root folder already ends in a slash
         result[length++] = '/';
     std::size_t base_length = std::strlen(base);
     if (length + base_length >= sizeof result)

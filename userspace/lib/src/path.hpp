@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The one path that a file has, whatever a caller calls it.
+// The one path that each file has, whatever name a caller uses.
 #pragma once
 
 #include <climits>
@@ -8,8 +8,8 @@ namespace stm::library {
 
 /**
  * Writes the absolute path of `filename` without symbolic links, "." and ".." to `result`. The file
- * itself need not exist, its folder must. Returns 0, or -1 with errno: EINVAL when `filename` is
- * null, ENOENT when it is empty, ends in a slash without being a folder, or the folder is missing;
+ * itself need not exist, but its folder must. Returns 0, or -1 with errno: EINVAL if `filename` is
+ * null; ENOENT if it is empty, if it ends in a slash and is no folder, or if its folder is missing;
  * ENOTDIR, ELOOP, EACCES, ENAMETOOLONG as realpath.
  */
 [[nodiscard]] int canonical_path(const char* filename, char (&result)[PATH_MAX]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What can be asked about transactions: why one ended, and how many there were.
+// Questions about transactions: why one ended, and how many there were.
 #include <cerrno>
 #include <stm/ioctl.h>
 #include <stm/transaction.h>

@@ -21,8 +21,8 @@ bool describe(int fd, struct stm_transaction& now) {
     return ::ioctl(fd, STM_IOC_TRANSACTION, &now) == 0;
 }
 
-// Where Linux does not tell, or a filter of system calls forbids to ask: two transactions of one
-// thread that are the same in all that the module tells of them are taken for one.
+// For systems where Linux does not tell, or a filter of system calls forbids the question. Two
+// transactions of one thread are taken for one if the module says the same of both.
 bool is_same_transaction(int left, int right) {
     struct stm_transaction one;
     struct stm_transaction other;

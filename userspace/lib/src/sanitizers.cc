@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <sys/mman.h>
 
-// Of the sanitizers' runtime libraries; null without them.
+// Functions of the sanitizers' runtime libraries; null without them.
 extern "C" {
 [[gnu::weak]] void __asan_unpoison_memory_region(const volatile void* address, std::size_t size);
 [[gnu::weak]] void __asan_handle_no_return();
@@ -35,7 +35,7 @@ void tell_of_left_frames(std::uintptr_t low, std::uintptr_t high) {
     low -= kRedZone;
     if (&__asan_unpoison_memory_region != nullptr && low < high)
         __asan_unpoison_memory_region(reinterpret_cast<const void*>(low), high - low);
-    // Where locals are not on the stack, they are to be given back.
+    // If local variables are not on the stack, give them back.
     if (&__asan_get_current_fake_stack != nullptr && &__asan_handle_no_return != nullptr &&
         __asan_get_current_fake_stack() != nullptr)
         __asan_handle_no_return();

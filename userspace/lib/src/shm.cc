@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// stm/shm.h: segments by number. Each is a plain region with a name that nobody chooses, "shm:" and
-// 16 random digits.
+// stm/shm.h: segments by number. Each is a plain region. Its name is "shm:" and 16 random digits.
 #include "attachments.hpp"
 #include "control.hpp"
 #include "error.hpp"
@@ -104,7 +103,7 @@ int shm_attach(int id, void* addr) {
     Descriptor handle(control.open(request));
     if (!handle)
         return fail(errno == ESTALE ? EINVAL : errno, "shm_attach: segment %d", id);
-    // The mapping keeps the segment; the handle closes on return.
+    // The mapping keeps the segment; the handle is closed on return.
     int placement = addr == nullptr ? 0 : MAP_FIXED_NOREPLACE;
     void* mapped = ::mmap(addr, request.region_size, PROT_READ | PROT_WRITE, MAP_SHARED | placement,
                           handle.get(), 0);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// sigaction, signal and their relatives, in the place of libc's: so that the handlers of the
-// program and of this library do not take each other's place. For other signals, and as long as the
-// process has begun no transaction, they do nothing but what libc's do.
+// sigaction, signal and their relatives, in the place of libc's. With them the handlers of the
+// program and of this library do not replace each other. For other signals, and as long as the
+// process has begun no transaction, they do exactly what libc's do.
 //
-// They are exported without a symbol version, so that they stand for libc's in every object that is
+// They are exported without a symbol version. So they stand for libc's in every object that is
 // searched after this library.
 #include "actions.hpp"
 #include "mask.hpp"
@@ -15,7 +15,7 @@ using stm::library::program_mask;
 
 namespace {
 
-// The signals whose system calls siginterrupt() wants to be interrupted.
+// The signals that interrupt system calls, by siginterrupt().
 sigset_t interrupting;
 
 int install(int signal, sighandler_t handler, int flags, const sigset_t& mask,
@@ -107,7 +107,7 @@ sighandler_t sigset(int number, sighandler_t disposition) noexcept {
     if ((hold ? program_action(number, nullptr, &old)
               : install(number, disposition, 0, none(), old)) < 0)
         return SIG_ERR;
-    // What was pending goes to the new handler.
+    // A pending signal goes to the new handler.
     if (const int error = program_mask(hold ? SIG_BLOCK : SIG_UNBLOCK, &one, &before)) {
         errno = error;
         return SIG_ERR;

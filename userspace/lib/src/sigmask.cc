@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // pthread_sigmask, sigprocmask and their relatives, in the place of libc's: see mask.hpp. They do
-// what libc's do, but that within a transaction the signals of faults stay unblocked.
+// what libc's do, except that within a transaction the signals of faults stay unblocked.
 //
-// They are exported without a symbol version, as those in sigaction.cc.
+// They are exported without a symbol version, like those in sigaction.cc.
 #include "mask.hpp"
 
 #include <cerrno>
@@ -28,7 +28,7 @@ int change_one(int how, int number) {
     return with_errno(program_mask(how, &one, nullptr));
 }
 
-// The masks of BSD: signal N of the first 32 is bit N - 1.
+// The masks of BSD: of the first 32 signals, signal N is bit N - 1.
 int change_first(int how, int mask) {
     const sigset_t set = to_set(static_cast<unsigned>(mask));
     sigset_t before = to_set(0);
@@ -75,7 +75,7 @@ int sigsetmask(int mask) noexcept {
 } // extern "C"
 
 bool stm::library::masks_are_seen() {
-    // The first is what the program finds: not ours if this library was loaded by dlopen.
+    // The function that the program finds. It is not ours if this library was loaded by dlopen.
     int (*volatile const found)(int, const sigset_t*, sigset_t*) = &::pthread_sigmask;
     int (*volatile const ours)(int, const sigset_t*, sigset_t*) = &stm_library_sigmask;
     return found == ours;

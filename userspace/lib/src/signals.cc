@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // One handler for all of the library's signals. It asks the kernel whether the thread's
-// transactions can still commit. If not, it changes the place that it returns to, so that the
-// kernel itself restores the signal mask and the stack of the thread, and then stm_library_resume()
-// goes on. If they can, the signal is the program's.
+// transactions can still commit. If they can, the signal is the program's. If not, the handler
+// changes the place to which it returns. The kernel itself then restores the thread's signal mask
+// and stack, and stm_library_resume() goes on.
 //
-// What must hold: a restart never leaves a signal handler of the program half done, with its signal
-// blocked forever. So all handlers of the program are called from here, which notes that they run,
-// and kDoomSignal is in the mask of each until it is noted: then it waits for their end.
+// Invariant: a restart never leaves a signal handler of the program half done, with its signal
+// blocked forever. So all handlers of the program are called from here, and noted while they run.
+// kDoomSignal is in the mask of each until it is noted; after that a restart waits for the
+// handler's end.
 #include "signals.hpp"
 
 #include "actions.hpp"
@@ -23,8 +24,9 @@
 namespace stm::library {
 namespace {
 
-// A fault of the instruction that was interrupted, which would happen again if it were executed
-// again. Not what kill() and its relatives send; nor a report of bad memory somewhere.
+// Whether the interrupted instruction itself caused a fault, which would happen again if it were
+// executed again. False for signals of kill() and its relatives, and for reports of bad memory
+// elsewhere.
 bool is_fault(int signal, const siginfo_t* info) {
     return signal != kDoomSignal && info->si_code > 0 &&
            !(signal == SIGBUS && info->si_code == BUS_MCEERR_AO);
@@ -35,22 +37,22 @@ bool is_from_the_module(int signal, const siginfo_t* info) {
            info->si_value.sival_int == STM_SIGNAL_COOKIE;
 }
 
-// The default action, for signals whose default is death with a core.
+// Takes the default action of signals whose default is death with a core.
 void die(int signal, siginfo_t* info) {
     struct sigaction action {};
     action.sa_handler = SIG_DFL;
     system_action(signal, &action, nullptr);
-    // A fault happens again when the handler returns, now at the right place for the core.
+    // A fault happens again when the handler returns, and then the core shows the right place.
     if (!is_fault(signal, info))
         ::syscall(SYS_rt_tgsigqueueinfo, ::getpid(), ::syscall(SYS_gettid), signal, info);
 }
 
-// Does what would have happened without us.
+// Does what would happen without the library.
 void do_programs_action(int signal, siginfo_t* info, ucontext_t* interrupted) {
     struct sigaction action = wanted_action(signal);
     // The kernel does not let a program ignore a fault.
     if (is_default(action) || (is_ignored(action) && is_fault(signal, info))) {
-        if (signal != kDoomSignal) // whose default is nothing
+        if (signal != kDoomSignal) // its default is to be ignored
             die(signal, info);
         return;
     }
@@ -78,7 +80,7 @@ void look_after_transactions(ucontext_t* interrupted) {
             return;
         }
         thread->leave_at_once();
-        if (!thread->has_notice()) // none came while we looked
+        if (!thread->has_notice()) // no signal came while we looked
             return;
     }
 }
@@ -104,22 +106,22 @@ Fault on_fault(ThreadState& thread, int signal, siginfo_t* info, ucontext_t* int
     bool has_handler = !is_default(action) && !is_ignored(action);
     greg_t at = interrupted->uc_mcontext.gregs[REG_RIP];
     do_programs_action(signal, info, interrupted);
-    // The handler has mended something, and the instruction would be executed again: but the
+    // The handler has repaired something, and the instruction would be executed again. But the
     // transaction that it belongs to is over.
     if (has_handler && interrupted->uc_mcontext.gregs[REG_RIP] == at)
         restart_after_handler(thread, target, interrupted);
     return Fault::done;
 }
 
-// After a handler of the program, which a restart has waited for.
+// After a handler of the program for which a restart has waited.
 void act_on_notice(ucontext_t* interrupted) {
     const ThreadState* thread = ThreadState::current();
     if (thread != nullptr && thread->is_running() && thread->has_notice())
         look_after_transactions(interrupted);
 }
 
-// While restarts are held back. Of a transaction that cannot commit, the kernel maps from now on
-// what there is.
+// While restarts are held back: from now on the kernel maps what was committed last for a
+// transaction that cannot commit.
 Fault on_held_fault(ThreadState& thread, int signal) {
     const Doom doom = thread.look();
     if (doom == Doom::doomed && (signal == SIGSEGV || signal == SIGBUS) && thread.go_on()) {
@@ -160,10 +162,10 @@ void on_signal(int signal, siginfo_t* info, void* context) {
         errno = error;
         return;
     }
-    errno = error; // what the program's handler should see
+    errno = error; // the program's handler should see it
     do_programs_action(signal, info, interrupted);
     error = errno;
-    // Two signals of one number may have become one.
+    // Linux may have merged two signals of one number.
     if (signal == kDoomSignal)
         look_after_transactions(interrupted);
     else

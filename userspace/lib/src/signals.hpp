@@ -8,7 +8,8 @@ namespace stm::library {
 
 /** For kSignals. */
 void on_signal(int signal, siginfo_t* info, void* context);
-/** For all others that the program handles: calls the program's handler, and a restart waits. */
+/** For all other signals that the program handles: calls the program's handler; a restart waits for
+ * it. */
 void on_other_signal(int signal, siginfo_t* info, void* context);
 
 } // namespace stm::library

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// stm/ssmem.h: segments by name. Each attachment keeps a handle beside its mapping, because a read
-// or write call of up to SSMEM_STRING_MAX bytes on a handle is atomic against the others, in all
-// processes: the kernel's reader/writer lock is the document's, and it lets neither side wait for
-// ever.
+// stm/ssmem.h: segments by name. Each attachment keeps a handle beside its mapping. A read or write
+// call of up to SSMEM_STRING_MAX bytes on a handle is atomic against the others, in all processes.
+// So the kernel's reader/writer lock does what stm/ssmem.h promises, and neither side waits
+// forever.
 #include "attachments.hpp"
 #include "control.hpp"
 #include "error.hpp"
@@ -37,14 +37,14 @@ struct Free {
     void operator()(void* memory) const { std::free(memory); }
 };
 
-// Opens the segment, or makes it. On success `request` says what it is.
+// Opens the segment, or creates it. On success `request` tells what it is.
 int open_segment(const Control& control, int flag, std::size_t length, struct stm_open& request) {
     std::uint32_t access = STM_OPEN_READ | STM_OPEN_CLOEXEC;
     if ((flag & SSMEM_FLAG_WRITE) != 0)
         access |= STM_OPEN_WRITE;
     for (;;) {
-        // Without a size first: an existing segment's own length counts, be it smaller than
-        // `length`.
+        // The first attempt has no size: an existing segment keeps its own length, even if it is
+        // smaller than `length`.
         request.flags = access;
         request.region_size = 0;
         request.region_flags = 0;
@@ -73,9 +73,9 @@ int protection(int flag) {
     return PROT_READ;
 }
 
-// Reads up to `size` bytes, one of them for the NUL that is put there if the segment has none among
-// them. Returns the string's length without the NUL, or -1. One read call, so one state of the
-// segment.
+// Reads up to `size` bytes. If the segment has no NUL among them, the last byte becomes one.
+// Returns the string's length without the NUL, or -1. It makes one read call, so it sees one state
+// of the segment.
 ssize_t read_string(const Attachment& from, std::size_t offset, char* to, std::size_t size) {
     ssize_t got = ::pread(from.handle, to, size, static_cast<off_t>(offset));
     if (got < 0)
@@ -145,8 +145,8 @@ long ssmem_detach(void* addr) {
 
 long ssmem_write(void* addr, char* data) {
     auto address = reinterpret_cast<std::uintptr_t>(addr);
-    // Held during the call: the handle must not be closed under it. Other readers and writers do
-    // not wait for it.
+    // The lock is held during the call, because the handle must not be closed under it. Other
+    // readers and writers do not wait for it.
     SharedGuard guard(table());
     const Attachment* to = attached.find_within_locked(address);
     if (to == nullptr || data == nullptr)
@@ -175,9 +175,9 @@ long ssmem_read(void* addr, char* data) {
     std::size_t offset = address - from->address;
     std::size_t most = std::min<std::size_t>(from->length - offset, SSMEM_STRING_MAX);
 
-    // The caller's buffer is only as long as the string may be taken to be, so it must not be read
-    // into directly. Most strings are short; a long one is read again, whole, so that it is one
-    // state of the segment.
+    // The caller's buffer may be only as long as the string, so the read cannot go into it
+    // directly. Most strings are short. A long string is read again, whole, so that it is one state
+    // of the segment.
     char buffer[1024];
     ssize_t length = read_string(*from, offset, buffer, std::min(most, sizeof buffer));
     if (length < 0)

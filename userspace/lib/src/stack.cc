@@ -7,14 +7,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-extern "C" void* __libc_stack_end; // of the process's first thread; the loader's
+extern "C" void* __libc_stack_end; // of the process's first thread, from the loader
 
 namespace stm::library {
 namespace {
 
 // pthread_getattr_np would read /proc/self/maps.
 Stack first_stack() {
-    constexpr std::uintptr_t kMost = 1UL << 30; // where nothing limits it, or hardly anything
+    constexpr std::uintptr_t kMost = 1UL << 30; // if there is no limit, or a very high one
     struct rlimit limit {};
     if (::getrlimit(RLIMIT_STACK, &limit) < 0)
         return {};

@@ -6,19 +6,20 @@
 
 namespace stm::library {
 
-/** A stretch of memory in which stacks grow downwards. */
+/** The memory of a stack, which grows downwards. */
 struct Stack {
     std::uintptr_t low;
     std::uintptr_t high; // both 0: unknown
 
-    /** Of the calling thread; what its coroutines and signal handlers use besides is no part of it.
-     * May allocate memory: not for signal handlers. */
+    /** The calling thread's stack. Other stacks that its coroutines and signal handlers use do not
+     * belong to it. May allocate memory, so signal handlers must not call it. */
     static Stack of_thread();
 
     /**
      * Whether the frame in which the stack pointer was `then` is gone, now that it is `now`. Both
-     * are values that a function of the program had between calls. True only if it is certain: not
-     * if one of the two belongs to another stack. For signal handlers too.
+     * are values that a function of the program had between calls. The result is true only if this
+     * is certain; it is false if one of the two belongs to another stack. Signal handlers may call
+     * it.
      */
     [[nodiscard]] bool has_left(std::uintptr_t then, std::uintptr_t now) const;
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Starting and restarting: the first return of stm_start, and the further ones.
+// Starting and restarting: the first return of stm_start, and the later ones.
 #include "actions.hpp"
 #include "close.hpp"
 #include "futile.hpp"
@@ -46,12 +46,12 @@ int request_start(int fd, unsigned flags, std::uint64_t site) {
 void begun(ThreadState& thread, ThreadTransaction* transaction, StartKind kind,
            const Registers& registers, int depth) {
     if (depth == 1) {
-        // Although we may know of one: that ended behind our back, with another descriptor of the
-        // same number.
+        // We may still know of a transaction by this number. It ended behind our back, with another
+        // descriptor of that number.
         thread.remove_running(transaction);
     } else if (transaction->depth != depth - 1 || thread.runs_several()) {
-        // A part of what was begun by another number of the same open file. What was begun by this
-        // number is gone then.
+        // This is a part of a transaction that began by another number of the same open file.
+        // Whatever began by this number is gone then.
         ThreadTransaction* const owner = thread.running_on(transaction->fd);
         if (owner != nullptr && owner != transaction) {
             thread.remove_running(transaction);
@@ -61,7 +61,7 @@ void begun(ThreadState& thread, ThreadTransaction* transaction, StartKind kind,
     if (transaction->depth == 0) {
         transaction->registers = registers;
         transaction->kind = kind;
-        transaction->failure = 0; // one of before, whose restart the program has left by longjmp
+        transaction->failure = 0; // an earlier restart, which the program left by longjmp
         thread.add_running(transaction);
     }
     transaction->depth = depth;
@@ -87,7 +87,7 @@ bool limit_reached(ThreadTransaction* transaction, StartKind kind) {
 
 using namespace stm::library;
 
-// The first return of stm_start. Called by it in transaction_start.S.
+// The first return of stm_start. transaction_start.S calls it.
 int stm_library_start(int fd, StartKind kind, const Registers* registers) {
     ThreadState* thread = ThreadState::current();
     if (thread == nullptr) {
@@ -116,7 +116,7 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
         return -1;
     }
     if (thread->has_left(registers->rsp)) {
-        thread->look(); // perhaps that transaction is over
+        thread->look(); // that transaction may be over
         if (thread->has_left(registers->rsp))
             give_up("stm: stm_start(%d): the function that called stm_start(%d) before has "
                     "returned without stm_commit or stm_cancel\n",
@@ -126,7 +126,7 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
         forget_handlers();
         ThreadMask::current().prepare();
     }
-    const unsigned closes = closes_of(fd); // before whatever the system call goes to
+    const unsigned closes = closes_of(fd); // first: the system call below may go to another file
     const std::uint64_t site = wanted_site(*registers);
     if (start_by_offer(*transaction, closes, site)) {
         begun(*thread, transaction, kind, *registers, 1);
@@ -139,14 +139,14 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
         const int error = errno;
         if (error == EINTR) {
             if (thread->has_notice() && !thread->is_held() && thread->look() == Doom::doomed)
-                restart(*thread); // what we wait inside of will not commit
+                restart(*thread); // the transaction around this part will not commit
             continue;
         }
         const Doom doom = thread->look();
         if (error == EAGAIN && doom == Doom::doomed && !thread->is_held())
             restart(*thread);
         ThreadTransaction* const owner = thread->running_on(fd);
-        // Within a transaction that cannot commit. The program learns it where that ends.
+        // The transaction around this part cannot commit. The program learns that when it ends.
         if (owner != nullptr &&
             (error == EAGAIN ||
              (kind == StartKind::start && doom == Doom::failed && error == thread->failure()))) {
@@ -155,7 +155,7 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
         }
         if (error == EDEADLK && owner == nullptr && kind == StartKind::start)
             restart_deadlocked(*thread, fd);
-        // One that was begun past us, or that was lost with its descriptor.
+        // The transaction was begun past us, or was lost with its descriptor.
         if (owner != nullptr || (error != EAGAIN && error != ECANCELED))
             return start_failed(fd, kind, error);
         flags = STM_START_RESTART;
@@ -167,7 +167,7 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
     return 0;
 }
 
-// A further return of stm_start. Called in transaction_start.S, on the stack of stm_start's caller.
+// A later return of stm_start. transaction_start.S calls it, on the stack of stm_start's caller.
 int stm_library_restarted(ThreadTransaction* transaction) {
     ThreadState& thread = *ThreadState::current();
     ThreadMask::current().restore();
@@ -217,7 +217,7 @@ void stm_retry(int fd) {
     ThreadState* thread = ThreadState::current();
     if (thread != nullptr && thread->is_running()) {
         Section section(*thread);
-        thread->look(); // removes what does not run any more
+        thread->look(); // forgets transactions that have ended
         if (thread->running_on(fd) != nullptr)
             restart(*thread);
     }

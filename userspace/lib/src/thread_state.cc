@@ -16,8 +16,8 @@
 namespace stm::library {
 namespace {
 
-// How often the program holds restarts back, of a thread without a state: there is nothing yet that
-// could fail to be allocated.
+// How often the program holds restarts back in a thread without a state. So stm_defer_restarts()
+// needs no memory.
 [[gnu::tls_model("initial-exec")]] constinit thread_local int held_before_state = 0;
 
 pthread_key_t at_exit_key;
@@ -36,7 +36,7 @@ void* map(std::size_t size) {
     return memory == MAP_FAILED ? nullptr : memory;
 }
 
-// Whether the kernel may still look there, for some handle.
+// Whether the kernel may still use it, for some handle.
 bool is_known(const Cell& cell) {
     return cell.offer.load(std::memory_order_acquire) != 0;
 }
@@ -65,7 +65,7 @@ ThreadState* ThreadState::current_or_new() {
         ::munmap(memory, sizeof(ThreadState));
         return nullptr;
     }
-    // Without a key the memory stays when the thread ends; nothing else depends on it.
+    // Without a key the memory is not freed when the thread ends. Nothing else depends on the key.
     if (has_key)
         pthread_setspecific(at_exit_key, state);
     state->stack_ = Stack::of_thread();
@@ -129,7 +129,7 @@ ThreadTransaction* ThreadState::find_in_table(int fd) {
 ThreadTransaction* ThreadState::find_running(int fd) {
     ThreadTransaction* const own = find(fd);
     const bool runs = own != nullptr && own->depth != 0;
-    // The number may be a duplicate of another one, or have become one by dup2 since.
+    // The number may be a duplicate of another one, or dup2 may have made it one.
     if (!runs || runs_several())
         for (ThreadTransaction* transaction = first_; transaction != nullptr;
              transaction = transaction->next)
@@ -178,11 +178,11 @@ ThreadTransaction* ThreadState::new_transaction() {
     return &chunks_->transactions[--free_in_chunk_];
 }
 
-// The child of a fork, and whoever else gets a copy of the memory, finds zeros there: for it the
-// kernel offers nothing.
+// A copy of the memory, such as the child of a fork has, contains zeros here: the kernel offers
+// nothing to it.
 Cell* ThreadState::cell_of(ThreadTransaction* transaction, unsigned closes) {
-    // The words may still be known to the handle that had the number before: then they are that
-    // one's until it has forgotten them.
+    // The handle that had the number before may still know the words. Then they belong to it until
+    // it has forgotten them.
     if (transaction->closes != closes && transaction->cell != nullptr &&
         is_known(*transaction->cell)) {
         is_taken_[transaction->cell - cells_] = false;
@@ -227,7 +227,7 @@ void ThreadState::remove_running(ThreadTransaction* transaction) {
     transaction->depth = 0;
     transaction->phantoms = 0;
     transaction->goes_on = false;
-    // The kernel, which clears it when it hears of the transaction, has not, and will not.
+    // The kernel clears it when it learns of the transaction. It has not, and will not.
     if (transaction->cell != nullptr &&
         transaction->cell->begun.load(std::memory_order_relaxed) != 0)
         transaction->cell->begun.store(0, std::memory_order_relaxed);
@@ -252,7 +252,8 @@ Doom ThreadState::look() {
         if (errno == EAGAIN) {
             result = Doom::doomed;
         } else if (errno == EBADF || errno == ENOTTY || errno == EINVAL) {
-            // It was closed, or ended by a system call of the program's own.
+            // The descriptor was closed, or the program ended the transaction by a system call of
+            // its own.
             remove_running(transaction);
         } else {
             failure_ = errno;
@@ -315,7 +316,7 @@ void ThreadState::act_on_notices() {
         fence();
         if (look() == Doom::doomed)
             restart(*this);
-        leave_at_once(); // and then look for a notice again: one may have come just before
+        leave_at_once(); // then look for a notice again: one may have come just before
     }
     errno = error;
 }
@@ -335,7 +336,7 @@ void ThreadState::release() {
 
 void ThreadState::add_phantom(ThreadTransaction* transaction) {
     ++transaction->phantoms;
-    noticed_ = true; // the restart is due when it may happen
+    noticed_ = true; // the restart happens when it is allowed
 }
 
 void ThreadState::release_own() {
@@ -347,7 +348,7 @@ void ThreadState::release_own() {
 }
 
 std::uintptr_t ThreadState::programs_stack() const {
-    // The saved frame pointer and the return address are between them.
+    // The saved frame pointer and the return address lie between the two.
     return reinterpret_cast<std::uintptr_t>(busy_frame_) + 2 * sizeof(void*);
 }
 
@@ -358,9 +359,9 @@ void ThreadState::begin_restart(const ThreadTransaction* target, std::uintptr_t 
                 "own or in a constructor\n",
                 target->fd);
     busy_ = 1;
-    // As of a function that the program calls from there: it may have to begin again once more.
+    // As if the program had called a function from there, because another restart may come.
     busy_frame_ = reinterpret_cast<const void*>(target->registers.rsp - 2 * sizeof(void*));
-    held_ = target->held; // what has been held back since is given up, with the rest
+    held_ = target->held; // later calls of stm_defer_restarts() are undone, too
     noticed_ = false;
     fence();
     tell_of_left_frames(now, target->registers.rsp);

@@ -21,7 +21,7 @@ int commit(ThreadState& thread, ThreadTransaction* transaction, int fd) {
     const int error = ::ioctl(fd, STM_IOC_COMMIT, 0) == 0 ? 0 : errno;
     if (transaction == nullptr) {
         if (error == 0)
-            thread.look(); // whose number is not open any more is over
+            thread.look(); // a transaction whose number is closed is over
         return error;
     }
     if (transaction->depth > 1) {
@@ -48,7 +48,7 @@ int commit_and_tell(int fd, Teller teller) {
     ThreadState* const thread = ThreadState::current();
     int error = 0;
     ThreadTransaction* transaction = nullptr;
-    if (thread == nullptr) { // a transaction of the program's own system calls, or none
+    if (thread == nullptr) { // the program made a transaction by system calls, or none
         error = ::ioctl(fd, STM_IOC_COMMIT, 0) == 0 ? 0 : errno;
     } else {
         const Section section(*thread);

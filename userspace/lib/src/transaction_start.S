@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * stm_start and stm_try_start, which return twice, and the way back to them.
- *
- * The layout is that of struct Registers in thread_state.hpp.
+ * stm_start and stm_try_start, which return twice, and the way back to them. The layout is that of
+ * struct Registers in thread_state.hpp.
  */
 #ifndef __x86_64__
 #error "libstm: stm_start is written for x86-64 only"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// stm_wait: sleeping until something changes.
+// stm_wait: sleeps until something changes.
 #include "thread_state.hpp"
 
 #include <cerrno>
@@ -15,8 +15,8 @@ namespace {
 
 constexpr unsigned long kSecond = 1'000'000'000;
 
-// What the kernel is asked for: a time of CLOCK_MONOTONIC, so that signals do not prolong the wait.
-// Returns false if it is no time.
+// Sets the end of the wait, as a time of CLOCK_MONOTONIC, so that signals do not prolong the wait.
+// Returns false if `timeout` is no valid time.
 bool set_timeout(struct stm_wait& wait, const struct timespec* timeout) {
     wait.timeout_ns = STM_WAIT_FOREVER;
     if (timeout == nullptr)
@@ -28,14 +28,15 @@ bool set_timeout(struct stm_wait& wait, const struct timespec* timeout) {
     ::clock_gettime(CLOCK_MONOTONIC, &now);
     const auto seconds =
         static_cast<unsigned long>(now.tv_sec) + static_cast<unsigned long>(timeout->tv_sec);
-    // More than 500 years are as good as forever.
+    // More than 500 years count as forever.
     if (seconds < STM_WAIT_FOREVER / kSecond - 2)
         wait.timeout_ns = seconds * kSecond + static_cast<unsigned long>(now.tv_nsec) +
                           static_cast<unsigned long>(timeout->tv_nsec);
     return true;
 }
 
-// Sleeps. 0, or an error. The thread can be cancelled meanwhile, as in the waits of libc.
+// Sleeps. Returns 0 or an error number. The thread can be cancelled meanwhile, as in the waits of
+// libc.
 int sleep_on(int fd, struct stm_wait& wait, const struct timespec* timeout) {
     int type = 0;
     pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
@@ -72,14 +73,15 @@ int stm_wait(int fd, const struct timespec* timeout) {
         return -1;
     }
     const Section section(*thread);
-    thread->look(); // removes what does not run any more: the way back must exist
+    thread->look(); // forgets transactions that have ended, so that the way back exists
     ThreadTransaction* const transaction = thread->running_on(fd);
     const bool alone = !thread->runs_several();
     if (transaction == nullptr || (!alone && has_read_nothing(fd))) {
         errno = transaction == nullptr ? EINVAL : EDEADLK;
         return -1;
     }
-    // Others may wait for what they hold, a region's lock, before they change anything here.
+    // The other transactions may hold a region's lock. Processes that would change something here
+    // may wait for it.
     thread->undo_others(transaction);
     const int error = sleep_on(fd, wait, timeout);
     if (error == 0)
