@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Why an operation of a transaction did not do what was asked. The numbers are part of what the
-// module reports: append only.
+// Why an operation of a transaction did not do what was asked. The module reports these numbers, so
+// they never change; new ones are appended.
 #pragma once
 
 #include "runtime/support/error.hpp"
@@ -19,7 +19,7 @@ enum class [[nodiscard]] AbortReason : runtime::u8{
     explicit_cancel = 7,   // the program cancelled
     explicit_retry = 8,    // the program asked to wait for a change
     signal = 9,            // a signal interrupted a wait
-    killed = 10,           // its thread ended or called exec, or it is over already
+    killed = 10,           // its thread ended or called exec, or it was over already
     serial_wait = 11,      // its own thread has the serial token, by another transaction
     out_of_range = 12,     // outside of the region
     fault = 13,            // the caller's own memory could not be read or written
@@ -27,14 +27,14 @@ enum class [[nodiscard]] AbortReason : runtime::u8{
 };
 inline constexpr runtime::u32 kAbortReasons = 15;
 
-// True if the same transaction, run again, may well succeed because others will have moved on.
+// True if another attempt of the same transaction may well succeed, because others have moved on.
 // Only these count for back-off and for the serial path.
 [[nodiscard]] constexpr bool is_conflict(AbortReason reason) noexcept {
     return reason == AbortReason::read_locked || reason == AbortReason::read_validation ||
            reason == AbortReason::commit_locked || reason == AbortReason::commit_validation;
 }
 
-// What a failed hook of Memory means for the transaction.
+// The reason for the error of a failed hook of Memory.
 [[nodiscard]] constexpr AbortReason reason_of(runtime::Error error) noexcept {
     switch (error) {
     case runtime::Error::interrupted:
@@ -51,7 +51,7 @@ inline constexpr runtime::u32 kAbortReasons = 15;
     }
 }
 
-// A constant text for logs and tools, in the form of the enumerator.
+// The enumerator's name, a constant text for logs and tools.
 [[nodiscard]] constexpr const char* to_string(AbortReason reason) noexcept {
     switch (reason) {
     case AbortReason::none:

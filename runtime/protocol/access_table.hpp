@@ -6,8 +6,8 @@
 // carries the generation of the transaction that filled it, so that emptying the table is one
 // addition, however large it is. Nothing is ever removed in between.
 //
-// What must hold: room is reserved before, so that an insertion cannot fail; a failed
-// reservation loses nothing. 128 stripes (64 read and 64 others written) need no allocation.
+// Invariants: room is reserved before, so an insertion cannot fail. A failed reservation loses
+// nothing. 128 stripes (64 read and 64 others written) need no allocation.
 #pragma once
 
 #include "runtime/protocol/growing_array.hpp"
@@ -30,7 +30,7 @@ struct Access {
 class AccessTable : runtime::NonCopyable {
 public:
     static constexpr u32 kInlineAccesses = 128;
-    // What is kept from one transaction to the next: 4096 accesses, 160 KiB.
+    // How many are kept from one transaction to the next: 4096 accesses, 160 KiB.
     static constexpr u32 kKeptAccesses = 4096;
 
     AccessTable() noexcept { __builtin_memset(inline_slots_, 0, sizeof(inline_slots_)); }
@@ -60,7 +60,7 @@ public:
         return locate(stripe).access;
     }
 
-    // Where a stripe is, or where it would go.
+    // The place where a stripe is, or where it would go.
     struct Place {
         Access* access; // or nullptr
         u32 slot;
@@ -83,7 +83,7 @@ public:
     Access& insert(u64 stripe, u64 version = kNotRead) noexcept {
         return insert_at(locate(stripe).slot, stripe, version);
     }
-    // The slot is what locate() said, and the table has not changed since.
+    // The slot is the one that locate() found, and the table has not changed since.
     [[gnu::always_inline]] Access& insert_at(u32 slot, u64 stripe, u64 version) noexcept {
         Access& access = accesses_.next();
         access = {stripe, version, kNoWrite, 0};
@@ -102,8 +102,8 @@ public:
         }
         measure_room();
         if (++generation_ == 0) [[unlikely]] {
-            // After 2^32 transactions a slot could look filled: empty them all once, the inline
-            // ones as well, which a grown table may come back to.
+            // After 2^32 transactions a slot could look filled. Empty all of them once; the inline
+            // ones as well, because a table that has grown may come back to them.
             __builtin_memset(slots_, 0, (u64{slot_mask_} + 1) * sizeof(Slot));
             __builtin_memset(inline_slots_, 0, sizeof(inline_slots_));
             generation_ = 1;
@@ -156,7 +156,8 @@ private:
             return runtime::Error::no_memory;
         __builtin_memset(grown, 0, slots * sizeof(Slot));
         Slot* const old = slots_;
-        // In this order a signal handler that looks something up meanwhile stays inside of either.
+        // In this order a signal handler that looks something up meanwhile stays inside one of the
+        // two.
         slots_ = grown;
         signal_fence();
         slot_mask_ = static_cast<u32>(slots - 1);

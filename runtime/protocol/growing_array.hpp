@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The storage under the sets of a transaction: an array whose first kInline elements need no
-// allocation, which grows by doubling, and which a signal handler of the same thread may read at
-// any instant.
+// The storage under the sets of a transaction. It is an array whose first kInline elements need no
+// allocation, and which grows by doubling. A signal handler of the same thread may read it at any
+// instant.
 //
-// What must hold: room is reserved first and can fail; adding then cannot. A failed reservation
-// changes nothing. For the handler: an element is written before the count that covers it, and a
-// grown array is complete before its address is stored and the old one is freed after that. A
-// handler must not leave by longjmp while a function of this class is interrupted, or memory leaks.
+// Invariants: room is reserved first, which can fail; adding an element then cannot. A failed
+// reservation changes nothing. For the handler, an element is written before the count that covers
+// it; a grown array is complete before its address is stored, and the old one is freed after that.
+// A handler must not leave by longjmp while it interrupts a function of this class, or memory
+// leaks.
 #pragma once
 
 #include "runtime/protocol/stripe.hpp"
@@ -17,8 +18,8 @@
 
 namespace stm::protocol {
 
-// Keeps the compiler, and only the compiler, from moving accesses across: what an interrupting
-// signal handler sees.
+// Keeps the compiler, and only the compiler, from moving accesses across. That is enough for a
+// signal handler that interrupts the thread.
 [[gnu::always_inline]] inline void signal_fence() noexcept {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
@@ -102,7 +103,7 @@ private:
     T* data_;
     u32 size_ = 0;
     u32 capacity_ = kInline;
-    // Left as it is: to clear some kilobytes for each new context would buy nothing.
+    // Not initialised: to clear some kilobytes for each new context would gain nothing.
     alignas(8) alignas(T) unsigned char inline_[kInline * sizeof(T)];
 };
 

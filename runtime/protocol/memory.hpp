@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What the engine needs from the region that it runs on. The module, the library and the tests
-// each have a type of their own; the engine is a template over it, so that nothing of this costs
-// an indirect call.
+// What the engine needs from the region that it runs on. The module and the tests each have a type
+// of their own. The engine is a template over it, so none of this costs an indirect call.
 #pragma once
 
 #include "runtime/protocol/stripe.hpp"
@@ -11,43 +10,43 @@
 
 namespace stm::protocol {
 
-// The contract of each function. "Critical" means: called between the first lock of a stripe and
-// the last release, where nothing allocates, sleeps, faults or looks at signals.
+// The contract of each function. "Critical" means that it is called between the first lock of a
+// stripe and the last release, where nothing allocates, sleeps, faults or looks at signals.
 //
 // clock()            The region's version clock. Starts at 0. On a cache line of its own. Critical.
-// orec(stripe)       The stripe's ownership record, or nullptr while its page is not allocated:
-//                    then the stripe reads as zeros at version 0. The page may be allocated by
-//                    another at any time; it appears as zeros with all-zero records, is published
-//                    with release and found with acquire order, and never disappears again while a
-//                    transaction runs. stripe < ceil(size() / 64). Critical.
+// orec(stripe)       The stripe's ownership record, or nullptr while its page is not allocated;
+//                    then the stripe reads as zeros at version 0. Another transaction may allocate
+//                    the page at any time. It appears as zeros with all-zero records, is published
+//                    with release and found with acquire order, and does not disappear again while
+//                    a transaction runs. stripe < ceil(size() / 64). Critical.
 // data(stripe)       The 64 bytes of a stripe whose orec() was not nullptr, aligned to 8. Stripes
 //                    of one page are adjacent. Critical.
-// materialise(s)     Allocates the page of the stripe, unless it is there. May sleep, may fail
+// materialise(s)     Allocates the page of the stripe, unless it is there. May sleep; may fail
 //                    with no_memory, no_space, over_quota or interrupted. Never critical.
 // size()             Bytes in the region; does not change while a transaction runs.
 // pause()            One turn of a bounded spin. Critical.
-// spin_limit()       The turns of such a spin. More than a commit of kMaxConcurrentStripes takes
-//                    is useless, since a committer is not preempted. Critical.
+// spin_limit()       The turns of such a spin. It is useless to spin for longer than a commit of
+//                    kMaxConcurrentStripes takes, because a committer is not preempted. Critical.
 // enter_commit()     Enters the gate as one of many; sleeps while a serial transaction is in
 //                    progress. May fail (interrupted: a signal, canceled: a fatal one, timed_out).
-// leave_commit()     Leaves it. Does not sleep, cannot fail.
-// acquire_serial()   Closes the gate and waits, asleep, until no commit is inside. Fails like
+// leave_commit()     Leaves the gate. Does not sleep, cannot fail.
+// acquire_serial()   Closes the gate and sleeps until no commit is inside. Fails like
 //                    enter_commit(), and then holds nothing.
-// keep_serial()      Before the commit of one that holds the token: from now on it stays with it.
-// False:
-//                    it was taken away meanwhile, so nothing is held.
-// release_serial()   Opens the gate and wakes who waits for it. Does not sleep, cannot fail.
+// keep_serial()      Called before the commit of a transaction that holds the token. True: it
+//                    keeps the token from now on. False: the token was taken away, so it holds
+//                    nothing.
+// release_serial()   Opens the gate and wakes those that wait for it. Does not sleep, cannot fail.
 // begin_critical()   From here to end_critical() the engine is critical and handles at most
-//                    kMaxConcurrentStripes stripes and kMaxConcurrentChecks
-//                    records: the module disables preemption. Not called by
-//                    a serial commit, with which nobody competes for locks.
+//                    kMaxConcurrentStripes stripes and kMaxConcurrentChecks records. The module
+//                    disables preemption. A serial commit does not call it, because no other
+//                    transaction competes with it for locks.
 // end_critical()     The end of that.
-// serial_batch()     Called by a serial commit after each kMaxConcurrentStripes stripes: the
-//                    module gives up the processor if another one wants it. Must not do more.
-// wait_filter()      The announcements of those who wait for a change.
-// wake(mask)         Wakes the waiters that have a bit of the mask. After the last release and
-//                    end_critical(); a serial commit still holds its token. Does not sleep, can
-//                    not fail.
+// serial_batch()     Called by a serial commit after each kMaxConcurrentStripes stripes. The
+//                    module gives up the processor if another thread wants it. Must not do more.
+// wait_filter()      The announcements of transactions that wait for a change.
+// wake(mask)         Wakes the waiters that have a bit of the mask. Called after the last release
+//                    and end_critical(); a serial commit still holds its token. Does not sleep,
+//                    cannot fail.
 template <typename M>
 concept Memory = requires(M& memory, const M& constant, u64 stripe, WaitMask mask) {
     { memory.clock() } -> runtime::same_as<runtime::Atomic<u64>&>;
@@ -73,13 +72,14 @@ concept Memory = requires(M& memory, const M& constant, u64 stripe, WaitMask mas
 // tens of microseconds at worst. A larger write set takes the serial path.
 inline constexpr u32 kMaxConcurrentStripes = 256;
 
-// The most records that it validates like that; a larger read set takes the serial path as well.
+// The most records that a commit validates with preemption disabled. A larger read set takes the
+// serial path as well.
 inline constexpr u32 kMaxConcurrentChecks = 32768;
 
-// The accesses to shared memory, in front of each of which a Memory that has a function
-// step(Step, u64) is told of it, with the number of the stripe (clock steps: 0; data steps: the
-// number of the 8-byte word in the region). A test suspends the transaction there. A Memory
-// without that function pays nothing.
+// The accesses to shared memory. If the Memory has a function step(Step, u64), it is called before
+// each of them, with the number of the stripe (clock steps: 0; data steps: the number of the 8-byte
+// word in the region). A test suspends the transaction there. A Memory without that function pays
+// nothing.
 enum class Step : runtime::u8 {
     read_clock,    // begin, and an extension
     sample_orec,   // before the data are read
@@ -104,12 +104,12 @@ template <typename M>
                                         [[maybe_unused]] u64 where) noexcept {
     if constexpr (SteppedMemory<M>)
         memory.step(what, where);
-    // The same moments, but for the words of the data: copied as without it.
+    // The same moments except the words of the data, which are copied as without it.
     else if constexpr (requires { memory.death_point(); })
         memory.death_point();
 }
 
-// Defects that tests plant, one at a time, to show that they are found. The product has none.
+// Defects that tests plant, one at a time, to show that tests find them. The product has none.
 enum class Mutation : runtime::u8 {
     none,
     no_commit_validation,     // commit without looking at the read set

@@ -5,7 +5,7 @@
 //     unlocked:  version << 1
 //     locked:    owner << 1 | 1
 //
-// What must hold:
+// Invariants:
 // - The version of a stripe only grows, and each commit releases with a version of its own (the
 //   clock is advanced by an atomic addition). So a version never comes back with other data under
 //   it: there is no ABA. A commit that gives up releases with the value that it locked over, and

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What a transaction wants to write: for each written stripe its new bytes and a mask that says
-// which of the 64 bytes are new. Overlapping writes merge byte by byte with one operation on the
-// mask. With it the order in which the commit locks, and the savepoints of closed nesting.
+// What a transaction wants to write. For each written stripe the log has the new bytes, and a mask
+// that says which of the 64 bytes are new. Overlapping writes merge byte by byte with one operation
+// on the mask. The log also has the order in which the commit locks, and the savepoints of closed
+// nesting.
 //
 // Closed nesting (Moss, "Nested Transactions", 1981): begin_nested() notes the length of the log.
-// The first time an inner part overwrites a stripe that was in the log before it began, the old
-// bytes are saved; a cancel puts them back, latest first, and cuts off what is new. Outside of an
-// inner part nothing is saved.
+// The first time that a nested part overwrites a stripe that was in the log before it began, the
+// old bytes are saved. A cancel puts them back, latest first, and removes what is new. Outside a
+// nested part nothing is saved.
 //
-// What must hold: room is reserved before, for everything that an operation needs, so that it
+// Invariant: room for everything that an operation needs is reserved before, so the operation
 // happens as a whole or not at all.
 #pragma once
 
@@ -22,9 +23,9 @@ struct Write {
     alignas(8) u8 bytes[kStripeBytes];
     ByteMask mask;
     u64 stripe;
-    u64 replaced; // while locked by this commit: the word of the orec before
+    u64 replaced; // while this commit locks it: the word of the orec before
     u32 access;   // its number in the access table
-    u32 level;    // the innermost nesting level that a cancel of needs no more saving for
+    u32 level;    // the innermost nesting level whose cancel needs no more bytes saved
 };
 
 class RedoLog : runtime::NonCopyable {
@@ -33,17 +34,18 @@ public:
     static constexpr u32 kInlineSaved = 4;
     static constexpr u32 kInlineLevels = 8;
     static constexpr u32 kMaxLevels = 1024;
-    // What is kept from one transaction to the next: 1024 stripes, 104 KiB.
+    // How many are kept from one transaction to the next: 1024 stripes, 104 KiB.
     static constexpr u32 kKeptWrites = 1024;
 
-    // True if count stripes in all, overwritten of them inside an inner part, need no allocation.
+    // True if count stripes in all, and saving `overwritten` of them in a nested part, need no
+    // allocation.
     [[nodiscard]] bool has_room(u64 count, u64 overwritten) const noexcept {
         return count <= writes_.capacity() && count <= order_.capacity() &&
                (levels_.size() == 0 || saved_.size() + overwritten <= saved_.capacity());
     }
 
-    // Makes room for count stripes in all, and, inside an inner part, for saving as many as
-    // overwritten: too_big or no_memory.
+    // Makes room for count stripes in all, and in a nested part for saving `overwritten` of them.
+    // too_big or no_memory.
     [[nodiscard]] runtime::Status reserve(u64 count, u64 overwritten, u32 limit) noexcept {
         if (count > limit)
             return runtime::Error::too_big;
@@ -67,7 +69,7 @@ public:
         return number;
     }
 
-    // Before the bytes of a stripe in the log change.
+    // Call this before the bytes of a stripe in the log change.
     [[gnu::always_inline]] void prepare(u32 number) noexcept {
         if (writes_[number].level != levels_.size()) [[unlikely]]
             save(number);
@@ -83,14 +85,14 @@ public:
         return runtime::kSuccess;
     }
 
-    // The innermost part becomes a part of the one around it.
+    // Makes the innermost part belong to the one around it.
     void commit_level() noexcept {
         const Level level = levels_[levels_.size() - 1];
         const u32 outer = levels_.size() - 1;
         for (u32 i = level.writes; i < writes_.size(); ++i)
             writes_[i].level = outer;
-        // What the outer part has saved already, or made itself, need not be kept twice: so a
-        // loop of inner parts does not grow the log.
+        // Bytes that the outer part has saved already, or written itself, are not kept twice. So a
+        // loop of nested parts does not grow the log.
         u32 kept = level.saved;
         for (u32 i = level.saved; i < saved_.size(); ++i) {
             writes_[saved_[i].write].level = outer;
@@ -104,8 +106,8 @@ public:
         levels_.truncate(outer);
     }
 
-    // Undoes what the innermost part wrote. forget(access) is called for each stripe that is in
-    // the log no more.
+    // Undoes what the innermost part wrote. Calls forget(access) for each stripe that leaves the
+    // log.
     template <typename Forget>
     void cancel_level(Forget forget) noexcept {
         const Level level = levels_[levels_.size() - 1];
@@ -123,7 +125,7 @@ public:
         levels_.truncate(levels_.size() - 1);
     }
 
-    // For the test that a cancel which restores nothing is noticed.
+    // For the test which shows that a cancel that restores nothing is noticed.
     template <typename Forget>
     void drop_level(Forget forget) noexcept {
         saved_.truncate(levels_[levels_.size() - 1].saved);
@@ -132,9 +134,9 @@ public:
 
     [[nodiscard]] u32 levels() const noexcept { return levels_.size(); }
 
-    // Puts the stripes into ascending order for in_order(). Needs no room beyond what reserve()
-    // made. A log written in ascending order, the common case, takes one pass; others a heap sort
-    // (Williams, CACM 7(6), 1964): no recursion, no worst case.
+    // Puts the stripes into ascending order for in_order(). Needs no room beyond that of reserve().
+    // A log written in ascending order, the common case, takes one pass. Others take a heap sort
+    // (Williams, CACM 7(6), 1964), which has no recursion and no bad worst case.
     void sort() noexcept {
         const u32 count = writes_.size();
         order_.clear(~u32{0});

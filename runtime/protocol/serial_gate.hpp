@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The gate between the commits of a region and the one transaction that holds its serial token.
-// Commits enter and leave, many at a time; the serial one closes the gate, waits until the last
-// commit has left, and is alone then until it opens the gate again. A state machine in one word;
-// every wait is the caller's, asleep: each function tells whom to wake.
+// Commits enter and leave, many at a time. The serial transaction closes the gate and waits until
+// the last commit has left. Then it is alone until it opens the gate again. The gate is a state
+// machine in one word. It never waits itself: the caller sleeps, and each function tells which
+// threads to wake.
 //
 //     word: bit 63 = closed, below it the number of commits inside
 //
-// What must hold: only the one whose try_close() succeeded calls open(). A commit inside never
-// waits for the gate, so the closer's wait ends. Fairness among those who want the token, and
-// that waiting commits get in between two serial transactions, is up to the caller's queue.
+// Invariants: only the thread whose try_close() succeeded calls open(). A commit inside never waits
+// for the gate, so the closer's wait ends. The caller's queue provides fairness among threads that
+// want the token, and lets waiting commits in between two serial transactions.
 //
-// Order: what a commit did before leave() is visible to the closer once drained() is true, and
-// what the closer did before open() to every commit that enters afterwards.
+// Order: what a commit did before leave() is visible to the closer once drained() is true. What the
+// closer did before open() is visible to every commit that enters afterwards.
 #pragma once
 
 #include "runtime/protocol/stripe.hpp"
@@ -39,18 +40,19 @@ public:
         return before == (kClosed | 1) ? Wake::closer : Wake::nobody;
     }
 
-    // True: nobody enters any more; sleep until drained(). False: another one holds the token.
+    // True: no commit enters any more; sleep until drained(). False: another transaction holds the
+    // token.
     [[nodiscard]] bool try_close() noexcept {
         return (word_.fetch_or(kClosed, runtime::Order::acquire) & kClosed) == 0;
     }
 
-    // Only for the one who closed: true once it is alone.
+    // Only for the closer: true once it is alone.
     [[nodiscard]] bool drained() const noexcept {
         return word_.load(runtime::Order::acquire) == kClosed;
     }
 
-    // Gives the token back; also before drained() was true, by one who gives up waiting. The
-    // caller wakes everybody who waits to enter or to close.
+    // Gives the token back. A closer that gives up waiting may call it before drained() was true.
+    // The caller wakes all threads that wait to enter or to close.
     void open() noexcept { word_.fetch_and(~kClosed, runtime::Order::release); }
 
     [[nodiscard]] bool is_closed() const noexcept {

@@ -2,8 +2,8 @@
 // The geometry of a region: bytes, stripes of 64 bytes (the unit of conflict detection, one cache
 // line) and pages of 4096 bytes (the unit of allocation).
 //
-// What must hold: offsets are bytes from the start of the region, a stripe is numbered by its
-// offset / 64, and a byte mask has bit i set for byte i of its stripe.
+// Invariants: offsets are bytes from the start of the region, a stripe's number is its offset / 64,
+// and a byte mask has bit i set for byte i of its stripe.
 #pragma once
 
 #include "runtime/support/types.hpp"
@@ -33,7 +33,7 @@ inline constexpr ByteMask kWholeStripe = ~ByteMask{0};
     return stripe / kStripesPerPage;
 }
 
-// How many stripes the bytes [offset, offset + bytes) touch. The sum must not overflow.
+// The number of stripes that the bytes [offset, offset + bytes) touch. The sum must not overflow.
 [[nodiscard]] constexpr u64 stripes_in(u64 offset, u64 bytes) noexcept {
     return bytes == 0 ? 0 : stripe_of(offset + bytes - 1) - stripe_of(offset) + 1;
 }

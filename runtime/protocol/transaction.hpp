@@ -7,14 +7,13 @@
 // PPoPP 2008): invisible readers, a redo log, locks at commit time only. Opacity is that of
 // Guerraoui and Kapalka, "On the Correctness of Transactional Memory", PPoPP 2008.
 //
-// Why it is right
-// ---------------
-// Notation: a commit with version w does, in this order: L, lock the orecs of everything it
-// writes (read-modify-write, acquire); C, advance the clock to w (acquire-release); V, validate;
-// F, a release fence; A, the data (relaxed atomic stores); R, store version w into the orecs
-// (release). A reader does: S, load the clock (acquire) as its snapshot; and for each stripe
-// O1, load the orec (acquire); D, load the data (relaxed atomic loads); F', an acquire fence; O2,
-// load the orec again (relaxed). It accepts if O1 = O2 is unlocked and not newer than S.
+// Why it is right --------------- Notation: a commit with version w does, in this order: L, lock
+// the orecs of everything it writes (read-modify-write, acquire); C, advance the clock to w
+// (acquire-release); V, validate; F, a release fence; A, the data (relaxed atomic stores); R, store
+// version w into the orecs (release). A reader does: S, load the clock (acquire) as its snapshot;
+// and for each stripe O1, load the orec (acquire); D, load the data (relaxed atomic loads); F', an
+// acquire fence; O2, load the orec again (relaxed). It accepts if O1 = O2 is unlocked and not newer
+// than S.
 //
 // 1. Data and version belong together (the reader's half of a seqlock: Boehm, "Can Seqlocks Get
 //    Along with Programming Language Memory Models?", MSPC 2012). O1 read version v from some R
@@ -52,27 +51,24 @@
 // instruction beyond plain moves; a commit costs one locked instruction a stripe and one for the
 // clock.
 //
-// The serial path
-// ---------------
-// A transaction that holds the region's serial token (gate closed, no commit in progress) cannot
-// conflict: no orec is locked, the clock stands still. The memory may take the token away before
-// the commit begins; it goes on as a concurrent one then. The path is for what aborted too often,
-// for irrevocable ones (token from the begin on) and for commits of more than kMaxConcurrentStripes
-// (token for the commit). The commit is the same sequence; but preemption stays enabled, and after
-// each batch the processor is offered to others. Meanwhile a reader finds each stripe either
-// locked, and reports read_locked after a short spin, or, once released, newer than its snapshot,
-// and extends if nothing else it read is written by the same commit: 1. to 4. do not care how long
-// a commit takes. All locks are taken before the clock is advanced, so that no snapshot can fall
+// The serial path --------------- A transaction that holds the region's serial token (gate closed,
+// no commit in progress) cannot conflict: no orec is locked, and the clock stands still. The memory
+// may take the token away before the commit begins; then the transaction goes on as a concurrent
+// one. The path is for transactions that aborted too often (token from the begin on) and for
+// commits of more than kMaxConcurrentStripes (token for the commit). The commit is the same
+// sequence, but preemption stays enabled, and after each batch the processor is offered to others.
+// Meanwhile a reader finds each stripe in one of two states. It may be locked: the reader reports
+// read_locked after a short spin. Or it is released and newer than the reader's snapshot: the
+// reader extends if the same commit writes nothing else that it read. 1. to 4. do not depend on how
+// long a commit takes. All locks are taken before the clock is advanced, so no snapshot can fall
 // between two batches.
 //
-// Death
-// -----
-// In the module a commit runs to its end: nothing in it can fail, sleep or look at signals. For a
-// commit in user space that may die at any instruction the steps are separate: lock_all, validate
-// (both undone by restoring `replaced`), publish (one store of a journal: the point of no return),
-// apply and release. After publish, a repair does for each stripe of the journal that is still
-// locked by the dead owner: apply, release. Applying again is harmless as long as the lock is
-// held, and a stripe that the owner has released is not touched again.
+// Death ----- In the module a commit runs to its end: nothing in it can fail, sleep or look at
+// signals. For a commit in user space that may die at any instruction the steps are separate:
+// lock_all, validate (both undone by restoring `replaced`), publish (one store of a journal: the
+// point of no return), apply and release. After publish, a repair does for each stripe of the
+// journal that is still locked by the dead owner: apply, release. Applying again is harmless as
+// long as the lock is held, and a stripe that the owner has released is not touched again.
 #pragma once
 
 #include "runtime/protocol/abort_reason.hpp"
@@ -87,8 +83,8 @@
 
 namespace stm::protocol {
 
-// How much one transaction may grow; more is too_big. The defaults bound it to about 128 MiB
-// (a write of 32 MiB and a little). Above kMostStripes they count as that.
+// How much one transaction may grow; more is too_big. The defaults limit it to about 128 MiB (a
+// write of a little more than 32 MiB). Values above kMostStripes count as kMostStripes.
 inline constexpr u32 kMostStripes = 1u << 28;
 struct Limits {
     u32 accesses = 1u << 20; // stripes read or written
@@ -98,8 +94,8 @@ struct Limits {
 
 enum class Path : runtime::u8 { concurrent, serial };
 
-// What a commit needs before its first lock: nothing more, since it writes nothing or has the token
-// already; to be one of many inside the gate; or the serial token.
+// What a commit needs before its first lock. `none`: it writes nothing, or has the token already.
+// `gate`: it must be one of many inside the gate. `token`: it needs the serial token.
 enum class Admission : runtime::u8 { none, gate, token };
 
 // The answer of validate().
@@ -109,21 +105,20 @@ enum class [[nodiscard]] Validity : runtime::u8{
     busy,    // something read is locked by a committer; ask again, or take it for changed
 };
 
-// Calls in a wrong order, such as a commit without a begin, do nothing and say `killed`: in the
+// One transaction at a time, of one thread, again and again. It has some 13 KiB, so it lives in the
+// context of a thread and not on a stack. Signal handlers may call only functions that say so.
+// Calls in a wrong order, such as a commit without a begin, do nothing and return `killed`: in the
 // kernel a mistake of a caller must not stop the machine.
 //
-// One transaction at a time, again and again; of one thread. Some 13 KiB: it lives in the context
-// of a thread, not on a stack. Unless said otherwise nothing may be called from a signal handler.
-//
-// An operation that returns a conflict (is_conflict) dooms the transaction: everything that follows
-// returns the same reason, what a read has stored is to be thrown away unseen, and the caller
-// cancels or calls commit(), which returns the reason too. too_big, no_memory and out_of_range do
-// not doom: the operation did nothing (a read may have stored something), the transaction goes on.
+// An operation that returns a conflict (is_conflict) dooms the transaction. Everything that follows
+// returns the same reason. The caller must not use what a read has stored, and cancels or calls
+// commit(), which returns the reason, too. too_big, no_memory and out_of_range do not doom: the
+// operation did nothing (a read may have stored something), and the transaction goes on.
 template <Memory M, Mutation kMutation = Mutation::none>
 class Transaction : runtime::NonCopyable {
 public:
-    // The owner: from 1 to 2^63 - 1, and nobody else's in this region. The memory must outlive
-    // the transaction.
+    // The owner is from 1 to 2^63 - 1, and no other transaction of this region has it. The memory
+    // must outlive the transaction.
     Transaction(M& memory, u64 owner, Limits limits = {}) noexcept
         : memory_(memory), owner_(owner), limits_{runtime::min(limits.accesses, kMostStripes),
                                                   runtime::min(limits.writes, kMostStripes),
@@ -133,8 +128,8 @@ public:
             cancel(AbortReason::explicit_cancel);
     }
 
-    // Begins. On the serial path it waits, asleep, for the token, which it holds until the end:
-    // signal, killed or serial_wait, and then nothing has begun. killed: one runs already.
+    // Begins. On the serial path it sleeps until it has the token, and holds that until the end.
+    // signal, killed or serial_wait: nothing has begun. killed: a transaction runs already.
     AbortReason begin(Path path = Path::concurrent) noexcept {
         if (active_) [[unlikely]]
             return AbortReason::killed;
@@ -147,8 +142,8 @@ public:
         return AbortReason::none;
     }
 
-    // The same, but does not wait: on the serial path the caller has the token, by acquire_serial()
-    // of the memory. If it fails (killed: one runs already) the caller still has it.
+    // The same without waiting: on the serial path the caller has the token, by acquire_serial() of
+    // the memory. If it fails (killed: a transaction runs already) the caller still has the token.
     AbortReason begin_admitted(Path path) noexcept {
         if (active_) [[unlikely]]
             return AbortReason::killed;
@@ -191,8 +186,8 @@ public:
         return access->version == version ? AbortReason::none : doom(AbortReason::read_validation);
     }
 
-    // Reads bytes bytes from offset on: the snapshot, with what this transaction wrote over it.
-    // Any length and alignment. read_locked, read_validation; too_big, no_memory, out_of_range.
+    // Reads `bytes` bytes from offset on: the snapshot, with what this transaction wrote laid over
+    // it. Any length and alignment. read_locked, read_validation; too_big, no_memory, out_of_range.
     // `to` is private memory.
     AbortReason read(u64 offset, void* to, u64 bytes) noexcept {
         if (!ready_) [[unlikely]]
@@ -205,8 +200,8 @@ public:
         return read_parts(offset, target, bytes);
     }
 
-    // Reads a whole page at the snapshot, without what this transaction wrote to it. All of it
-    // enters the read set, as one entry. 4096 bytes from `to` on, private memory. Errors as read().
+    // Reads a whole page at the snapshot, without what this transaction wrote to it. The page
+    // enters the read set as one entry. `to` is 4096 bytes of private memory. Errors as for read().
     AbortReason read_page(u64 page, void* to) noexcept {
         if (const AbortReason reason = usable(); reason != AbortReason::none) [[unlikely]]
             return reason;
@@ -238,9 +233,9 @@ public:
     }
 
     // The 4096 bytes of the page in the region, or nullptr while it counts as zeros. Others may be
-    // changing them: what is found there is worth something only after an acquire fence, and if
-    // validate_page() or commit() then finds that the page, which this transaction has read as a
-    // whole, is still the same.
+    // changing them. So a result found there is valid only if, after an acquire fence,
+    // validate_page() or commit() finds that the page is still the same. This transaction must have
+    // read the page as a whole.
     [[nodiscard]] const u8* page_now(u64 page) const noexcept {
         const u64 first = page * kStripesPerPage;
         return memory_.orec(first) == nullptr ? nullptr : memory_.data(first);
@@ -252,7 +247,7 @@ public:
         return access == nullptr || access->write == kNoWrite ? 0 : log_[access->write].mask;
     }
 
-    // Lays what this transaction wrote to a page over 4096 bytes of its contents.
+    // Lays this transaction's writes to a page over a copy of its 4096 bytes.
     void overlay_page(u64 page, void* to) const noexcept {
         for (u32 i = 0; i < kStripesPerPage && log_.size() != 0; ++i) {
             const Access* access = accesses_.find(page * kStripesPerPage + i);
@@ -266,8 +261,8 @@ public:
         }
     }
 
-    // Notes bytes to be written at the commit. Any length and alignment; as a whole or not at
-    // all. too_big, no_memory, out_of_range. `from` is private memory.
+    // Notes bytes to be written at the commit. Any length and alignment; all of it or nothing.
+    // too_big, no_memory, out_of_range. `from` is private memory.
     AbortReason write(u64 offset, const void* from, u64 bytes) noexcept {
         if (!ready_) [[unlikely]]
             return usable();
@@ -284,9 +279,9 @@ public:
         return AbortReason::none;
     }
 
-    // Ends the transaction: committed, or rolled back for the reason returned. Waits, asleep,
-    // before the commit proper while a serial transaction is in progress (signal, killed,
-    // serial_wait). Not inside of an inner part, unless it is doomed. killed: none runs.
+    // Ends the transaction: it is committed, or rolled back for the reason returned. While a serial
+    // transaction is in progress it sleeps before the commit proper (signal, killed, serial_wait).
+    // It must not be called in a nested part, unless the transaction is doomed. killed: none runs.
     // explicit_retry: it has waited for a change.
     AbortReason commit() noexcept {
         auto needed = Admission::none;
@@ -297,8 +292,8 @@ public:
         return reason == AbortReason::none ? commit_admitted(needed) : finish(reason);
     }
 
-    // The first half of commit(): all that allocates and can fail, and what the second half needs.
-    // Does not wait. If it fails the transaction is over.
+    // The first half of commit(): everything that allocates and can fail. Tells what the second
+    // half needs. Does not wait. If it fails the transaction is over.
     AbortReason prepare_commit(Admission& needed) noexcept {
         needed = Admission::none;
         if (!active_) [[unlikely]]
@@ -322,9 +317,9 @@ public:
     }
 
     // The second half, with what prepare_commit() asked for: the caller has called enter_commit(),
-    // or acquire_serial() and keep_serial(), of the memory with success, and what they gave is
-    // given back here. Does not wait. Nothing was read or written in between; it may have been
-    // doomed.
+    // or acquire_serial() and keep_serial(), of the memory with success. This function gives back
+    // what they gave. Does not wait. Nothing was read or written in between, but the transaction
+    // may have been doomed.
     AbortReason commit_admitted(Admission admission) noexcept {
         if (!active_) [[unlikely]] {
             give_back(admission);
@@ -346,7 +341,7 @@ public:
         return finish(reason);
     }
 
-    // Ends the transaction without an effect. The reason is counted, no more.
+    // Ends the transaction without an effect. The reason is only counted.
     void cancel(AbortReason reason) noexcept {
         if (!active_) [[unlikely]]
             return;
@@ -354,29 +349,30 @@ public:
             finish(doom_ != AbortReason::none && is_conflict(doom_) ? doom_ : reason));
     }
 
-    // From now on it is doomed, for that reason if it was not before, and does not keep others from
-    // anything. By any thread that has what protects the transaction.
+    // Dooms the transaction, for that reason if it was not doomed before, and gives back what
+    // others may wait for. Any thread may call it that holds the lock which protects the
+    // transaction.
     void forsake(AbortReason reason) noexcept {
         if (active_ && doom_ == AbortReason::none)
             static_cast<void>(doom(reason));
     }
 
-    // Begins an inner part (closed nesting), which is then committed into the part around it or
-    // cancelled alone. too_big: nested too deeply; no_memory.
+    // Begins a nested part (closed nesting). It is then committed into the part around it, or
+    // cancelled alone. too_big: nested too deeply. no_memory.
     AbortReason begin_nested() noexcept {
         if (const AbortReason reason = usable(); reason != AbortReason::none)
             return reason;
         return reason_of_growth(log_.begin_level());
     }
 
-    // Nothing becomes visible to others before the outermost commit, so it cannot fail.
+    // It cannot fail, because nothing becomes visible to others before the outermost commit.
     void commit_nested() noexcept {
         if (active_ && log_.levels() != 0)
             log_.commit_level();
     }
 
-    // Undoes what the inner part wrote. What it read stays in the read set: that it was cancelled,
-    // and so everything that the outer part does from here on, may depend on what it read.
+    // Undoes what the nested part wrote. What it read stays in the read set: the decision to
+    // cancel, and so everything that the outer part does from here on, may depend on it.
     void cancel_nested() noexcept {
         if (!active_ || log_.levels() == 0)
             return;
@@ -387,7 +383,8 @@ public:
             log_.cancel_level(forget);
     }
 
-    // While none runs: those that follow are another thread's, and begin without conflicts.
+    // While no transaction runs: the next ones belong to another thread, and begin without
+    // conflicts.
     void forget_history() noexcept {
         conflicts_ = 0;
         longest_streak_ = 0;
@@ -409,23 +406,23 @@ public:
         return reason == AbortReason::none ? reason : doom(reason);
     }
 
-    // Gives the serial token back, if it has it, and goes on as any other: for one that will not
-    // commit, which others need not wait for.
+    // Gives back the serial token, if it has it, and goes on as a concurrent transaction. For a
+    // transaction that will not commit: others need not wait for it.
     void become_concurrent() noexcept {
         if (path_ == Path::serial)
             return_token();
     }
 
-    // Whether everything read so far is still valid. May be called by a signal handler that
-    // interrupted any function of this transaction: it writes nothing, allocates nothing, and
-    // its spins are bounded. What a read in progress has not noted yet is not covered.
+    // Whether everything read so far is still valid. A signal handler may call it that interrupted
+    // any function of this transaction: it writes nothing, allocates nothing, and its spins are
+    // bounded. It does not cover what a read in progress has not noted yet.
     //
-    // Each stripe is found with the version under which it was read before the call, and versions
-    // do not come back: so all of them were valid together when the call began.
+    // Each stripe has the version under which it was read before the call, and versions do not come
+    // back. So all of them were valid together when the call began.
     //
     // A handler that finds `changed` or `busy` may restart the program only if it did not interrupt
-    // a function of this class: that has to return first, and will return a conflict by itself if
-    // there is one. (In the middle of a commit that succeeds, `changed` can be the answer too.)
+    // a function of this class. That function has to return first, and returns a conflict by itself
+    // if there is one. (In the middle of a commit that succeeds, the answer may be `changed`, too.)
     Validity validate() const noexcept {
         if (!active_)
             return Validity::valid;
@@ -453,16 +450,16 @@ public:
         return Validity::valid;
     }
 
-    // The same for a page alone, which this transaction has read as a whole: whether it is what it
-    // was at the snapshot.
+    // The same for one page that this transaction has read as a whole: whether it is as it was at
+    // the snapshot.
     Validity validate_page(u64 page) const noexcept {
         return doom_ != AbortReason::none
                    ? Validity::changed
                    : check_patiently(PageRead{page, snapshot_, kStripesPerPage, 0});
     }
 
-    // Calls function(stripe, version) for each stripe of the read set. The version of a stripe of a
-    // page that was read as a whole is an upper bound. A signal handler may.
+    // Calls function(stripe, version) for each stripe of the read set. For a page that was read as
+    // a whole the version is an upper bound. A signal handler may call it.
     template <typename Function>
     void for_each_read(Function function) const noexcept {
         const u32 count = accesses_.size();
@@ -484,12 +481,12 @@ public:
             function(log_[i].stripe, log_[i].mask, static_cast<const u8*>(log_[i].bytes));
     }
 
-    // To wait until something read changes: announce_wait(); then, until validate() does not say
-    // valid (busy: ask again after a moment), sleep until a wake() with one of these bits comes;
-    // then withdraw_wait() with the mask, and cancel(explicit_retry). See wait_filter.hpp. The
-    // transaction cannot go on afterwards; if it holds the serial token it gives it back, since
-    // nothing would change while it waits. 0: nothing was read, and nothing is announced: nothing
-    // would ever wake it.
+    // To wait until something read changes: call announce_wait(). As long as validate() says valid
+    // (busy: ask again after a moment), sleep until a wake() with one of these bits comes. Then
+    // call withdraw_wait() with the mask, and cancel(explicit_retry). See wait_filter.hpp. The
+    // transaction cannot go on afterwards. If it holds the serial token it gives it back, because
+    // nothing would change while it waits. The result 0 means that nothing was read and nothing is
+    // announced: nothing would ever wake it.
     [[nodiscard]] WaitMask announce_wait() noexcept {
         if (!active_)
             return 0;
@@ -516,9 +513,10 @@ public:
     [[nodiscard]] Path path() const noexcept { return path_; }
     [[nodiscard]] u64 owner() const noexcept { return owner_; }
     [[nodiscard]] u64 snapshot() const noexcept { return snapshot_; }
-    // The version of the last successful commit(); 0 if it wrote nothing.
+    // The version of the last successful commit(); 0 if that wrote nothing.
     [[nodiscard]] u64 committed_version() const noexcept { return committed_version_; }
-    // Attempts since the last success that ended by a conflict; the argument for advise().
+    // The number of attempts since the last success that ended by a conflict; an argument of
+    // advise().
     [[nodiscard]] u32 conflicts_in_row() const noexcept { return conflicts_; }
     [[nodiscard]] u32 longest_streak() const noexcept { return longest_streak_; }
     [[nodiscard]] u64 extensions() const noexcept { return extensions_; }
@@ -551,7 +549,7 @@ private:
         signal_fence();
         doom_ = AbortReason::none;
         last_ = nullptr;
-        // First, since others wait for it, and to empty large sets takes a while.
+        // First, because others wait for it and emptying large sets takes a while.
         if (path_ == Path::serial)
             return_token();
         accesses_.clear();
@@ -566,7 +564,8 @@ private:
         return doom_;
     }
 
-    // It can only be canceled now, which may be much later: others need not wait for that.
+    // The transaction can only be cancelled now, which may happen much later. Others need not wait
+    // for that.
     AbortReason doom(AbortReason reason) noexcept {
         doom_ = reason;
         ready_ = false;
@@ -585,8 +584,8 @@ private:
         return AbortReason::none;
     }
 
-    // Whether it has the token, and for the whole commit that follows. One that lost it commits
-    // like any other.
+    // Whether it has the token, and keeps it for the whole commit that follows. A transaction that
+    // lost the token commits like any other.
     bool keeps_token() noexcept {
         if (path_ != Path::serial)
             return false;
@@ -640,13 +639,13 @@ private:
         return reserve_writes_slowly(offset, stripes);
     }
 
-    // Counts what is really new, so that a transaction may write the same bytes again and again
-    // right below its limits.
+    // Counts only stripes that are really new, so a transaction right below its limits may write
+    // the same bytes again and again.
     [[gnu::noinline]] AbortReason reserve_writes_slowly(u64 offset, u64 stripes) noexcept {
         u64 new_accesses = 0;
         u64 new_writes = 0;
         u64 overwritten = 0;
-        // Nothing that cannot fit is worth counting; all is new at worst.
+        // No need to count what cannot fit. At worst all stripes are new.
         if (stripes > limits_.writes)
             return AbortReason::too_big;
         const u64 first = stripe_of(offset);
@@ -668,9 +667,9 @@ private:
 
     // ---- read and write ------------------------------------------------------------------------
 
-    // last_: programs go through a stripe word by word, so the last one is remembered.
+    // last_: programs go through a stripe word by word, so the last stripe is remembered.
 
-    // At least one byte, and all in one stripe.
+    // Whether it is at least one byte, all in one stripe.
     [[nodiscard]] static bool is_one_part(u64 offset, u64 bytes) noexcept {
         return bytes - 1 < kStripeBytes - (offset & (kStripeBytes - 1));
     }
@@ -715,7 +714,7 @@ private:
         return AbortReason::none;
     }
 
-    // Of a stripe that was not touched before.
+    // Reads from a stripe that was not touched before.
     [[gnu::always_inline]] AbortReason read_first(StripePart part, u8* to, u32 slot) noexcept {
         if (!has_access_room()) [[unlikely]] {
             const AbortReason reason = reserve_accesses(1);
@@ -734,8 +733,8 @@ private:
         return AbortReason::none;
     }
 
-    // A part of a stripe that this transaction has written to. If it wrote all of the part, no
-    // shared memory is read, and nothing of it enters the read set.
+    // Reads a part of a stripe that this transaction has written to. If it wrote all of the part,
+    // no shared memory is read, and nothing enters the read set.
     [[gnu::noinline]] AbortReason read_own_part(Access& access, StripePart part, u8* to) noexcept {
         const Write& write = log_[access.write];
         const ByteMask wanted = mask_of(part.first, part.bytes);
@@ -757,8 +756,8 @@ private:
         AbortReason reason;
     };
 
-    // Reads a part from shared memory at the snapshot, extending that where needed: 1. to 3. at
-    // the top. expected: the version at which the stripe was read before, or kNotRead.
+    // Reads a part from shared memory at the snapshot, and extends the snapshot where needed: 1. to
+    // 3. at the top. expected: the version at which the stripe was read before, or kNotRead.
     [[gnu::always_inline]] Sample read_shared(StripePart part, u8* to, u64 expected) noexcept {
         step(memory_, Step::sample_orec, part.stripe);
         Atomic<u64>* const orec = memory_.orec(part.stripe);
@@ -786,11 +785,11 @@ private:
         return Orec{orec.load(Order::relaxed)} == before;
     }
 
-    // Locked, newer than the snapshot, or changed under the read: tries again, a bounded number
-    // of times.
+    // The stripe is locked, newer than the snapshot, or changed during the read. Tries again, a
+    // bounded number of times.
     [[gnu::noinline]] Sample read_shared_slowly(StripePart part, u8* to, u64 expected) noexcept {
         u32 spins = memory_.spin_limit();
-        // Each further turn of these means that somebody else has committed.
+        // Each further turn means that another transaction has committed.
         u32 turns = kMaxTurns;
         for (;;) {
             step(memory_, Step::sample_orec, part.stripe);
@@ -848,7 +847,7 @@ private:
                                                       : AbortReason::read_validation;
             }
         }
-        // Each page was found as it was at some moment after the clock was read.
+        // Each page was found unchanged at some moment after the clock was read.
         for (u32 i = 0; i < page_reads_.size(); ++i)
             page_reads_[i].version = now;
         snapshot_ = now;
@@ -856,8 +855,8 @@ private:
         return AbortReason::none;
     }
 
-    // Whether the stripe has the version at which it was read. Also while this transaction holds
-    // locks of its own. A signal handler may.
+    // Whether the stripe has the version at which it was read. Works also while this transaction
+    // holds locks of its own. A signal handler may call it.
     [[gnu::always_inline]] Validity check(const Access& access) const noexcept {
         if (access.version == kNotRead)
             return Validity::valid;
@@ -878,9 +877,9 @@ private:
 
     // ---- whole pages ---------------------------------------------------------------------------
 
-    // A page that was read as a whole: its first `stripes` stripes had, at some moment after the
-    // clock stood at `version`, versions not above that. Whatever commits to one of them later has
-    // a version above it (2. at the top), so one number stands for all.
+    // A page that was read as a whole. At some moment after the clock stood at `version`, its first
+    // `stripes` stripes had versions not above that. Any later commit to one of them has a version
+    // above it (2. at the top), so one number stands for all.
     struct PageRead {
         u64 page;
         u64 version;
@@ -889,13 +888,14 @@ private:
     };
     static constexpr u32 kKeptPageReads = 1024;
 
-    // Copies the page if all of its stripes are unlocked and not newer than the snapshot before and
-    // after. By 2. at the top a stripe that has such a version both times has the same one, so this
-    // is the two samples of read_shared().
+    // Copies the page if all of its stripes are unlocked and not newer than the snapshot, both
+    // before and after the copy. By 2. at the top a stripe that has such a version both times has
+    // the same version both times. So these are the two samples of read_shared().
     //
-    // The second is not needed while the clock stands at the snapshot. A commit of which the copy
-    // has seen data locked the stripe after the first sample, so by 2. its version is above the
-    // snapshot; it advanced the clock before F, so by F and F' the load of the clock sees that.
+    // The second sample is not needed while the clock stands at the snapshot. If the copy has seen
+    // data of a commit, that commit locked the stripe after the first sample, so by 2. its version
+    // is above the snapshot. It advanced the clock before F, so by F and F' the load of the clock
+    // sees that.
     bool copy_page_at_snapshot(u64 page, u8* to) noexcept {
         const u64 first = page * kStripesPerPage;
         step(memory_, Step::sample_orec, first);
@@ -922,12 +922,12 @@ private:
         return none_newer(orecs, kStripesPerPage, snapshot_);
     }
 
-    // Whether the records, which are adjacent, are unlocked and at most of that version. The bits
-    // of all together, as a number, are at least the greatest of them; and mostly no more than
-    // the limit, since the stripes of a page have few different versions.
+    // Whether the records, which are adjacent, are unlocked and have at most that version. The
+    // union of their bits, as a number, is at least the greatest of them. Mostly it is not above
+    // the limit, because the stripes of a page have few different versions.
     [[nodiscard]] [[gnu::always_inline]] static bool none_newer(const Atomic<u64>* orecs, u32 count,
                                                                 u64 version) noexcept {
-        constexpr u32 kUnrolled = 16; // by hand: the compiler leaves loops of atomic loads alone
+        constexpr u32 kUnrolled = 16; // the compiler does not unroll loops of atomic loads
         const u64 limit = Orec::unlocked(version).word();
         u64 bits = 0;
         u32 i = 0;
@@ -943,8 +943,8 @@ private:
         return none_newer_one_by_one(orecs, count, limit);
     }
 
-    // In the difference to the limit, which is even, the lowest bit is set for a locked record and
-    // the highest for a newer one: versions, which count commits, stay far below 2^62.
+    // The limit is even. So in the difference to it the lowest bit is set for a locked record, and
+    // the highest for a newer one: versions count commits and stay far below 2^62.
     [[nodiscard]] [[gnu::noinline]] static bool
     none_newer_one_by_one(const Atomic<u64>* orecs, u32 count, u64 limit) noexcept {
         constexpr u64 kBad = u64{1} << 63 | 1;
@@ -954,8 +954,8 @@ private:
         return (differences & kBad) == 0;
     }
 
-    // Stripe by stripe, moving the snapshot where needed. The part that was read already is checked
-    // with the rest.
+    // Reads stripe by stripe, and moves the snapshot where needed. The part that was read already
+    // is checked with the rest.
     [[gnu::noinline]] AbortReason read_page_slowly(u64 page, u8* to) noexcept {
         const u32 index = page_reads_.size();
         page_reads_.next() = {page, snapshot_, 0, 0};
@@ -989,7 +989,7 @@ private:
         return result;
     }
 
-    // Whether this commit has locked the stripe, over a version not above that one.
+    // Whether this commit has locked the stripe, and the replaced version is not above that one.
     bool is_mine_over(Orec now, u64 stripe, u64 version) const noexcept {
         if (now != Orec::locked(owner_))
             return false;
@@ -1045,7 +1045,7 @@ private:
         return AbortReason::none;
     }
 
-    // Too large for a commit that keeps its processor.
+    // Whether it is too large for a commit that keeps its processor.
     [[nodiscard]] bool is_large() const noexcept {
         return log_.size() > kMaxConcurrentStripes ||
                accesses_.size() + page_reads_.size() * u64{kStripesPerPage} > kMaxConcurrentChecks;
@@ -1120,8 +1120,8 @@ private:
         return AbortReason::none;
     }
 
-    // In ascending order, so that two commits that want the same stripes do not each hold what
-    // the other one waits for. Since the wait is bounded, that is for speed alone.
+    // In ascending order, so two commits that want the same stripes do not each hold what the other
+    // one waits for. The wait is bounded, so this is for speed alone.
     AbortReason lock_all(Path path) noexcept {
         for (u32 i = 0; i < log_.size(); ++i) {
             const AbortReason reason = lock(log_.in_order(i));
@@ -1146,7 +1146,8 @@ private:
                     if (read_version != kNotRead && Orec{word} != Orec::unlocked(read_version))
                         return AbortReason::commit_validation;
                 }
-                // Before the lock: validate() in a signal handler, or a repair, finds it there.
+                // Before the lock, because validate() in a signal handler, or a repair, looks for
+                // it.
                 write.replaced = word;
                 signal_fence();
                 if (orec.compare_exchange(word, mine.word(), Order::acquire, Order::relaxed))
@@ -1159,8 +1160,8 @@ private:
         }
     }
 
-    // 5. at the top. What is locked by this commit was compared when it was locked. No spin here:
-    // two commits could wait for each other.
+    // 5. at the top. Stripes that this commit has locked were compared when they were locked. It
+    // does not spin, because two commits could wait for each other.
     AbortReason validate_all(Path path) noexcept {
         if constexpr (kMutation == Mutation::no_commit_validation)
             return AbortReason::none;
@@ -1172,14 +1173,14 @@ private:
         for (u32 i = 0; i < page_reads_.size(); ++i) {
             if (check(page_reads_[i]) != Validity::valid)
                 return AbortReason::commit_validation;
-            // A page is as many records as a batch has stripes, to a factor of four.
+            // Four pages have as many records as a batch has stripes.
             batch_done(path, (i + 1) * 4 - 1);
         }
         return AbortReason::none;
     }
 
     void apply_all(Path path) noexcept {
-        // F at the top: no store of data may be seen by one who does not see the locks.
+        // F at the top: a thread that sees a store of data must see the locks.
         runtime::fence(Order::release);
         for (u32 i = 0; i < log_.size(); ++i) {
             const Write& write = log_.in_order(i);
@@ -1199,7 +1200,7 @@ private:
         }
     }
 
-    // Gives the first count locks back; the data were not touched.
+    // Gives back the first `count` locks. The data were not touched.
     void restore(u32 count) noexcept {
         for (u32 i = 0; i < count; ++i) {
             const Write& write = log_.in_order(i);
@@ -1213,7 +1214,7 @@ private:
             memory_.serial_batch();
     }
 
-    // Whom to wake, after the clock was advanced.
+    // The waiters to wake, after the clock was advanced.
     WaitMask waiters() noexcept {
         WaitFilter& filter = memory_.wait_filter();
         if (filter.idle()) [[likely]]

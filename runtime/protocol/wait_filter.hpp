@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// How a committer finds out, at the price of one load when nobody waits, whether somebody sleeps
-// until one of the stripes that it has just written changes. The data structure only: the sleeping
-// and the waking are the caller's.
+// Tells a committer whether a thread sleeps until one of the stripes that it has just written
+// changes. If none sleeps this costs one load. This is the data structure only: the caller sleeps
+// and wakes.
 //
-// Stripes are hashed to 64 bits. A waiter announces the bits of its read set; a committer wakes
-// with the bits of its write set, and whoever has none of these bits need not be woken (the shape
-// of FUTEX_WAIT_BITSET and of wake-up keys in the kernel). A hit may be false: who is woken
-// validates, and sleeps again if nothing that it read has changed.
+// Stripes are hashed to 64 bits. A waiter announces the bits of its read set. A committer wakes
+// with the bits of its write set, and need not wake a waiter that has none of these bits (as with
+// FUTEX_WAIT_BITSET, and with wake-up keys in the kernel). A hit may be false: a waiter that is
+// woken validates, and sleeps again if nothing that it read has changed.
 //
-// No wake-up is lost. The waiter: announce, clock_meet(), validate, sleep. The committer: lock,
-// clock_advance(), apply, release, look here, wake. Both operations on the clock are
-// acquire-release read-modify-writes of one variable, so one comes first. The waiter's first: the
-// committer sees the announcement and wakes. The committer's first: the waiter's validation sees
-// the lock or the new version, and does not sleep. What remains is between "validate" and "sleep":
-// the caller's sleep must not miss a wake-up that comes in between (prepare_to_wait before the
-// validation, or a lock held over both).
+// No wake-up is lost. The waiter does this: announce, clock_meet(), validate, sleep. The committer
+// does this: lock, clock_advance(), apply, release, look here, wake. Both operations on the clock
+// are acquire-release read-modify-writes of one variable, so one comes first. If the waiter's comes
+// first, the committer sees the announcement and wakes. If the committer's comes first, the
+// waiter's validation sees the lock or the new version, and does not sleep. The gap between
+// "validate" and "sleep" remains: the caller's sleep must not miss a wake-up that comes in between
+// (prepare_to_wait before the validation, or a lock held over both).
 #pragma once
 
 #include "runtime/protocol/stripe.hpp"
@@ -30,9 +30,9 @@ using WaitMask = u64;
 
 class WaitFilter : runtime::NonCopyable {
 public:
-    // Any thread, any context; not in a signal handler that may have interrupted the same pair.
-    // Every announce is followed by one withdraw with the same mask. A mask must not be 0: who has
-    // read nothing would wait forever.
+    // Any thread may call these in any context, but not in a signal handler that may have
+    // interrupted the same pair. Every announce is followed by one withdraw with the same mask. A
+    // mask must not be 0: a waiter that has read nothing would wait forever.
     void announce(WaitMask mask) noexcept {
         each_bit(mask, [](runtime::Atomic<u32>& waiters) {
             waiters.fetch_add(1, runtime::Order::relaxed);
@@ -47,10 +47,10 @@ public:
         });
     }
 
-    // True if nobody waits for anything. After the clock was advanced (see above).
+    // True if no thread waits. Call it after the clock was advanced (see above).
     [[nodiscard]] bool idle() const noexcept { return waiting_.load(runtime::Order::acquire) == 0; }
 
-    // The bits of the mask that somebody waits for; 0: nobody need be woken.
+    // The bits of the mask for which a thread waits; 0: none need be woken.
     [[nodiscard]] WaitMask awaited(WaitMask mask) const noexcept {
         WaitMask hit = 0;
         for (WaitMask rest = mask; rest != 0; rest &= rest - 1) {
@@ -61,7 +61,7 @@ public:
         return hit;
     }
 
-    // How many wait now, for statistics.
+    // The number of waiting threads now, for statistics.
     [[nodiscard]] u32 waiting() const noexcept { return waiting_.load(runtime::Order::relaxed); }
 
 private:

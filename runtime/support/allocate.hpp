@@ -2,8 +2,8 @@
 // Allocation that can fail and says so. There is no operator new in the module: a plain
 // new-expression does not link.
 //
-// What must hold: the caller may sleep. A constructor cannot fail; what can fail during the
-// creation of an object is done before it, in a factory that returns a Result.
+// Invariants: the caller may sleep. A constructor cannot fail: a factory that returns a Result does
+// what can fail before it calls the constructor.
 #pragma once
 
 #include "runtime/support/checked.hpp"
@@ -15,7 +15,7 @@
 
 namespace stm::runtime {
 
-// What stm_allocate promises. Types that need more are refused when they are compiled.
+// The alignment that stm_allocate promises. A type that needs more does not compile.
 inline constexpr usize kAllocationAlignment = 8;
 
 // A new T from the arguments, or Error::no_memory.
@@ -30,9 +30,9 @@ requires constructible_from<T, Arguments...>
         runtime::construct_at<T>(memory, runtime::forward<Arguments>(arguments)...));
 }
 
-// Count objects as T() makes them, and zeros in all bytes that it does not set; Error::overflow if
-// their size does not fit into usize, Error::no_memory if there is no memory. No objects at all are
-// an array that owns nothing.
+// Makes `count` objects by T(), with zeros in all bytes that it does not set. Error::overflow:
+// their size does not fit into usize. Error::no_memory: there is no memory. An array of no objects
+// owns nothing.
 template <trivially_destructible T>
 requires constructible_from<T>
 [[nodiscard]] Result<UniqueArray<T>> make_array(usize count) noexcept {

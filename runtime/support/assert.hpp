@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Checks of what must hold, without a macro. They are compiled in always: each is one comparison
-// and a jump that is predicted well. What is too dear for that belongs into a test.
+// Checks of invariants, without a macro. They are always compiled in: each is one comparison and a
+// jump that is predicted well. A check that costs more belongs in a test.
 //
-// What must hold: only a defect of ours can make a check fail. What user space or a full machine
-// can cause is an Error in a Result, never a failed check.
+// Invariant: only a defect of ours can make a check fail. What user space or a full machine can
+// cause is an Error in a Result, never a failed check.
 #pragma once
 
 #include "runtime/support/host.h"
 
 namespace stm::runtime {
 
-// Reports the message through stm_panic and stops, even where stm_panic returns by mistake.
-// Always inline: an out-of-line function that the compiler finds to be noreturn makes its callers
-// end in a call, which objtool takes for falling through. A trap instruction it understands.
+// Reports the message through stm_panic and stops, even where stm_panic returns by mistake. Always
+// inline: if the compiler finds that an out-of-line function does not return, its callers end in a
+// call, and objtool reports that they fall through. It understands a trap instruction.
 [[gnu::always_inline]] inline void panic(const char* message) noexcept {
     stm_panic(message);
     __builtin_trap();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Atomic variables, and copies of memory that others may change meanwhile.
 //
-// What must hold: every access states its order, there is no default. An Atomic<T> has the size
-// and alignment of T and is lock-free, so it may live in memory that processes share.
+// Invariants: every access states its order; there is no default. An Atomic<T> has the size and
+// alignment of T and is lock-free, so it may live in memory that processes share.
 #pragma once
 
 #include "runtime/support/types.hpp"
@@ -33,7 +33,7 @@ public:
         return value;
     }
 
-    // bits | load(acquire): one instruction, where compilers make two of it.
+    // bits | load(acquire), in one instruction; compilers would make two.
     [[nodiscard, gnu::always_inline]] T
     load_or(T bits) const noexcept requires unsigned_integer<T> &&(sizeof(T) == 8) {
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -48,22 +48,22 @@ public:
         __atomic_store(&value_, &value, static_cast<int>(order));
     }
 
-    // Stores the value and returns the one before.
+    // Stores the value and returns the old one.
     [[gnu::always_inline]] T exchange(T value, Order order) noexcept {
         T old;
         __atomic_exchange(&value_, &value, &old, static_cast<int>(order));
         return old;
     }
 
-    // Stores desired if the variable has the expected value and returns true; otherwise loads the
-    // value that it has into expected and returns false. Never fails spuriously.
+    // If the variable has the expected value, stores desired and returns true. Otherwise loads its
+    // value into expected and returns false. Never fails spuriously.
     [[nodiscard, gnu::always_inline]] bool compare_exchange(T& expected, T desired, Order success,
                                                             Order failure) noexcept {
         return __atomic_compare_exchange(&value_, &expected, &desired, false,
                                          static_cast<int>(success), static_cast<int>(failure));
     }
 
-    // The arithmetic wraps around. Each returns the value before.
+    // The arithmetic wraps around. Each returns the old value.
     [[gnu::always_inline]] T fetch_add(T value, Order order) noexcept requires integer<T> {
         return __atomic_fetch_add(&value_, value, static_cast<int>(order));
     }
@@ -84,7 +84,8 @@ private:
     alignas(sizeof(T)) T value_{};
 };
 
-// ThreadSanitizer does not model fences: code that it shall check orders through the accesses.
+// ThreadSanitizer does not model fences. Code that it is to check orders its accesses by
+// themselves.
 [[gnu::always_inline]] inline void fence(Order order) noexcept {
 #ifdef __SANITIZE_THREAD__
 #pragma GCC diagnostic push
@@ -96,7 +97,7 @@ private:
 #endif
 }
 
-// Tells the processor that this is a loop that waits for another one.
+// Tells the processor that this loop waits for another processor.
 [[gnu::always_inline]] inline void spin_hint() noexcept {
     __builtin_ia32_pause();
 }
@@ -106,7 +107,7 @@ namespace detail {
 // The bytes on both sides have any type, hence may_alias.
 using SharedWord [[gnu::may_alias]] = u64;
 
-// How many bytes lie before the first whole word at the address, at most bytes.
+// The number of bytes before the first whole word at the address; at most bytes.
 inline usize bytes_before_word(const void* address, usize bytes) noexcept {
     const usize head = -reinterpret_cast<uptr>(address) & (sizeof(SharedWord) - 1);
     return runtime::min(head, bytes);
@@ -137,16 +138,16 @@ struct ToShared {
     }
 };
 
-// The string instruction of x86-64 copies word by word, each at once, and much faster than a loop
-// of them; but it takes some time to begin. Sanitizers do not see what it does.
+// The string instruction of x86-64 copies whole words, much faster than a loop, but takes some time
+// to begin. Sanitizers do not see what it does.
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 inline constexpr usize kStringBytes = 1024;
 #else
 inline constexpr usize kStringBytes = ~usize{0};
 #endif
 
-// Advances the addresses. At least kStringBytes; the direction flag is clear, as always between
-// instructions of C++.
+// Advances the addresses. Copies at least kStringBytes. The direction flag is clear, as always in
+// C++ code.
 [[gnu::always_inline]] inline void copy_words(u8*& target, const u8*& source,
                                               usize words) noexcept {
 #ifdef __x86_64__
@@ -168,7 +169,7 @@ void copy_shared(u8* target, const u8* source, usize bytes) noexcept {
         copy_words(target, source, bytes / kWord);
         bytes %= kWord;
     }
-    // By hand, since the compiler does not unroll loops of atomic accesses.
+    // Unrolled by hand, because the compiler does not unroll loops of atomic accesses.
     for (; bytes >= kBlock; bytes -= kBlock, target += kBlock, source += kBlock) {
         Step::word(target, source);
         Step::word(target + kWord, source + kWord);
@@ -188,14 +189,14 @@ void copy_shared(u8* target, const u8* source, usize bytes) noexcept {
 
 } // namespace detail
 
-// Copies bytes out of memory that others may write at the same time, or into memory that others
-// may read or write at the same time. Nothing outside of the two ranges is touched; they must not
-// overlap; either may be unaligned. What is read meanwhile can be a mixture, and the copy orders
+// Copies bytes out of memory that others may write at the same time, or into memory that others may
+// read or write at the same time. Nothing outside the two ranges is touched. They must not overlap;
+// either may be unaligned. The result can be a mixture of old and new bytes, and the copy orders
 // nothing: the caller validates, and places acquire and release around it.
 //
-// Every access to the shared side is a relaxed atomic one, of an aligned 8-byte word or of a byte
-// at the edges, so an aligned word is never torn, and no race detector sees a race between two
-// such copies. On x86-64 a word costs one plain load and one plain store, or less in long copies.
+// Every access to the shared side is relaxed and atomic, of an aligned 8-byte word or of a byte at
+// the edges. So an aligned word is never torn, and no race detector sees a race between two such
+// copies. On x86-64 a word costs one plain load and one plain store, or less in long copies.
 inline void copy_from_shared(void* to, const void* from, usize bytes) noexcept {
     detail::copy_shared<detail::FromShared>(static_cast<u8*>(to), static_cast<const u8*>(from),
                                             bytes);
@@ -206,7 +207,7 @@ inline void copy_from_shared(void* to, const void* from, usize bytes) noexcept {
     return __atomic_load_n(static_cast<const detail::SharedWord*>(from), __ATOMIC_RELAXED);
 }
 
-// word ^ load_shared_word(from): one instruction, where compilers make two of it.
+// word ^ load_shared_word(from), in one instruction; compilers would make two.
 [[nodiscard]] [[gnu::always_inline]] inline u64 xor_shared_word(u64 word,
                                                                 const void* from) noexcept {
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

@@ -2,9 +2,9 @@
 // Arithmetic on sizes and offsets that reports an overflow, and values from user space that cannot
 // be used before they are checked.
 //
-// What must hold: whatever a caller of the module or a peer in shared memory controls is an
-// Untrusted<T> from the moment it is read (once: a second read may give another value) until one of
-// the functions here turned it into a T or a Range.
+// Invariant: a value that a caller of the module or a peer in shared memory controls is an
+// Untrusted<T> from the moment it is read until one of the functions here has turned it into a T or
+// a Range. It is read once, because a second read may give another value.
 #pragma once
 
 #include "runtime/support/assert.hpp"
@@ -15,8 +15,8 @@
 
 namespace stm::runtime {
 
-// Both operands have one type: nothing is converted before it is checked.
-// Each returns Error::overflow if the exact result does not fit into T.
+// Both operands have one type, so nothing is converted before it is checked. Each returns
+// Error::overflow if the exact result does not fit into T.
 template <integer T>
 [[nodiscard]] constexpr Result<T> checked_add(T left, T right) noexcept {
     T result;
@@ -73,8 +73,8 @@ template <integer To, integer From>
     return result;
 }
 
-// A number that was not checked yet. It has the size of T and no operators: neither compared nor
-// computed with nor converted. Copying it is harmless.
+// A number that was not checked yet. It has the size of T and no operators: it cannot be compared,
+// computed with or converted. Copying it is harmless.
 template <integer T>
 class Untrusted {
 public:
@@ -116,8 +116,7 @@ private:
     T value_;
 };
 
-// Length bytes from offset on, of which within() has found that they lie in something. May be
-// empty.
+// Length bytes from offset on, which within() has found to be within a limit. May be empty.
 class Range {
 public:
     [[nodiscard]] constexpr u64 offset() const noexcept { return offset_; }
@@ -132,7 +131,7 @@ private:
     u64 length_;
 };
 
-// The range, if offset + length <= limit, without an overflow on the way; Error::invalid otherwise.
+// The range, if offset + length <= limit without an overflow; Error::invalid otherwise.
 [[nodiscard]] constexpr Result<Range> within(u64 offset, u64 length, u64 limit) noexcept {
     if (offset > limit || length > limit - offset)
         return Error::invalid;

@@ -2,8 +2,8 @@
 // Why something failed: the errno values of Linux on x86 that this project uses, under names that
 // are no macros.
 //
-// What must hold: there is no enumerator for success. An Error is always an error. A value that
-// came from Linux and has no name here is kept as it is.
+// Invariants: there is no enumerator for success; an Error is always an error. A value that came
+// from Linux and has no name here is kept as it is.
 #pragma once
 
 #include "runtime/support/assert.hpp"
@@ -43,7 +43,7 @@ enum class Error : i32 {
     canceled = 125,        // ECANCELED
     owner_dead = 130,      // EOWNERDEAD
     not_recoverable = 131, // ENOTRECOVERABLE
-    restart = 512,         // ERESTARTSYS: only between the module and Linux, never seen by users
+    restart = 512,         // ERESTARTSYS: between the module and Linux only
 };
 
 // The largest errno value that Linux encodes in a negative result.

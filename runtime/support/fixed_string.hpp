@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Names: StringView is a view of characters that somebody else owns, FixedString<N> holds up to N
-// of them in itself.
+// Names: StringView is a view of characters that another object owns; FixedString<N> holds up to N
+// characters in itself.
 //
-// What must hold: a name is never empty and contains no zero byte. What comes from user space
-// passes through from_field() or from_bytes(). Names are compared in full and as bytes: no case, no
+// Invariants: a name is never empty and contains no zero byte. A name from user space passes
+// through from_field() or from_bytes(). Names are compared in full and as bytes: no case, no
 // locale.
 #pragma once
 
@@ -58,9 +58,10 @@ class FixedString {
     static_assert(kCapacity > 0 && kCapacity <= 0xffff);
 
 public:
-    // From a field of a fixed size that ends with zeros: the name is what is before the first zero.
-    // Error::name_too_long if the field has no zero, or the name more than kCapacity characters;
-    // Error::invalid if the name is empty, or something other than zeros follows the first one.
+    // From a field of a fixed size that ends with zeros. The name is the part before the first
+    // zero. Error::name_too_long if the field has no zero, or the name more than kCapacity
+    // characters; Error::invalid if the name is empty, or something other than zeros follows the
+    // first one.
     [[nodiscard]] static constexpr Result<FixedString> from_field(Span<const char> field) noexcept {
         usize length = 0;
         while (length < field.size() && field[length] != '\0')
@@ -101,7 +102,7 @@ public:
 private:
     constexpr FixedString() noexcept = default;
 
-    // All behind the name is zero.
+    // All bytes behind the name are zero.
     char chars_[kCapacity + 1] = {};
     u16 size_ = 0;
 };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Hash functions for tables whose keys other people choose.
+// Hash functions for tables whose keys users choose.
 //
-// What must hold: the seed is random, made once per boot (or per process), and never leaves it.
-// Without knowing it nobody can choose keys that all fall into one bucket.
+// Invariant: the seed is random, made once per boot (or per process), and never leaves it. Without
+// the seed no user can choose keys that all fall into one bucket.
 #pragma once
 
 #include "runtime/support/span.hpp"
@@ -89,7 +89,7 @@ struct SipState {
     return state.finish();
 }
 
-// The same for a number, as 8 bytes in the order of the machine.
+// The same for a number, as 8 bytes in the machine's byte order.
 [[nodiscard]] constexpr u64 hash_number(u64 value, HashSeed seed) noexcept {
     detail::SipState state(seed);
     state.take(value);

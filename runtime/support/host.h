@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The hooks that the runtime needs from whoever embeds it: the kernel glue, the library and the
- * host tests each supply them.
+ * The hooks that the runtime needs from its environment. The kernel glue and the host tests each
+ * define them.
  */
 #ifndef STM_RUNTIME_SUPPORT_HOST_H
 #define STM_RUNTIME_SUPPORT_HOST_H
@@ -16,15 +16,16 @@ extern "C" {
  */
 void *stm_allocate(__SIZE_TYPE__ bytes);
 
-/* Gives back what stm_allocate returned; a null pointer does nothing. Context as stm_allocate. */
+/* Frees the memory of stm_allocate; does nothing with a null pointer. Context as for stm_allocate.
+ * */
 void stm_free(void *memory);
 
 /*
  * Reports a broken invariant with a constant message that names it, and ends the program or the
  * kernel thread. Any context.
  *
- * It must not return, but is not marked noreturn on purpose: objtool knows the noreturn functions
- * of Linux from a fixed list, and reports a caller of any other as one that falls through into the
+ * It must not return, but is not marked noreturn on purpose. objtool knows the noreturn functions
+ * of Linux from a fixed list, and reports that a caller of any other one falls through into the
  * next function. Callers stop by themselves after it (see assert.hpp).
  */
 void stm_panic(const char *message);

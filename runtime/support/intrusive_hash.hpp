@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A hash table of objects that contain their own link. The number of buckets is a power of two and
-// stays; elements with the same bucket form a chain.
+// does not change. Elements with the same bucket form a chain.
 //
 //     struct ByName {
 //         using Key = StringView;
@@ -11,9 +11,10 @@
 //     };
 //     IntrusiveHash<Region, ByName> regions(ByName{seed});
 //
-// What must hold: the table does not own its elements; no two have equal keys, and a key does not
+// Invariants: the table does not own its elements. No two have equal keys, and a key does not
 // change while its element is in the table. An element is in no table when it is destroyed, and a
-// table is empty when it is destroyed; a violation panics. One lock of the caller protects it all.
+// table is empty when it is destroyed; a violation panics. One lock of the caller protects the
+// table and its elements' links.
 #pragma once
 
 #include "runtime/support/allocate.hpp"
@@ -40,7 +41,7 @@ private:
     template <typename T, typename Traits, typename TableTag>
     friend class IntrusiveHash;
 
-    // Itself: in no table. Null: the last of its chain.
+    // Points to itself: in no table. Null: the last of its chain.
     HashLink* next_ = this;
 };
 
@@ -56,12 +57,12 @@ public:
         Link* first;
     };
 
-    // A table without buckets: it finds nothing, and nothing can be inserted yet.
+    // A table without buckets. It finds nothing, and nothing can be inserted yet.
     constexpr explicit IntrusiveHash(Traits traits = Traits()) noexcept
         : traits_(runtime::move(traits)) {}
     ~IntrusiveHash() { expects(empty(), "IntrusiveHash: destroyed with elements"); }
 
-    // Gives the table 2^order buckets; Error::no_memory, or Error::overflow for an absurd order.
+    // Gives the table 2^order buckets. Error::no_memory, or Error::overflow for an absurd order.
     // The table must not have any yet.
     Status allocate_buckets(u32 order) noexcept {
         expects(buckets_.empty(), "IntrusiveHash: has buckets already");
@@ -124,8 +125,8 @@ public:
         --size_;
     }
 
-    // Calls visit(T&) for each element, in no particular order. It may remove the element that it
-    // is called with, but no other one, and insert none.
+    // Calls visit(T&) for each element, in no particular order. visit may remove its own element,
+    // but no other one, and must not insert any.
     template <typename Visit>
     void for_each(Visit visit) const noexcept {
         for (Bucket& bucket : buckets_) {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// A doubly linked list of objects that contain their own link: nothing is allocated, and an element
-// is taken out in constant time.
+// A doubly linked list of objects that contain their own link. Nothing is allocated, and an element
+// is removed in constant time.
 //
 //     class Waiter : public ListLink<Waiter> { … };
 //     IntrusiveList<Waiter> waiters;
 //
 // An object that is in several lists at a time derives from one ListLink<Tag> for each.
 //
-// What must hold: the list does not own its elements. An element is in at most one list of a tag,
-// and in none when it is destroyed; a list is empty when it is destroyed; a violation panics. One
-// lock of the caller protects the list and the links in it. No list with static storage: its
+// Invariants: the list does not own its elements. An element is in at most one list of a tag, and
+// in none when it is destroyed. A list is empty when it is destroyed. A violation panics. One lock
+// of the caller protects the list and the links in it. No list has static storage, because its
 // destructor would have to be registered.
 #pragma once
 
@@ -42,9 +42,9 @@ class IntrusiveList : NonCopyable {
 
     struct Root : Link {};
 
-    // Knows the next element already, so that the loop may remove (and destroy) the current one. It
-    // must not remove the one after that. What is inserted behind the last element while that is
-    // the current one is not visited.
+    // Knows the next element already, so the loop may remove (and destroy) the current one. It must
+    // not remove the next one. Elements inserted behind the last one while that is current are not
+    // visited.
     template <typename Element>
     class BasicIterator {
     public:
@@ -122,8 +122,8 @@ public:
         return first;
     }
 
-    // Moves all elements of the other list behind those of this one, in their order: how a list is
-    // emptied under its lock and worked off without it.
+    // Moves all elements of the other list behind those of this one, in their order. With it a list
+    // is emptied under its lock, and its elements are processed without the lock.
     void append(IntrusiveList& other) noexcept {
         if (other.empty() || &other == this)
             return;
@@ -139,7 +139,8 @@ public:
     [[nodiscard]] Iterator begin() noexcept { return Iterator(root_.next_); }
     [[nodiscard]] Iterator end() noexcept { return Iterator(&root_); }
     [[nodiscard]] ConstIterator begin() const noexcept { return ConstIterator(root_.next_); }
-    // The root, reached over the first element: from a constant list it is not constant that way.
+    // The root, reached through the first element, because in a constant list the root itself is
+    // constant.
     [[nodiscard]] ConstIterator end() const noexcept {
         return ConstIterator(root_.next_->previous_);
     }

@@ -2,13 +2,13 @@
 // Holds a lock for a scope.
 //
 // A lock is any class with lock() and unlock(), and lock_shared() and unlock_shared() if it can be
-// shared. Where it offers them: bool try_lock(), bool try_lock_shared(); Status lock_killable(),
-// Status lock_shared_killable(), which give up when the thread is being killed.
+// shared. It may also offer bool try_lock(), bool try_lock_shared(), Status lock_killable() and
+// Status lock_shared_killable(). The last two give up when the thread is being killed.
 //
-// What must hold: the lock outlives the guard, and the thread that locked unlocks.
+// Invariants: the lock outlives the guard, and the thread that locked unlocks.
 //
-// A function that needs a lock held says so by STM_REQUIRES, or takes the guard as a proof: it has
-// a parameter "const LockGuard<L>& held" and begins with held.expects_holds(lock_).
+// A function that needs a lock held says so by STM_REQUIRES, or takes the guard as a proof. Then it
+// has a parameter "const LockGuard<L>& held" and begins with held.expects_holds(lock_).
 #pragma once
 
 #include "runtime/support/assert.hpp"
@@ -18,7 +18,7 @@
 
 namespace stm::runtime {
 
-// Says that the caller has locked already and the guard shall unlock.
+// Says that the caller has locked already, and the guard will unlock.
 struct AdoptLock {};
 inline constexpr AdoptLock kAdoptLock{};
 
@@ -39,7 +39,7 @@ struct Shared {
 template <typename L, typename Mode>
 class BasicLockGuard : NonCopyable {
 public:
-    // Before the end of the scope. The guard must hold the lock.
+    // Unlocks before the end of the scope. The guard must hold the lock.
     void unlock() noexcept STM_NO_LOCK_ANALYSIS {
         expects(lock_ != nullptr, "LockGuard: unlocked twice");
         Mode::unlock(*runtime::exchange(lock_, nullptr));
@@ -121,7 +121,7 @@ template <typename L>
     return SharedLockGuard<L>(lock, kAdoptLock);
 }
 
-// Waits, and fails with what the lock says if the thread is killed meanwhile.
+// Waits. Fails with the lock's error if the thread is killed meanwhile.
 template <typename L>
 [[nodiscard]] Result<LockGuard<L>> lock_killable(L& lock) noexcept STM_NO_LOCK_ANALYSIS {
     const Status locked = lock.lock_killable();

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Objects that several owners share: RefCounted<T> is their base with the counter, Ref<T> is one
+// Objects that several owners share. RefCounted<T> is their base with the counter; Ref<T> is one
 // owner's reference.
 //
-// What must hold: an object is born with one reference, which make_ref() returns. A further one
-// comes from a reference that is alive, or from a lookup that holds a lock under which the
-// destructor takes the object out of the table; such a lookup uses Ref::try_share(), which fails
-// when the last reference is already gone.
+// Invariants: an object begins with one reference, which make_ref() returns. Another reference
+// comes from one that is alive, or from a lookup under a lock that also protects the removal of the
+// object from the table.
 //
-// The counter never wraps: on overflow it saturates and the object is never freed, since user space
-// may be able to cause it, and a leak harms less than a use after free. Counting below zero, and
-// sharing an object without references, are defects and panic.
+// The counter never wraps. On overflow it saturates and the object is never freed: user space may
+// be able to cause an overflow, and a leak harms less than a use after free. Counting below zero,
+// and sharing an object without references, are defects and panic.
 #pragma once
 
 #include "runtime/support/allocate.hpp"
@@ -24,8 +23,8 @@ namespace stm::runtime {
 
 class ReferenceCounter : NonCopyable {
 public:
-    // From here on the counter is saturated. It is set back to the middle of that half of u32, so
-    // that no number of threads that count at the same time gets it out of there.
+    // From this value on the counter is saturated. It is set to the middle of that half of u32, so
+    // that any number of threads that count at the same time cannot move it out.
     static constexpr u32 kSaturated = 0x8000'0000;
 
     constexpr explicit ReferenceCounter(u32 references = 1) noexcept : count_(references) {}
@@ -52,7 +51,7 @@ public:
         return true;
     }
 
-    // True if that was the last one: what all owners did before happens before the return.
+    // True if that was the last one. Then everything that the owners did happens before the return.
     [[nodiscard]] bool release() noexcept {
         const u32 before = count_.fetch_sub(1, Order::acq_rel);
         expects(before != 0, "ReferenceCounter: released without a reference");
@@ -61,7 +60,7 @@ public:
         return before == 1;
     }
 
-    // For diagnosis: it may have changed before the caller looks at it.
+    // For diagnosis only: it may have changed before the caller looks at it.
     [[nodiscard]] u32 count() const noexcept { return count_.load(Order::relaxed); }
 
 private:
@@ -70,8 +69,8 @@ private:
     Atomic<u32> count_;
 };
 
-// Base of T. A T that must not be freed at once (other processors may still look at it) declares
-// "static void last_reference_gone(T*)", which then has to destroy() it.
+// The base of T. If a T must not be freed at once, because other processors may still look at it, T
+// declares "static void last_reference_gone(T*)", which has to destroy() it.
 template <typename T>
 class RefCounted : NonCopyable {
 public:
@@ -82,7 +81,7 @@ protected:
     ~RefCounted() { expects(references_.count() == 0, "RefCounted: destroyed while referenced"); }
 
 private:
-    // Counting does not change the object: there are references to constant ones.
+    // Counting does not change the object, so references to constant objects are possible.
     mutable ReferenceCounter references_;
 };
 
@@ -95,7 +94,7 @@ public:
     // Takes over a reference that leak() gave away, or the first one.
     static Ref adopt(T* object) noexcept { return Ref(object); }
 
-    // One more reference. The caller has one, or knows of one that lives.
+    // Adds a reference. The caller has one, or knows of one that is alive.
     static Ref share(T& object) noexcept {
         object.references().acquire();
         return Ref(&object);
@@ -136,7 +135,7 @@ public:
     // Whether both refer to the same object.
     [[nodiscard]] bool operator==(const Ref& other) const noexcept = default;
 
-    // Gives up the reference; the last one ends the object.
+    // Gives up the reference. The last one destroys the object.
     void reset() noexcept {
         T* object = leak();
         if (object == nullptr || !object->references().release())

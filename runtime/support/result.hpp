@@ -6,9 +6,9 @@
 //         return range.error();
 //     use(range->offset());
 //
-// What must hold: a Result is looked at (it is [[nodiscard]]), ok() is asked before value() or
-// error(), and success is said in so many words: a Result has no default, and a Status becomes a
-// success only from kSuccess. Access to what is not there panics.
+// Invariants: a Result is looked at (it is [[nodiscard]]), and ok() is asked before value() or
+// error(). Success is explicit: a Result has no default, and only kSuccess makes a Status a
+// success. Access to a value or an error that is not there panics.
 #pragma once
 
 #include "runtime/support/assert.hpp"
@@ -28,8 +28,8 @@ constexpr i32 checked_error_number(Error error) noexcept {
     return static_cast<i32>(error);
 }
 
-// error_ is 0 exactly if value_ lives. This one is for trivially copyable values, and trivially
-// copyable itself, so that a small Result is returned in registers.
+// error_ is 0 if and only if value_ is alive. This storage is for trivially copyable values, and
+// trivially copyable itself, so a small Result is returned in registers.
 template <typename T, bool kTrivial = trivially_copyable<T>>
 class ResultStorage {
 protected:
@@ -73,7 +73,7 @@ protected:
 
 } // namespace detail
 
-// Moved-from, a Result still holds what it held: a moved-from value, or the error.
+// After a move a Result still holds a (moved-from) value or the error.
 template <typename T>
 class [[nodiscard]] Result : private detail::ResultStorage<T> {
     using Storage = detail::ResultStorage<T>;
@@ -83,7 +83,7 @@ class [[nodiscard]] Result : private detail::ResultStorage<T> {
 public:
     using Value = T;
 
-    // Implicit, so that a function returns either of the two as it is.
+    // Implicit, so a function can return either a value or an Error.
     constexpr Result(Error error) noexcept : Storage(error) {}
     template <typename U = T>
     requires convertible_to<U, T> &&
@@ -106,7 +106,7 @@ public:
         expects(ok(), "Result: value() of a failure");
         return this->value_;
     }
-    // By value: nothing refers into a Result that is about to die.
+    // By value, so no reference into a dying Result remains.
     [[nodiscard]] constexpr T value() && noexcept {
         expects(ok(), "Result: value() of a failure");
         return runtime::move(this->value_);
@@ -142,14 +142,14 @@ private:
 
 using Status = Result<void>;
 
-// What a C function says that returns 0 or a negative errno value. Any other number panics.
+// From a C function's result, which is 0 or a negative errno value. Any other number panics.
 [[nodiscard]] constexpr Status status_from_errno(i64 result) noexcept {
     if (result == 0)
         return kSuccess;
     return from_errno(result);
 }
 
-// The other direction: 0 or a negative errno value.
+// The reverse: 0 or a negative errno value.
 [[nodiscard]] constexpr i32 to_errno(Status status) noexcept {
     return status.ok() ? 0 : to_errno(status.error());
 }

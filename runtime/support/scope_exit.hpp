@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Does something at the end of a scope, unless dismissed: how a function takes back its first steps
-// when a later one fails.
+// Does something at the end of a scope, unless it is dismissed. So a function undoes its first
+// steps when a later one fails.
 //
 //     ScopeExit unregister([&] { table.remove(*region); });
 //     …

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A growing array that keeps its first elements in itself and allocates only beyond them.
 //
-// What must hold: T is trivially copyable. Elements move when the array grows: pointers and spans
+// Invariants: T is trivially copyable. Elements move when the array grows: pointers and spans
 // are good until the next push_back() or reserve(). The inline elements count as a part of whatever
 // contains the vector: mind the size of stack frames in the kernel.
 #pragma once

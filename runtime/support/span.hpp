@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// A view of count objects in a row that somebody else owns.
+// A view of count objects in a row that another object owns.
 //
-// What must hold: the objects outlive the view. Every index is checked; a wrong one panics.
-// An index, an offset or a count that a user controls goes through at() or subspan(), which
-// return a Result.
+// Invariants: the objects outlive the view. Every index is checked; a wrong one panics. An index
+// that a user controls goes through at(), which returns a Result.
 #pragma once
 
 #include "runtime/support/assert.hpp"
@@ -61,7 +60,7 @@ private:
 using ByteSpan = Span<const u8>;
 using MutableByteSpan = Span<u8>;
 
-// The bytes of the objects, padding included: zero it before it leaves for user space.
+// The bytes of the objects, including padding. Clear the padding before it goes to user space.
 template <trivially_copyable T>
 [[nodiscard]] ByteSpan as_bytes(Span<T> span) noexcept {
     return {reinterpret_cast<const u8*>(span.data()), span.size_bytes()};

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Integers of a fixed width, from the compiler alone: neither <cstdint> nor <linux/types.h> can be
-// included in every place where this code is compiled.
+// included everywhere this code is compiled.
 //
-// What must hold: u64 and usize are one type (x86-64, LP64). The __u64 of the UAPI headers is
-// another type of the same width, so that a value from there is converted in sight.
+// Invariants: u64 and usize are one type (x86-64, LP64). The __u64 of the UAPI headers is another
+// type of the same width, so its conversion is visible.
 #pragma once
 
 namespace stm::runtime {

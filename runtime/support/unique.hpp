@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The only owner of an object, or of an array, that make() or make_array() in allocate.hpp made.
+// The only owner of an object or an array made by make() or make_array() of allocate.hpp.
 //
-// What must hold: the object came from stm_allocate, and is destroyed as exactly the type that it
-// was made as (there is no conversion to a base).
+// Invariants: the object came from stm_allocate, and is destroyed as exactly the type as which it
+// was made (there is no conversion to a base).
 #pragma once
 
 #include "runtime/support/assert.hpp"
@@ -13,7 +13,7 @@
 
 namespace stm::runtime {
 
-// Ends the life of an object that make() made, and frees its memory. Null does nothing.
+// Destroys an object that make() made, and frees its memory. Does nothing with null.
 template <typename T>
 void destroy(T* object) noexcept {
     if (object == nullptr)

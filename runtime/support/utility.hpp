@@ -2,7 +2,7 @@
 // The few general helpers and type traits that the rest needs, in place of <utility>, <algorithm>
 // and <type_traits>.
 //
-// What must hold: generic code calls them with their namespace (runtime::move). An unqualified call
+// Invariant: generic code calls them with their namespace (runtime::move). An unqualified call
 // would also find functions of that name beside the argument's type, such as those of std.
 #pragma once
 
@@ -69,7 +69,7 @@ concept same_as = detail::kSame<A, B>;
 template <typename T, typename... Candidates>
 concept one_of = (same_as<T, Candidates> || ...);
 
-// The integers that one computes with: neither bool nor a character type.
+// The integers for arithmetic: neither bool nor a character type.
 template <typename T>
 concept unsigned_integer =
     one_of<T, unsigned char, unsigned short, unsigned int, unsigned long, unsigned long long>;
@@ -125,8 +125,8 @@ template <typename T, typename U = T>
     return old;
 }
 
-// By value: a reference to a temporary must not escape. Both arguments have one type, so that no
-// comparison mixes signs.
+// By value, so no reference to a temporary escapes. Both arguments have one type, so no comparison
+// mixes signs.
 template <typename T>
 requires integer<T> || enumeration<T>
 [[nodiscard]] constexpr T min(T left, T right) noexcept {
@@ -153,8 +153,8 @@ template <typename T>
 template <typename T>
 const T* addressof(const T&&) = delete;
 
-// Where operator new below puts an object. A type of our own, because <new> does not exist in the
-// kernel; the usual placement new must not be declared a second time on the host.
+// The place where operator new below puts an object. It is a type of our own, because <new> does
+// not exist in the kernel, and on the host the usual placement new must not be declared twice.
 struct Placement {
     void* address;
 };
@@ -175,7 +175,7 @@ requires constructible_from<T, Arguments...> T* construct_at(void* memory,
     return ::new (Placement{memory}) T(runtime::forward<Arguments>(arguments)...);
 }
 
-// Base of what has an identity: neither copied nor moved.
+// Base of objects with an identity, which are neither copied nor moved.
 class NonCopyable {
 public:
     NonCopyable(const NonCopyable&) = delete;

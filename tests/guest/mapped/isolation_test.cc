@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <sys/ioctl.h>
 #include <thread>
 
 using namespace stm::test;
