@@ -3,6 +3,7 @@
 #ifndef STM_GUEST_H
 #define STM_GUEST_H
 
+#include <stdarg.h> /* IWYU pragma: export */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

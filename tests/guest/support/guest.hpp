@@ -3,6 +3,7 @@
 // clean up after themselves.
 #pragma once
 
+#include <cerrno> // IWYU pragma: export
 #include <cstdint>
 #include <cstring>
 #include <functional>

@@ -5,8 +5,10 @@
 #include "guest.hpp"
 
 #include <chrono>
+#include <csignal> // IWYU pragma: export
 #include <fcntl.h>
 #include <fstream>
+#include <sys/ioctl.h> // IWYU pragma: export
 
 namespace stm::test {
 

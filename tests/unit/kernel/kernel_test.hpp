@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility> // IWYU pragma: export
 #include <vector>
 
 namespace stm::test {

@@ -16,6 +16,7 @@
 
 #include "kernel/interface/entry.h"
 
+#include <atomic> // IWYU pragma: export
 #include <cstddef>
 #include <cstdint>
 #include <functional>

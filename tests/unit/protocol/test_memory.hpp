@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstddef> // IWYU pragma: export
 #include <memory>
 #include <mutex>
 #include <new>
