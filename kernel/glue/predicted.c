@@ -18,8 +18,7 @@ static struct vm_area_struct *mapping_at(struct stm_view *view, __u64 index, __u
 {
 	struct vm_area_struct *vma = vma_lookup(current->mm, address);
 
-	if (!vma || !vma->vm_file ||
-	    vma->vm_file->f_mapping != stm_view_mapping(view) ||
+	if (!vma || !vma->vm_file || vma->vm_file->f_mapping != stm_view_mapping(view) ||
 	    vma->vm_pgoff + ((address - vma->vm_start) >> PAGE_SHIFT) != index)
 		return NULL;
 	/* Whoever watches the mapping through its faults goes on to see them. */

@@ -22,9 +22,7 @@ public:
         return balance_; // mistake
     }
     void deposit_after_the_lock(int amount) noexcept {
-        {
-            const Guard held(lock_);
-        }
+        { const Guard held(lock_); }
         balance_ += amount; // mistake
     }
     void lock_twice() noexcept {
