@@ -3,6 +3,7 @@
 #include "tests/unit/kernel/kernel_test.hpp"
 
 #include <algorithm>
+#include <string_view>
 
 namespace stm::test {
 namespace {
@@ -59,7 +60,7 @@ TEST_F(Contents, ChangeOnlyWhereTheyAreWritten) {
     ASSERT_EQ(write(file, 0, old.data(), old.size()), static_cast<long>(old.size()));
     ASSERT_EQ(write(file, kPage - 3, "abcdefg", 7), 7);
     auto expected = old;
-    std::memcpy(expected.data() + kPage - 3, "abcdefg", 7);
+    std::ranges::copy(std::string_view("abcdefg"), expected.begin() + kPage - 3);
     std::vector<std::uint8_t> now(old.size());
     ASSERT_EQ(read(file, 0, now.data(), now.size()), static_cast<long>(now.size()));
     EXPECT_EQ(now, expected);
