@@ -5,6 +5,7 @@
 #include "common/text.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <grp.h>
 #include <pwd.h>
 
