@@ -8,7 +8,7 @@
 
 #include "kernel/glue/compat.h"
 #include "kernel/glue/glue.h"
-#include "kernel/interface/entry.h"
+#include "kernel/interface/settings.h"
 
 static struct cdev stm_cdev;
 static struct class *stm_class;
@@ -16,8 +16,8 @@ static dev_t first_device;
 static unsigned int device_count;
 
 /*
- * Everyone may open the node, as everyone may call shmget: what one may do with a region is decided
- * by the region's own owner and mode, and how much one may create by the per-user limits.
+ * Every user may open the node, as every user may call shmget. A region's own owner and mode decide
+ * what a user may do with it, and the per-user limits decide how much a user may create.
  */
 static char *stm_devnode(STM_DEVNODE_DEVICE *device, umode_t *mode)
 {

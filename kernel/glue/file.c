@@ -34,16 +34,18 @@ static int stm_open_device(struct inode *inode, struct file *file)
 		return error;
 	file->private_data = handle;
 	file->f_mode |= STM_FILE_MODE;
-	/* A device node has an address space of its own; the mappings of a handle hang off its
-	 * view. */
+	/*
+	 * A device node has an address space of its own, but the mappings of a handle belong to its
+	 * view.
+	 */
 	file->f_mapping = stm_view_mapping(stm_core_view(handle));
 	return 0;
 }
 
 /*
- * On each close(2), and when a process ends, also while others still have the file. A fork that
- * fails closes the descriptors of the child that never was, in the parent, whose transaction goes
- * on.
+ * Called on each close(2) and when a process ends, even while others still have the file. When fork
+ * fails, the parent closes the descriptors of the child that never ran; the parent's transaction
+ * goes on.
  */
 static int stm_flush(struct file *file, fl_owner_t owner)
 {
@@ -68,10 +70,10 @@ static int stm_release(struct inode *inode, struct file *file)
 }
 
 /*
- * A request of io_uring or Linux AIO is executed by whatever thread, whenever: so it is no part of
- * a transaction, and cannot be executed by a thread that has one on the handle. It may sleep where
- * it is submitted, also if it is asked not to (io_uring always asks): there is nothing that it
- * could be told to wait for. RWF_NOWAIT in a call of the program's own is refused.
+ * Any thread may execute a request of io_uring or Linux AIO, at any time. So the request is no part
+ * of a transaction, and a thread that has a transaction on the handle cannot execute it. It may
+ * sleep where it is submitted, even if it is asked not to (io_uring always asks): it could not be
+ * told what to wait for. RWF_NOWAIT in a call of the program's own is refused.
  */
 static int stm_check_call(const struct kiocb *call)
 {
@@ -81,15 +83,15 @@ static int stm_check_call(const struct kiocb *call)
 }
 
 /*
- * A transaction that is done again begins at the file position where it began before. read and
- * write, unlike pread and pwrite, have the file's own: if not, it is at the same place by chance,
- * and to note it does no harm.
+ * A transaction that is repeated begins at the file position where it began before. read and write
+ * use the file's own position; pread and pwrite do not. If theirs is the same by chance, noting it
+ * does no harm.
  */
 static void stm_note_position(const struct kiocb *call)
 {
 	struct file *file = call->ki_filp;
 
-	/* pread does not hold the lock of the position, which another thread may be moving. */
+	/* pread does not hold the lock of the position, so another thread may be moving it. */
 	if (is_sync_kiocb((struct kiocb *)call) && call->ki_pos == data_race(file->f_pos))
 		stm_core_note_position(file->private_data, call->ki_pos);
 }
@@ -109,8 +111,9 @@ static ssize_t stm_read_iter(struct kiocb *call, struct iov_iter *to)
 }
 
 /*
- * Who appends, by O_APPEND at open or later or by RWF_APPEND, writes at the end, as lseek knows it,
- * and finds no room there: ENOSPC. Ignoring it, as most devices do, would overwrite the beginning.
+ * A write that appends (O_APPEND at open or later, or RWF_APPEND) begins at the end that lseek
+ * knows, and finds no room there: ENOSPC. To ignore the flag, as most devices do, would overwrite
+ * the beginning.
  */
 static ssize_t stm_write_iter(struct kiocb *call, struct iov_iter *from)
 {
@@ -150,8 +153,8 @@ static long stm_ioctl(struct file *file, unsigned int request, unsigned long arg
 	long long position;
 
 	/*
-	 * Another thread that has the lock reads or writes at this moment, perhaps in a wait for
-	 * our other transactions, and leaves the position where it likes.
+	 * If another thread has the lock it reads or writes at this moment, perhaps waiting for our
+	 * other transactions, and sets the position itself.
 	 */
 	if (stm_core_take_position(file->private_data, &position) &&
 	    mutex_trylock(&file->f_pos_lock)) {
@@ -162,8 +165,7 @@ static long stm_ioctl(struct file *file, unsigned int request, unsigned long arg
 	return result;
 }
 
-/* Structures are the same for 32-bit callers, and an argument that is no address fits into 32 bits.
- */
+/* 32-bit callers have the same structures, and an argument that is no address fits into 32 bits. */
 static long stm_compat_ioctl(struct file *file, unsigned int request, unsigned long argument)
 {
 	return stm_ioctl(file, request, (unsigned long)compat_ptr(argument));
@@ -171,7 +173,7 @@ static long stm_compat_ioctl(struct file *file, unsigned int request, unsigned l
 
 static void stm_show_fdinfo(struct seq_file *output, struct file *file)
 {
-	/* Not allocated: there is no way to tell that it could not be. */
+	/* On the stack, because a failed allocation could not be reported. */
 	struct stm_info info;
 
 	memset(&info, 0, sizeof(info));
@@ -194,7 +196,7 @@ const struct file_operations stm_device_operations = {
 	.open = stm_open_device,
 };
 
-/* What STM_IOC_OPEN makes is open from the start. */
+/* The files that STM_IOC_OPEN makes are open from the start. */
 const struct file_operations stm_region_operations = {
 	STM_FILE_OPERATIONS,
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the files of the glue share among themselves. */
+/* Declarations that the files of the glue share. */
 #ifndef STM_GLUE_H
 #define STM_GLUE_H
 
@@ -14,7 +14,7 @@ struct stm_region;
 struct stm_settings *stm_parameters(void);
 extern bool stm_debug;
 
-/* Messages for who watches the device work: with debug=1 in the kernel log. */
+/* With debug=1, messages in the kernel log that show what the device does. */
 #define stm_trace(format, ...)                                                                     \
 	do {                                                                                       \
 		if (unlikely(READ_ONCE(stm_debug)))                                                \
@@ -26,8 +26,8 @@ extern bool stm_debug;
 extern const struct file_operations stm_device_operations;
 extern const struct file_operations stm_region_operations;
 /*
- * What the file of every handle has. Without FMODE_NOWAIT io_uring takes a handle for a pipe: a
- * read waits until poll says that something has changed.
+ * The mode of every handle's file. Without FMODE_NOWAIT io_uring takes a handle for a pipe: a read
+ * would wait until poll says that something has changed.
  */
 #define STM_FILE_MODE FMODE_NOWAIT
 

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A region's identity is an anonymous inode. It gives the region's pages the identity that futexes
- * need, and its owner and mode are the region's: fstat, fchmod and fchown on a handle are the file
- * system's own code. No mapping hangs off its i_mapping; each handle has a view for that (view.c).
+ * need. Its owner and mode are the region's, so fstat, fchmod and fchown on a handle are the file
+ * system's own code. Pages refer to its i_mapping, but no virtual mapping belongs to that: each
+ * handle has a view for its mappings (view.c).
  *
- * The inode lives in the kernel's file system of anonymous inodes, and it has no operation of ours:
- * whoever holds it by an O_PATH descriptor, or walks through a file's dentry, mount and super block
- * after the last release, does so without a reference to this module, perhaps when the module is
- * gone. So a handle cannot be opened again through /proc/PID/fd (ENXIO), and the inode is no
- * regular file, which truncate would accept.
+ * The inode lives in the kernel's file system of anonymous inodes, and has no operation of ours. A
+ * process may hold it by an O_PATH descriptor, or walk through a file's dentry, mount and super
+ * block after the last release, without a reference to this module, perhaps when the module is
+ * gone. So a handle cannot be opened again through /proc/PID/fd (ENXIO). The inode is no regular
+ * file, because truncate would accept that.
  */
 #include <linux/anon_inodes.h>
 #include <linux/cred.h>
@@ -34,7 +35,7 @@ struct inode *stm_identity_inode(struct stm_identity *identity)
 	return (struct inode *)identity;
 }
 
-/* Linux has no function that names the mount, but every anonymous file has it. */
+/* Linux has no function that returns the mount, but every anonymous file has it. */
 int stm_identity_init(void)
 {
 	static const struct file_operations nothing = {.owner = THIS_MODULE};
@@ -43,8 +44,10 @@ int stm_identity_init(void)
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	anonymous_mount = mntget(file->f_path.mnt);
-	/* The file is released later, when a module that fails to load is gone already: nothing of
-	 * ours may be in it. */
+	/*
+	 * The file is released later, when a module that failed to load is gone already. So nothing
+	 * of ours may be in it.
+	 */
 	replace_fops(file, file_inode(file)->i_fop);
 	fput(file);
 	return 0;
@@ -71,9 +74,12 @@ int stm_linux_identity_create(const struct stm_birth *birth, struct stm_identity
 		if (birth->apply_umask)
 			inode->i_mode &= ~current_umask();
 	}
-	/* No name in any directory. */
+	/* It has no name in any directory. */
 	clear_nlink(inode);
-	/* Never on the LRU, never written back, never migrated: the pages are the module's. */
+	/*
+	 * The pages belong to the module: they are never on the LRU, never written back, never
+	 * migrated.
+	 */
 	mapping_set_unevictable(inode->i_mapping);
 	*identity = (struct stm_identity *)inode;
 	return 0;
@@ -119,8 +125,10 @@ int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identi
 			  struct stm_file **result)
 {
 	static const char prefix[] = "stm:";
-	/* d_path prints "anon_inode:" and this through a buffer of 64 bytes, and fails if it does
-	 * not fit. */
+	/*
+	 * d_path prints "anon_inode:" and this name through a buffer of 64 bytes. It fails if they
+	 * do not fit.
+	 */
 	char path[64 - sizeof("anon_inode:") + 1];
 	struct file *file;
 	int flags = O_RDONLY;
@@ -135,7 +143,7 @@ int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identi
 		iput(stm_identity_inode(identity));
 		return PTR_ERR(file);
 	}
-	/* The file has its operations without a reference to their owner: fput gives one back. */
+	/* The file has no reference to the owner of its operations yet, but fput gives one back. */
 	__module_get(THIS_MODULE);
 	file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE | FMODE_ATOMIC_POS | STM_FILE_MODE;
 	file->private_data = handle;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The core's locks are Linux's own, so that lockdep knows them; each rank is a class of its own. */
+/* The core's locks are Linux's own, so lockdep knows them. Each rank is a class of its own. */
 #include <linux/mutex.h>
 #include <linux/rwsem.h>
 

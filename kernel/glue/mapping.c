@@ -2,9 +2,10 @@
 /*
  * mmap of a handle and the page faults in it.
  *
- * There is no open or close operation and nothing is counted: a mapping holds its file, the file
- * its handle, the handle its region, and Linux keeps the list of the mappings (view.c). fork, a
- * partial munmap and mremap are right without a line of ours.
+ * There is no open or close operation and nothing is counted. A mapping holds its file, the file
+ * its handle, and the handle its region. Linux keeps the list of the mappings, in the address_space
+ * of the handle's view (view.c). So fork, a partial munmap and mremap are right without code of
+ * ours.
  */
 #define pr_fmt(format) KBUILD_MODNAME ": " format
 
@@ -25,21 +26,22 @@ static vm_fault_t fault_code(const struct vm_fault *vmf, enum stm_fault_result r
 	switch (result) {
 	case STM_FAULT_NO_MEMORY:
 		/*
-		 * Not VM_FAULT_OOM, which tries again forever: what has failed is to stay below a
-		 * limit without killing anyone.
+		 * Not VM_FAULT_OOM, which tries again forever: the allocation failed because it
+		 * stays below a limit and kills no process.
 		 */
 		return VM_FAULT_SIGBUS;
 	case STM_FAULT_FORBIDDEN:
 		return VM_FAULT_SIGSEGV;
 	case STM_FAULT_AGAIN:
 		/*
-		 * Also to the kernel, and to page_mkwrite, whose flags do not tell whether it is
-		 * the kernel: the core says it three times at most to one transaction.
+		 * Also for the kernel, and for page_mkwrite, whose flags do not tell whether the
+		 * kernel touches the page. The core returns it at most three times to one
+		 * transaction.
 		 */
 		cond_resched();
 		return VM_FAULT_NOPAGE;
 	case STM_FAULT_WAIT:
-		/* The program tries again, and can be killed in between; the kernel could not. */
+		/* The program tries again, and can be killed in between. The kernel could not. */
 		if (!(vmf->flags & FAULT_FLAG_USER))
 			return VM_FAULT_SIGSEGV;
 		cond_resched();
@@ -52,11 +54,10 @@ static vm_fault_t fault_code(const struct vm_fault *vmf, enum stm_fault_result r
 #define WINDOW (STM_FAULT_BATCH * PAGE_SIZE)
 
 /*
- * The missing page and those before and after it that are missing, too, within the same aligned
- * 64 KiB, the part of a mapping that Linux itself maps around a fault. This is a hint: the page
- * table's lock is not held. The page table stays while its mapping is locked; what is collapsed
- * and freed nevertheless (files' page tables, by khugepaged, which leaves ours alone) is freed
- * after an RCU grace period.
+ * Finds the missing pages before and after the missing page, within the same aligned 64 KiB, which
+ * Linux itself maps around a fault. The result is a hint, because the page table's lock is not
+ * held. The page table stays while its mapping is locked. Only khugepaged collapses and frees page
+ * tables of files nevertheless. It leaves ours alone, and frees them after an RCU grace period.
  */
 static void find_missing_around(const struct vm_fault *vmf, struct stm_fault *fault)
 {
@@ -68,7 +69,7 @@ static void find_missing_around(const struct vm_fault *vmf, struct stm_fault *fa
 	pte_t *entry;
 	pmd_t table;
 
-	/* Whoever watches the mapping through its faults sees them one by one. */
+	/* A process that watches the mapping through its faults sees them one by one. */
 	if (userfaultfd_armed(vma))
 		return;
 	rcu_read_lock();
@@ -89,8 +90,8 @@ static void find_missing_around(const struct vm_fault *vmf, struct stm_fault *fa
 }
 
 /*
- * Maps @count pages from @address on and takes the page table's lock once for all. Stops at what is
- * in the page table already; whether there was nothing at @address.
+ * Maps @count pages from @address on, under one lock of the page table. Stops at an entry that is
+ * there already. Returns whether there was none at @address.
  */
 static bool insert(struct vm_area_struct *vma, unsigned long address, struct stm_page **pages,
 		   unsigned long count)
@@ -103,7 +104,7 @@ static bool insert(struct vm_area_struct *vma, unsigned long address, struct stm
 }
 
 /*
- * What is found at the missing page's place in the page table may be
+ * The missing page's place in the page table may contain
  *  - nothing: then the page is inserted here, without its lock, so that faults on one page do not
  *    wait for each other, and its neighbours with it;
  *  - the page, which another thread's fault has just mapped;
@@ -111,10 +112,10 @@ static bool insert(struct vm_area_struct *vma, unsigned long address, struct stm
  *    there yet (Linux 6.7 to 6.12 take its asynchronous write protection for any mapping), or what
  *    a later Linux invents;
  *  - no table of entries, which another thread took out again, or for which there is no memory.
- * All but the first is left to Linux: it gets the page as from any file system, knows its own
- * entries, and maps it, tells of no memory, or lets the program try again because something has
- * changed meanwhile. To say here that the page is mapped, which it may not be, would be an endless
- * loop, and within a system call one that no signal ends.
+ * Linux handles all cases but the first. It gets the page as from any file system and knows its own
+ * entries. It maps the page, reports that there is no memory, or lets the program try again because
+ * something has changed meanwhile. To claim here that the page is mapped, when it may not be, would
+ * be an endless loop; within a system call no signal would end it.
  */
 static vm_fault_t plain_fault(struct vm_fault *vmf)
 {
@@ -144,8 +145,8 @@ static vm_fault_t plain_fault(struct vm_fault *vmf)
 
 /*
  * Linux locks the page, calls page_mkwrite for a store, and maps it: writable after a store,
- * read-only after a load. The mapping has no MIXEDMAP: fork must not copy a page table that may
- * hold a transaction's private pages.
+ * read-only after a load. The mapping has no MIXEDMAP, because fork must not copy a page table that
+ * may hold a transaction's private pages.
  */
 static vm_fault_t transactional_fault(struct vm_fault *vmf)
 {
@@ -168,7 +169,9 @@ static vm_fault_t transactional_fault(struct vm_fault *vmf)
 	return 0;
 }
 
-/* The page must come back locked: a page without a mapping counts as truncated otherwise, forever.
+/*
+ * The page must be locked on return. Otherwise a page without a mapping counts as truncated,
+ * forever.
  */
 static vm_fault_t make_writable(struct vm_fault *vmf)
 {
@@ -190,8 +193,8 @@ static vm_fault_t make_writable(struct vm_fault *vmf)
 }
 
 /*
- * A page is charged to the cgroup of whose address space it is, also when another process, or the
- * kernel, touches it.
+ * A page is charged to the cgroup of the owner of the address space, even when another process, or
+ * the kernel, touches it.
  */
 static vm_fault_t fault_charged_to_owner(struct vm_fault *vmf,
 					 vm_fault_t (*fault)(struct vm_fault *vmf))
@@ -225,9 +228,9 @@ static vm_fault_t stm_page_mkwrite(struct vm_fault *vmf)
 }
 
 /*
- * Linux serves a program's fault under the lock of its mapping alone only where there is this
- * operation, and otherwise gives up half-way and begins again with mmap_lock, which all threads of
- * the process share. There is nothing to map that fault would not.
+ * Only with this operation does Linux serve a program's fault under the lock of its mapping alone.
+ * Without it Linux gives up half-way and begins again with mmap_lock, which all threads of the
+ * process share. There is nothing to map that the fault operation would not map.
  */
 static vm_fault_t __maybe_unused map_nothing_around(struct vm_fault *vmf, pgoff_t first,
 						    pgoff_t last)
@@ -242,7 +245,7 @@ static const struct vm_operations_struct stm_plain_vm_operations = {
 #endif
 };
 
-/* Having page_mkwrite is what makes Linux map the pages of a writable mapping read-only. */
+/* page_mkwrite makes Linux map the pages of a writable mapping read-only at first. */
 static const struct vm_operations_struct stm_transactional_vm_operations = {
 	.fault = stm_transactional_fault,
 	.page_mkwrite = stm_page_mkwrite,
@@ -257,7 +260,7 @@ int stm_file_mmap(struct file *file, struct vm_area_struct *vma)
 	vm_flags_t set, clear = 0;
 	int error;
 
-	/* A private mapping would shadow the region's bytes by copies of its own. */
+	/* A private mapping would hide the region's bytes behind copies of its own. */
 	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
 	if (vma->vm_flags & VM_WRITE)
@@ -275,9 +278,9 @@ int stm_file_mmap(struct file *file, struct vm_area_struct *vma)
 		clear |= VM_MAYEXEC;
 	/*
 	 * MIXEDMAP: the fault of a plain region inserts pages itself; it also lets fork copy the
-	 * page table. DONTEXPAND: mremap cannot grow it; and Linux 6.12 does not merge it with a
-	 * neighbour behind our back. DONTDUMP: a core file would be as large as the region, most of
-	 * it never touched.
+	 * page table. DONTEXPAND: mremap cannot grow the mapping, and Linux 6.12 does not merge it
+	 * with a neighbour behind our back. DONTDUMP: a core file would be as large as the region,
+	 * and most of it was never touched.
 	 */
 	set = VM_DONTEXPAND | VM_DONTDUMP;
 	if (allowed & STM_MAP_PLAIN)

@@ -9,15 +9,15 @@
 #include <linux/slab.h>
 
 #include "kernel/glue/glue.h"
-#include "kernel/interface/entry.h"
 #include "kernel/interface/services.h"
+#include "kernel/interface/settings.h"
 #include "runtime/support/host.h"
 
 static_assert(STM_PAGE_BYTES == PAGE_SIZE);
 
 /*
- * What a user makes the module allocate fails when the memory cgroup's limit is reached: it does
- * not make Linux kill a process, as an allocation without RETRY_MAYFAIL would.
+ * An allocation that a user causes fails at the limit of the memory cgroup. Without RETRY_MAYFAIL
+ * it would make Linux kill a process.
  */
 #define STM_GFP (GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 
@@ -45,7 +45,7 @@ struct stm_page *stm_linux_page_allocate(struct stm_identity *identity, __u64 in
 	stm_linux_death_point();
 	if (!page)
 		return NULL;
-	/* The futex code keys a shared page by its inode and index, and finds both here. */
+	/* The futex code identifies a shared page by its inode and index, and finds both here. */
 	page->index = index;
 	page->mapping = stm_identity_inode(identity)->i_mapping;
 	return (struct stm_page *)page;
@@ -73,8 +73,8 @@ void stm_linux_page_release(struct stm_page *handle)
 
 	stm_linux_death_point();
 	/*
-	 * A page that is freed with a mapping is a "bad page", and a pin may outlive the inode. Who
-	 * marks a pinned page dirty holds the page's lock while it uses the mapping.
+	 * A page that is freed with a mapping is a "bad page", and a pin may outlive the inode.
+	 * Code that marks a pinned page dirty holds the page's lock while it uses the mapping.
 	 */
 	lock_page(page);
 	page->mapping = NULL;

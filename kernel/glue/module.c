@@ -8,8 +8,10 @@
 #include "kernel/glue/glue.h"
 #include "kernel/interface/entry.h"
 
-/* Each step is undone by the one of the same name in the opposite order. Files exist only from the
- * last step on. */
+/*
+ * The steps of the same names undo these in the opposite order. Files exist only from the last step
+ * on.
+ */
 static int __init stm_init(void)
 {
 	struct stm_settings *settings = stm_parameters();

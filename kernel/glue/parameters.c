@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The module's parameters: /sys/module/stm/parameters/, modinfo. Their ranges are the core's. */
+/* The module's parameters: /sys/module/stm/parameters/, modinfo. The core knows their ranges. */
 #define pr_fmt(format) KBUILD_MODNAME ": " format
 
 #include <linux/kernel.h>
@@ -10,7 +10,7 @@
 #include <linux/sysfs.h>
 
 #include "kernel/glue/glue.h"
-#include "kernel/interface/entry.h"
+#include "kernel/interface/settings.h"
 
 static struct stm_settings settings = {
 	.device_major = 0,
@@ -29,14 +29,14 @@ static struct stm_settings settings = {
 
 bool stm_debug;
 
-/* Set when the module is loaded: from then on what nobody set has a value. */
+/* Set when the module is loaded. From then on every parameter has a value. */
 static bool loaded;
 
-/* A parameter's place in the settings, where it has four bytes or eight. */
+/* A parameter's place in the settings; it has four or eight bytes there. */
 struct stm_parameter {
 	unsigned long offset;
 	unsigned long bytes;
-	unsigned int base; /* in which it is read and shown; 0: decimal, and read as C does */
+	unsigned int base; /* for reading and showing; 0: shown as decimal, read as in C */
 };
 
 static u64 value_of(const struct stm_parameter *parameter)
@@ -65,7 +65,7 @@ static bool has_default(const struct stm_parameter *parameter)
 	       parameter->offset == offsetof(struct stm_settings, max_region_bytes);
 }
 
-/* Region pages cannot be swapped, so it depends on how much memory there is. */
+/* Region pages cannot be swapped, so the default depends on the size of the memory. */
 static u64 default_of(const struct stm_parameter *parameter)
 {
 	const u64 memory = (u64)totalram_pages() << PAGE_SHIFT;
@@ -82,7 +82,7 @@ static u64 default_of(const struct stm_parameter *parameter)
 
 static struct stm_setting_range range_of(const struct stm_parameter *parameter)
 {
-	/* While they come one after the other, what the others will be is not known. */
+	/* While they are set one after the other, the values of the others are not known yet. */
 	return stm_core_setting_range(loaded ? &settings : NULL, parameter->offset);
 }
 
@@ -100,7 +100,7 @@ static void complain(const char *name, const char *text, const struct stm_parame
 		       has_default(parameter) ? ", or 0 for the default" : "");
 }
 
-/* At load, and when somebody writes to the parameter's file; never two at a time. */
+/* Called at load, and at a write to the parameter's file; never twice at a time. */
 static int set_parameter(const char *text, const struct kernel_param *file)
 {
 	const struct stm_parameter *parameter = file->arg;
@@ -111,7 +111,9 @@ static int set_parameter(const char *text, const struct kernel_param *file)
 	if (kstrtou64(text, parameter->base, &value))
 		goto refused;
 	is_default = !value && has_default(parameter);
-	/* At load max_bytes may come after what depends on it: see stm_parameters(). */
+	/*
+	 * At load max_bytes may come after the parameters that depend on it: see stm_parameters().
+	 */
 	if (is_default && loaded)
 		value = default_of(parameter);
 	if (!is_default && (value < range.least || value > range.most))
@@ -149,8 +151,9 @@ MODULE_PARM_DESC(max_regions, "Largest number of regions, 1 to 65536 (default 40
 STM_PARAMETER(max_user_regions, max_user_regions, "uint", 0, 0644);
 MODULE_PARM_DESC(max_user_regions, "Largest number of regions of one user (default 1024)");
 STM_PARAMETER(default_size, default_size, "ulong", 0, 0644);
-MODULE_PARM_DESC(default_size,
-		 "Bytes of a region that nobody gave a size, to max_region_bytes (default 65536)");
+MODULE_PARM_DESC(
+	default_size,
+	"Bytes of a region that was given no size, at most max_region_bytes (default 65536)");
 STM_PARAMETER(max_region_bytes, max_region_bytes, "ulong", 0, 0644);
 MODULE_PARM_DESC(max_region_bytes, "Largest size of one region in bytes (default: max_bytes)");
 STM_PARAMETER(max_bytes, max_bytes, "ulong", 0, 0644);
@@ -172,11 +175,11 @@ MODULE_PARM_DESC(serial_after,
 		 "Conflicts in a row after which a transaction runs alone (default 16)");
 STM_PARAMETER(serial_lease_ms, serial_lease_ms, "uint", 0, 0644);
 MODULE_PARM_DESC(serial_lease_ms,
-		 "How long others let a transaction run alone at first, in ms; twice as long each "
-		 "time that it did not suffice (default 1000; 0: forever)");
+		 "How long others let a transaction run alone at first, in ms; doubled each time "
+		 "that it did not suffice (default 1000; 0: forever)");
 STM_PARAMETER(serial_lease_max_ms, serial_lease_max_ms, "uint", 0, 0644);
 MODULE_PARM_DESC(serial_lease_max_ms,
-		 "How long others let a transaction run alone at most, in ms: longer ones may "
+		 "How long others let a transaction run alone at most, in ms; longer ones may "
 		 "starve (default 60000; less than serial_lease_ms: as long as that)");
 STM_PARAMETER(watchdog_ms, watchdog_ms, "uint", 0, 0644);
 MODULE_PARM_DESC(
@@ -187,9 +190,9 @@ MODULE_PARM_DESC(predicted_pages,
 		 "Pages that are mapped at the start of a transaction because the one before it "
 		 "touched them, at most 256 (default 64; 0: none)");
 module_param_named(debug, stm_debug, bool, 0644);
-MODULE_PARM_DESC(debug, "Tell every open, close, read, write, mmap and fault in the kernel log");
+MODULE_PARM_DESC(debug, "Report every open, close, read, write, mmap and fault in the kernel log");
 
-/* Called once, when all that was given at load is set. NULL: they do not fit together. */
+/* Called once, when all parameters given at load are set. NULL: they do not fit together. */
 struct stm_settings *stm_parameters(void)
 {
 	const struct stm_parameter *const sizes[] = {

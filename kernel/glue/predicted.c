@@ -21,7 +21,7 @@ static struct vm_area_struct *mapping_at(struct stm_view *view, __u64 index, __u
 	if (!vma || !vma->vm_file || vma->vm_file->f_mapping != stm_view_mapping(view) ||
 	    vma->vm_pgoff + ((address - vma->vm_start) >> PAGE_SHIFT) != index)
 		return NULL;
-	/* Whoever watches the mapping through its faults goes on to see them. */
+	/* A process that watches the mapping through its faults must go on seeing them. */
 	return (vma->vm_flags & VM_READ) && !userfaultfd_armed(vma) ? vma : NULL;
 }
 
@@ -34,11 +34,11 @@ __u64 stm_linux_view_extent(struct stm_view *view, __u64 index, __u64 address, i
 }
 
 /*
- * vm_insert_pages() gives pages the mapping's own protection, which is for loads alone, since the
- * mapping has page_mkwrite; and wants VM_MIXEDMAP, by which fork would copy the page table. So both
- * are others while it runs. Nobody sees that: they are read under mmap_lock, or (since Linux 6.4)
- * the mapping's own lock, which a change of the flags takes. Pages are entered as never accessed
- * and clean; the processor then notes what is done with them.
+ * vm_insert_pages() gives pages the mapping's own protection, which allows loads alone because the
+ * mapping has page_mkwrite. It also wants VM_MIXEDMAP, with which fork would copy the page table.
+ * So both are changed temporarily. No other thread sees that: they are read under mmap_lock, or
+ * (since Linux 6.4) the mapping's own lock, which a change of the flags takes. Pages are entered as
+ * not accessed and clean; the processor then notes each access.
  */
 void stm_linux_view_map(struct stm_view *view, __u64 index, __u64 address,
 			struct stm_page *const *pages, __u32 count, int writable)
@@ -63,7 +63,7 @@ void stm_linux_view_map(struct stm_view *view, __u64 index, __u64 address,
 		done = count - left;
 		if (!error)
 			break;
-		/* Another thread had a fault there before the view was closed. */
+		/* Another thread's fault mapped a page there before the view was closed. */
 		if (error != -EBUSY)
 			break;
 		done++;
@@ -95,7 +95,7 @@ void stm_linux_view_examine(struct stm_view *view, __u64 index, __u64 address, _
 	struct vm_area_struct *vma = mapping_at(view, index, address);
 	struct examination examination = {.address = address, .touched = touched};
 
-	/* What is not mapped was touched only if a fault says so, which the core knows. */
+	/* A page that is not mapped was touched only by a fault, and the core knows of those. */
 	memset(touched, 0, count);
 	if (!vma)
 		return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Who calls: processes, users and the time. */
+/* The caller: processes, users and the time. */
 #include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/pid.h>
@@ -61,7 +61,7 @@ int stm_linux_thread_is_alive(struct stm_thread *thread)
 
 	rcu_read_lock();
 	task = pid_task((struct pid *)thread, PIDTYPE_PID);
-	/* One on its way out makes no system call any more. */
+	/* A thread that is exiting makes no system call any more. */
 	alive = task && !(READ_ONCE(task->flags) & PF_EXITING);
 	rcu_read_unlock();
 	return alive;
@@ -87,7 +87,9 @@ int stm_linux_thread_runs(struct stm_thread *thread, __u64 exec_id)
 	return runs;
 }
 
-/* A thread that has ended has none. The lock keeps a thread's descriptors what they are. */
+/*
+ * A thread that has ended has no descriptors. The lock keeps a thread's descriptor table in place.
+ */
 int stm_linux_thread_shares_descriptors(struct stm_thread *thread)
 {
 	struct task_struct *task = get_pid_task((struct pid *)thread, PIDTYPE_PID);
@@ -120,7 +122,9 @@ void stm_linux_thread_signal(struct stm_thread *thread, __u64 exec_id, int signa
 	info.si_signo = signal;
 	info.si_code = SI_QUEUE;
 	info.si_int = STM_SIGNAL_COOKIE;
-	/* exec raises the id before it takes on other rights: the signal never crosses that border.
+	/*
+	 * exec raises the id before it takes on other rights, so the signal never reaches a program
+	 * with other rights.
 	 */
 	if (READ_ONCE(task->self_exec_id) == exec_id)
 		send_sig_info(signal, &info, task);

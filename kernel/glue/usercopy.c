@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* User memory. The checks of copy_*_user and FORTIFY live in C headers: here they stay active. */
+/* User memory. The checks of copy_*_user and FORTIFY are in C headers, so they are active here. */
 #include <linux/compiler.h>
 #include <linux/mm.h>
 #include <linux/uaccess.h>
@@ -49,9 +49,9 @@ void stm_linux_buffer_revert(struct stm_user_buffer *buffer, unsigned long bytes
 }
 
 /*
- * Anonymous memory alone: a file's pages want to be told when they are written, which nobody would;
- * and no huge page, of which all would be kept for a few bytes. What is left is one page for each
- * pin, charged to the program like before.
+ * Only anonymous memory: a file's pages need to be told when they are written, and nothing would do
+ * that. No huge page: all of it would be kept for a few bytes. So each pin keeps one page, charged
+ * to the program as before.
  */
 int stm_linux_pin(__u64 address, unsigned long bytes, struct stm_pin **pin, void **memory)
 {
@@ -68,8 +68,10 @@ int stm_linux_pin(__u64 address, unsigned long bytes, struct stm_pin **pin, void
 		unpin_user_page(page);
 		return -EINVAL;
 	}
-	/* We write to it past the page table, whose dirty bit may be clear. Nobody cleans it while
-	 * it is pinned. */
+	/*
+	 * We write to the page without the page table, whose dirty bit may be clear. Linux does not
+	 * clean a page while it is pinned.
+	 */
 	set_page_dirty_lock(page);
 	*pin = (struct stm_pin *)page;
 	*memory = page_address(page) + offset_in_page(address);

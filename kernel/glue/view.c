@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A view is what the mappings of one handle hang off: an address_space of its own for each open
- * file, so that a handle's transaction can take pages out of its own mappings and nobody else's.
+ * A view holds the mappings of one handle. It is an address_space of its own for each open file, so
+ * a handle's transaction can take pages out of its own mappings and no others.
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
@@ -34,8 +34,9 @@ struct stm_view *stm_linux_view_create(struct stm_identity *identity)
 		return NULL;
 	address_space_init_once(space);
 	space->host = inode;
-	/* Linux asks a file's address_space for its operations without a look whether there are
-	 * any. */
+	/*
+	 * Linux uses the operations of a file's address_space without checking that there are any.
+	 */
 	space->a_ops = inode->i_mapping->a_ops;
 	mapping_set_gfp_mask(space, GFP_KERNEL);
 	mapping_set_unevictable(space);
@@ -48,7 +49,7 @@ void stm_linux_view_destroy(struct stm_view *view)
 	kfree(stm_view_mapping(view));
 }
 
-/* Whether the caller could read where the task has its memory in /proc/PID/maps. */
+/* Whether the caller could read the task's addresses in /proc/PID/maps. */
 static bool may_see_addresses(struct task_struct *task, struct mm_struct *mm)
 {
 	const struct cred *cred = __task_cred(task);
@@ -58,7 +59,10 @@ static bool may_see_addresses(struct task_struct *task, struct mm_struct *mm)
 	       uid_eq(cred->suid, caller) && get_dumpable(mm) == SUID_DUMP_USER;
 }
 
-/* Whose address space it is. The owner of an mm is its thread group's leader. */
+/*
+ * Tells which process the address space belongs to. The owner of an mm is its thread group's
+ * leader.
+ */
 static void describe_mapping(struct vm_area_struct *vma, bool all_addresses,
 			     struct stm_mapping *mapping)
 {
@@ -76,7 +80,7 @@ static void describe_mapping(struct vm_area_struct *vma, bool all_addresses,
 #endif
 	if (task) {
 		mapping->pid = task_tgid_vnr(task);
-		/* Of a process outside of its container the caller learns nothing more. */
+		/* The caller learns nothing more of a process outside its container. */
 		if (mapping->pid)
 			strscpy(mapping->command, task->comm, sizeof(mapping->command));
 		if (all_addresses || (mapping->pid && may_see_addresses(task, vma->vm_mm)))
@@ -86,8 +90,9 @@ static void describe_mapping(struct vm_area_struct *vma, bool all_addresses,
 }
 
 /*
- * Linux keeps the mappings of a file in a tree; it is the one list of them that is never wrong,
- * whatever is forked, split, merged or moved. The lock keeps them in it and holds their bounds.
+ * Linux keeps the mappings of a file in a tree. It is the only list of them that is never wrong
+ * when mappings are forked, split, merged or moved. The lock keeps them in the tree and fixes their
+ * bounds.
  */
 __u32 stm_linux_view_mappings(struct stm_view *view,
 			      void (*visit)(void *context, const struct stm_mapping *mapping),
@@ -129,9 +134,9 @@ void stm_linux_memory_drop(struct stm_memory *memory)
 }
 
 /*
- * The view's mappings in an address space that come after @after, or from the first on: at most
- * @room of them; how many. With mmap_lock for writing they stay in the tree, in the same
- * order, also while the tree's lock is not held.
+ * Finds the view's mappings in an address space that come after @after, or from the first on, at
+ * most @room of them. Returns how many. With mmap_lock for writing they stay in the tree, in the
+ * same order, even while the tree's lock is not held.
  */
 static unsigned int mappings_in(struct address_space *space, const struct mm_struct *mm,
 				struct vm_area_struct *after, struct vm_area_struct **found,
@@ -153,9 +158,9 @@ static unsigned int mappings_in(struct address_space *space, const struct mm_str
 }
 
 /*
- * The tree's lock is not held while a mapping's is waited for: who has that is in a fault and may
- * wait for a context, whose owner may be taking pages out of mappings, for which it needs the
- * tree's lock.
+ * The tree's lock is not held while a mapping's lock is waited for. The holder of a mapping's lock
+ * is in a fault and may wait for a context. The context's owner may be taking pages out of
+ * mappings, and needs the tree's lock for that.
  */
 static void lock_mappings(struct address_space *space, const struct mm_struct *mm)
 {
@@ -172,8 +177,8 @@ static void lock_mappings(struct address_space *space, const struct mm_struct *m
 
 /*
  * A fault holds mmap_lock for reading, or the lock of its mapping alone: see map_nothing_around()
- * in mapping.c. The address space of another process, or of nobody, ends with its last user, and
- * all of its mappings with it.
+ * in mapping.c. An address space of another process, or of none, ends with its last user, and all
+ * of its mappings with it.
  */
 int stm_linux_view_close(struct stm_view *view, struct stm_memory *memory)
 {
@@ -189,8 +194,8 @@ int stm_linux_view_close(struct stm_view *view, struct stm_memory *memory)
 }
 
 /*
- * Linux has no attempt at this lock that is right in all of its versions; so this asks first. Who
- * comes in between is waited for.
+ * No version of a trylock is right in all versions of Linux, so this asks first. It waits for a
+ * thread that comes in between.
  */
 int stm_linux_view_try_close(struct stm_view *view, struct stm_memory *memory)
 {
@@ -201,7 +206,9 @@ int stm_linux_view_try_close(struct stm_view *view, struct stm_memory *memory)
 	return stm_linux_view_close(view, memory);
 }
 
-/* The last user of an address space gives back its files, which may wait for who is here. */
+/*
+ * The last user of an address space closes its files, which may wait for a thread that is in here.
+ */
 void stm_linux_view_open(struct stm_memory *memory)
 {
 	struct mm_struct *mm = (struct mm_struct *)memory;

@@ -30,7 +30,7 @@ int stm_linux_wait(struct stm_wait_queue *queue, int (*ready)(void *context), vo
 {
 	const unsigned int state = kind == STM_WAIT_KILLABLE ? TASK_KILLABLE : TASK_INTERRUPTIBLE;
 	const bool limited = timeout_ns != ~0ULL;
-	/* Absolute, so that no number of wake-ups makes the wait longer or shorter. */
+	/* An absolute time, so wake-ups make the wait neither longer nor shorter. */
 	ktime_t deadline = ktime_add_safe(ktime_get(), min_t(u64, timeout_ns, KTIME_MAX));
 	DEFINE_WAIT(wait);
 	int result = 0;
@@ -58,7 +58,7 @@ int stm_linux_wait(struct stm_wait_queue *queue, int (*ready)(void *context), vo
 
 void stm_linux_wake(struct stm_wait_queue *queue)
 {
-	/* The barrier in it stands between what the caller changed and the look at the sleepers. */
+	/* It contains the barrier between the caller's changes and the look at the sleepers. */
 	if (wq_has_sleeper(as_queue(queue)))
 		wake_up_poll(as_queue(queue), EPOLLIN | EPOLLRDNORM);
 }
@@ -103,7 +103,10 @@ void stm_linux_timer_init(struct stm_timer *storage, void (*call)(void *context)
 
 void stm_linux_timer_arm(struct stm_timer *timer, __u32 milliseconds)
 {
-	/* Not on this processor's own workers: looking at a large transaction takes a while. */
+	/*
+	 * Not on this processor's own workers, because looking at a large transaction takes a
+	 * while.
+	 */
 	queue_delayed_work(system_unbound_wq, &((struct timer *)timer)->work,
 			   msecs_to_jiffies(milliseconds));
 }

@@ -14,7 +14,7 @@
 // needs and makes it a step of the calling thread, and, if it can fail, asks service.fails().
 #pragma once
 
-#include "kernel/interface/entry.h"
+#include "kernel/interface/entry.h" // IWYU pragma: export
 
 #include <atomic> // IWYU pragma: export
 #include <cstddef>
