@@ -1,29 +1,34 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the core asks of Linux. Implemented by kernel/glue/ and, for the host tests, by the simulated kernel in
- * tests/unit/kernel/. Memory comes from runtime/support/host.h.
+ * The services that the core asks of Linux. kernel/glue/ implements them, and for the host tests
+ * the simulated kernel in tests/unit/kernel/. Memory comes from runtime/support/host.h.
  *
- * Unless a comment says otherwise a function may sleep and is called in process context. Functions that can fail return
- * 0 or a negative errno value.
+ * Unless a comment says otherwise a function may sleep and is called in process context. Functions
+ * that can fail return 0 or a negative errno value.
  *
- * Locks, outermost first. A thread takes none that stands above one that it has. lockdep checks that in a debug kernel,
- * the simulated kernel in the host tests.
+ * Locks, outermost first. A thread takes no lock that stands above one that it holds. lockdep
+ * checks this in a debug kernel, and the simulated kernel in the host tests.
  *
- *	mmap_lock	one of each address space. Linux takes it before it calls mmap and, unless it has the lock of the
- *			mapping alone, fault. stm_linux_view_close() takes it, and the lock of each mapping: no fault of
- *			the view is in progress there then.
- *	REGISTRY	one. Names, slots, users, and the handles of every region. With it nothing is allocated.
- *	CONTEXTS	one of each handle. Its list of contexts, and which thread each belongs to; with it nobody takes a
- *			context over. With it nothing is allocated.
- *	CONTEXT		one of each thread on each handle. All of its transaction: sets, private pages, prediction, cell.
- *			With it: allocation, taking pages out of mappings. Never: a wait for a back-off, the gate or the
- *			token, so a fault may wait for it.
- *	TOKEN		one of each region. Who holds its serial token, and since when. With it: nothing that sleeps.
- *	CONTENTS	one of each plain region. Its bytes, against read and write calls. With it: only copying.
+ *   mmap_lock   One for each address space. Linux takes it before it calls mmap. Linux also takes
+ *               it before it calls fault, unless it holds the lock of the mapping alone.
+ *               stm_linux_view_close() takes it, and the lock of each mapping, so no fault of the
+ *               view is in progress there then.
+ *   REGISTRY    One. Protects names, slots, users, and the handles of every region.
+ *               Under it: no allocation.
+ *   CONTEXTS    One for each handle. Protects its list of contexts, and which thread each belongs
+ *               to: no thread takes a context over. Under it: no allocation.
+ *   CONTEXT     One for each thread on each handle. Protects all of its transaction: sets, private
+ *               pages, prediction, cell. Under it: allocation, and taking pages out of mappings.
+ *               Never a wait for a back-off, the gate or the token, so a fault may wait for it.
+ *   TOKEN       One for each region. Protects which transaction holds the serial token, and since
+ *               when. Under it: nothing that sleeps.
+ *   CONTENTS    One for each plain region. Protects its bytes against read and write calls.
+ *               Under it: only copying.
  *
- * A fault in a plain region takes none of them, one in a transactional region CONTEXTS and CONTEXT. None of the core's is
- * held while user memory is touched. Ownership records are locks of the protocol (runtime/protocol/transaction.hpp): below
- * all of these, held only within one commit, in which nothing sleeps.
+ * A fault in a plain region takes none of them; one in a transactional region takes CONTEXTS and
+ * CONTEXT. The core holds no lock while it touches user memory. Ownership records are locks of the
+ * protocol (runtime/protocol/transaction.hpp). They are below all of these, and held only within
+ * one commit, in which nothing sleeps.
  */
 #ifndef STM_INTERFACE_SERVICES_H
 #define STM_INTERFACE_SERVICES_H
@@ -36,15 +41,15 @@ extern "C" {
 
 struct stm_handle;	/* core: one open file */
 struct stm_page;	/* Linux: struct page */
-struct stm_identity;	/* Linux: the inode that gives a region's pages their identity, its owner and its mode */
+struct stm_identity;	/* Linux: a region's inode: identity of its pages, owner, mode */
 struct stm_user_buffer; /* Linux: struct iov_iter */
 struct stm_process;	/* Linux: struct pid of a thread group */
 struct stm_file;	/* Linux: struct file */
 struct stm_node;	/* Linux: the inode of a device node */
 struct stm_thread;	/* Linux: struct pid of one thread */
 struct stm_memory;	/* Linux: struct mm_struct; only compared */
-struct stm_pin;		/* Linux: struct page of a program's own memory, that is pinned */
-struct stm_view;	/* Linux: the address space object that the mappings of one handle hang off */
+struct stm_pin;		/* Linux: struct page of a program's own memory, pinned */
+struct stm_view;	/* Linux: struct address_space of the mappings of one handle */
 
 /* -- Locks -- */
 
@@ -57,7 +62,7 @@ enum stm_lock_rank {
 	STM_RANK_COUNT
 };
 
-/* Room for Linux's own locks, also with lockdep; the glue checks at compile time that they fit. */
+/* Room for Linux's own locks, also with lockdep. The glue checks at compile time that they fit. */
 #define STM_LOCK_WORDS 32
 struct stm_mutex {
 	unsigned long words[STM_LOCK_WORDS];
@@ -73,7 +78,7 @@ void stm_linux_mutex_lock(struct stm_mutex *mutex);
 int stm_linux_mutex_try_lock(struct stm_mutex *mutex);
 void stm_linux_mutex_unlock(struct stm_mutex *mutex);
 
-/* A waiting writer keeps new readers out, so no writer starves. -EINTR: a fatal signal came while waiting. */
+/* A waiting writer keeps new readers out, so no writer starves. -EINTR: a fatal signal arrived. */
 void stm_linux_shared_mutex_init(struct stm_shared_mutex *mutex, enum stm_lock_rank rank);
 void stm_linux_shared_mutex_destroy(struct stm_shared_mutex *mutex);
 int stm_linux_shared_mutex_lock(struct stm_shared_mutex *mutex);
@@ -94,29 +99,37 @@ enum stm_wait_kind {
 	STM_WAIT_INTERRUPTIBLE /* any signal does */
 };
 /*
- * Sleeps until @ready says nonzero; it is asked first, and after each stm_linux_wake(), of which none is missed. It must
- * not sleep. -ETIMEDOUT after @timeout_ns nanoseconds (~0: never), -EINTR after a signal.
+ * Sleeps until @ready returns nonzero. @ready is called first, and after each stm_linux_wake();
+ * none is missed. It must not sleep. -ETIMEDOUT after @timeout_ns nanoseconds (~0: never), -EINTR
+ * after a signal.
  */
 int stm_linux_wait(struct stm_wait_queue *queue, int (*ready)(void *context), void *context,
 		   __u64 timeout_ns, enum stm_wait_kind kind);
-/* Wakes everybody who sleeps on the queue, or polls it. Does not sleep; cheap when there is nobody. */
+/*
+ * Wakes all threads that sleep on the queue or poll it. Does not sleep; cheap when there are none.
+ */
 void stm_linux_wake(struct stm_wait_queue *queue);
-/* Sleeps about so long, or a little spin for less than 10 microseconds; at most 10 ms. */
+/* Sleeps for about that long, at most 10 ms. Spins for less than 10 microseconds. */
 void stm_linux_delay(__u64 nanoseconds);
 __u64 stm_linux_monotonic_ns(void);
 
-/* A function that is called once, in a thread of the kernel's, some time after it was armed. */
+/* A function that a kernel thread calls once, some time after the timer was armed. */
 #define STM_TIMER_WORDS 64
 struct stm_timer {
 	unsigned long words[STM_TIMER_WORDS];
 };
 void stm_linux_timer_init(struct stm_timer *timer, void (*call)(void *context), void *context);
-/* Any context; the call may arm its own timer again. An armed one stays as it is. */
+/*
+ * Any context. The call may arm its own timer again. Nothing happens if the timer is armed already.
+ */
 void stm_linux_timer_arm(struct stm_timer *timer, __u32 milliseconds);
-/* Afterwards it is not armed and the call does not run. */
+/* On return the timer is not armed and the call does not run. */
 void stm_linux_timer_stop(struct stm_timer *timer);
 
-/* From here to the end this thread stays on its processor: nothing in between may sleep. Nests. */
+/*
+ * From here to the end this thread stays on its processor. Nothing in between may sleep. Calls
+ * nest.
+ */
 void stm_linux_stay_on_processor(void);
 void stm_linux_leave_processor(void);
 /* One turn of a spin. Any context. */
@@ -125,24 +138,28 @@ void stm_linux_pause(void);
 /* -- Pages -- */
 
 /*
- * A page of zeros charged to the caller's memory cgroup, known to Linux as page @index of @identity (so that futexes in
- * it work between processes). NULL: no memory. The caller owns one reference.
+ * Allocates a page of zeros, charged to the caller's memory cgroup. Linux knows it as page @index
+ * of @identity, so futexes in it work between processes. NULL: no memory. The caller owns one
+ * reference.
  */
 struct stm_page *stm_linux_page_allocate(struct stm_identity *identity, __u64 index);
 
-/* Takes the page's identity away and gives back the reference; who has pinned it keeps its memory alive. */
+/* Takes the page's identity away and gives back the reference. A pin keeps its memory alive. */
 void stm_linux_page_release(struct stm_page *page);
 
-/* The page's bytes in the kernel's address space, valid as long as a reference is held. Any context. */
+/* The page's bytes in the kernel's address space, valid while a reference is held. Any context. */
 void *stm_linux_page_memory(struct stm_page *page);
 
 /* -- Identity: owner, group, mode and memory identity of a region -- */
 
-/* How a region comes into being: owner, group and mode of a device node, or the caller's own and this mode. */
+/*
+ * How a region is created: with the owner, group and mode of a device node, or the caller's own and
+ * this mode.
+ */
 struct stm_birth {
 	const struct stm_node *node; /* or NULL */
 	__u32 mode;		     /* permission bits */
-	int apply_umask;	     /* nonzero: the caller's umask is taken off */
+	int apply_umask;	     /* nonzero: less the caller's umask */
 };
 int stm_linux_identity_create(const struct stm_birth *birth, struct stm_identity **identity);
 void stm_linux_identity_put(struct stm_identity *identity);
@@ -159,7 +176,7 @@ void stm_linux_identity_owner(struct stm_identity *identity, struct stm_owner *o
 
 #define STM_ACCESS_READ 0x1
 #define STM_ACCESS_WRITE 0x2
-/* -EACCES unless the caller may open it with this access, by the rules of files. */
+/* -EACCES: the caller must not open it with this access, by the rules of files. */
 int stm_linux_identity_permission(struct stm_identity *identity, unsigned int access);
 /* Nonzero: the caller owns it or has CAP_FOWNER. */
 int stm_linux_identity_owned_by_caller(struct stm_identity *identity);
@@ -179,103 +196,129 @@ struct stm_mapping {
 	char command[16];
 };
 /*
- * Calls @visit for every mapping of the view, in all processes, or only counts them when @visit is NULL; returns how
- * many there are. @visit must not sleep or take a lock.
+ * Calls @visit for every mapping of the view, in all processes. Only counts them if @visit is NULL.
+ * Returns how many there are. @visit must not sleep or take a lock.
  */
 __u32 stm_linux_view_mappings(struct stm_view *view,
-			      void (*visit)(void *context, const struct stm_mapping *mapping), void *context);
+			      void (*visit)(void *context, const struct stm_mapping *mapping),
+			      void *context);
 
-/* The calling thread's address space; only compared. NULL: a thread of the kernel's, or one that is ending. */
+/*
+ * The calling thread's address space; only compared. NULL: a kernel thread, or one that is ending.
+ */
 struct stm_memory *stm_linux_memory_current(void);
-/* A reference that keeps the object, though not the memory, so that no other address space has the same pointer. */
+/*
+ * A reference that keeps the object, though not the memory. So no other address space has the same
+ * pointer.
+ */
 void stm_linux_memory_hold(struct stm_memory *memory);
 void stm_linux_memory_drop(struct stm_memory *memory);
 /*
- * Keeps every fault in the view's mappings in that address space out, and waits for those in progress, until
- * stm_linux_view_open(). Takes its mmap_lock for writing. It is the caller's own, or a reference is held. 0: it has
- * ended, with all its mappings, and is not to be opened.
+ * Keeps faults out of the view's mappings in that address space until stm_linux_view_open(), and
+ * waits for those in progress. Takes its mmap_lock for writing. The address space is the caller's
+ * own, or the caller holds a reference. 0: it has ended, with all its mappings, and must not be
+ * opened.
  */
 int stm_linux_view_close(struct stm_view *view, struct stm_memory *memory);
-/* The same, but does not wait for who has another address space's mmap_lock already, perhaps for long: -EBUSY. */
+/*
+ * The same, but does not wait if another thread holds another address space's mmap_lock, perhaps
+ * for long: -EBUSY.
+ */
 int stm_linux_view_try_close(struct stm_view *view, struct stm_memory *memory);
 void stm_linux_view_open(struct stm_memory *memory);
-/* Takes @count pages from @first on out of all mappings of the view; who touches one faults. */
+/*
+ * Takes @count pages from @first on out of all mappings of the view. The next access to one faults.
+ */
 void stm_linux_view_unmap(struct stm_view *view, __u64 first, __u64 count);
 
 /*
- * The pages of a transaction that are mapped before they are touched. All of it between stm_linux_view_close() and
- * stm_linux_view_open(), for the caller's address space, and for an @address that may be anything.
+ * The pages of a transaction that are mapped before they are touched. These are called between
+ * stm_linux_view_close() and stm_linux_view_open(), for the caller's address space. @address may be
+ * anything.
  */
 /*
- * How many pages of the view, from @index on, are mapped one behind the other from @address on, for loads at least;
- * @writable: for stores as well.
+ * The number of pages of the view, from @index on, that are mapped one behind the other from
+ * @address on, at least for loads. @writable: for stores as well.
  */
 __u64 stm_linux_view_extent(struct stm_view *view, __u64 index, __u64 address, int *writable);
 #define STM_MAPPING_BATCH 16
 /*
- * Maps @pages, @count of them, at @address, where the view has its pages from @index on: for loads, or, if @writable, for
- * stores as well. Takes references of its own. What cannot be mapped, or has another page already, is left to a fault.
+ * Maps @count pages of @pages at @address, where the view has its pages from @index on: for loads,
+ * and if @writable for stores as well. Takes references of its own. A page that cannot be mapped,
+ * or whose place has another page already, is left to a fault.
  */
-void stm_linux_view_map(struct stm_view *view, __u64 index, __u64 address, struct stm_page *const *pages,
-			__u32 count, int writable);
+void stm_linux_view_map(struct stm_view *view, __u64 index, __u64 address,
+			struct stm_page *const *pages, __u32 count, int writable);
 #define STM_TOUCHED_LOAD 1
 #define STM_TOUCHED_STORE 2
 #define STM_TOUCHED_BATCH 64
 /*
- * What was done with pages since they were mapped by that: 0 or STM_TOUCHED_* for each of them; LOAD where that is not
- * known. For statistics and guesses only, since Linux may forget it.
+ * Tells what was done with each page since that mapped it: 0 or STM_TOUCHED_*; LOAD if that is not
+ * known. For statistics and guesses only, because Linux may forget it.
  */
-void stm_linux_view_examine(struct stm_view *view, __u64 index, __u64 address, __u32 count, __u8 *touched);
+void stm_linux_view_examine(struct stm_view *view, __u64 index, __u64 address, __u32 count,
+			    __u8 *touched);
 
 /*
- * A page without an identity and with any contents, for one transaction's private use; the caller writes all of it before
- * it is mapped. NULL: no memory. Given back with stm_linux_page_release().
+ * Allocates a page without an identity and with any contents, for one transaction's private use.
+ * The caller writes all of it before it is mapped. NULL: no memory. stm_linux_page_release() gives
+ * it back.
  */
 struct stm_page *stm_linux_page_allocate_private(void);
-/* One more reference for a fault, which Linux gives back. */
+/* Takes a reference for a fault; Linux gives it back. */
 void stm_linux_page_get(struct stm_page *page);
-/* Nonzero: nobody but the caller has the page: not mapped, not pinned for input or output. */
+/* Nonzero: only the caller has the page. It is neither mapped nor pinned for input or output. */
 int stm_linux_page_is_alone(struct stm_page *page);
 
 /* -- Files -- */
 
 /*
- * A file on @identity whose mappings belong to @view, and that owns @handle, not yet visible to anyone; stm_linux_file_install() makes it @descriptor,
- * stm_linux_file_drop() forgets it and with it the handle. On failure the handle still belongs to the caller.
+ * Makes a file on @identity that owns @handle, and whose mappings belong to @view. No process sees
+ * it yet. stm_linux_file_install() makes it @descriptor. stm_linux_file_drop() forgets it, and with
+ * it the handle. On failure the handle still belongs to the caller.
  */
-int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identity, struct stm_view *view,
-			  const char *name, unsigned int access, struct stm_file **file);
+int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identity,
+			  struct stm_view *view, const char *name, unsigned int access,
+			  struct stm_file **file);
 void stm_linux_file_drop(struct stm_file *file);
 void stm_linux_file_install(int descriptor, struct stm_file *file);
-/* Nonzero: the calling process has a descriptor of the file, at this moment. */
+/* Nonzero: at this moment the calling process has a descriptor of the file. */
 int stm_linux_file_has_descriptor(const struct stm_file *file);
-/* Reserves a descriptor of the calling process: at least 0, or a negative errno value. */
+/* Reserves a descriptor of the calling process. Returns it, or a negative errno value. */
 int stm_linux_descriptor_reserve(int close_on_exec);
 void stm_linux_descriptor_release(int descriptor);
 
 /* -- The caller -- */
 
-/* A reference to the calling process, to be given back with stm_linux_process_put(). */
+/* A reference to the calling process. Give it back with stm_linux_process_put(). */
 struct stm_process *stm_linux_process_current(void);
 void stm_linux_process_put(struct stm_process *process);
-/* Its id in the caller's pid namespace (0 if none) and its name (empty when it is gone or has no id). */
+/*
+ * Returns its id in the caller's pid namespace (0: none), and its name (empty if it is gone or has
+ * no id).
+ */
 __s32 stm_linux_process_describe(struct stm_process *process, char command[16]);
-/* A reference to the calling thread, to be given back with stm_linux_thread_put(). */
+/* A reference to the calling thread. Give it back with stm_linux_thread_put(). */
 struct stm_thread *stm_linux_thread_current(void);
 void stm_linux_thread_put(struct stm_thread *thread);
-/* Nonzero: it is the calling one. No reference is needed for the comparison. */
+/* Nonzero: it is the calling thread. No reference is needed for the comparison. */
 int stm_linux_thread_is_current(const struct stm_thread *thread);
 /* Nonzero: it has not ended, nor begun to end. */
 int stm_linux_thread_is_alive(struct stm_thread *thread);
-/* Nonzero: it is alive, and has not called exec since stm_linux_exec_id() said @exec_id to it. */
+/*
+ * Nonzero: it is alive, and has not called exec since stm_linux_exec_id() returned @exec_id to it.
+ */
 int stm_linux_thread_runs(struct stm_thread *thread, __u64 exec_id);
-/* Nonzero: it has the same descriptors as the calling thread, as the threads of one process do. */
+/*
+ * Nonzero: it has the same descriptor table as the calling thread, as the threads of one process
+ * do.
+ */
 int stm_linux_thread_shares_descriptors(struct stm_thread *thread);
 /* Its id in the caller's pid namespace, 0 if none. */
 __s32 stm_linux_thread_id(struct stm_thread *thread);
 /*
- * Sends it @signal with STM_SIGNAL_COOKIE, unless its process has called exec since stm_linux_exec_id() said @exec_id.
- * Does not sleep.
+ * Sends it @signal with STM_SIGNAL_COOKIE, unless its process has called exec since
+ * stm_linux_exec_id() returned @exec_id. Does not sleep.
  */
 void stm_linux_thread_signal(struct stm_thread *thread, __u64 exec_id, int signal);
 /* Changes when the calling process calls exec. */
@@ -283,7 +326,7 @@ __u64 stm_linux_exec_id(void);
 /* Nonzero: a fatal signal is pending for the caller. */
 int stm_linux_dying(void);
 
-/* A number that stands for the user who is charged: the same for all processes of one uid. */
+/* A number for the user that is charged. It is the same for all processes of one uid. */
 __u32 stm_linux_current_user(void);
 /* Nonzero: the caller may exceed the per-user limits (CAP_SYS_RESOURCE). */
 int stm_linux_may_exceed_limits(void);
@@ -293,20 +336,25 @@ __u64 stm_linux_realtime_ns(void);
 
 int stm_linux_copy_in(void *to, __u64 from, unsigned long bytes);
 int stm_linux_copy_out(__u64 to, const void *from, unsigned long bytes);
-/* Reads @known bytes of a structure that is @given bytes long for the caller: the rest is zero, or must be (-E2BIG). */
+/*
+ * Reads @known bytes of a structure of which the caller gives @given bytes. Missing bytes are zero;
+ * further bytes must be zero (-E2BIG).
+ */
 int stm_linux_copy_struct_in(void *to, unsigned long known, __u64 from, unsigned long given);
 /* Bytes left in a read or write call's buffer. */
 unsigned long stm_linux_buffer_left(struct stm_user_buffer *buffer);
-/* Copy to or from the buffer and advance it; the number of bytes that went through. */
-unsigned long stm_linux_buffer_put(struct stm_user_buffer *buffer, const void *from, unsigned long bytes);
+/* Copy to or from the buffer and advance it. Return the number of bytes copied. */
+unsigned long stm_linux_buffer_put(struct stm_user_buffer *buffer, const void *from,
+				   unsigned long bytes);
 unsigned long stm_linux_buffer_get(struct stm_user_buffer *buffer, void *to, unsigned long bytes);
 /* Makes the last @bytes of stm_linux_buffer_get() unread again. */
 void stm_linux_buffer_revert(struct stm_user_buffer *buffer, unsigned long bytes);
 
 /*
- * Keeps @bytes at @address of the caller's memory, aligned to that size, where they are: @memory is their place in the
- * kernel's address space, valid until the pin is given back, whatever becomes of the address. Only of ordinary private memory,
- * in pages of the usual size: what is kept is one such page, and nothing that is a file's. -EINVAL, -EFAULT, -ENOMEM.
+ * Pins @bytes at @address of the caller's memory, aligned to that size. @memory is their place in
+ * the kernel's address space. It is valid until the pin is given back, whatever becomes of the
+ * address. The memory must be ordinary private memory in pages of the usual size; one such page is
+ * kept, never a page of a file. -EINVAL, -EFAULT, -ENOMEM.
  */
 int stm_linux_pin(__u64 address, unsigned long bytes, struct stm_pin **pin, void **memory);
 /* Locks may be held. */
@@ -315,8 +363,9 @@ void stm_linux_unpin(struct stm_pin *pin);
 /*
  * -- For tests --
  *
- * In a build with STM_TEST_HOOKS the caller may be killed here, as if by somebody else's SIGKILL. The glue does the same in
- * the services that lock, allocate, copy, map and wait. Any context.
+ * In a build with STM_TEST_HOOKS the caller may be killed here, as by a SIGKILL from another
+ * process. The glue does the same in the services that lock, allocate, copy, map and wait. Any
+ * context.
  */
 #ifdef STM_TEST_HOOKS
 void stm_linux_death_point(void);
