@@ -172,6 +172,9 @@ public:
     void cancel_nested() noexcept STM_REQUIRES(lock_) { footprint_.cancel_nested(transaction_); }
 
     // Its own thread may ask without the lock.
+    [[nodiscard]] bool wants_position() const noexcept STM_NO_LOCK_ANALYSIS {
+        return kept_position_.wants_one();
+    }
     [[nodiscard]] bool position_is_due() const noexcept STM_NO_LOCK_ANALYSIS {
         return kept_position_.is_due();
     }

@@ -120,6 +120,10 @@ void stm_core_note_position(stm_handle* handle, long long position) {
     handle_of(handle).note_position(position);
 }
 
+int stm_core_knows_positions(stm_handle* handle) {
+    return handle_of(handle).knows_positions() ? 1 : 0;
+}
+
 int stm_core_take_position(stm_handle* handle, long long* position) {
     return handle_of(handle).take_position(*position) ? 1 : 0;
 }

@@ -82,15 +82,14 @@ void Handle::note_position(long long position) noexcept {
     if (region_->plain())
         return;
     Context* const context = settled_context();
-    if (context == nullptr || context->depth() == 0)
+    if (context == nullptr || context->depth() == 0 || !context->wants_position())
         return;
+    knows_positions_.store(true, runtime::Order::relaxed);
     const Context::Guard held(context->lock());
     context->kept_position().note(position);
 }
 
 bool Handle::take_position(long long& position) noexcept {
-    if (region_->plain())
-        return false;
     // Not settled_context(), which would take back what has just been offered.
     Context* const context = contexts_.find_current();
     if (context == nullptr || !context->position_is_due())

@@ -20,6 +20,7 @@
 #include "kernel/core/view.hpp"
 #include "kernel/core/watchdog.hpp"
 #include "kernel/interface/services.h"
+#include "runtime/support/atomic.hpp"
 #include "runtime/support/reference.hpp"
 #include "runtime/support/result.hpp"
 #include "runtime/support/types.hpp"
@@ -63,6 +64,10 @@ public:
 
     // The file position, of the calling thread's transaction: see KeptPosition.
     void note_position(long long position) noexcept;
+    // Whether there may be one to take: some thread has told one within a transaction.
+    [[nodiscard]] bool knows_positions() const noexcept {
+        return knows_positions_.load(runtime::Order::relaxed);
+    }
     [[nodiscard]] bool take_position(long long& position) noexcept;
 
     // A descriptor of its file was closed in the calling process.
@@ -83,6 +88,7 @@ private:
     View view_;
     Descriptors descriptors_;
     StartOffers offers_;
+    runtime::Atomic<bool> knows_positions_{false};
 };
 
 } // namespace stm::kernel

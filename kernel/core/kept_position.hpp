@@ -15,7 +15,7 @@ class KeptPosition {
 public:
     // Within a transaction, before a call that may move the position. The first one counts.
     void note(long long position) noexcept {
-        if (state() != State::none)
+        if (!wants_one())
             return;
         position_ = position;
         state_.store(State::kept, Order::relaxed);
@@ -27,6 +27,8 @@ public:
     }
     void forget() noexcept { state_.store(State::none, Order::relaxed); }
 
+    // Whether note() would keep one. The context's own thread may ask without the lock.
+    [[nodiscard]] bool wants_one() const noexcept { return state() == State::none; }
     // Whether take() would have one. The context's own thread may ask without the lock.
     [[nodiscard]] bool is_due() const noexcept { return state() == State::due; }
     // Whether the position is to be put back, and where. Once.

@@ -147,20 +147,27 @@ static loff_t stm_llseek(struct file *file, loff_t offset, int whence)
 	return fixed_size_llseek(file, offset, whence, size);
 }
 
-static long stm_ioctl(struct file *file, unsigned int request, unsigned long argument)
+/*
+ * If another thread has the lock it reads or writes at this moment, perhaps waiting for our other
+ * transactions, and sets the position itself.
+ */
+static noinline void stm_put_position_back(struct file *file)
 {
-	long result = stm_core_control(file->private_data, request, argument);
 	long long position;
 
-	/*
-	 * If another thread has the lock it reads or writes at this moment, perhaps waiting for our
-	 * other transactions, and sets the position itself.
-	 */
 	if (stm_core_take_position(file->private_data, &position) &&
 	    mutex_trylock(&file->f_pos_lock)) {
 		file->f_pos = position;
 		mutex_unlock(&file->f_pos_lock);
 	}
+}
+
+static long stm_ioctl(struct file *file, unsigned int request, unsigned long argument)
+{
+	long result = stm_core_control(file->private_data, request, argument);
+
+	if (stm_core_knows_positions(file->private_data))
+		stm_put_position_back(file);
 	stm_trace("ioctl %#x: %ld\n", request, result);
 	return result;
 }

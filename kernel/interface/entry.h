@@ -68,6 +68,8 @@ int stm_core_in_transaction(struct stm_handle *handle);
  * the first one that it is told within a transaction of the calling thread.
  */
 void stm_core_note_position(struct stm_handle *handle, long long position);
+/* Zero: there is none to take. Costs next to nothing. */
+int stm_core_knows_positions(struct stm_handle *handle);
 /*
  * Nonzero: since the last call such a transaction has ended without an effect, and *@position is
  * the kept position.
