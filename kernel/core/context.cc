@@ -80,7 +80,6 @@ void Context::set_wait(stm_wait_kind kind) noexcept {
 }
 
 Context::Plan Context::plan_start(stm_wait_kind kind) noexcept {
-    set_wait(kind);
     Plan plan;
     if ((region_.flags() & STM_REGION_MUTEX) != 0)
         plan.path = protocol::Path::serial;
@@ -90,6 +89,8 @@ Context::Plan Context::plan_start(stm_wait_kind kind) noexcept {
         if (plan.advice.path == Advice::Path::serial)
             plan.path = protocol::Path::serial;
     }
+    if (plan.waits()) [[unlikely]]
+        set_wait(kind);
     return plan;
 }
 
@@ -98,7 +99,6 @@ Context::Plan Context::plan_call() noexcept {
     // commit waits for it.
     if ((region_.flags() & STM_REGION_MUTEX) == 0)
         return plan_start(STM_WAIT_KILLABLE);
-    set_wait(STM_WAIT_KILLABLE);
     return {};
 }
 
@@ -119,8 +119,6 @@ AbortReason Context::begin_admitted(const Plan& plan) noexcept {
         else
             memory_.release_serial();
     }
-    // What waits from now on is in the middle of a commit.
-    set_wait(STM_WAIT_KILLABLE);
     return reason;
 }
 
@@ -172,7 +170,6 @@ void Context::begin_by_offer(u32 site, ViewStage::Mapped mapped) noexcept {
         stage_.withdraw_offer();
         return;
     }
-    set_wait(STM_WAIT_KILLABLE);
     note_begin(cell_.exec_id(), cell_.signal());
     site_ = site;
     if (current(settings().predicted_pages) != 0)
@@ -268,11 +265,6 @@ AbortReason Context::prepare_commit(protocol::Admission& needed) noexcept {
     }
     reason = transaction_.prepare_commit(needed);
     return reason == AbortReason::none ? reason : count_end(reason);
-}
-
-bool Context::try_admit(protocol::Admission needed) noexcept {
-    return needed == protocol::Admission::none ||
-           (needed == protocol::Admission::gate && memory_.try_enter_commit());
 }
 
 AbortReason Context::await_admission(protocol::Admission needed) noexcept {

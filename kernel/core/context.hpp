@@ -119,6 +119,11 @@ public:
     struct Plan {
         protocol::Path path = protocol::Path::concurrent;
         protocol::Advice advice{};
+        // If not, await_start() has nothing to do.
+        [[nodiscard]] bool waits() const noexcept {
+            return path == protocol::Path::serial || advice.delay_ns != 0 ||
+                   advice.until == protocol::Advice::Until::gate;
+        }
     };
     // What the conflicts before it, and the region, call for. Which signals end the wait.
     [[nodiscard]] Plan plan_start(stm_wait_kind kind) noexcept STM_REQUIRES(lock_);
@@ -140,7 +145,14 @@ public:
     // transaction is over.
     [[nodiscard]] protocol::AbortReason prepare_commit(protocol::Admission& needed) noexcept
         STM_REQUIRES(lock_);
-    [[nodiscard]] bool try_admit(protocol::Admission needed) noexcept STM_REQUIRES(lock_);
+    [[nodiscard]] bool try_admit(protocol::Admission needed) noexcept STM_REQUIRES(lock_) {
+        if (needed == protocol::Admission::none ||
+            (needed == protocol::Admission::gate && memory_.try_enter_commit())) [[likely]]
+            return true;
+        // What waits in the middle of a commit waits as long as it takes.
+        set_wait(STM_WAIT_KILLABLE);
+        return false;
+    }
     [[nodiscard]] protocol::AbortReason await_admission(protocol::Admission needed) noexcept
         STM_EXCLUDES(lock_);
     [[nodiscard]] protocol::AbortReason commit(protocol::Admission admission) noexcept

@@ -88,10 +88,13 @@ Result<u64> move_inside(const Call& call, u64 position, u64 bytes) noexcept {
 
 // Begins the transaction of a single call.
 AbortReason begin_call(Context& context) noexcept {
-    const Context::Plan plan = [&] {
+    Context::Plan plan;
+    {
         const Guard held(context.lock());
-        return context.plan_call();
-    }();
+        plan = context.plan_call();
+        if (!plan.waits()) [[likely]]
+            return context.begin_call(plan);
+    }
     const AbortReason waited = context.await_start(plan);
     if (waited != AbortReason::none)
         return waited;

@@ -42,11 +42,14 @@ AbortReason begin(Handle& handle, Context& context, From from, int signal) noexc
         if (context.depth() != 0)
             return context.begin_nested();
         plan = context.plan_start(STM_WAIT_INTERRUPTIBLE);
+        if (!plan.waits()) [[likely]] {
+            handle.news().look(); // before the snapshot: what is committed in between is news
+            return context.begin(plan, signal);
+        }
     }
     const AbortReason waited = context.await_start(plan);
     if (waited != AbortReason::none)
         return waited;
-    // Before the snapshot: what is committed in between is news.
     handle.news().look();
     const Guard held(context.lock());
     return context.begin(plan, signal);
