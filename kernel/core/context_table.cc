@@ -16,10 +16,7 @@ void ContextTable::clear() noexcept {
         runtime::destroy(context);
 }
 
-Context* ContextTable::find_current() noexcept {
-    Context* const recent = recent_.load(Order::acquire);
-    if (recent != nullptr && recent->is_current()) [[likely]]
-        return recent;
+Context* ContextTable::search_current() noexcept {
     const Guard held(lock_);
     for (Context& context : contexts_) {
         if (context.is_current()) {
@@ -41,10 +38,7 @@ Context* ContextTable::find_next(const Context* after, Condition condition) noex
     return nullptr;
 }
 
-Context* ContextTable::find_viewer(const stm_memory* memory) noexcept {
-    Context* const recent = recent_.load(Order::acquire);
-    if (recent != nullptr && recent->stage().may_view(memory)) [[likely]]
-        return recent;
+Context* ContextTable::search_viewer(const stm_memory* memory) noexcept {
     const Guard held(lock_);
     for (Context& context : contexts_) {
         if (context.stage().may_view(memory))

@@ -36,12 +36,19 @@ public:
     [[nodiscard]] Mutex& lock() noexcept STM_RETURNS_LOCK(lock_) { return lock_; }
 
     // The calling thread's, or null.
-    [[nodiscard]] Context* find_current() noexcept STM_EXCLUDES(lock_);
+    [[nodiscard]] Context* find_current() noexcept STM_EXCLUDES(lock_) {
+        Context* const recent = recent_.load(runtime::Order::acquire);
+        return recent != nullptr && recent->is_current() ? recent : search_current();
+    }
     // The first one behind that one (null: of all) for which the condition holds, or null.
     [[nodiscard]] Context* find_next(const Context* after, Condition condition) noexcept
         STM_EXCLUDES(lock_);
     // The one that a fault there may belong to (ViewStage::may_view), or null.
-    [[nodiscard]] Context* find_viewer(const stm_memory* memory) noexcept STM_EXCLUDES(lock_);
+    [[nodiscard]] Context* find_viewer(const stm_memory* memory) noexcept STM_EXCLUDES(lock_) {
+        Context* const recent = recent_.load(runtime::Order::acquire);
+        return recent != nullptr && recent->stage().may_view(memory) ? recent
+                                                                     : search_viewer(memory);
+    }
 
     // One for the calling thread, which has none. Error::no_memory; Error::no_space: max_contexts
     // threads have one.
@@ -61,6 +68,9 @@ public:
     [[nodiscard]] runtime::i32 last_committer(u64& version) noexcept STM_EXCLUDES(lock_);
 
 private:
+    [[nodiscard]] Context* search_current() noexcept STM_EXCLUDES(lock_);
+    [[nodiscard]] Context* search_viewer(const stm_memory* memory) noexcept STM_EXCLUDES(lock_);
+
     Region& region_;
     Mutex lock_;
     Contexts contexts_ STM_GUARDED_BY(lock_);

@@ -139,6 +139,17 @@ Status copy_in(const Row& row, u64 address, void* structure, u32& given) noexcep
         stm_linux_copy_struct_in(structure, row.size, address, given));
 }
 
+// Not inlined: a request with a number needs no room for a structure on its stack.
+[[gnu::noinline]] Result<i32> run_with_structure(const Row& row, Registry& registry, Handle& handle,
+                                                 u64 address) noexcept {
+    alignas(u64) unsigned char structure[kTable.largest];
+    u32 given = 0;
+    const Status copied = copy_in(row, address, structure, given);
+    if (!copied.ok())
+        return copied.error();
+    return row.run(Request{registry, handle, address, given}, structure);
+}
+
 } // namespace
 
 Result<i32> control(Registry& registry, Handle& handle, u32 number, u64 argument) noexcept {
@@ -149,12 +160,7 @@ Result<i32> control(Registry& registry, Handle& handle, u32 number, u64 argument
     const Row& row = kTable.rows[place];
     if (row.size == 0)
         return row.run(Request{registry, handle, argument, 0}, nullptr);
-    alignas(u64) unsigned char structure[kTable.largest];
-    u32 given = 0;
-    const Status copied = copy_in(row, argument, structure, given);
-    if (!copied.ok())
-        return copied.error();
-    return row.run(Request{registry, handle, argument, given}, structure);
+    return run_with_structure(row, registry, handle, argument);
 }
 
 } // namespace stm::kernel
