@@ -25,17 +25,19 @@ public:
     Window() noexcept = default;
     Window(stm_view* view, const Prediction::Page& first) noexcept
         : index_(first.index), address_(first.address),
-          count_(stm_linux_view_extent(view, index_, address_, &writable_)) {}
+          count_(stm_linux_view_extent(view, index_, address_, &area_, &writable_)) {}
 
     [[nodiscard]] bool has(const Prediction::Page& page) const noexcept {
         const u64 place = page.index - index_;
         return place < count_ && page.address == address_ + place * kPageBytes;
     }
     [[nodiscard]] bool writable() const noexcept { return writable_ != 0; }
+    [[nodiscard]] stm_area* area() const noexcept { return area_; }
 
 private:
     u64 index_ = 0;
     u64 address_ = 0;
+    stm_area* area_ = nullptr;
     int writable_ = 0;
     u64 count_ = 0;
 };
@@ -43,14 +45,13 @@ private:
 // Pages that are mapped one behind the other, entered in one go.
 class MappingBatch {
 public:
-    explicit MappingBatch(stm_view* view) noexcept : view_(view) {}
-
-    void add(const PrivatePages::Page& page, Use use) noexcept {
-        if (count_ == STM_MAPPING_BATCH || use != use_ || page.index != index_ + count_ ||
+    // The page is in the area.
+    void add(stm_area* area, const PrivatePages::Page& page, Use use) noexcept {
+        if (count_ == STM_MAPPING_BATCH || area != area_ || use != use_ ||
             page.address != address_ + count_ * kPageBytes)
             flush();
         if (count_ == 0) {
-            index_ = page.index;
+            area_ = area;
             address_ = page.address;
             use_ = use;
         }
@@ -58,13 +59,12 @@ public:
     }
     void flush() noexcept {
         if (count_ != 0)
-            stm_linux_view_map(view_, index_, address_, pages_, count_, use_ == Use::store ? 1 : 0);
+            stm_linux_view_map(area_, address_, pages_, count_, use_ == Use::store ? 1 : 0);
         count_ = 0;
     }
 
 private:
-    stm_view* const view_;
-    u64 index_ = 0;
+    stm_area* area_ = nullptr;
     u64 address_ = 0;
     Use use_ = Use::load;
     u32 count_ = 0;
@@ -111,7 +111,7 @@ bool Footprint::is_unstored(u64 index) noexcept {
 // -- Prediction --
 
 AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, u32 most) noexcept {
-    MappingBatch batch(view);
+    MappingBatch batch;
     Window window;
     AbortReason ended = AbortReason::none;
     first_predicted_ = pages_.size();
@@ -133,7 +133,7 @@ AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, u
         page->address = likely.address;
         page->predicted = true;
         ++predicted_;
-        batch.add(*page, use);
+        batch.add(window.area(), *page, use);
         return true;
     });
     batch.flush();

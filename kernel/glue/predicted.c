@@ -25,10 +25,12 @@ static struct vm_area_struct *mapping_at(struct stm_view *view, __u64 index, __u
 	return (vma->vm_flags & VM_READ) && !userfaultfd_armed(vma) ? vma : NULL;
 }
 
-__u64 stm_linux_view_extent(struct stm_view *view, __u64 index, __u64 address, int *writable)
+__u64 stm_linux_view_extent(struct stm_view *view, __u64 index, __u64 address,
+			    struct stm_area **area, int *writable)
 {
 	struct vm_area_struct *vma = mapping_at(view, index, address);
 
+	*area = (struct stm_area *)vma;
 	*writable = vma && (vma->vm_flags & VM_WRITE);
 	return vma ? (vma->vm_end - address) >> PAGE_SHIFT : 0;
 }
@@ -40,15 +42,13 @@ __u64 stm_linux_view_extent(struct stm_view *view, __u64 index, __u64 address, i
  * (since Linux 6.4) the mapping's own lock, which a change of the flags takes. Pages are entered as
  * not accessed and clean; the processor then notes each access.
  */
-void stm_linux_view_map(struct stm_view *view, __u64 index, __u64 address,
-			struct stm_page *const *pages, __u32 count, int writable)
+void stm_linux_view_map(struct stm_area *area, __u64 address, struct stm_page *const *pages,
+			__u32 count, int writable)
 {
-	struct vm_area_struct *vma = mapping_at(view, index, address);
+	struct vm_area_struct *vma = (struct vm_area_struct *)area;
 	pgprot_t protection, before;
 	__u32 done = 0;
 
-	if (!vma)
-		return;
 	count = min_t(__u64, count, (vma->vm_end - address) >> PAGE_SHIFT);
 	stm_vm_flags_change(vma, VM_MIXEDMAP, 0);
 	before = vma->vm_page_prot;

@@ -50,6 +50,7 @@ struct stm_thread;	/* Linux: struct pid of one thread */
 struct stm_memory;	/* Linux: struct mm_struct; only compared */
 struct stm_pin;		/* Linux: struct page of a program's own memory, pinned */
 struct stm_view;	/* Linux: struct address_space of the mappings of one handle */
+struct stm_area;	/* Linux: struct vm_area_struct of one of them */
 
 /* -- Locks -- */
 
@@ -238,17 +239,19 @@ void stm_linux_view_unmap(struct stm_view *view, __u64 first, __u64 count);
  */
 /*
  * The number of pages of the view, from @index on, that are mapped one behind the other from
- * @address on, at least for loads. @writable: for stores as well.
+ * @address on, at least for loads. @writable: for stores as well. @area: the mapping that has
+ * them, which stays as it is until the view is opened; NULL for 0 pages.
  */
-__u64 stm_linux_view_extent(struct stm_view *view, __u64 index, __u64 address, int *writable);
+__u64 stm_linux_view_extent(struct stm_view *view, __u64 index, __u64 address,
+			    struct stm_area **area, int *writable);
 #define STM_MAPPING_BATCH 16
 /*
- * Maps @count pages of @pages at @address, where the view has its pages from @index on: for loads,
+ * Maps @count pages of @pages at @address in the area, all of them within that extent: for loads,
  * and if @writable for stores as well. Takes references of its own. A page that cannot be mapped,
  * or whose place has another page already, is left to a fault.
  */
-void stm_linux_view_map(struct stm_view *view, __u64 index, __u64 address,
-			struct stm_page *const *pages, __u32 count, int writable);
+void stm_linux_view_map(struct stm_area *area, __u64 address, struct stm_page *const *pages,
+			__u32 count, int writable);
 #define STM_TOUCHED_LOAD 1
 #define STM_TOUCHED_STORE 2
 #define STM_TOUCHED_BATCH 64

@@ -1183,16 +1183,22 @@ void stm_linux_view_unmap(stm_view* view, __u64 first, __u64 count) {
         place = view->pages.erase(place);
     }
 }
-__u64 stm_linux_view_extent(stm_view* view, __u64 index, __u64 address, int* writable) {
+__u64 stm_linux_view_extent(stm_view* view, __u64 index, __u64 address, stm_area** area,
+                            int* writable) {
     const Service service("view_extent", Context::may_sleep);
     expect(thread.closed == view, "a view is looked at while it is open");
     *writable = 1;
-    return thread.mappings_moved == 0 && address == address_of(index) ? 1000 : 0;
+    const bool mapped = thread.mappings_moved == 0 && address == address_of(index);
+    *area = mapped ? reinterpret_cast<stm_area*>(view) : nullptr;
+    return mapped ? 1000 : 0;
 }
-void stm_linux_view_map(stm_view* view, __u64 index, __u64 address, stm_page* const* pages,
-                        __u32 count, int writable) {
+void stm_linux_view_map(stm_area* area, __u64 address, stm_page* const* pages, __u32 count,
+                        int writable) {
     const Service service("view_map", Context::may_allocate, Failure::allocation);
+    expect(area != nullptr, "pages are mapped where their mapping is not");
+    auto* const view = reinterpret_cast<stm_view*>(area);
     expect(thread.closed == view, "pages are mapped while the view is open");
+    const __u64 index = (address - address_of(0)) / STM_PAGE_BYTES;
     expect(address == address_of(index), "pages are mapped where their mapping is not");
     if (service.fails())
         return;
