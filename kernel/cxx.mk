@@ -2,11 +2,11 @@
 # How freestanding C++ is compiled for the kernel. For Kbuild files, which set ccflags-y before.
 
 # C++ gets the kernel's own flags for C, so that every hardening option is kept: return thunks, stack protector, branch
-# tracking, ftrace. Out come those that C++ does not know.
-c-only-flags := -std=% -Wdeclaration-after-statement -Wno-pointer-sign -Wstrict-prototypes -Werror=strict-prototypes \
-	-Wmissing-prototypes -Wmissing-declarations -Wold-style-definition -Werror=implicit-function-declaration \
-	-Werror=implicit-int -Werror=incompatible-pointer-types -Werror=designated-init -Wno-override-init \
-	-Wenum-conversion -Wenum-int-mismatch -Wimplicit-fallthrough=%
+# tracking, ftrace. Out come those that say something else there, and those that the compiler says it does not know for C++:
+# asked is the compiler, since each version has others. It names all of them at once.
+c-only-flags := -std=% -Wmissing-declarations -Wimplicit-fallthrough=% -Wenum-conversion
+unknown-flags = $(eval unknown-flags := $(shell echo | LC_ALL=C $(CXX) $(filter-out $(c-only-flags),$(KBUILD_CFLAGS)) \
+	-x c++ -fsyntax-only - 2>&1 | sed -n "s/^.*'\(-[^']*\)'.*$$/\1/p"))$(unknown-flags)
 
 # -fcheck-new: operator new may return null. -g0: pahole cannot read the debug information of C++ and fails the build
 # of the module's BTF.
@@ -18,7 +18,7 @@ cxx-flags := -std=gnu++20 -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno
 cxx-of = $(if $(filter -%,$(1)),$(1),$(patsubst %$(notdir $(1)),%,$(1))$(subst gcc,g++,$(notdir $(1))))
 CXX := $(foreach word,$(CC),$(call cxx-of,$(word)))
 
-cxx_flags = -Wp,-MMD,$(depfile) -nostdinc $(ccflags-y) $(filter-out $(c-only-flags),$(KBUILD_CFLAGS)) \
+cxx_flags = -Wp,-MMD,$(depfile) -nostdinc $(ccflags-y) $(filter-out $(c-only-flags) $(unknown-flags),$(KBUILD_CFLAGS)) \
 	$(KBUILD_CFLAGS_MODULE) $(cxx-flags) $(_stm_kasan) $(_stm_kcsan) $(_stm_ubsan) $(_stm_kcov) -DMODULE -D__KERNEL__
 
 # The sanitizers of a debug kernel, as scripts/Makefile.lib adds them for C; tests/instrumentation shows that they work.

@@ -12,6 +12,9 @@ from . import apt, cache
 
 MINUTES = {"base": 4, "debug": 6, "kcsan": 4, "debug-6.1": 5}
 
+# The release whose kernel sources these are, on any host.
+SOURCES = "bookworm"
+
 # What a module build reads of the source tree, and of the build folder.
 SOURCE_PARTS = ("Makefile", "Kconfig", "include", "scripts", "arch/x86/include", "arch/x86/Makefile",
                 "arch/x86/Makefile_32.cpu", "arch/x86/Makefile.um", "arch/x86/scripts",
@@ -45,10 +48,10 @@ def release(out):
 def build(name, package, fragments, work, out):
     """Builds into `out`, a kernel's folder; returns the version of the source."""
     cache.need("gcc", "make", "flex", "bison", "bc", "cpio", "xz", "perl")
-    version = apt.version(package)
+    origin = apt.release(SOURCES)
+    version = origin.version(package)
     if not version:
-        apt.update()
-        version = apt.version(package)
+        raise cache.Failure(f"{origin} has no package {package}")
     log = os.path.join(cache.root(), f"build-{name}.log")
     cache.say(f"building the {name} kernel, about {MINUTES[name]} minutes on two cores, once; "
               f"log in {log}")
@@ -89,7 +92,7 @@ def _unpack_source(package, work, source):
     debs, unpacked = os.path.join(work, "debs"), os.path.join(work, "unpacked")
     for path in (debs, unpacked, source):
         os.makedirs(path)
-    apt.download([package], debs)
+    apt.release(SOURCES).fetch([package], debs)
     apt.unpack(debs, unpacked)
     tarball = glob.glob(f"{unpacked}/usr/src/linux-source-*.tar.xz")
     if not tarball:

@@ -20,14 +20,17 @@ import struct
 import subprocess
 import zlib
 
-from . import apt, cache, kbuild
+from . import apt, cache, compilers, kbuild
 
-# The packages that always depend on the newest kernel of a series: exact
-# versions vanish from the archive with the next security update.
-STOCK = {"6.12": "6.12-amd64", "6.1": "amd64"}
+# Where a kernel is looked for that is named without a release, in this order; the first that has it is taken.
+RELEASES = ("bookworm", "trixie", "trixie-backports", "testing")
 
-# One version of a series, for what only that point release does: as long as the archive has it.
-EXACT = re.compile(r"\d+\.\d+\.\d+")
+# What 'make test' takes; 'list' and the help show them.
+USUAL = ("6.12", "6.1", "7.3")
+
+# Debian's kernels: a series or one version of it, a flavour, and a release.
+DEBIAN = re.compile(r"(?P<version>\d+\.\d+(\.\d+)?)(-(?P<flavour>rt|cloud))?(@(?P<release>[a-z]+(-[a-z]+)*))?")
+GRAMMAR = ("SERIES[.POINT][-rt|-cloud][@RELEASE] for one of Debian's, like 6.12, 7.3-rt, 6.12.95 or 6.12-cloud@trixie")
 
 # name: (source package, configuration fragments in ci/kernels)
 BUILT = {
@@ -46,12 +49,12 @@ UNUSED += ["*/usr/share/doc"]
 
 
 def names():
-    return [*STOCK, *BUILT]
+    return [*USUAL, *BUILT]
 
 
 def known(name):
     """Whether there may be such a kernel."""
-    return name in names() or EXACT.fullmatch(name) is not None
+    return name in BUILT or DEBIAN.fullmatch(name) is not None
 
 
 def folder(name, update=False):
@@ -59,16 +62,17 @@ def folder(name, update=False):
     if os.path.isdir(name) and os.path.exists(os.path.join(name, "boot.elf")):
         return os.path.abspath(name)
     if not known(name):
-        raise cache.Failure(f"no kernel '{name}': there are {', '.join(names())}, "
-                            "an exact version like 6.12.117, or the path of a folder like those that 'ci/kernel path' prints")
+        raise cache.Failure(f"no kernel '{name}': there are {', '.join(BUILT)}, {GRAMMAR}, "
+                            "or the path of a folder like those that 'ci/kernel path' prints")
     found = None if update else cached(name)
-    if found:
-        return found
-    with cache.lock(f"kernel-{name}"):
-        found = None if update else cached(name)
-        if found:
-            return found
-        return _build(name) if name in BUILT else _fetch(name)
+    if not found:
+        with cache.lock(f"kernel-{name}"):
+            found = None if update else cached(name)
+            if not found:
+                found = _build(name) if name in BUILT else _fetch(name, update)
+    if compiler(found):
+        compilers.ensure(*compiler(found))
+    return found
 
 
 def cached(name):
@@ -78,16 +82,31 @@ def cached(name):
     return max(found, key=os.path.getmtime) if found else None
 
 
-def exact():
-    """The exact versions in the cache."""
+def others():
+    """The kernels in the cache that were asked for beside the usual ones."""
     found = {os.path.basename(path).split("_")[0] for path in glob.glob(_base() + "/*")}
-    return sorted(name for name in found if EXACT.fullmatch(name))
+    return sorted(name for name in found if DEBIAN.fullmatch(name) and name not in USUAL)
 
 
 def stale():
-    """The folders that no name leads to any more. Exact versions stay: the archive may have lost them."""
-    used = {cached(name) for name in [*names(), *exact()]}
+    """The folders that no name leads to any more. One point release stays: the archive may have lost it."""
+    used = {cached(name) for name in [*names(), *others()]}
     return [path for path in sorted(glob.glob(_base() + "/*")) if path not in used]
+
+
+def compiler(path):
+    """(release, major version of gcc) of a kernel, None for those that the host has built."""
+    file = os.path.join(path, "compiler")
+    if not os.path.exists(file):
+        return None
+    with open(file, encoding="ascii") as handle:
+        return tuple(handle.read().split())
+
+
+def compilers_wanted():
+    """The folders of compilers that kernels of the cache may need."""
+    found = [compiler(path) for path in glob.glob(_base() + "/*")]
+    return {compilers.name(*each) for each in found if each}
 
 
 def release(path):
@@ -105,50 +124,120 @@ def _recipe(name):
     return kbuild.recipe(BUILT[name][1])
 
 
-def _fetch(name):
+def _fetch(name, update):
     cache.need("apt-get", "apt-cache", "dpkg-deb", "depmod", "zstd", "xz")
-    cache.say(f"fetching the Debian kernel {name} into {_base()} (about 120 MB, once)")
-    if name in STOCK:
-        image = apt.dependency(f"linux-image-{STOCK[name]}", r"linux-image-\d.*")
-        headers = apt.dependency(f"linux-headers-{STOCK[name]}", r"linux-headers-\d.*")
-    else:
-        image, headers = (apt.package(rf"linux-{part}-{re.escape(name)}(\+\w+|-\d+)*-amd64")
-                          for part in ("image", "headers"))
-    common = apt.dependency(headers, r"linux-headers-.*-common")
-    scripts = apt.dependency(headers, r"linux-kbuild-.*")
-    rel = image.removeprefix("linux-image-")
     with cache.scratch(f"kernel-{name}") as work:
         debs, out = os.path.join(work, "debs"), os.path.join(work, "out")
         os.makedirs(debs)
-        os.makedirs(out)
-        apt.download([image, headers, common, scripts], debs)
+        apt.merged_root(out)
+        origin, rel = _download(name, debs, update)
+        final = os.path.join(_base(), f"{name}_{rel}")
         apt.unpack(debs, out, UNUSED)
-        _tidy_headers(out, rel)
+        # Backports are built by the compiler of the release that they are for.
+        base, major = origin.name.removesuffix("-backports"), _gcc_of(out, rel)
+        _tidy_headers(out, rel, f"{cache.root()}/compilers/{compilers.name(base, major)}", final, major)
+        if compilers.foreign(f"{out}/usr/lib"):
+            compilers.wrap(f"{out}/usr/lib", compilers.ensure(base, major, libraries=True), f"{final}/usr/lib")
         for file in ("vmlinuz", "config", "System.map"):
-            os.rename(f"{out}/boot/{file}-{rel}", f"{out}/{file}")
-        os.symlink(f"lib/modules/{rel}", f"{out}/modules")
+            # Since 7.2 they lie beside the modules.
+            old = f"{out}/boot/{file}-{rel}"
+            os.rename(old if os.path.exists(old) else f"{out}/usr/lib/modules/{rel}/{file}", f"{out}/{file}")
+        os.symlink(f"usr/lib/modules/{rel}", f"{out}/modules")
         cache.run([cache.find_program("depmod"), "-b", out, rel])
+        with open(f"{out}/compiler", "w", encoding="ascii") as handle:
+            handle.write(f"{base} {major}\n")
         _finish(out, rel)
-        return _publish(out, f"{name}_{rel}")
+        return _publish(out, os.path.basename(final))
 
 
-def _tidy_headers(out, rel):
+def _download(name, folder, update):
+    """Fetches the packages of a kernel; returns its release and what uname -r says in it."""
+    for newest in (False, True):
+        origin, rel = _find(name, update or newest)
+        cache.say(f"fetching the Debian kernel {rel} of {origin} into {_base()} (about 120 MB, once)")
+        # A list that is some days old may name what the archive has no more.
+        if origin.download(_packages(origin, rel), folder):
+            return origin, rel
+    raise cache.Failure(f"cannot download the kernel {rel}:\n{origin.said}\n"
+                        "The network is needed once; after that the cache serves.")
+
+
+def _find(name, update=False):
+    """The release that has a kernel, and what uname -r says in the newest such kernel there."""
+    wanted = DEBIAN.fullmatch(name)
+    flavour = f"-{wanted['flavour']}" if wanted["flavour"] else ""
+    # 6.1.0-56-amd64, 6.12.117+deb12-rt-amd64, 6.12.90+deb13.1-amd64
+    more = r"(\.\d+)?" if wanted["version"].count(".") == 1 else ""
+    pattern = rf"{re.escape(wanted['version'])}{more}(\+[a-z]+\d+(\.\d+)?|\+bpo|-\d+)*{flavour}-amd64"
+    origins = [apt.release(each) for each in ([wanted["release"]] if wanted["release"] else RELEASES)]
+    for newest in ((True,) if update else (False, True)):
+        for origin in origins:
+            if newest:
+                origin.update()
+            # An archive may have lost the headers of an image that it still has.
+            images, headers = ({name.removeprefix(prefix) for name in origin.packages(prefix, prefix + pattern)}
+                               for prefix in ("linux-image-", "linux-headers-"))
+            if images & headers:
+                return origin, max(images & headers, key=lambda rel: _order(rel.removesuffix(f"{flavour}-amd64")))
+    where = wanted["release"] or ", ".join(RELEASES)
+    raise cache.Failure(f"no kernel {name} in {where}: the archive keeps a point release for some weeks only, "
+                        "and a series until the next one")
+
+
+def _order(version):
+    """Compares versions by their numbers."""
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
+def _packages(origin, rel):
+    """The packages that make a kernel's folder."""
+    found, pending = [], [f"linux-image-{rel}", f"linux-headers-{rel}"]
+    while pending:
+        package = pending.pop()
+        if package not in found:
+            found.append(package)
+            pending += [other for other in origin.depends(package)
+                        if re.fullmatch(r"linux-(base|binary|modules|headers|kbuild)-\d.*", other)]
+    return found
+
+
+def _gcc_of(out, rel):
+    """The major version of the gcc that the headers name."""
+    with open(f"{out}/usr/src/linux-headers-{rel}/.kernelvariables", encoding="ascii") as handle:
+        return re.search(r"gcc-(\d+)", handle.read()).group(1)
+
+
+MAKEFILE = """\
+here := $(dir $(realpath $(lastword $(MAKEFILE_LIST))))
+# The kernel's own compiler, from the cache where the host has none.
+ifeq ($(and $(shell command -v {prefix}gcc-{major}),$(shell command -v {prefix}g++-{major})),)
+export PATH := $(here){compilers}/launchers:$(PATH)
+endif
+{output}include $(here)../{common}/Makefile
+"""
+# Since 6.13 a build asks for the folder of the configuration.
+OUTPUT = "KBUILD_OUTPUT := $(patsubst %/,%,$(here))\n"
+
+
+def _tidy_headers(out, rel, compiler_folder, final, major):
     """Debian's header packages name each other by absolute path; make that relative."""
     src = f"{out}/usr/src/linux-headers-{rel}"
     with open(f"{src}/Makefile", encoding="ascii") as handle:
-        common = re.search(r"/usr/src/([^/]+)/Makefile", handle.read()).group(1)
+        text = handle.read()
+    common = re.search(r"/usr/src/([^/\s]+)/Makefile", text).group(1)
     with open(f"{src}/Makefile", "w", encoding="ascii") as handle:
-        handle.write("include $(dir $(realpath $(lastword $(MAKEFILE_LIST))))"
-                     f"../{common}/Makefile\n")
+        handle.write(MAKEFILE.format(
+            prefix=compilers.PREFIX, major=major, common=common, output=OUTPUT if "KBUILD_OUTPUT" in text else "",
+            compilers=os.path.relpath(compiler_folder, f"{final}/usr/src/linux-headers-{rel}")))
     # It is there only to make BTF of, which needs a pahole that understands our C++.
     if os.path.exists(f"{src}/vmlinux"):
         os.unlink(f"{src}/vmlinux")
     os.symlink(f"usr/src/linux-headers-{rel}", f"{out}/build")
     for link, target in (("build", f"linux-headers-{rel}"), ("source", common)):
-        path = f"{out}/lib/modules/{rel}/{link}"
+        path = f"{out}/usr/lib/modules/{rel}/{link}"
         if os.path.islink(path):
             os.unlink(path)
-            os.symlink(f"../../../usr/src/{target}", path)
+            os.symlink(f"../../../src/{target}", path)
 
 
 def _build(name):

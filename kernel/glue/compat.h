@@ -1,13 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Every difference between the supported kernels (6.1 and 6.12) that the glue meets, and only these. */
+/*
+ * Every difference between the supported kernels, 6.1 to 7.3, that the glue meets, and only these. STM_HAS_* comes from
+ * kernel/features, where each way of Linux is tried; a kernel that has none of them is one that nobody has seen yet.
+ */
 #ifndef STM_COMPAT_H
 #define STM_COMPAT_H
 
 #include <linux/device/class.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
+#include <linux/sched/coredump.h>
+#include <linux/sched/mm.h>
 #include <linux/splice.h>
 #include <linux/version.h>
+#include <linux/workqueue.h>
+
+#include "kernel/features.h"
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
 #error "stm needs Linux 6.1 or later"
@@ -15,10 +24,12 @@
 
 static inline void stm_vm_flags_change(struct vm_area_struct *vma, vm_flags_t set, vm_flags_t clear)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+#if defined(STM_HAS_vm_flags_mod) /* since 6.3 */
 	vm_flags_mod(vma, set, clear);
-#else
+#elif defined(STM_HAS_vm_flags_open)
 	vma->vm_flags = (vma->vm_flags | set) & ~clear;
+#else
+#error "stm does not know how this kernel changes the flags of a mapping: there is no vm_flags_mod()"
 #endif
 }
 
@@ -44,36 +55,72 @@ static inline pgprot_t stm_never_accessed(pgprot_t protection)
 
 static inline struct class *stm_class_create(const char *name)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+#if defined(STM_HAS_class_create_of_name) /* since 6.4 */
 	return class_create(name);
-#else
+#elif defined(STM_HAS_class_create_of_module)
 	return class_create(THIS_MODULE, name);
+#else
+#error "stm does not know this kernel's class_create()"
 #endif
 }
 
 /* The callback of struct class that names a node's mode. */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
+#if defined(STM_HAS_devnode_of_const) /* since 6.2 */
 #define STM_DEVNODE_DEVICE const struct device
-#else
+#elif defined(STM_HAS_devnode_of_device)
 #define STM_DEVNODE_DEVICE struct device
+#else
+#error "stm does not know the devnode() of this kernel's struct class"
 #endif
 
 /* The file system's id mapping: a namespace until 6.2. Anonymous inodes are never mapped. */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
-#define STM_IDMAP struct mnt_idmap
+#if defined(STM_HAS_idmap)
 #define stm_no_idmap (&nop_mnt_idmap)
-#else
-#define STM_IDMAP struct user_namespace
+#elif defined(STM_HAS_idmap_of_namespace)
 #define stm_no_idmap (&init_user_ns)
+#else
+#error "stm does not know this kernel's inode_permission(): it takes neither an idmap nor a namespace"
 #endif
 
 static inline ssize_t stm_splice_read(struct file *in, loff_t *position, struct pipe_inode_info *pipe,
 				      size_t length, unsigned int flags)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
+#if defined(STM_HAS_splice_by_copy) /* since 6.5 */
 	return copy_splice_read(in, position, pipe, length, flags);
-#else
+#elif defined(STM_HAS_splice_generic)
 	return generic_file_splice_read(in, position, pipe, length, flags);
+#else
+#error "this kernel has neither copy_splice_read() nor generic_file_splice_read(), of which stm needs one"
+#endif
+}
+
+/* The workers that belong to no processor. Of the old name 7.x says in its log, at the first use, that it is deprecated. */
+static inline struct workqueue_struct *stm_unbound_workqueue(void)
+{
+#if defined(STM_HAS_workqueue_default) /* since 6.17 */
+	return system_dfl_wq;
+#elif defined(STM_HAS_workqueue_unbound)
+	return system_unbound_wq;
+#else
+#error "this kernel has neither system_dfl_wq nor system_unbound_wq, of which stm needs one"
+#endif
+}
+
+/*
+ * Whether others of the same user may look into a process. The caller is in an RCU section, and the task's address space is
+ * @mm. Since 7.2 it is a property of the task, which the section keeps.
+ */
+#if defined(STM_HAS_dumpable_of_task)
+#include <linux/sched/exec_state.h>
+#endif
+static inline bool stm_may_be_looked_into(struct task_struct *task, struct mm_struct *mm)
+{
+#if defined(STM_HAS_dumpable_of_task)
+	return READ_ONCE(rcu_dereference(task->exec_state)->dumpable) == TASK_DUMPABLE_OWNER;
+#elif defined(STM_HAS_dumpable_of_memory)
+	return get_dumpable(mm) == SUID_DUMP_USER;
+#else
+#error "stm does not know how this kernel tells whether a process may be looked into: it has no get_dumpable()"
 #endif
 }
 

@@ -46,8 +46,8 @@ struct stm_page *stm_linux_page_allocate(struct stm_identity *identity, __u64 in
 	if (!page)
 		return NULL;
 	/* The futex code identifies a shared page by its inode and index, and finds both here. */
-	page->index = index;
-	page->mapping = stm_identity_inode(identity)->i_mapping;
+	page_folio(page)->index = index;
+	page_folio(page)->mapping = stm_identity_inode(identity)->i_mapping;
 	return (struct stm_page *)page;
 }
 
@@ -77,7 +77,7 @@ void stm_linux_page_release(struct stm_page *handle)
 	 * Code that marks a pinned page dirty holds the page's lock while it uses the mapping.
 	 */
 	lock_page(page);
-	page->mapping = NULL;
+	page_folio(page)->mapping = NULL;
 	unlock_page(page);
 	put_page(page);
 }

@@ -72,34 +72,57 @@ void stm_linux_view_map(struct stm_area *area, __u64 address, struct stm_page *c
 	stm_vm_flags_change(vma, 0, VM_MIXEDMAP);
 }
 
-struct examination {
-	__u64 address;
-	__u8 *touched;
-};
-
-static int examine(pte_t *entry, unsigned long address, void *data)
+/*
+ * The table with the entry of @address, or NULL. Linux exports no walk that makes no tables (since
+ * 7.2). The table stays: whoever takes it out holds mmap_lock, or is done with a file's huge pages,
+ * of which this mapping has none.
+ */
+static pte_t *entry_of(struct mm_struct *mm, unsigned long address)
 {
-	struct examination *examination = data;
-	pte_t value = ptep_get(entry);
+	pgd_t *pgd = pgd_offset(mm, address);
+	p4d_t *p4d;
+	pud_t *pud;
+	pmd_t *pmd;
 
-	if (pte_present(value))
-		examination->touched[(address - examination->address) >> PAGE_SHIFT] =
-			(pte_young(value) ? STM_TOUCHED_LOAD : 0) |
-			(pte_dirty(value) ? STM_TOUCHED_STORE : 0);
-	return 0;
+	if (pgd_none(*pgd) || pgd_bad(*pgd))
+		return NULL;
+	p4d = p4d_offset(pgd, address);
+	if (p4d_none(*p4d) || p4d_bad(*p4d))
+		return NULL;
+	pud = pud_offset(p4d, address);
+	if (pud_none(*pud) || pud_bad(*pud))
+		return NULL;
+	pmd = pmd_offset(pud, address);
+	if (pmd_none(*pmd) || pmd_bad(*pmd))
+		return NULL;
+	return pte_offset_kernel(pmd, address);
+}
+
+static __u8 touches_at(unsigned long address)
+{
+	pte_t *entry = entry_of(current->mm, address);
+	pte_t value;
+
+	if (!entry)
+		return 0;
+	value = ptep_get(entry);
+	if (!pte_present(value))
+		return 0;
+	return (pte_young(value) ? STM_TOUCHED_LOAD : 0) |
+	       (pte_dirty(value) ? STM_TOUCHED_STORE : 0);
 }
 
 void stm_linux_view_examine(struct stm_view *view, __u64 index, __u64 address, __u32 count,
 			    __u8 *touched)
 {
 	struct vm_area_struct *vma = mapping_at(view, index, address);
-	struct examination examination = {.address = address, .touched = touched};
+	__u32 i;
 
 	/* A page that is not mapped was touched only by a fault, and the core knows of those. */
 	memset(touched, 0, count);
 	if (!vma)
 		return;
 	count = min_t(__u64, count, (vma->vm_end - address) >> PAGE_SHIFT);
-	apply_to_existing_page_range(current->mm, address, count * PAGE_SIZE, examine,
-				     &examination);
+	for (i = 0; i < count; i++)
+		touched[i] = touches_at(address + i * PAGE_SIZE);
 }

@@ -10,7 +10,6 @@
 #include <linux/pagemap.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
-#include <linux/sched/coredump.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
@@ -56,7 +55,7 @@ static bool may_see_addresses(struct task_struct *task, struct mm_struct *mm)
 	kuid_t caller = current_fsuid();
 
 	return uid_eq(cred->uid, caller) && uid_eq(cred->euid, caller) &&
-	       uid_eq(cred->suid, caller) && get_dumpable(mm) == SUID_DUMP_USER;
+	       uid_eq(cred->suid, caller) && stm_may_be_looked_into(task, mm);
 }
 
 /*

@@ -11,6 +11,7 @@
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
+#include "kernel/glue/compat.h"
 #include "kernel/interface/services.h"
 
 static_assert(sizeof(struct wait_queue_head) <= sizeof(struct stm_wait_queue));
@@ -107,7 +108,7 @@ void stm_linux_timer_arm(struct stm_timer *timer, __u32 milliseconds)
 	 * Not on this processor's own workers, because looking at a large transaction takes a
 	 * while.
 	 */
-	queue_delayed_work(system_unbound_wq, &((struct timer *)timer)->work,
+	queue_delayed_work(stm_unbound_workqueue(), &((struct timer *)timer)->work,
 			   msecs_to_jiffies(milliseconds));
 }
 
