@@ -84,8 +84,14 @@ template <typename T>
 concept pointer = detail::kPointer<T>;
 template <typename T>
 concept trivially_copyable = __is_trivially_copyable(T);
+// g++ 12 knows only the second of these, and clang warns of it.
+#if __has_builtin(__is_trivially_destructible)
+template <typename T>
+concept trivially_destructible = __is_trivially_destructible(T);
+#else
 template <typename T>
 concept trivially_destructible = __has_trivial_destructor(T);
+#endif
 template <typename T>
 concept reference = !same_as<T, RemoveReference<T>>;
 template <typename From, typename To>
