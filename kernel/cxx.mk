@@ -18,6 +18,10 @@ cxx-flags := -std=gnu++20 -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno
 cxx-of = $(if $(filter -%,$(1)),$(1),$(patsubst %$(notdir $(1)),%,$(1))$(subst gcc,g++,$(notdir $(1))))
 CXX := $(foreach word,$(CC),$(call cxx-of,$(word)))
 
+# Nothing where that compiler is there. Where it is not, one line says what to install.
+need-cxx = $(foreach word,$(filter-out -%,$(CXX)),$(if $(shell command -v $(word)),,$(error stm: $(word) is missing: it has to \
+	be beside the compiler of this kernel, $(CC) (Debian: apt install $(patsubst x86_64-linux-gnu-%,%,$(notdir $(word)))))))
+
 cxx_flags = -Wp,-MMD,$(depfile) -nostdinc $(ccflags-y) $(filter-out $(c-only-flags) $(unknown-flags),$(KBUILD_CFLAGS)) \
 	$(KBUILD_CFLAGS_MODULE) $(cxx-flags) $(_stm_kasan) $(_stm_kcsan) $(_stm_ubsan) $(_stm_kcov) -DMODULE -D__KERNEL__
 
@@ -31,7 +35,7 @@ _stm_kcov = $(if $(CONFIG_KCOV),$(CFLAGS_KCOV))
 # one of them while tables of ftrace and objtool still point there. Without the groups the functions are plain weak ones.
 # The steps are joined by semicolons: kbuild's set -e overlooks what fails on the left of an &&.
 quiet_cmd_cxx_o_cc = CXX [M]  $@
-      cmd_cxx_o_cc = $(CXX) $(cxx_flags) -c -o $@ $<; $(OBJCOPY) --remove-section=.group $@ $(cmd_objtool)
+      cmd_cxx_o_cc = $(need-cxx)$(CXX) $(cxx_flags) -c -o $@ $<; $(OBJCOPY) --remove-section=.group $@ $(cmd_objtool)
 
 $(obj)/%.o: $(src)/%.cc FORCE
 	$(call if_changed_dep,cxx_o_cc)
