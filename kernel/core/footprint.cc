@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/footprint.hpp"
 
+#include "kernel/core/settings.hpp"
+
 namespace stm::kernel {
 
 using protocol::AbortReason;
@@ -82,9 +84,8 @@ Footprint::Footprint(u32 max_stripes) noexcept : page_limit_(page_limit_of(max_s
 }
 
 protocol::Limits Footprint::limits(u32 max_stripes) const noexcept {
-    return {.accesses = max_stripes,
-            .writes = max_stripes,
-            .pages = page_limit_ + Prediction::kMostPages};
+    return {
+        .accesses = max_stripes, .writes = max_stripes, .pages = page_limit_ + kMostPredictedPages};
 }
 
 AbortReason Footprint::touch(Transaction& transaction, u64 index, u64 address, Use use,

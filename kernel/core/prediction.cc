@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/prediction.hpp"
 
+#include "kernel/core/settings.hpp"
+
 namespace stm::kernel {
 
 using runtime::u32;
@@ -46,7 +48,7 @@ void Prediction::select(u32 number) noexcept {
         current_ = oldest;
         current_->number = number;
         current_->trust = kLikely;
-        current_->pages.clear(kMostPages);
+        current_->pages.clear(kMostPredictedPages);
     }
     current_->used = ++turn_;
 }
@@ -80,7 +82,7 @@ void Prediction::learn(PrivatePages& touched, Ending ending, u32 most) noexcept 
     if (site == nullptr)
         return;
     learn_known(*site, touched, ending);
-    learn_new(*site, touched, ending, runtime::min(most, kMostPages));
+    learn_new(*site, touched, ending, runtime::min(most, kMostPredictedPages));
 }
 
 void Prediction::learn_known(Site& site, PrivatePages& touched, Ending ending) noexcept {
@@ -121,7 +123,7 @@ void Prediction::learn_new(Site& site, PrivatePages& touched, Ending ending, u32
         const PrivatePages::Page& found = touched[i];
         if (found.touched == 0 || found.known)
             continue;
-        if (!site.pages.reserve(site.pages.size() + u64{1}, kMostPages).ok())
+        if (!site.pages.reserve(site.pages.size() + u64{1}, kMostPredictedPages).ok())
             return;
         const bool stored = (found.touched & STM_TOUCHED_STORE) != 0;
         site.pages.next() = {found.index, found.address, first, stored ? kLikely : u8{0},

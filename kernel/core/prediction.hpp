@@ -25,9 +25,6 @@ class Prediction : runtime::NonCopyable {
     using u64 = runtime::u64;
 
 public:
-    // How many pages there are at most for one site, whatever the module's parameter says.
-    static constexpr u32 kMostPages = 256;
-
     struct Page {
         u64 index;
         u64 address; // where it was touched last

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/settings.hpp"
 
-#include "kernel/core/prediction.hpp"
 #include "runtime/support/utility.hpp"
 
 namespace stm::kernel {
@@ -46,7 +45,7 @@ constexpr Row kRows[] = {
     STM_ROW(serial_lease_ms, 0, kMost32),
     STM_ROW(serial_lease_max_ms, 0, kMost32),
     STM_ROW(watchdog_ms, 0, kMost32),
-    STM_ROW(predicted_pages, 0, Prediction::kMostPages),
+    STM_ROW(predicted_pages, 0, kMostPredictedPages),
 };
 
 #undef STM_ROW

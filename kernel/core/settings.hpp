@@ -6,6 +6,9 @@
 
 namespace stm::kernel {
 
+// How many pages are predicted at most for one site, whatever the parameter says.
+inline constexpr unsigned kMostPredictedPages = 256;
+
 // The value of a setting at this moment.
 template <typename T>
 [[nodiscard]] T current(const T& setting) noexcept {

@@ -426,28 +426,7 @@ public:
     Validity validate() const noexcept {
         if (!active_)
             return Validity::valid;
-        if (doom_ != AbortReason::none)
-            return Validity::changed;
-        const u32 count = accesses_.size();
-        signal_fence();
-        for (u32 i = 0; i < count; ++i) {
-            Validity validity = check(accesses_[i]);
-            for (u32 spins = memory_.spin_limit(); validity == Validity::busy && spins != 0;
-                 --spins) {
-                memory_.pause();
-                validity = check(accesses_[i]);
-            }
-            if (validity != Validity::valid)
-                return validity;
-        }
-        const u32 pages = page_reads_.size();
-        signal_fence();
-        for (u32 i = 0; i < pages; ++i) {
-            const Validity validity = check_patiently(page_reads_[i]);
-            if (validity != Validity::valid)
-                return validity;
-        }
-        return Validity::valid;
+        return doom_ != AbortReason::none ? Validity::changed : check_all_patiently();
     }
 
     // The same for one page that this transaction has read as a whole: whether it is as it was at
@@ -829,23 +808,10 @@ private:
         step(memory_, Step::read_clock, 0);
         const u64 now = clock_now(memory_.clock());
         if constexpr (kMutation != Mutation::unchecked_extension) {
-            for (u32 i = 0; i < accesses_.size(); ++i) {
-                Validity validity = check(accesses_[i]);
-                for (u32 spins = memory_.spin_limit(); validity == Validity::busy && spins != 0;
-                     --spins) {
-                    memory_.pause();
-                    validity = check(accesses_[i]);
-                }
-                if (validity != Validity::valid)
-                    return validity == Validity::busy ? AbortReason::read_locked
-                                                      : AbortReason::read_validation;
-            }
-            for (u32 i = 0; i < page_reads_.size(); ++i) {
-                const Validity validity = check_patiently(page_reads_[i]);
-                if (validity != Validity::valid)
-                    return validity == Validity::busy ? AbortReason::read_locked
-                                                      : AbortReason::read_validation;
-            }
+            const Validity validity = check_all_patiently();
+            if (validity != Validity::valid)
+                return validity == Validity::busy ? AbortReason::read_locked
+                                                  : AbortReason::read_validation;
         }
         // Each page was found unchanged at some moment after the clock was read.
         for (u32 i = 0; i < page_reads_.size(); ++i)
@@ -999,13 +965,35 @@ private:
         return Orec{log_[access->write].replaced}.version() <= version;
     }
 
-    Validity check_patiently(const PageRead& read) const noexcept {
+    // Gives a commit that has locked it the time that a short one needs. An Access or a PageRead.
+    template <typename Read>
+    [[gnu::always_inline]] Validity check_patiently(const Read& read) const noexcept {
         Validity validity = check(read);
         for (u32 spins = memory_.spin_limit(); validity == Validity::busy && spins != 0; --spins) {
             memory_.pause();
             validity = check(read);
         }
         return validity;
+    }
+
+    // Everything that was read; the first answer that is not `valid`. A signal handler may, in the
+    // middle of a read too: what is not counted yet is not looked at.
+    Validity check_all_patiently() const noexcept {
+        const u32 accesses = accesses_.size();
+        signal_fence();
+        for (u32 i = 0; i < accesses; ++i) {
+            const Validity validity = check_patiently(accesses_[i]);
+            if (validity != Validity::valid)
+                return validity;
+        }
+        const u32 pages = page_reads_.size();
+        signal_fence();
+        for (u32 i = 0; i < pages; ++i) {
+            const Validity validity = check_patiently(page_reads_[i]);
+            if (validity != Validity::valid)
+                return validity;
+        }
+        return Validity::valid;
     }
 
     [[gnu::always_inline]] void write_part(StripePart part, const u8* from) noexcept {

@@ -12,7 +12,6 @@
 #include "runtime/support/lock_guard.hpp"
 #include "runtime/support/reference.hpp"
 #include "runtime/support/scope_exit.hpp"
-#include "runtime/support/small_vector.hpp"
 
 namespace stm::runtime::uses {
 
@@ -136,12 +135,6 @@ Result<u64> use_numbers(Untrusted<u64> offset, Untrusted<u64> length, Untrusted<
     const Result<u32> known = flags.checked_flags(7);
     if (!known.ok())
         return known.error();
-    SmallVector<u64, 8> numbers;
-    for (u64 number = range->offset(); number < range->end(); ++number) {
-        const Status pushed = numbers.push_back(number);
-        if (!pushed.ok())
-            return pushed.error();
-    }
     const Result<u64> aligned = checked_align_up(range->end(), u64{4096});
     if (!aligned.ok())
         return aligned.error();
@@ -153,7 +146,7 @@ Result<u64> use_numbers(Untrusted<u64> offset, Untrusted<u64> length, Untrusted<
         return array.error();
     fence(Order::seq_cst);
     spin_hint();
-    return (*array)[0].load(Order::acquire) + popcount(numbers.back()) + log2_ceil(*aligned);
+    return (*array)[0].load(Order::acquire) + popcount(range->end()) + log2_ceil(*aligned);
 }
 
 u64 use_copies(void* shared, void* own) {
