@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "tests/storm/plan.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <random>
