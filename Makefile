@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-# The front door. kbuild builds the module, CMake everything else; this file joins them. All output is under build/.
+# The front door. kbuild builds the module, CMake everything else; this file joins them. All output
+# is under build/.
 
 KERNEL ?= 6.12
 KERNELS ?= 6.12 6.1
@@ -11,28 +12,36 @@ export DESTDIR
 export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest fuzz coverage sweep mutants reliability bench install clean
+.PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest
+.PHONY: fuzz coverage sweep mutants reliability bench install clean
 
 help:
 	@echo 'make deps          install the Debian packages that are missing (root or sudo)'
-	@echo 'make all           build the library, the tools, the tests and the module for $(KERNELS)'
+	@echo 'make all           build library, tools, tests, and the module for $(KERNELS)'
 	@echo 'make demo          boot a guest and watch processes share a region in it'
-	@echo 'make test          run all tests: on this host, and in guests with the kernels $(KERNELS)'
-	@echo 'make check-fast    run the quick tests: the text of the files, and unit tests on this host'
+	@echo 'make test          run all tests: on this host, and in guests with $(KERNELS)'
+	@echo 'make check-fast    run the quick tests: the text of the files, and unit tests here'
 	@echo 'make check-module  check what the compiler made of the module (KERNELS=…)'
 	@echo 'make check-guest   run the tests that need the module, in guests (KERNELS=…)'
-	@echo 'make storm         kill, stop, fork and starve processes that use the module (SECONDS=60, SEED=…, KERNEL=…, STORM=--json)'
-	@echo 'make fuzz          call the module in every order, on this host and in a guest (SECONDS=300, FUZZ=--seed=…)'
-	@echo 'make sweep         let each allocation and user copy fail in turn, everywhere (kernel debug; SWEEP="--quick WORD…")'
+	@echo 'make storm         kill, stop, fork and starve processes that use the module'
+	@echo '                   (SECONDS=60, SEED=…, KERNEL=…, STORM=--json)'
+	@echo 'make fuzz          call the module in every order, on this host and in a guest'
+	@echo '                   (SECONDS=300, FUZZ=--seed=…)'
+	@echo 'make sweep         let each allocation and user copy fail in turn, everywhere'
+	@echo '                   (kernel debug; SWEEP="--quick WORD…")'
 	@echo 'make coverage      tell which lines of the module tests and fuzzing reach'
-	@echo 'make mutants       break one promise at a time and look whether a test notices (MUTANTS=WORD…)'
-	@echo 'make reliability   write docs/reliability.md from what storm, sweep, fuzz, coverage and mutants found'
-	@echo 'make bench         measure memory and transactions in a guest (KERNEL=…, BENCH="--json mapped")'
-	@echo 'make install       install library, headers, tools and module source (DESTDIR=, PREFIX=$(PREFIX))'
-	@echo 'make module        build stm.ko alone (KERNEL=$(KERNEL), or KDIR=… for any other kernel)'
+	@echo 'make mutants       break one promise at a time and check that a test notices'
+	@echo '                   (MUTANTS=WORD…)'
+	@echo 'make reliability   write docs/reliability.md from the results of the long tests'
+	@echo 'make bench         measure memory and transactions in a guest'
+	@echo '                   (KERNEL=…, BENCH="--json mapped")'
+	@echo 'make install       install library, headers, tools and module source'
+	@echo '                   (DESTDIR=, PREFIX=$(PREFIX))'
+	@echo 'make module        build stm.ko alone (KERNEL=$(KERNEL), or KDIR=… for any other)'
 	@echo 'make clean         remove build/'
 	@echo
-	@echo 'ci/vm run -- CMD runs any program of this machine in a guest with the module loaded; see docs/vm.md.'
+	@echo 'ci/vm run -- CMD runs any program of this machine in a guest with the module loaded;'
+	@echo 'see docs/vm.md.'
 
 deps:
 	@ci/deps
@@ -64,7 +73,8 @@ test: deps
 	@ci/test $(KERNELS)
 
 storm: deps
-	@ci/storm --kernel '$(KERNEL)' $(if $(SECONDS),--seconds '$(SECONDS)') $(if $(SEED),--seed '$(SEED)') $(STORM)
+	@ci/storm --kernel '$(KERNEL)' $(if $(SECONDS),--seconds '$(SECONDS)') \
+		$(if $(SEED),--seed '$(SEED)') $(STORM)
 
 fuzz: deps
 	@ci/fuzz $(if $(SECONDS),--seconds '$(SECONDS)') $(FUZZ)

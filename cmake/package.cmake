@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-# What `cmake --install` puts where, and how other projects find it: pkg-config stm, and find_package(stm) with the
-# targets stm::stm (shared) and stm::static. Included where the libraries are defined.
+# What `cmake --install` puts where, and how other projects find it: pkg-config stm, and
+# find_package(stm) with the targets stm::stm (shared) and stm::static. Included where the libraries
+# are defined.
 include(CMakePackageConfigHelpers)
 
 set(stm_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/stm)
@@ -8,19 +9,25 @@ set(stm_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/stm)
 install(TARGETS stm_shared stm_static EXPORT stmTargets
     LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
     ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/userspace/lib/include/stm DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/userspace/lib/include/stm
+    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
     FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
-install(FILES ${PROJECT_SOURCE_DIR}/include/uapi/stm/ioctl.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/stm)
+install(FILES ${PROJECT_SOURCE_DIR}/include/uapi/stm/ioctl.h
+    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/stm)
 
 # CMake
 install(EXPORT stmTargets NAMESPACE stm:: DESTINATION ${stm_cmake_dir})
-configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/stmConfig.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/stmConfig.cmake
+configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/stmConfig.cmake.in
+    ${CMAKE_CURRENT_BINARY_DIR}/stmConfig.cmake
     INSTALL_DESTINATION ${stm_cmake_dir} NO_SET_AND_CHECK_MACRO)
-write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/stmConfigVersion.cmake COMPATIBILITY SameMinorVersion)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/stmConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/stmConfigVersion.cmake
+write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/stmConfigVersion.cmake
+    COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/stmConfig.cmake
+    ${CMAKE_CURRENT_BINARY_DIR}/stmConfigVersion.cmake
     DESTINATION ${stm_cmake_dir})
 
-# pkg-config. The prefix is worked out from where stm.pc lies, so a copy installed elsewhere (--prefix, DESTDIR) works.
+# pkg-config. The prefix is worked out from where stm.pc lies, so a copy installed elsewhere
+# (--prefix, DESTDIR) works.
 file(RELATIVE_PATH stm_pc_to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 string(REGEX REPLACE "/$" "" stm_pc_to_prefix "${stm_pc_to_prefix}")
 configure_file(${PROJECT_SOURCE_DIR}/cmake/stm.pc.in ${CMAKE_CURRENT_BINARY_DIR}/stm.pc @ONLY)

@@ -45,7 +45,8 @@ def test_a_new_file_operation_needs_a_sweep():
 
 
 def test_a_new_mapping_operation_needs_a_sweep():
-    found = findings_after("kernel/glue/mapping.c", ".page_mkwrite = ", ".close = stm_new, .page_mkwrite = ")
+    found = findings_after("kernel/glue/mapping.c", ".page_mkwrite = ",
+                           ".close = stm_new, .page_mkwrite = ")
     assert len(found) == 1 and ".close" in found[0], found
 
 

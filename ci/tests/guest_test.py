@@ -136,7 +136,8 @@ def test_a_boot_that_init_gives_up_is_told_by_its_reason_and_not_tried_again():
 
 def test_a_kernel_that_does_not_come_up_is_tried_again():
     code, _, err = vm("--append", "rdinit=/no/such/program", "--", "true")
-    assert code == 99 and "Unable to mount root" in err and err.count("did not come up; trying again") == 2, (code, err)
+    assert code == 99 and "Unable to mount root" in err and err.count("did not come up; trying "
+                                                                      "again") == 2, (code, err)
 
 
 def test_a_command_that_is_not_there():
@@ -237,7 +238,8 @@ def test_deterministic_runs_are_identical():
     runs = []
     logs = []
     # Where there is none yet, the first run would tell of the building of it.
-    subprocess.run([os.path.join(os.path.dirname(VM), "kernel"), "--quiet", "path", "base"], stdout=subprocess.DEVNULL,
+    subprocess.run([os.path.join(os.path.dirname(VM), "kernel"), "--quiet", "path", "base"],
+                   stdout=subprocess.DEVNULL,
                    check=True)
     with tempfile.TemporaryDirectory() as folder:
         for name in ("one", "two"):

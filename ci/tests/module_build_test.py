@@ -86,7 +86,8 @@ def test_the_compiler_of_the_command_line_is_taken():
 
 def cxx(*words):
     """What CXX is, where these words are on make's command line."""
-    text = f"obj := o\nsrc := s\nall: ; @echo '$(CXX)'\ninclude {os.path.join(cache.REPO, 'kernel', 'cxx.mk')}\n"
+    text = ("obj := o\nsrc := s\nall: ; @echo '$(CXX)'\n"
+            f"include {os.path.join(cache.REPO, 'kernel', 'cxx.mk')}\n")
     env = dict(os.environ, CXX="of-the-environment")
     for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"):
         env.pop(name, None)

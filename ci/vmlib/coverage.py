@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What of a coverage build of the module (ci/module --coverage) was reached in a guest, as tests/coverage/guest tells."""
+"""What of a coverage build of the module (ci/module --coverage) was reached in a guest, as
+tests/coverage/guest tells."""
 
 import collections
 import os
@@ -22,8 +23,8 @@ class Points:
             head = re.match(r"Relocation section '\.rela(\S+)'", line)
             if head:
                 section = head[1]
-            # What runs while the module is loaded or unloaded cannot be asked for afterwards; .text.startup and .text.exit are
-            # what KASAN adds for that.
+            # What runs while the module is loaded or unloaded cannot be asked for afterwards;
+            # .text.startup and .text.exit are what KASAN adds for that.
             elif (CALLBACK in line and section and section.startswith(".text")
                   and section not in (".text.startup", ".text.exit")):
                 self.offsets[section].append(int(line.split()[0], 16) + 4)
@@ -42,7 +43,9 @@ class Points:
 
     def places(self, section):
         """For each offset of the section, "FILE:LINE" as addr2line tells it."""
-        told = subprocess.run(["addr2line", "-e", self.module, "-j", section], check=True, text=True,
+        told = subprocess.run(["addr2line", "-e", self.module, "-j", section], check=True,
+                              text=True,
                               stdout=subprocess.PIPE,
-                              input="".join(f"{offset:#x}\n" for offset in self.offsets[section])).stdout
+                              input="".join(f"{offset:#x}\n"
+                                            for offset in self.offsets[section])).stdout
         return zip(self.offsets[section], told.splitlines())

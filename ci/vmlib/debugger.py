@@ -41,7 +41,8 @@ class Debugger:
     def greet(self):
         command = ["gdb", *filter(None, [self.vmlinux]), "-x", self.script]
         text = ["the guest is stopped. In another terminal:", "", f"    {shlex.join(command)}", "",
-                "then 'continue'; when the guest's shell is there, Ctrl-C, 'stm-symbols', 'break …'."]
+                "then 'continue'; when the guest's shell is there, Ctrl-C, 'stm-symbols', 'break "
+                "…'."]
         if not self.vmlinux:
             text.append("Debian's kernels come without symbols: only the module has them. "
                         "--kernel base or debug has both.")

@@ -311,7 +311,8 @@ class Guest:
     # --- the course of things ---
 
     def boot(self):
-        """Until the guest is ready, or init gives up; False if it has failed before any of our code ran."""
+        """Until the guest is ready, or init gives up; False if it has failed before any of our code
+        ran."""
         if self.spec.tty and not self.saved_tty:
             self.raw_terminal()
         limit = 1e9 if self.spec.gdb else BOOT_LIMIT

@@ -71,7 +71,8 @@ def init_program():
         cache.need("gcc")
         os.makedirs(os.path.dirname(path), exist_ok=True)
         temporary = f"{path}.{os.getpid()}"
-        cache.run(["gcc", "-static", "-O2", "-Wall", "-Wextra", "-Wno-format-truncation", "-D_GNU_SOURCE", "-o", temporary,
+        cache.run(["gcc", "-static", "-O2", "-Wall", "-Wextra", "-Wno-format-truncation",
+                   "-D_GNU_SOURCE", "-o", temporary,
                    *(s for s in sources if s.endswith(".c"))])
         os.rename(temporary, path)
     return path

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""In the guest: touches pages of a region at whose place in the page table there is a marker, in each way there is."""
+"""In the guest: touches pages of a region at whose place in the page table there is a marker, in
+each way there is."""
 
 import ctypes
 import os
@@ -71,7 +72,8 @@ def main():
     passed = failed = 0
     for kind, name in ((PLAIN, "plain"), (0, "transactional")):
         for resident in (True, False):
-            for touch in (load, load_after_a_neighbour, load_by_the_kernel, load_of_all_by_the_kernel):
+            for touch in (load, load_after_a_neighbour, load_by_the_kernel,
+                          load_of_all_by_the_kernel):
                 what = f"{name}, {'resident' if resident else 'untouched'}: {touch.__name__}"
                 trouble = in_time(touch, kind, resident)
                 passed, failed = passed + (trouble is None), failed + (trouble is not None)

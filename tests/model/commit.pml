@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The commit protocol of runtime/protocol/transaction.hpp, for SPIN: TRANSACTIONS transactions,
- * each one attempt with any reads and any writes (but see ROLES), over two stripes of two words. Every access to
- * shared memory is one step; the memory is sequentially consistent.
+ * each one attempt with any reads and any writes (but see ROLES), over two stripes of two words.
+ * Every access to shared memory is one step; the memory is sequentially consistent.
  *
  *   -DTRANSACTIONS=n   2 or 3
  *   -DROLES            one only reads, the others update: for three, who are too many otherwise
@@ -190,7 +190,7 @@ proctype transaction(byte t) {
 		:: writes = 2
 		:: writes = 3
 		fi;
-		/* To read nothing, or to change nothing that anybody could see, is not interesting. */
+		/* An attempt that reads nothing, or changes nothing visible, is not interesting. */
 		if
 		:: (reads | writes) == 0 -> reads = 3
 		:: else

@@ -27,7 +27,8 @@ def sample():
             with contextlib.suppress(OSError), \
                     open(f"{cache.path}/shrink", "w", encoding="ascii") as shrink:
                 shrink.write("1")
-    # And counts of pages, which it adds to those of all when there are enough of them, or when this is read.
+    # And counts of pages, which it adds to those of all when there are enough of them, or when this
+    # is read.
     with contextlib.suppress(OSError), open("/proc/sys/vm/stat_refresh", "rb") as refresh:
         refresh.read()
     info = table("/proc/meminfo", 1)
@@ -48,9 +49,9 @@ def sample():
 def memory_in_use():
     """The least that was in use in several samples in a row, by name.
 
-    What is lost is in all of them. What is not comes and goes: to look allocates, too, and then all objects of that
-    processor's slab count, which is half a thousand of the smallest; and what was freed waits for RCU and for kernel
-    threads, which a busy machine keeps waiting.
+    What is lost is in all of them. What is not comes and goes: to look allocates, too, and then all
+    objects of that processor's slab count, which is half a thousand of the smallest; and what was
+    freed waits for RCU and for kernel threads, which a busy machine keeps waiting.
     """
     least = sample()
     quiet = 0

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-# For the scripts beside it: each is one stage of a lab on transactional memory. They say what they do, do it, and check
-# what came out. With STM_TOUR=1 they print that as Markdown: docs/tour.md is made of it (tests/stages/tour).
+# For the scripts beside it: each is one stage of a lab on transactional memory. They say what they
+# do, do it, and check what came out. With STM_TOUR=1 they print that as Markdown: docs/tour.md is
+# made of it (tests/stages/tour).
 set -u
 export LC_ALL=C
 PATH=${STM_BUILD_DIR:+$STM_BUILD_DIR/bin:$STM_BUILD_DIR/examples:}$PATH:/sbin:/usr/sbin
@@ -17,10 +18,13 @@ title() {
 
 # say WORDS: a paragraph.
 say() {
-    if tour; then printf '\n%s\n' "$1"; else printf '%s\n' "$1" | fold -s -w 100 | sed 's/^/# /'; fi
+    tour && echo
+    printf '%s\n' "$1" | tr -s '\n ' '  ' | sed 's/ $/\n/' | fold -s -w 98 |
+        if tour; then sed 's/ $//'; else sed 's/^/# /; s/ $//'; fi
 }
 
-# run COMMAND: has the shell do it and shows it, as a user would see it. What it wrote is in $output.
+# run COMMAND: has the shell do it and shows it, as a user would see it. What it wrote is in
+# $output.
 run() {
     tour && printf '\n```console\n'
     printf '$ %s\n' "$1"
@@ -30,7 +34,8 @@ run() {
     tour && printf '```\n'
 }
 
-# expect PATTERN: a line of the last output matches the extended regular expression. refuse PATTERN: none does.
+# expect PATTERN: a line of the last output matches the extended regular expression. refuse PATTERN:
+# none does.
 expect() {
     printf '%s\n' "$output" | grep -Eq -e "$1" || wrong "no line like: $1"
 }

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The ways into the module, as its sources name them, and those that tests/sweep/sites.txt does not have."""
+"""The ways into the module, as its sources name them, and those that tests/sweep/sites.txt does not
+have."""
 
 import re
 
 LIST = "tests/sweep/sites.txt"
 UAPI = "include/uapi/stm/ioctl.h"
-OPERATIONS = re.compile(r"struct (file_operations|vm_operations_struct) (\w+) = \{(.*?)\};", re.DOTALL)
+OPERATIONS = re.compile(r"struct (file_operations|vm_operations_struct) (\w+) = \{(.*?)\};",
+                        re.DOTALL)
 MACRO = re.compile(r"#define (\w+)[ \t]*((?:.*\\\n)*.*)")
 MEMBER = re.compile(r"\.(\w+) = ")
 
 
 def entry_points(files):
-    """(entry, file) for each request, file operation, mapping operation, and the module's own ends."""
+    """(entry, file) for each request, file operation, mapping operation, and the module's own
+    ends."""
     for name in re.findall(r"^#define (STM_IOC_\w+) _IO", files[UAPI], re.MULTILINE):
         yield f"ioctl:{name}", UAPI
     for path, text in files.items():
@@ -39,6 +42,7 @@ def missing(files):
         if entry not in listed:
             yield f"{path}: no fault sweep of {entry}: add its sites to tests/sweep and to {LIST}"
     for entry in sorted(listed):
-        # What Linux does with a mapping, fork for one, is no entry of ours by itself; `pages` is a look at what is left.
+        # What Linux does with a mapping, fork for one, is no entry of ours by itself; `pages` is a
+        # look at what is left.
         if entry not in known and not entry.startswith("memory:") and entry != "pages":
             yield f"{LIST}: {entry} is no entry point of the module"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# A story of processes that share regions, told by the commands that make them do it. It needs the loaded module and the
-# built examples: ci/vm run -- userspace/examples/demo.sh build/host/examples. It fails if anything it shows is not so.
+# A story of processes that share regions, told by the commands that make them do it. It needs the
+# loaded module and the built examples: ci/vm run -- userspace/examples/demo.sh build/host/examples.
+# It fails if anything it shows is not so.
 set -eu
 PATH=${1:?usage: demo.sh FOLDER_OF_THE_EXAMPLES}:$PATH
 work=$(mktemp -d)
@@ -65,19 +66,20 @@ say "This is a guest with Linux $(uname -r) and $(nproc) processors; the module 
 show grep stm /proc/devices
 fact "the driver is registered" ' stm$'
 
-say "Three runs of one program, which opens a region by its name and adds one to what it finds there:"
+say "Three runs of one program. It opens a region by its name and adds one to a number in it:"
 for visitor in 1 2 3; do
 	show counter
 	fact "the counter is $visitor" "^visitor $visitor\$"
 done
 
-say "Two programs that do not even map it: one writes a text with write(2), the other reads it with read(2):"
+say "Two programs that do not even map the region. One writes a text by write(2), the other reads
+it by read(2):"
 show board "lunch at noon"
 show board
 fact "the text is there" '^lunch at noon$'
 
-say "Two processes that run at the same time and know of each other only the region's name. The second one asks for
-another address, and sees the same memory there:"
+say "Two processes that run at the same time and know only the region's name. The second one asks
+for another address, and sees the same memory there:"
 start_worker anna
 anna=$WORKER
 fact "anna has added a thousand" 'the total is 1000$'
@@ -101,7 +103,7 @@ carl=$WORKER
 fact "carl finds bert's name" '^carl: bert was here before me$'
 fact "the total goes on" 'the total is 3000$'
 
-say "A region that somebody uses cannot be destroyed:"
+say "A region in use cannot be destroyed:"
 printf '  $ stmctl rm workshop\n'
 ! stmctl rm workshop >"$work/shown" 2>&1 || fail "workshop was destroyed while in use"
 tell
@@ -115,17 +117,17 @@ show stmctl info workshop
 fact "three page faults" '^faults: *3$'
 fact "one page" '^resident: *4K '
 
-say "A bank: four processes move money by transactions, auditors count it all the time, and a killer kills a worker now and
-then, at whatever instruction it is:"
+say "A bank: four processes move money by transactions, auditors count it all the time, and a killer
+kills a worker now and then, at any instruction:"
 show bank --processes 4 --seconds 2 --kill-rate 10
 fact "the bank is right" '^every audit saw all the money$'
 
-say "The same bank whose accounts are ordinary variables in mapped memory, changed through ordinary pointers between
-stm_start and stm_commit:"
+say "The same bank with accounts that are ordinary variables in mapped memory. They are changed
+through ordinary pointers between stm_start and stm_commit:"
 show bank --way transparent --accounts 32 --seconds 2 --kill-rate 10
 fact "the bank in mapped memory is right" '^every audit saw all the money$'
 
-say "The last two go, and the regions with them:"
+say "The last two processes end, and the regions are removed:"
 end -15 "$anna" "$carl"
 for region in workshop counter board; do
 	show stmctl rm "$region"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# An installed copy serves a C and a C++ program, found through pkg-config and through find_package, shared and static.
-# Usage: install-test.sh BUILD_DIR SOURCE_DIR C_COMPILER CXX_COMPILER
+# An installed copy serves a C and a C++ program, found through pkg-config and through find_package,
+# shared and static. Usage: install-test.sh BUILD_DIR SOURCE_DIR C_COMPILER CXX_COMPILER
 set -eu
 build=$1 source=$2 cc=$3 cxx=$4
 folder=$(mktemp -d)
@@ -14,7 +14,8 @@ pc=$(find prefix -name stm.pc)
 PKG_CONFIG_PATH=$folder/$(dirname "$pc")
 export PKG_CONFIG_PATH
 unset PKG_CONFIG_SYSROOT_DIR || true
-if grep -rl -e "$source" -e "$build" prefix/include prefix/lib* 2>/dev/null | grep -v '\.so\|\.a$'; then
+if grep -rl -e "$source" -e "$build" prefix/include prefix/lib* 2>/dev/null |
+    grep -v '\.so\|\.a$'; then
     echo 'these name the folders of the build'
     exit 1
 fi
@@ -27,8 +28,8 @@ cat >program.c <<'END'
 #include <stm/stm.h>
 int main(void) {
     char name[] = "name";
-    printf("%s %d %d %ld %d\n", stm_version(), stm_open("", 0, 0, 0), shm_create(0), ssmem_attach(name, -1, 1),
-           STM_ABI_MAJOR);
+    printf("%s %d %d %ld %d\n", stm_version(), stm_open("", 0, 0, 0), shm_create(0),
+           ssmem_attach(name, -1, 1), STM_ABI_MAJOR);
     return 0;
 }
 END
@@ -67,7 +68,8 @@ target_link_libraries(by-cmake-c++ PRIVATE stm::stm)
 add_executable(by-cmake-static ../program.c)
 target_link_libraries(by-cmake-static PRIVATE stm::static)
 END
-if ! { cmake -S project -B project/build -DCMAKE_PREFIX_PATH="$folder/prefix" -DCMAKE_C_COMPILER="$cc" \
+if ! { cmake -S project -B project/build -DCMAKE_PREFIX_PATH="$folder/prefix" \
+        -DCMAKE_C_COMPILER="$cc" \
         -DCMAKE_CXX_COMPILER="$cxx" && cmake --build project/build; } >cmake.log 2>&1; then
     cat cmake.log
     exit 1

@@ -81,9 +81,9 @@ stm_start:
 	.cfi_adjust_cfa_offset FRAME
 
 	/*
-	 * The thread sanitizer takes what follows for a call of setjmp by our caller: setjmp is called with the stack that
-	 * the caller has when we have returned. When the transaction begins again, longjmp comes back to it, and the
-	 * sanitizer counts calls from here on.
+	 * The thread sanitizer takes this for a call of setjmp by our caller: setjmp is called with
+	 * the stack that the caller has when we have returned. When the transaction begins again,
+	 * longjmp comes back to it, and the sanitizer counts calls from here on.
 	 */
 .Ltell_tsan:
 	testl %eax, %eax
@@ -111,9 +111,10 @@ stm_start:
 /*
  * [[noreturn]] void stm_library_resume(ThreadTransaction* transaction)
  *
- * Gives up everything that the thread did since stm_start, begins the transaction again and returns from stm_start once
- * more. Called by the library, and entered by the return from a signal handler, with any content of the other
- * registers. Below the caller's stack pointer nothing is of use any more.
+ * Gives up everything that the thread did since stm_start, begins the transaction again and returns
+ * from stm_start once more. The library calls it, and the return from a signal handler enters it,
+ * with any content of the other registers. Nothing below the caller's stack pointer is used any
+ * more.
  */
 	.globl stm_library_resume
 	.hidden stm_library_resume
@@ -130,7 +131,10 @@ stm_library_resume:
 	fldcw X87(%rbx)
 	ldmxcsr MXCSR(%rbx)
 
-	/* Take from the shadow stack what has been called since, and stm_start's own return address: by 255 at most. */
+	/*
+	 * Pop the calls since then, and stm_start's return address, from the shadow stack: 255 at
+	 * most at a time.
+	 */
 	movq SSP(%rbx), %rcx
 	testq %rcx, %rcx
 	jz .Lunwound
