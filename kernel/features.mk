@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-# What the kernel has: each file of kernel/features is compiled as the glue is, and what compiles is there. Wherever Linux
-# has changed there is one for each of its ways; kernel/glue/compat.h takes the one that is there, and says what is missing
-# if there is none.
+# The features of the kernel. Each file of kernel/features is compiled like the glue; if it
+# compiles, the kernel has that feature. Where Linux has changed, each of its ways has a file.
+# kernel/glue/compat.h takes the way that is there, and says what is missing if there is none.
 
 features := $(sort $(patsubst $(src)/kernel/features/%.c,%,$(wildcard $(src)/kernel/features/*.c)))
 answers := $(patsubst %,$(obj)/kernel/features/%.h,$(features))
 
 quiet_cmd_feature = FEATURE $@
-      cmd_feature = if $(CC) $(filter-out -Wp$(comma)-MMD$(comma)%,$(c_flags)) -Werror -Wno-error=attributes \
-			-c -o $(@:.h=.probe.o) $< >$(@:.h=.log) 2>&1; then echo '\#define STM_HAS_$*'; fi >$@
+      cmd_feature = if $(CC) $(filter-out -Wp$(comma)-MMD$(comma)%,$(c_flags)) -Werror \
+			-Wno-error=attributes -c -o $(@:.h=.probe.o) $< >$(@:.h=.log) 2>&1; \
+			then echo '\#define STM_HAS_$*'; fi >$@
 
 $(answers): $(obj)/kernel/features/%.h: $(src)/kernel/features/%.c FORCE
 	$(call if_changed,feature)

@@ -53,7 +53,8 @@ def test_kernel_images_are_unpacked():
 
 
 def test_an_unknown_kernel_is_refused_with_the_names_of_the_known():
-    for name in ("7", "6", "6.12.", "6.12.1x", "../6.12.1", "6.12.1/..", "6.12.1\n", "7.3-fast", "7.3-rt-cloud", "7.3@",
+    for name in ("7", "6", "6.12.", "6.12.1x", "../6.12.1", "6.12.1/..", "6.12.1\n", "7.3-fast",
+                 "7.3-rt-cloud", "7.3@",
                  "7.3@trixie/x", "7.3@a b", "@trixie"):
         try:
             kernels.folder(name)
@@ -64,7 +65,8 @@ def test_an_unknown_kernel_is_refused_with_the_names_of_the_known():
 
 
 def test_an_exact_version_is_a_name_of_a_kernel():
-    for name in ("6.12.117", "6.12", "debug", "7.3", "7.3-rt", "6.12-cloud@trixie", "6.12.95-rt@trixie-backports"):
+    for name in ("6.12.117", "6.12", "debug", "7.3", "7.3-rt", "6.12-cloud@trixie",
+                 "6.12.95-rt@trixie-backports"):
         assert kernels.known(name), name
     with tempfile.TemporaryDirectory() as folder, \
             mock.patch.dict(os.environ, {"XDG_CACHE_HOME": folder}):
@@ -82,10 +84,12 @@ class Archive:
     def __init__(self, name, *kernels_there):
         self.name, self.updates = name, 0
         self._names = [f"linux-image-{each.strip('()')}" for each in kernels_there]
-        self._names += [f"linux-headers-{each}" for each in kernels_there if not each.startswith("(")]
+        self._names += [f"linux-headers-{each}" for each in kernels_there
+                        if not each.startswith("(")]
 
     def packages(self, prefix, pattern):
-        return [name for name in self._names if name.startswith(prefix) and re.fullmatch(pattern, name)]
+        return [name for name in self._names if name.startswith(prefix)
+                and re.fullmatch(pattern, name)]
 
     def update(self):
         self.updates += 1
@@ -101,13 +105,18 @@ def found(name, *archives):
 
 
 def test_a_kernel_is_the_newest_of_its_series_in_the_first_release_that_has_it():
-    old = Archive("old", "6.1.0-9-amd64", "6.1.0-56-amd64", "6.1.0-57-rt-amd64", "6.12.9+deb12-amd64",
-                  "6.12.117+deb12-amd64", "6.12.117+deb12-cloud-amd64", "6.12.118+deb12-amd64-unsigned", "6.12-amd64",
+    old = Archive("old", "6.1.0-9-amd64", "6.1.0-56-amd64", "6.1.0-57-rt-amd64",
+                  "6.12.9+deb12-amd64",
+                  "6.12.117+deb12-amd64", "6.12.117+deb12-cloud-amd64",
+                  "6.12.118+deb12-amd64-unsigned", "6.12-amd64",
                   "amd64", "6.12.119+deb12-amd64-dbg", "(6.12.120+deb12-amd64)")
-    new = Archive("new", "6.12.118+deb13-amd64", "6.12.90+deb13-amd64", "6.12.90+deb13.1-amd64", "7.3.4+deb13-rt-amd64")
+    new = Archive("new", "6.12.118+deb13-amd64", "6.12.90+deb13-amd64", "6.12.90+deb13.1-amd64",
+                  "7.3.4+deb13-rt-amd64")
     for name, expected in (
-            ("6.1", "old 6.1.0-56-amd64"), ("6.1-rt", "old 6.1.0-57-rt-amd64"), ("6.12", "old 6.12.117+deb12-amd64"),
-            ("6.12-cloud", "old 6.12.117+deb12-cloud-amd64"), ("6.12@new", "new 6.12.118+deb13-amd64"),
+            ("6.1", "old 6.1.0-56-amd64"), ("6.1-rt", "old 6.1.0-57-rt-amd64"),
+            ("6.12", "old 6.12.117+deb12-amd64"),
+            ("6.12-cloud", "old 6.12.117+deb12-cloud-amd64"),
+            ("6.12@new", "new 6.12.118+deb13-amd64"),
             ("6.12.90", "new 6.12.90+deb13.1-amd64"), ("6.12.9", "old 6.12.9+deb12-amd64"),
             ("7.3-rt", "new 7.3.4+deb13-rt-amd64")):
         assert found(name, old, new) == expected, name
@@ -125,12 +134,15 @@ def test_a_kernel_that_no_release_has_is_looked_for_in_new_lists_once():
 
 
 def test_the_mirror_is_that_of_the_hosts_sources():
-    others = ["nodistro https://other/x/ main Other", "bookworm cdrom:/x/ main Debian", "bookworm http://other/y/ main Other"]
+    others = ["nodistro https://other/x/ main Other", "bookworm cdrom:/x/ main Debian",
+              "bookworm http://other/y/ main Other"]
     for lines, expected in (
-            (["bookworm http://mirror/debian/ main Debian", "bookworm-security http://safe/ main Debian"],
+            (["bookworm http://mirror/debian/ main Debian",
+              "bookworm-security http://safe/ main Debian"],
              ("http://mirror/debian/", "http://safe/")),
             # No lists were fetched yet.
-            (["trixie http://mirror/debian/ main "], ("http://mirror/debian/", "http://mirror/debian-security")),
+            (["trixie http://mirror/debian/ main "],
+             ("http://mirror/debian/", "http://mirror/debian-security")),
             (["stable http://mirror/else/ main "], ("http://mirror/else/", None))):
         assert apt.choose_mirrors(others + lines) == expected
     try:
@@ -146,6 +158,7 @@ def test_the_sources_of_a_release_have_its_updates():
         assert "Suites: trixie trixie-updates\n" in apt.sources("trixie")
         assert "Suites: trixie-security\n" in apt.sources("trixie")
         assert "Suites: trixie-backports\n" in apt.sources("trixie-backports")
-        assert "updates" not in apt.sources("testing") and "Suites: testing-security\n" in apt.sources("testing")
+        assert "updates" not in apt.sources("testing")
+        assert "Suites: testing-security\n" in apt.sources("testing")
         for name in ("trixie-backports", "sid"):
             assert "updates" not in apt.sources(name) and "-security" not in apt.sources(name), name

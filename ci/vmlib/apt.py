@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Debian packages of any release: resolved, downloaded and unpacked, never installed.
 
-Each release has package lists of its own in the cache, which apt is pointed at; the host's lists and sources stay as they
-are, and no root is needed. The mirror is that of the host's sources, with the name of another release.
+Each release has package lists of its own in the cache, which apt is pointed at; the host's lists
+and sources stay as they are, and no root is needed. The mirror is that of the host's sources, with
+the name of another release.
 """
 
 import functools
@@ -86,7 +87,8 @@ class Release:
         return done.returncode == 0
 
     def fetch(self, packages, folder):
-        """The same, with newer lists if it fails: an old list names what the archive has no more."""
+        """The same, with newer lists if it fails: an old list names what the archive has no
+        more."""
         if not self.download(packages, folder):
             self.update()
             if not self.download(packages, folder):
@@ -154,7 +156,8 @@ def _entry(mirror, suites):
 
 @functools.lru_cache(maxsize=None)
 def mirrors():
-    """(archive, archive of security updates or None), from the environment or the host's sources."""
+    """(archive, archive of security updates or None), from the environment or the host's
+    sources."""
     given = os.environ.get(MIRROR)
     if given:
         return given, _security_of(given)
@@ -168,7 +171,8 @@ def mirrors():
 def choose_mirrors(targets):
     """Those of lines 'RELEASE URI COMPONENT [ORIGIN]', as apt tells of the host's sources.
 
-    The origin is known only where lists have been fetched; on a machine without any the names of releases have to do.
+    The origin is known only where lists have been fetched; on a machine without any the names of
+    releases have to do.
     """
     main = security = None
     for line in targets:
@@ -177,10 +181,12 @@ def choose_mirrors(targets):
             continue
         if re.fullmatch(r"[a-z]+-security|[a-z]+/updates", suite):
             security = security or uri
-        elif origin or re.fullmatch(r"(old){0,2}stable|testing|unstable|sid|bookworm|trixie|forky", suite):
+        elif origin or re.fullmatch(r"(old){0,2}stable|testing|unstable|sid|bookworm|trixie|forky",
+                                    suite):
             main = main or uri
     if not main:
-        raise cache.Failure("this host's apt has no archive of Debian; name one in the environment: "
+        raise cache.Failure("this host's apt has no archive of Debian; name one in the "
+                            "environment: "
                             f"{MIRROR}=URI, as in a line of sources.list")
     return main, security or _security_of(main)
 

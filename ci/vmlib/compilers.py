@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """The compiler of a kernel.
 
-A module has to be built by the gcc that its kernel was built by: the headers ask that one for its features, and depend on
-it by its major version. The host's is taken where it has gcc and g++ of that version. Otherwise both come from the kernel's
-release, with binutils and the shared libraries that they want, into the cache; nothing is installed.
+A module has to be built by the gcc that its kernel was built by: the headers ask that one for its
+features, and depend on it by its major version. The host's is taken where it has gcc and g++ of
+that version. Otherwise both come from the kernel's release, with binutils and the shared libraries
+that they want, into the cache; nothing is installed.
 """
 
 import os
@@ -15,7 +16,8 @@ from . import apt, cache
 
 PREFIX = "x86_64-linux-gnu-"
 
-# What compiling for a kernel does without: libraries to link programs with, and run times of sanitizers.
+# What compiling for a kernel does without: libraries to link programs with, and run times of
+# sanitizers.
 UNUSED_PACKAGE = re.compile(
     r".*-dev$|.*-dev-bin$|rpcsvc-proto|lib(gprofng|cc1-|gomp|itm|atomic|asan|lsan|tsan|ubsan|hwasan|quadmath|c-gconv).*")
 UNUSED = ("*/usr/share", "*/lto1", "*/lto-dump*", "*/gconv", "*/usr/include", "*/usr/sbin")
@@ -25,7 +27,8 @@ WRAPPER = """\
 #!/bin/sh
 here=${{0%/*}}
 root=$here/{root}
-exec "$root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" --library-path "$root/lib/x86_64-linux-gnu" --argv0 "$0" \\
+exec "$root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" --library-path "$root/lib/x86_64-linux-gnu"
+--argv0 "$0" \\
 	"$here/{name}" "$@"
 """
 # gcc finds the rest of itself beside the name that it is called by.
@@ -60,14 +63,16 @@ def ensure(release, major, libraries=False):
 
 
 def _fetch(release, major, final):
-    cache.say(f"fetching gcc {major} of {release}, which its kernels are built by, into {root()} (about 60 MB, once)")
+    cache.say(f"fetching gcc {major} of {release}, which its kernels are built by, into {root()} "
+              "(about 60 MB, once)")
     os.makedirs(root(), exist_ok=True)
     with cache.scratch("compiler") as work:
         debs, out = os.path.join(work, "debs"), os.path.join(work, "out")
         os.makedirs(debs)
         apt.merged_root(out)
         # What kbuild's own programs are linked with comes along.
-        wanted = release.closure([f"gcc-{major}", f"g++-{major}", "binutils", "libelf-dev", "libssl-dev"])
+        wanted = release.closure([f"gcc-{major}", f"g++-{major}", "binutils", "libelf-dev",
+                                  "libssl-dev"])
         release.fetch([package for package in wanted if not UNUSED_PACKAGE.match(package)], debs)
         apt.unpack(debs, out, UNUSED)
         wrap(out, final, final)
@@ -85,7 +90,8 @@ def _launchers(out):
 
 
 def wrap(folder, libraries, final):
-    """Makes those programs under `folder` that do not run here run by the libraries of the compiler in `libraries`.
+    """Makes those programs under `folder` that do not run here run by the libraries of the compiler
+    in `libraries`.
 
     `final` is where the folder will be.
     """

@@ -16,7 +16,8 @@ MINUTES = {"base": 4, "debug": 6, "kcsan": 4, "debug-6.1": 5}
 SOURCES = "bookworm"
 
 # What a module build reads of the source tree, and of the build folder.
-SOURCE_PARTS = ("Makefile", "Kconfig", "include", "scripts", "arch/x86/include", "arch/x86/Makefile",
+SOURCE_PARTS = ("Makefile", "Kconfig", "include", "scripts", "arch/x86/include",
+                "arch/x86/Makefile",
                 "arch/x86/Makefile_32.cpu", "arch/x86/Makefile.um", "arch/x86/scripts",
                 "tools/objtool", "tools/include", "tools/lib", "tools/build", "tools/scripts",
                 "tools/arch/x86")

@@ -22,15 +22,18 @@ import zlib
 
 from . import apt, cache, compilers, kbuild
 
-# Where a kernel is looked for that is named without a release, in this order; the first that has it is taken.
+# Where a kernel is looked for that is named without a release, in this order; the first that has it
+# is taken.
 RELEASES = ("bookworm", "trixie", "trixie-backports", "testing")
 
 # What 'make test' takes; 'list' and the help show them.
 USUAL = ("6.12", "6.1", "7.3")
 
 # Debian's kernels: a series or one version of it, a flavour, and a release.
-DEBIAN = re.compile(r"(?P<version>\d+\.\d+(\.\d+)?)(-(?P<flavour>rt|cloud))?(@(?P<release>[a-z]+(-[a-z]+)*))?")
-GRAMMAR = ("SERIES[.POINT][-rt|-cloud][@RELEASE] for one of Debian's, like 6.12, 7.3-rt, 6.12.95 or 6.12-cloud@trixie")
+DEBIAN = re.compile(r"(?P<version>\d+\.\d+(\.\d+)?)(-(?P<flavour>rt|cloud))?"
+                    r"(@(?P<release>[a-z]+(-[a-z]+)*))?")
+GRAMMAR = ("SERIES[.POINT][-rt|-cloud][@RELEASE] for one of Debian's, like 6.12, 7.3-rt, 6.12.95 "
+           "or 6.12-cloud@trixie")
 
 # name: (source package, configuration fragments in ci/kernels)
 BUILT = {
@@ -89,7 +92,8 @@ def others():
 
 
 def stale():
-    """The folders that no name leads to any more. One point release stays: the archive may have lost it."""
+    """The folders that no name leads to any more. One point release stays: the archive may have
+    lost it."""
     used = {cached(name) for name in [*names(), *others()]}
     return [path for path in sorted(glob.glob(_base() + "/*")) if path not in used]
 
@@ -135,13 +139,16 @@ def _fetch(name, update):
         apt.unpack(debs, out, UNUSED)
         # Backports are built by the compiler of the release that they are for.
         base, major = origin.name.removesuffix("-backports"), _gcc_of(out, rel)
-        _tidy_headers(out, rel, f"{cache.root()}/compilers/{compilers.name(base, major)}", final, major)
+        _tidy_headers(out, rel, f"{cache.root()}/compilers/{compilers.name(base, major)}", final,
+                      major)
         if compilers.foreign(f"{out}/usr/lib"):
-            compilers.wrap(f"{out}/usr/lib", compilers.ensure(base, major, libraries=True), f"{final}/usr/lib")
+            compilers.wrap(f"{out}/usr/lib", compilers.ensure(base, major, libraries=True),
+                           f"{final}/usr/lib")
         for file in ("vmlinuz", "config", "System.map"):
             # Since 7.2 they lie beside the modules.
             old = f"{out}/boot/{file}-{rel}"
-            os.rename(old if os.path.exists(old) else f"{out}/usr/lib/modules/{rel}/{file}", f"{out}/{file}")
+            os.rename(old if os.path.exists(old) else f"{out}/usr/lib/modules/{rel}/{file}",
+                      f"{out}/{file}")
         os.symlink(f"usr/lib/modules/{rel}", f"{out}/modules")
         cache.run([cache.find_program("depmod"), "-b", out, rel])
         with open(f"{out}/compiler", "w", encoding="ascii") as handle:
@@ -154,7 +161,8 @@ def _download(name, folder, update):
     """Fetches the packages of a kernel; returns its release and what uname -r says in it."""
     for newest in (False, True):
         origin, rel = _find(name, update or newest)
-        cache.say(f"fetching the Debian kernel {rel} of {origin} into {_base()} (about 120 MB, once)")
+        cache.say(f"fetching the Debian kernel {rel} of {origin} into {_base()} (about 120 MB, "
+                  "once)")
         # A list that is some days old may name what the archive has no more.
         if origin.download(_packages(origin, rel), folder):
             return origin, rel
@@ -168,19 +176,24 @@ def _find(name, update=False):
     flavour = f"-{wanted['flavour']}" if wanted["flavour"] else ""
     # 6.1.0-56-amd64, 6.12.117+deb12-rt-amd64, 6.12.90+deb13.1-amd64
     more = r"(\.\d+)?" if wanted["version"].count(".") == 1 else ""
-    pattern = rf"{re.escape(wanted['version'])}{more}(\+[a-z]+\d+(\.\d+)?|\+bpo|-\d+)*{flavour}-amd64"
-    origins = [apt.release(each) for each in ([wanted["release"]] if wanted["release"] else RELEASES)]
+    pattern = (rf"{re.escape(wanted['version'])}{more}(\+[a-z]+\d+(\.\d+)?|\+bpo|-\d+)*"
+               rf"{flavour}-amd64")
+    origins = [apt.release(each)
+               for each in ([wanted["release"]] if wanted["release"] else RELEASES)]
     for newest in ((True,) if update else (False, True)):
         for origin in origins:
             if newest:
                 origin.update()
             # An archive may have lost the headers of an image that it still has.
-            images, headers = ({name.removeprefix(prefix) for name in origin.packages(prefix, prefix + pattern)}
+            images, headers = ({name.removeprefix(prefix)
+                                for name in origin.packages(prefix, prefix + pattern)}
                                for prefix in ("linux-image-", "linux-headers-"))
             if images & headers:
-                return origin, max(images & headers, key=lambda rel: _order(rel.removesuffix(f"{flavour}-amd64")))
+                return origin, max(images & headers,
+                                   key=lambda rel: _order(rel.removesuffix(f"{flavour}-amd64")))
     where = wanted["release"] or ", ".join(RELEASES)
-    raise cache.Failure(f"no kernel {name} in {where}: the archive keeps a point release for some weeks only, "
+    raise cache.Failure(f"no kernel {name} in {where}: the archive keeps a point release for some "
+                        "weeks only, "
                         "and a series until the next one")
 
 
@@ -227,7 +240,8 @@ def _tidy_headers(out, rel, compiler_folder, final, major):
     common = re.search(r"/usr/src/([^/\s]+)/Makefile", text).group(1)
     with open(f"{src}/Makefile", "w", encoding="ascii") as handle:
         handle.write(MAKEFILE.format(
-            prefix=compilers.PREFIX, major=major, common=common, output=OUTPUT if "KBUILD_OUTPUT" in text else "",
+            prefix=compilers.PREFIX, major=major, common=common, output=OUTPUT
+            if "KBUILD_OUTPUT" in text else "",
             compilers=os.path.relpath(compiler_folder, f"{final}/usr/src/linux-headers-{rel}")))
     # It is there only to make BTF of, which needs a pahole that understands our C++.
     if os.path.exists(f"{src}/vmlinux"):

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Every difference between the supported kernels, 6.1 to 7.3, that the glue meets, and only these. STM_HAS_* comes from
- * kernel/features, where each way of Linux is tried; a kernel that has none of them is one that nobody has seen yet.
+ * All differences between the supported kernels, 6.1 to 7.3, that concern the glue, and only these.
+ * STM_HAS_* comes from kernel/features, where each way of Linux is tried. A kernel that has none of
+ * them is new to this module.
  */
 #ifndef STM_COMPAT_H
 #define STM_COMPAT_H
@@ -29,11 +30,14 @@ static inline void stm_vm_flags_change(struct vm_area_struct *vma, vm_flags_t se
 #elif defined(STM_HAS_vm_flags_open)
 	vma->vm_flags = (vma->vm_flags | set) & ~clear;
 #else
-#error "stm does not know how this kernel changes the flags of a mapping: there is no vm_flags_mod()"
+#error "stm does not know how this kernel changes a mapping's flags: it has no vm_flags_mod()"
 #endif
 }
 
-/* Since Linux 6.4 each mapping has a lock, which may stand for mmap_lock in a program's fault. It is held until mmap_lock is given back. */
+/*
+ * Since Linux 6.4 each mapping has a lock. In a fault of the program it may replace mmap_lock. It
+ * is held until mmap_lock is given back.
+ */
 #ifdef CONFIG_PER_VMA_LOCK
 #define STM_MAPPINGS_HAVE_LOCKS 1
 static inline void stm_lock_mapping(struct vm_area_struct *vma)
@@ -47,7 +51,7 @@ static inline void stm_lock_mapping(struct vm_area_struct *vma)
 }
 #endif
 
-/* A protection with which a page is entered in a page table as not accessed yet: x86's bit for that. */
+/* A protection with which a page table entry is "not accessed yet": x86's bit for that. */
 static inline pgprot_t stm_never_accessed(pgprot_t protection)
 {
 	return __pgprot(pgprot_val(protection) & ~_PAGE_ACCESSED);
@@ -73,28 +77,35 @@ static inline struct class *stm_class_create(const char *name)
 #error "stm does not know the devnode() of this kernel's struct class"
 #endif
 
-/* The file system's id mapping: a namespace until 6.2. Anonymous inodes are never mapped. */
+/*
+ * The file system's id mapping; until 6.2 a namespace. The ids of anonymous inodes are never
+ * mapped.
+ */
 #if defined(STM_HAS_idmap)
 #define stm_no_idmap (&nop_mnt_idmap)
 #elif defined(STM_HAS_idmap_of_namespace)
 #define stm_no_idmap (&init_user_ns)
 #else
-#error "stm does not know this kernel's inode_permission(): it takes neither an idmap nor a namespace"
+#error "stm does not know this inode_permission(): it takes neither an idmap nor a namespace"
 #endif
 
-static inline ssize_t stm_splice_read(struct file *in, loff_t *position, struct pipe_inode_info *pipe,
-				      size_t length, unsigned int flags)
+static inline ssize_t stm_splice_read(struct file *in, loff_t *position,
+				      struct pipe_inode_info *pipe, size_t length,
+				      unsigned int flags)
 {
 #if defined(STM_HAS_splice_by_copy) /* since 6.5 */
 	return copy_splice_read(in, position, pipe, length, flags);
 #elif defined(STM_HAS_splice_generic)
 	return generic_file_splice_read(in, position, pipe, length, flags);
 #else
-#error "this kernel has neither copy_splice_read() nor generic_file_splice_read(), of which stm needs one"
+#error "stm needs copy_splice_read() or generic_file_splice_read(); this kernel has neither"
 #endif
 }
 
-/* The workers that belong to no processor. Of the old name 7.x says in its log, at the first use, that it is deprecated. */
+/*
+ * The workers that belong to no processor. At the first use of the old name, 7.x logs that it is
+ * deprecated.
+ */
 static inline struct workqueue_struct *stm_unbound_workqueue(void)
 {
 #if defined(STM_HAS_workqueue_default) /* since 6.17 */
@@ -102,13 +113,14 @@ static inline struct workqueue_struct *stm_unbound_workqueue(void)
 #elif defined(STM_HAS_workqueue_unbound)
 	return system_unbound_wq;
 #else
-#error "this kernel has neither system_dfl_wq nor system_unbound_wq, of which stm needs one"
+#error "stm needs system_dfl_wq or system_unbound_wq; this kernel has neither"
 #endif
 }
 
 /*
- * Whether others of the same user may look into a process. The caller is in an RCU section, and the task's address space is
- * @mm. Since 7.2 it is a property of the task, which the section keeps.
+ * Whether other processes of the same user may look into a process. The caller is in an RCU
+ * section, and the task's address space is @mm. Since 7.2 this is a property of the task, which the
+ * section keeps.
  */
 #if defined(STM_HAS_dumpable_of_task)
 #include <linux/sched/exec_state.h>
@@ -120,7 +132,7 @@ static inline bool stm_may_be_looked_into(struct task_struct *task, struct mm_st
 #elif defined(STM_HAS_dumpable_of_memory)
 	return get_dumpable(mm) == SUID_DUMP_USER;
 #else
-#error "stm does not know how this kernel tells whether a process may be looked into: it has no get_dumpable()"
+#error "stm does not know how this kernel protects a process: it has no get_dumpable()"
 #endif
 }
 
