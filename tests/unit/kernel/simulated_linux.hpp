@@ -10,8 +10,9 @@
 // Any number of threads. Counters are relaxed and per-thread plans take no lock, so that the
 // simulation orders nothing that Linux would not order: a race in the core stays one for TSan.
 //
-// A new service goes into simulated_linux.cc: it begins with Service(kind), which says what it
-// needs and makes it a step of the calling thread, and, if it can fail, asks service.fails().
+// A new service goes into one of simulated/*.cc: it begins with a Service, which checks what its
+// caller holds and makes it a step of the calling thread, and, if it can fail, asks
+// service.fails().
 #pragma once
 
 #include "kernel/interface/entry.h" // IWYU pragma: export

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "tests/unit/kernel/simulated/address_space.hpp"
+
+#include "tests/unit/kernel/simulated/callers.hpp"
+#include "tests/unit/kernel/simulated/locks.hpp"
+#include "tests/unit/kernel/simulated/rules.hpp"
+#include "tests/unit/kernel/simulated/service.hpp"
+
+namespace stm::simulated {
+
+void put(stm_memory* memory) {
+    if (was_last(memory, "an address space is given back once too often"))
+        delete memory;
+}
+
+stm_memory* current_memory() {
+    return Caller::reference()->memory;
+}
+
+MmapLock::MmapLock() {
+    stm_memory* memory = current_memory();
+    before_acquiring(memory);
+    memory->mmap_lock.lock_shared();
+    acquired(memory, kMmapLockRank);
+}
+
+MmapLock::~MmapLock() {
+    released(current_memory());
+    current_memory()->mmap_lock.unlock_shared();
+}
+
+} // namespace stm::simulated
+
+using namespace stm::simulated;
+
+extern "C" {
+
+stm_memory* stm_linux_memory_current() {
+    stm_memory* const memory = current_memory();
+    current_thread()->memory.store(memory, kRelaxed);
+    return memory;
+}
+
+void stm_linux_memory_hold(stm_memory* memory) {
+    expect(memory->references.fetch_add(1) > 0, "an address space is referenced after its end");
+    counters.memory_references.fetch_add(1, kRelaxed);
+}
+
+void stm_linux_memory_drop(stm_memory* memory) {
+    put(memory);
+    counters.memory_references.fetch_sub(1, kRelaxed);
+}
+
+} // extern "C"

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0
+// The address space of a process.
+#pragma once
+
+#include "tests/unit/kernel/simulated_linux.hpp"
+
+#include <atomic>
+#include <shared_mutex>
+
+struct stm_memory {
+    std::atomic<long> references{1}; // the process
+    std::atomic<bool> ended{false};  // the process has
+    std::shared_mutex mmap_lock;
+};
+
+namespace stm::simulated {
+
+// Gives a reference back.
+void put(stm_memory* memory);
+
+} // namespace stm::simulated

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0
+// The pages of regions, and those of transactions.
+#pragma once
+
+#include "tests/unit/kernel/simulated_linux.hpp"
+
+#include <atomic>
+#include <cstdint>
+
+struct stm_page {
+    alignas(4096) std::uint8_t bytes[4096] = {};
+    std::atomic<long> references{1};
+    stm_identity* identity = nullptr;
+    std::uint64_t index = 0;
+};
+
+namespace stm::simulated {
+
+// Gives a reference back.
+void put(stm_page* page);
+
+} // namespace stm::simulated
