@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0
+// How transactions in mappings end, and who has a view then.
+#include "tests/unit/kernel/transaction_test.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <future>
+#include <thread>
+
+namespace stm::test {
+namespace {
+
+TEST_F(MappedTransactions, OfEndedThreadsLeaveNothingInTheMapping) {
+    std::thread([&] {
+        EXPECT_EQ(start(file), 1);
+        EXPECT_TRUE(store(file, 0, 9));
+    }).join();
+    stm_core_flush(file.get(), simulated::still_open());
+    EXPECT_EQ(start(file), 1);
+    EXPECT_EQ(load(file, 0), 0u);
+    EXPECT_EQ(commit(file), 0);
+    EXPECT_EQ(load(other, 0), 0u);
+}
+
+TEST_F(MappedTransactions, OfEndedThreadsAreFoundByTheWatchdog) {
+    std::thread([&] {
+        EXPECT_EQ(start(file), 1);
+        EXPECT_TRUE(store(file, 0, 9));
+    }).join();
+    EXPECT_NE(simulated::mapped_page(file.view(), 0), nullptr);
+    EXPECT_EQ(simulated::run_timers(), 1u);
+    EXPECT_EQ(simulated::mapped_page(file.view(), 0), nullptr);
+    EXPECT_EQ(simulated::run_timers(), 0u);
+    EXPECT_EQ(statistics_of(file).aborts[STM_REASON_KILLED], 1u);
+    EXPECT_EQ(load(file, 0), 0u);
+}
+
+TEST_F(MappedTransactions, OfEndedThreadsAreFoundByAFault) {
+    settings.watchdog_ms = 0;
+    std::thread([&] {
+        EXPECT_EQ(start(file), 1);
+        EXPECT_TRUE(store(file, 0, 9));
+    }).join();
+    EXPECT_EQ(simulated::run_timers(), 0u);
+    EXPECT_EQ(load(file, kPage), 0u) << "it has no view any more";
+    EXPECT_FALSE(store(file, kPage, 1));
+    EXPECT_EQ(simulated::run_timers(), 1u);
+    EXPECT_EQ(load(file, 0), 0u);
+    EXPECT_EQ(statistics_of(file).aborts[STM_REASON_KILLED], 1u);
+}
+
+// A fault has found a page of a transaction, and maps it only when that has been ended by another
+// thread.
+class FaultsInProgress : public MappedTransactions {
+protected:
+    void end_during_a_fault(const std::function<void()>& end) {
+        EXPECT_EQ(start(file), 1);
+        EXPECT_TRUE(store(file, 0, 9));
+        put(file, kPage, 9);
+        std::promise<void> found;
+        std::atomic<bool> ended{false};
+        std::thread faulting([&, memory = simulated::current_memory()] {
+            const MmapLock held;
+            stm_fault question{};
+            question.memory = memory;
+            question.index = question.last = 1;
+            question.address = simulated::address_of(1);
+            ASSERT_EQ(stm_core_transactional_fault(file.get(), &question), STM_FAULT_MAP);
+            found.set_value();
+            // If nobody waits for this fault, the end comes first.
+            for (int turn = 0; turn < 50 && !ended; ++turn)
+                std::this_thread::sleep_for(std::chrono::milliseconds(1));
+            simulated::map_page(file.view(), 1, question.pages[0], false);
+        });
+        found.get_future().wait();
+        end();
+        ended = true;
+        faulting.join();
+        EXPECT_EQ(simulated::mapped_page(file.view(), 0), nullptr);
+        EXPECT_EQ(simulated::mapped_page(file.view(), 1), nullptr);
+    }
+};
+
+TEST_F(FaultsInProgress, MapNoPageOfATransactionThatItsThreadsCloseHasEnded) {
+    end_during_a_fault([&] { stm_core_flush(file.get(), simulated::kLastDescriptor); });
+    EXPECT_FALSE(store(file, 0, 1)) << "it has no view any more";
+    EXPECT_EQ(load(file, 0), 0u);
+    EXPECT_EQ(commit(file), -ECANCELED);
+}
+
+TEST_F(FaultsInProgress, MapNoPageOfATransactionThatAnotherThreadsCloseHasEnded) {
+    end_during_a_fault([&] {
+        OtherThread closing;
+        const AsThread it(closing);
+        stm_core_flush(file.get(), simulated::kLastDescriptor);
+    });
+    EXPECT_FALSE(store(file, 0, 1));
+    EXPECT_EQ(fault(file, 0, 0).result, STM_FAULT_OUTSIDE) << "until the thread has been told";
+    EXPECT_EQ(commit(file), -ECANCELED);
+    EXPECT_EQ(load(file, 0), 0u);
+}
+
+TEST_F(FaultsInProgress, MapNoPageOfATransactionThatIsCommitted) {
+    end_during_a_fault([&] { EXPECT_EQ(commit(file), 0); });
+}
+
+TEST_F(FaultsInProgress, MapNoPageOfATransactionThatExecHasEnded) {
+    end_during_a_fault([&] {
+        simulated::exec();
+        EXPECT_EQ(transaction_of(file).depth, 0u);
+    });
+}
+
+// Whoever shares the file may be in a call that holds its mmap_lock for as long as it likes.
+TEST_F(MappedTransactions, OfEndedThreadsDoNotHoldUpTheClosesOfOtherProcesses) {
+    Process child(200, kRoot, "child");
+    OtherThread of_child;
+    {
+        const As now(child);
+        const AsThread it(of_child);
+        EXPECT_EQ(start(file), 1);
+        EXPECT_TRUE(store(file, 0, 9));
+    }
+    of_child.end();
+    std::promise<void> held;
+    std::atomic<bool> over{false};
+    bool waited = false;
+    std::thread holder([&] {
+        const As now(child);
+        const MmapLock lock;
+        held.set_value();
+        for (int turn = 0; turn < 1000 && !over; ++turn)
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        waited = !over;
+    });
+    held.get_future().wait();
+    stm_core_flush(file.get(), simulated::still_open());
+    over = true;
+    holder.join();
+    EXPECT_FALSE(waited);
+    EXPECT_EQ(simulated::run_timers(), 1u) << "the watchdog takes it out";
+    EXPECT_EQ(statistics_of(file).aborts[STM_REASON_KILLED], 1u);
+    const As now(child);
+    EXPECT_EQ(load(file, 0), 0u);
+}
+
+// A thread has closed its last descriptor, got the file again, and does not know yet that its
+// transaction is over.
+TEST_F(MappedTransactions, ThatAreLostStoreNothingIntoThoseOfOtherThreads) {
+    OtherThread second;
+    EXPECT_EQ(start(file), 1);
+    EXPECT_TRUE(store(file, 0, 9));
+    stm_core_flush(file.get(), simulated::kLastDescriptor);
+    {
+        const AsThread it(second);
+        EXPECT_EQ(start(file), -EBUSY);
+    }
+    EXPECT_EQ(load(file, kPage), 0u);
+    disturb(kPage);
+    EXPECT_EQ(load(file, kPage), 77u) << "as without a transaction";
+    EXPECT_FALSE(store(file, kPage, 9));
+    EXPECT_FALSE(store(file, 0, 9));
+    EXPECT_EQ(fault(file, 2, 2, Access::store).result, STM_FAULT_FORBIDDEN);
+    EXPECT_EQ(commit(file), -ECANCELED);
+    {
+        const AsThread it(second);
+        EXPECT_EQ(start(file), 1);
+        EXPECT_TRUE(store(file, kPage, 5));
+        EXPECT_EQ(load(file, 0), 0u);
+        disturb(0);
+        EXPECT_EQ(load(file, 0), 0u) << "what was committed is in no mapping any more";
+        EXPECT_EQ(commit(file), -EAGAIN);
+    }
+    EXPECT_EQ(get(other, kPage), 77u);
+}
+
+// A process that shares the handle maps it first, while a transaction by calls runs here.
+TEST_F(MappedTransactions, GetTheViewWhereverTheFirstMappingWas) {
+    File late = open(control, "tx", kOpen, {0, 0, 0});
+    Process child(200, kRoot, "child");
+    EXPECT_EQ(start(late), 1);
+    EXPECT_EQ(get(late, 0), 0u);
+    {
+        const As now(child);
+        ASSERT_EQ(map(late, 0, 2, STM_MAP_WRITE), 0);
+    }
+    ASSERT_EQ(map(late, 0, 2, STM_MAP_WRITE), 0);
+    disturb(0);
+    disturb(kPage);
+    EXPECT_EQ(fault(late, 1, 1).result, STM_FAULT_FORBIDDEN) << "it has read what was before";
+    EXPECT_EQ(commit(late), -EAGAIN);
+    EXPECT_EQ(start(late), 1);
+    EXPECT_EQ(load(late, kPage), 77u);
+    EXPECT_TRUE(store(late, kPage, 5));
+    EXPECT_EQ(commit(late), 0);
+    EXPECT_EQ(get(other, kPage), 5u);
+    simulated::unmap_all(late.view());
+}
+
+TEST_F(MappedTransactions, OfTwoThreadsKeepTheirProcessFromMapping) {
+    put(other, kPage, 5);
+    OtherThread second;
+    Process child(200, kRoot, "child");
+    File shared = open(control, "tx", kOpen, {0, 0, 0});
+    EXPECT_EQ(start(shared), 1);
+    {
+        const AsThread it(second);
+        EXPECT_EQ(start(shared), 1);
+    }
+    {
+        const As now(child);
+        ASSERT_EQ(map(shared, 0, 2, STM_MAP_WRITE), 0);
+    }
+    EXPECT_EQ(map(shared, 0, 2, STM_MAP_WRITE), -EBUSY) << "two transactions of one process";
+    EXPECT_EQ(commit(shared), 0);
+    EXPECT_EQ(map(shared, 0, 2, STM_MAP_WRITE), 0);
+    const AsThread it(second);
+    EXPECT_EQ(load(shared, kPage), 5u);
+    EXPECT_EQ(commit(shared), 0);
+    simulated::unmap_all(shared.view());
+}
+
+TEST_F(MappedTransactions, ThatBeganBeforeTheMappingLeaveItWhenTheirThreadEnds) {
+    File late = open(control, "tx", kOpen, {0, 0, 0});
+    std::thread([&] {
+        EXPECT_EQ(start(late), 1);
+        ASSERT_EQ(map(late, 0, 1, STM_MAP_WRITE), 0);
+        EXPECT_TRUE(store(late, 0, 9));
+    }).join();
+    EXPECT_EQ(simulated::run_timers(), 1u);
+    EXPECT_EQ(simulated::mapped_page(late.view(), 0), nullptr);
+    EXPECT_EQ(load(late, 0), 0u);
+}
+
+TEST_F(MappedTransactions, EndWithTheirFileAndItsMapping) {
+    EXPECT_EQ(start(file), 1);
+    EXPECT_TRUE(store(file, 0, 1));
+    file.close();
+    EXPECT_EQ(load(other, 0), 0u);
+}
+
+} // namespace
+} // namespace stm::test

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-2.0
+// How transactions end when their thread, their program or their last descriptor does.
+#include "tests/unit/kernel/transaction_test.hpp"
+
+#include <csignal>
+#include <thread>
+#include <vector>
+
+namespace stm::test {
+namespace {
+
+TEST_F(Transactions, EndWithTheFile) {
+    EXPECT_EQ(start(file), 1);
+    put(file, 0, 1);
+    file.close();
+    EXPECT_EQ(get(other, 0), 0u);
+    EXPECT_EQ(statistics_of(other).aborts[STM_REASON_KILLED], 1u) << "counted all the same";
+}
+
+TEST_F(Transactions, EndWithTheirThread) {
+    std::thread([&] {
+        EXPECT_EQ(start(file), 1);
+        put(file, 0, 1);
+    }).join();
+    EXPECT_EQ(start(file), 1) << "this one takes its context over";
+    EXPECT_EQ(get(file, 0), 0u);
+    EXPECT_EQ(commit(file), 0);
+    EXPECT_EQ(statistics_of(file).aborts[STM_REASON_KILLED], 1u);
+    EXPECT_EQ(simulated::live().thread_references, 1);
+}
+
+TEST_F(Transactions, GoOnWhenADuplicateOfTheirDescriptorIsClosed) {
+    EXPECT_EQ(start(file), 1);
+    put(file, 0, 1);
+    std::thread([&] { stm_core_flush(file.get(), simulated::still_open()); }).join();
+    stm_core_flush(file.get(), simulated::still_open());
+    put(file, 64, 2);
+    EXPECT_EQ(commit(file), 0);
+    EXPECT_EQ(get(other, 0), 1u);
+    EXPECT_EQ(get(other, 64), 2u);
+}
+
+TEST_F(Transactions, FailUntilToldWhenTheLastDescriptorIsClosed) {
+    const auto lose = [&] {
+        EXPECT_EQ(start(file), 1);
+        put(file, 0, 1);
+        stm_core_flush(file.get(), simulated::kLastDescriptor);
+    };
+    const auto everything_fails = [&] {
+        std::uint64_t value = 5;
+        EXPECT_EQ(transaction_of(file).depth, 1u);
+        EXPECT_EQ(transaction_of(file).doom, unsigned{STM_REASON_CLOSED});
+        EXPECT_EQ(read(file, 0, &value, sizeof(value)), -ECANCELED);
+        EXPECT_EQ(write(file, 0, &value, sizeof(value)), -ECANCELED);
+        EXPECT_EQ(validate(file), -ECANCELED);
+        EXPECT_EQ(start(file), -ECANCELED);
+        EXPECT_EQ(get(other, 0), 0u);
+    };
+    lose();
+    everything_fails();
+    EXPECT_EQ(commit(file), -ECANCELED);
+    lose();
+    everything_fails();
+    EXPECT_EQ(cancel(file), 0);
+    lose();
+    everything_fails();
+    EXPECT_EQ(wait(file, 0), -EDEADLK) << "it has read nothing";
+    EXPECT_EQ(start(file, STM_START_RESTART), 1);
+    EXPECT_EQ(get(file, 0), 0u);
+    stm_core_flush(file.get(), simulated::kLastDescriptor);
+    EXPECT_EQ(wait(file, 0), -ECANCELED);
+    EXPECT_EQ(start(file), 1);
+    put(file, 0, 3);
+    EXPECT_EQ(commit(file), 0);
+    EXPECT_EQ(get(other, 0), 3u);
+    EXPECT_EQ(statistics_of(other).aborts[STM_REASON_CLOSED], 4u);
+}
+
+TEST_F(Transactions, FailOnlyInTheProcessThatHasNoDescriptorLeft) {
+    Process child(200, kRoot, "child");
+    OtherThread second;
+    OtherThread of_child;
+    EXPECT_EQ(start(file), 1);
+    {
+        const AsThread it(second);
+        EXPECT_EQ(start(file), 1);
+    }
+    {
+        const As now(child);
+        const AsThread it(of_child);
+        EXPECT_EQ(start(file), 1);
+        put(file, 0, 1);
+    }
+    stm_core_flush(file.get(), simulated::kLastDescriptor);
+    EXPECT_EQ(commit(file), -ECANCELED);
+    {
+        const AsThread it(second);
+        EXPECT_EQ(commit(file), -ECANCELED) << "threads of one process have the same descriptors";
+    }
+    {
+        const As now(child);
+        const AsThread it(of_child);
+        EXPECT_EQ(commit(file), 0) << "another process has its own";
+    }
+    EXPECT_EQ(get(other, 0), 1u);
+}
+
+TEST_F(Transactions, KeepNobodyFromCommittingWhenTheirFileIsLost) {
+    File mutex = open(control, "mutex", kCreate, {kPage, STM_REGION_MUTEX});
+    const File second = open(control, "mutex", kOpen, {0, 0, 0});
+    EXPECT_EQ(start(mutex), 1);
+    stm_core_flush(mutex.get(), simulated::kLastDescriptor);
+    std::thread([&] {
+        EXPECT_EQ(start(second), 1) << "the token is free";
+        EXPECT_EQ(commit(second), 0);
+    }).join();
+    EXPECT_EQ(commit(mutex), -ECANCELED);
+}
+
+// Another thread closes the last descriptor while a start waits, or anywhere else in it.
+TEST_F(Transactions, NeverRunWithoutADescriptorThatWasClosedDuringTheirStart) {
+    const File second = open(control, "mutex", kCreate, {kPage, STM_REGION_MUTEX});
+    unsigned refused = 0;
+    for (std::size_t nth = 1;; ++nth) {
+        SCOPED_TRACE(testing::Message() << "step " << nth);
+        const File mutex = open(control, "mutex", kOpen, {0, 0, 0});
+        ASSERT_EQ(map(mutex, 0, 1, STM_MAP_WRITE), 0);
+        OtherThread closing;
+        long started = 0;
+        bool happened = false;
+        {
+            const Interleave point(nth, [&] {
+                const AsThread it(closing);
+                stm_core_flush(mutex.get(), simulated::closed_for_good());
+            });
+            started = start(mutex);
+            happened = point.happened();
+        }
+        if (!happened) {
+            EXPECT_EQ(started, 1);
+            EXPECT_EQ(commit(mutex), 0);
+            break;
+        }
+        EXPECT_TRUE(started == 1 || started == -ECANCELED) << started;
+        refused += started == -ECANCELED;
+        std::thread([&] {
+            const simulated::Sleepless unless_it_waits;
+            ASSERT_EQ(start(second), 1) << "the token is free";
+            EXPECT_EQ(commit(second), 0);
+        }).join();
+        EXPECT_EQ(commit(mutex), started == 1 ? -ECANCELED : -EINVAL);
+    }
+    EXPECT_GE(refused, 2u);
+}
+
+TEST_F(Transactions, OfANewThreadHaveNoHistoryOfTheOneWhoseContextItGets) {
+    OtherThread ending;
+    {
+        const AsThread it(ending);
+        for (unsigned turn = 1; turn <= 3; ++turn) {
+            EXPECT_EQ(start(file), 1);
+            EXPECT_EQ(get(file, 0), turn == 1 ? 0u : 77u);
+            disturb(0);
+            put(file, 64, 1);
+            EXPECT_EQ(commit(file), -EAGAIN);
+            EXPECT_EQ(transaction_of(file).conflicts, turn);
+        }
+    }
+    ending.end();
+    OtherThread fresh;
+    const AsThread it(fresh);
+    EXPECT_EQ(start(file), 1);
+    EXPECT_EQ(transaction_of(file).conflicts, 0u);
+    EXPECT_EQ(transaction_of(file).longest_streak, 0u);
+    EXPECT_EQ(transaction_of(file).last_reason, unsigned{STM_REASON_NONE});
+    EXPECT_EQ(commit(file), 0);
+}
+
+// A thread that ends looks at contexts while another one, of a process that shares the handle,
+// takes over the very one that was its own.
+TEST_F(Transactions, OfAThreadThatTookAContextOverSurviveTheEndOfTheOneBefore) {
+    for (std::size_t nth = 1;; ++nth) {
+        SCOPED_TRACE(testing::Message() << "step " << nth);
+        OtherThread ending;
+        OtherThread fresh;
+        {
+            const AsThread it(ending);
+            EXPECT_EQ(start(file), 1);
+            put(file, 0, 1);
+        }
+        ending.end();
+        bool happened = false;
+        {
+            const AsThread it(ending);
+            const Interleave point(nth, [&] {
+                const AsThread me(fresh);
+                EXPECT_EQ(start(file), 1);
+                put(file, 64, nth);
+            });
+            stm_core_flush(file.get(), simulated::kLastDescriptor);
+            happened = point.happened();
+        }
+        if (!happened)
+            break;
+        const AsThread me(fresh);
+        EXPECT_EQ(transaction_of(file).depth, 1u);
+        EXPECT_EQ(get(other, 64), nth - 1) << "nothing of it before its commit";
+        EXPECT_EQ(commit(file), 0);
+        EXPECT_EQ(get(other, 64), nth);
+        EXPECT_EQ(get(other, 0), 0u);
+    }
+}
+
+// exec changes the program and leaves the thread and its contexts, which the watchdog of another
+// thread's transaction looks at in the middle of a call.
+TEST_F(Transactions, OfSingleCallsAfterExecAreNotTakenForThoseOfTheProgramBefore) {
+    std::vector<char> bytes(kBytes);
+    EXPECT_EQ(read(file, 0, bytes.data(), 1), 1);
+    simulated::exec();
+    OtherThread second;
+    {
+        const AsThread it(second);
+        EXPECT_EQ(start(file, STM_START_SIGNAL(SIGUSR1)), 1);
+    }
+    for (std::size_t nth = 1;; ++nth) {
+        SCOPED_TRACE(testing::Message() << "step " << nth);
+        const Interleave point(nth, [&] { simulated::run_timers(); });
+        EXPECT_EQ(read(file, 0, bytes.data(), kBytes), static_cast<long>(kBytes));
+        if (!point.happened())
+            break;
+    }
+    const AsThread it(second);
+    EXPECT_EQ(commit(file), 0);
+}
+
+TEST_F(Transactions, OfEndedThreadsAreDiscardedByAFlush) {
+    File mutex = open(control, "mutex", kCreate, {kPage, STM_REGION_MUTEX});
+    std::thread([&] { EXPECT_EQ(start(mutex), 1); }).join();
+    stm_core_flush(mutex.get(), simulated::still_open());
+    EXPECT_EQ(statistics_of(mutex).aborts[STM_REASON_KILLED], 1u);
+    EXPECT_EQ(start(mutex), 1) << "the token is free";
+    EXPECT_EQ(transaction_of(mutex).serial, 1u);
+    EXPECT_EQ(commit(mutex), 0);
+}
+
+TEST_F(Transactions, EndWithExec) {
+    EXPECT_EQ(start(file), 1);
+    put(file, 0, 1);
+    simulated::exec();
+    EXPECT_EQ(commit(file), -EINVAL);
+    EXPECT_EQ(get(file, 0), 0u);
+    EXPECT_EQ(start(file), 1);
+    EXPECT_EQ(commit(file), 0);
+}
+
+} // namespace
+} // namespace stm::test
