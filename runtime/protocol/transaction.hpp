@@ -538,8 +538,10 @@ private:
     }
 
     AbortReason usable() const noexcept {
-        if (!active_ || waiting_) [[unlikely]]
+        if (!active_) [[unlikely]]
             return AbortReason::killed;
+        if (waiting_ && doom_ == AbortReason::none) [[unlikely]]
+            return AbortReason::explicit_retry;
         return doom_;
     }
 

@@ -97,19 +97,35 @@ TEST_F(Transactions, DoNotWaitForWhatHasChangedAlready) {
 }
 
 // A handler without SA_RESTART has run: Linux does not call again, and the program may not care.
-TEST_F(Transactions, AreNotCommittedAfterAWaitThatASignalEnded) {
-    EXPECT_EQ(start(file), 1);
-    EXPECT_EQ(get(file, 0), 0u);
-    put(file, 64, 1);
-    auto argument = argument_of<stm_wait>(STM_WAIT_KEEP);
-    argument.timeout_ns = STM_WAIT_FOREVER;
-    {
+class InterruptedWaits : public Transactions {
+protected:
+    void SetUp() override {
+        EXPECT_EQ(start(file), 1);
+        EXPECT_EQ(get(file, 0), 0u);
+        put(file, 64, 1);
+        auto argument = argument_of<stm_wait>(STM_WAIT_KEEP);
+        argument.timeout_ns = STM_WAIT_FOREVER;
         const simulated::Sleepless until_a_signal;
         EXPECT_EQ(request(file, STM_IOC_WAIT, argument), -512) << "ERESTARTSYS";
+        EXPECT_EQ(transaction_of(file).depth, 1u);
     }
-    EXPECT_EQ(transaction_of(file).depth, 1u);
-    EXPECT_EQ(commit(file), -ECANCELED);
-    EXPECT_EQ(get(other, 64), 0u);
+    void expect_nothing_is_committed() {
+        EXPECT_EQ(commit(file), -ECANCELED);
+        EXPECT_EQ(get(other, 64), 0u);
+    }
+};
+
+TEST_F(InterruptedWaits, LeaveNothingToCommit) {
+    expect_nothing_is_committed();
+}
+
+TEST_F(InterruptedWaits, CancelTheCallsThatFollow) {
+    std::uint64_t value = 5;
+    EXPECT_EQ(read(file, 0, &value, sizeof(value)), -ECANCELED);
+    EXPECT_EQ(write(file, 64, &value, sizeof(value)), -ECANCELED);
+    EXPECT_EQ(validate(file), -ECANCELED);
+    EXPECT_EQ(start(file), -ECANCELED);
+    expect_nothing_is_committed();
 }
 
 TEST_F(Transactions, OfAMutexRegionRunAlone) {
