@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "tests/storm/board.hpp"
 #include "tests/storm/cast.hpp"
+#include "tests/storm/plan.hpp"
 #include "tests/storm/storm.hpp"
 
 #include <CLI/CLI.hpp>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "tests/storm/storm.hpp"
+#include "tests/storm/plan.hpp"
 
 #include "tests/history/history_check.hpp"
 #include "tests/storm/cast.hpp"

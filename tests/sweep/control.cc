@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 // Sites: the requests that make, describe and end regions.
+#include "site.hpp"
 
+#include <cerrno>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 
 namespace stm::sweep {
 namespace {
