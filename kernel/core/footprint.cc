@@ -121,12 +121,15 @@ AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, u
             return false;
         if (!window.has(likely))
             window = Window(view, likely);
-        if (!window.has(likely) || pages_.find(likely.index) != nullptr)
+        if (!window.has(likely))
             return true;
         if (!window.writable())
             use = Use::load;
         PrivatePages::Page* page = nullptr;
+        const u32 pages = pages_.size();
         ended = pages_.obtain(transaction, likely.index, page);
+        if (ended == AbortReason::none && pages_.size() == pages)
+            return true; // it was there already
         if (ended == AbortReason::none && use == Use::store)
             ended = pages_.prepare_store(transaction, *page);
         if (ended != AbortReason::none)
