@@ -185,12 +185,6 @@ void Context::detach_cell() noexcept {
 
 // -- In mappings --
 
-AbortReason Context::touch(u64 index, u64 address, Use use, stm_page*& page) noexcept {
-    return failure_ != AbortReason::none
-               ? failure_
-               : footprint_.touch(transaction_, index, address, use, data_, page);
-}
-
 bool Context::predicts(u32 site) noexcept {
     footprint_.select(site);
     return footprint_.has_likely();

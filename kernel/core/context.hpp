@@ -207,7 +207,11 @@ public:
 
     // The transaction's page of that index, for a fault at that address.
     [[nodiscard]] protocol::AbortReason touch(u64 index, u64 address, Use use,
-                                              stm_page*& page) noexcept STM_REQUIRES(lock_);
+                                              stm_page*& page) noexcept STM_REQUIRES(lock_) {
+        return failure_ != protocol::AbortReason::none
+                   ? failure_
+                   : footprint_.touch(transaction_, index, address, use, data_, page);
+    }
     [[nodiscard]] Footprint& footprint() noexcept STM_REQUIRES(lock_) { return footprint_; }
 
     // How many pages had been exposed in the view when its mappings were emptied for it last. Its

@@ -79,9 +79,7 @@ Context* View::lock_viewer(stm_memory* memory) noexcept STM_NO_LOCK_ANALYSIS {
     return nullptr;
 }
 
-void View::settle(Context& context) noexcept {
-    if (context.stage().stage() != Stage::offered)
-        return;
+void View::settle_offer(Context& context) noexcept {
     u32 site = 0;
     if (!context.withdraw_offer(site)) {
         context.forget_offer();

@@ -65,7 +65,10 @@ public:
     // If an offer stands it is taken back; and if the thread has taken it, its transaction begins
     // here. In its mappings there is nothing to be unmapped: each fault there that would have
     // mapped a committed page has come here before it.
-    void settle(Context& context) noexcept STM_REQUIRES(context.lock());
+    void settle(Context& context) noexcept STM_REQUIRES(context.lock()) {
+        if (context.stage().stage() == Stage::offered)
+            settle_offer(context);
+    }
 
     // What a fault belongs to: the context that has the view there, with its lock held, which
     // the caller adopts; no offer stands there then. Null: none has it. A program that is not
@@ -98,6 +101,7 @@ public:
     void retire(Context& context) noexcept;
 
 private:
+    void settle_offer(Context& context) noexcept STM_REQUIRES(context.lock());
     [[nodiscard]] runtime::Status take(Context& context, stm_memory* memory,
                                        Context*& in_the_way) noexcept;
     void empty() noexcept { stm_linux_view_unmap(view_, 0, region_.size() / kPageBytes); }
