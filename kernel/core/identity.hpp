@@ -2,6 +2,7 @@
 // Owner of a region's identity: the inode that Linux knows its pages, owner and mode by.
 #pragma once
 
+#include "kernel/core/uapi.hpp"
 #include "kernel/interface/services.h"
 #include "runtime/support/result.hpp"
 #include "runtime/support/utility.hpp"
@@ -10,10 +11,12 @@ namespace stm::kernel {
 
 class Identity : runtime::NonCopyable {
 public:
-    [[nodiscard]] static runtime::Result<Identity> create(const stm_birth& birth) noexcept {
+    [[nodiscard]] static runtime::Result<Identity> create(const stm_birth& birth,
+                                                          runtime::u32 region_flags) noexcept {
         stm_identity* identity = nullptr;
+        const int executable = (region_flags & STM_REGION_EXEC) != 0 ? 1 : 0;
         const runtime::Status created =
-            runtime::status_from_errno(stm_linux_identity_create(&birth, &identity));
+            runtime::status_from_errno(stm_linux_identity_create(&birth, executable, &identity));
         if (!created.ok())
             return created.error();
         return Identity(identity);

@@ -15,7 +15,7 @@ runtime::Result<runtime::Ref<Region>> Region::create(const Books& books, const R
     if (!account.ok())
         return account.error();
     (*region)->spare_account_ = runtime::move(*account);
-    auto identity = Identity::create(birth);
+    auto identity = Identity::create(birth, flags);
     if (!identity.ok())
         return identity.error();
     (*region)->identity_ = runtime::move(*identity);

@@ -108,7 +108,7 @@ static inline ssize_t stm_splice_read(struct file *in, loff_t *position,
  */
 static inline struct workqueue_struct *stm_unbound_workqueue(void)
 {
-#if defined(STM_HAS_workqueue_default) /* since 6.17 */
+#if defined(STM_HAS_workqueue_default) /* 7.x, and 6.12 from some point release on */
 	return system_dfl_wq;
 #elif defined(STM_HAS_workqueue_unbound)
 	return system_unbound_wq;
@@ -133,6 +133,17 @@ static inline bool stm_may_be_looked_into(struct task_struct *task, struct mm_st
 	return get_dumpable(mm) == SUID_DUMP_USER;
 #else
 #error "stm does not know how this kernel protects a process: it has no get_dumpable()"
+#endif
+}
+
+/*
+ * An inode that may be mapped PROT_EXEC. Linux 7 marks those of alloc_anon_inode() as ones that
+ * never are.
+ */
+static inline void stm_inode_not_anonymous(struct inode *inode)
+{
+#ifdef S_ANON_INODE
+	inode->i_flags &= ~S_ANON_INODE;
 #endif
 }
 

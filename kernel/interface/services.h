@@ -162,7 +162,9 @@ struct stm_birth {
 	__u32 mode;		     /* permission bits */
 	int apply_umask;	     /* nonzero: less the caller's umask */
 };
-int stm_linux_identity_create(const struct stm_birth *birth, struct stm_identity **identity);
+/* @executable: nonzero if handles of the region may be mapped PROT_EXEC. */
+int stm_linux_identity_create(const struct stm_birth *birth, int executable,
+			      struct stm_identity **identity);
 void stm_linux_identity_put(struct stm_identity *identity);
 
 /* What fstat shows as the size in bytes. */

@@ -52,7 +52,10 @@
 #define STM_IOC_STATISTICS _IO(STM_IOC_TYPE, 0x16)
 #define STM_IOC_CELL _IO(STM_IOC_TYPE, 0x17)
 
-/* The kind of a region. It is fixed when the region is created. */
+/*
+ * The kind of a region. It is fixed when the region is created. On Linux 7 the module cannot be
+ * unloaded while there is a region with EXEC.
+ */
 #define STM_REGION_PLAIN 0x1	 /* ordinary shared memory: no transactions, mapped read-write */
 #define STM_REGION_MUTEX 0x2	 /* transactions take the region's lock; none is optimistic */
 #define STM_REGION_EPHEMERAL 0x4 /* destroyed with its last user */

@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <thread>
 
 namespace stm::test {
@@ -34,6 +35,19 @@ void prepare_child() {
 }
 
 } // namespace
+
+bool linux_is_at_least(int major, int minor) {
+    utsname name{};
+    int has_major = 0;
+    int has_minor = 0;
+    EXPECT_EQ(::uname(&name), 0);
+    EXPECT_EQ(std::sscanf(name.release, "%d.%d", &has_major, &has_minor), 2) << name.release;
+    return has_major > major || (has_major == major && has_minor >= minor);
+}
+
+int error_of_forbidden_exec() {
+    return linux_is_at_least(7, 0) ? EPERM : EACCES;
+}
 
 std::string unique_name(const std::string& stem) {
     static int count = 0;

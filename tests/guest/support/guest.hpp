@@ -22,6 +22,13 @@ namespace stm::test {
 inline constexpr std::size_t kPage = 4096;
 inline constexpr unsigned kNobody = 65534;
 
+// -- The kernel --
+
+/** Whether this is Linux MAJOR.MINOR or a later one, for what it does otherwise since then. */
+bool linux_is_at_least(int major, int minor);
+/** What mmap says to PROT_EXEC where the region has no STM_EXEC. Linux 7 refuses it itself. */
+int error_of_forbidden_exec();
+
 // -- Names and descriptors --
 
 /** A name that no other test, process or run uses: "test:PID:N:STEM". */

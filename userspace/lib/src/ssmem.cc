@@ -124,8 +124,10 @@ long ssmem_attach(char* name, int flag, size_t length) {
         return fail(ENOMEM, "ssmem_attach: no room to remember segment '%s'", name);
     void* mapped =
         ::mmap(nullptr, request.region_size, protection(flag), MAP_SHARED, handle.get(), 0);
+    // Linux 7 refuses PROT_EXEC itself, by EPERM, where the module would say EACCES.
     if (mapped == MAP_FAILED)
-        return fail(errno, "ssmem_attach: segment '%s' cannot be mapped", name);
+        return fail(errno == EPERM ? EACCES : errno, "ssmem_attach: segment '%s' cannot be mapped",
+                    name);
     auto address = reinterpret_cast<std::uintptr_t>(mapped);
     attached.add_locked({address, request.region_size, 0, handle.release(), protection(flag)});
     return static_cast<long>(address);

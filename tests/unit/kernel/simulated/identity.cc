@@ -55,7 +55,7 @@ using namespace stm::simulated;
 
 extern "C" {
 
-int stm_linux_identity_create(const stm_birth* birth, stm_identity** identity) {
+int stm_linux_identity_create(const stm_birth* birth, int /*executable*/, stm_identity** identity) {
     const Service service("identity_create", Context::no_core_lock, Failure::identity);
     if (service.fails())
         return -ENOMEM;
