@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Roots of Debian's releases: made by debootstrap, kept in the cache, used through an overlay that is thrown away.
+"""Roots of Debian's releases: made by debootstrap, kept in the cache, used through an overlay.
 
 A root is a stack of layers, each a folder of `roots` in the cache:
-  base       what debootstrap makes, with git and make: the machine of somebody who has just got the sources
+  base       what debootstrap makes, with git and make: what is there before the sources are
   packages   with those of ci/packages.txt, as `make deps` installs them
   compilers  with the other compilers of that release
-A layer's name tells the day of its base, and of what it is made. After a week there is a new base, and so new layers.
+A base is named by the day, another layer by what it is made of. After a week there is a new base,
+and so new layers. What a command writes goes to an overlay, which is thrown away.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ DAYS = 7
 # What is in no minimal Debian and has to be there before the sources are.
 BASE = ["git", "make"]
 
-# The compilers that each release has beside its own, oldest and newest of those that the project knows.
+# The compilers that a release has beside its own: the oldest and the newest that the project knows.
 COMPILERS = {
     "12": ["clang-19"],
     "13": [],
@@ -68,17 +69,20 @@ class Machine:
         """Runs a command there; `binds` are words 'FROM:TO' or 'FROM:TO:ro'."""
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         # Here, as the command that enters the root is the host's.
-        words = ["env", "-i", f"PATH={path}", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
+        words = ["env", "-i", f"PATH={path}", "HOME=/root", "LANG=C.UTF-8",
+                 "DEBIAN_FRONTEND=noninteractive",
                  *(f"{name}={value}" for name, value in (env or {}).items()), *command]
         return subprocess.run(
             ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--",
-             ENTER, ":".join(reversed(self._layers)), self.written, os.path.join(self._folder, "work"),
-             os.path.join(self._folder, "merged"), *binds, "--", *words],
+             ENTER, ":".join(reversed(self._layers)), self.written,
+             os.path.join(self._folder, "work"), os.path.join(self._folder, "merged"),
+             *binds, "--", *words],
             check=False, stdin=subprocess.DEVNULL, **kwargs)
 
     def prepare(self, what, command, **kwargs):
         """Runs a command that must succeed."""
-        done = self.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs)
+        done = self.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                        **kwargs)
         if done.returncode:
             tail = "\n".join(done.stdout.splitlines()[-20:])
             raise cache.Failure(f"cannot {what}:\n{tail}")
@@ -87,7 +91,7 @@ class Machine:
 def root(release, layer="base", fresh=False):
     """The root of a release; makes the layers that the cache has not."""
     if os.geteuid() != 0:
-        raise cache.Failure("making and entering a root needs the rights of root: sudo ci/check-hosts …")
+        raise cache.Failure("making and entering a root needs to be root: sudo ci/check-hosts …")
     cache.need("debootstrap", "unshare", "chroot", "apt-get")
     with cache.lock(f"root-{release}"):
         base = _base(release, fresh)
@@ -116,10 +120,11 @@ def _base(release, fresh):
     cache.say(f"making a root of Debian {release} (about 400 MB, a minute)")
     with cache.scratch(f"root-{release}") as work:
         lowest = os.path.join(work, "lowest")
-        cache.run([cache.find_program("debootstrap"), "--variant=minbase", f"--include={','.join(BASE)}",
-                   RELEASES[release], lowest, apt.mirrors()[0]])
+        cache.run([cache.find_program("debootstrap"), "--variant=minbase",
+                   f"--include={','.join(BASE)}", RELEASES[release], lowest, apt.mirrors()[0]])
         os.unlink(os.path.join(lowest, "etc/apt/sources.list"))
-        _write(f"{lowest}/etc/apt/sources.list.d/debian.sources", apt.sources(RELEASES[release]))
+        _write(f"{lowest}/etc/apt/sources.list.d/debian.sources",
+               apt.sources(RELEASES[release]))
         _write(f"{lowest}/etc/apt/apt.conf.d/90host", _way_to_the_mirror())
         # No package starts its service.
         _write(f"{lowest}/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
@@ -132,7 +137,8 @@ def _packages(release, base):
     names = {name: os.path.join(cache.CI, name) for name in ("packages.txt", "deps")}
     key = _key(base, *(_read(path) for path in names.values()))
     binds = [f"{cache.CI}:/mnt:ro"]
-    return _layer(release, "packages", key, [base], ["sh", "-c", "/mnt/deps && apt-get clean"], binds)
+    script = "/mnt/deps && apt-get clean"
+    return _layer(release, "packages", key, [base], ["sh", "-c", script], binds)
 
 
 def _compilers(release, layers):
@@ -146,7 +152,8 @@ def _layer(release, name, key, below, command, binds=()):
     if not os.path.isdir(final):
         cache.say(f"installing {name} in the root of Debian {release}")
         with Root(release, below).use(name) as machine:
-            machine.prepare(f"install {name} in the root of Debian {release}", command, binds=binds)
+            machine.prepare(f"install {name} in the root of Debian {release}", command,
+                            binds=binds)
             os.rename(machine.written, final)
     return final
 
@@ -162,7 +169,8 @@ def _key(*parts):
 
 
 def _way_to_the_mirror():
-    done = subprocess.run(["apt-config", "dump", "Acquire"], text=True, check=False, stdout=subprocess.PIPE)
+    done = subprocess.run(["apt-config", "dump", "Acquire"], text=True, check=False,
+                          stdout=subprocess.PIPE)
     return "".join(match.group(0) + "\n" for match in WAY.finditer(done.stdout))
 
 
