@@ -98,14 +98,8 @@ static pte_t *entry_of(struct mm_struct *mm, unsigned long address)
 	return pte_offset_kernel(pmd, address);
 }
 
-static __u8 touches_at(unsigned long address)
+static __u8 touches_of(pte_t value)
 {
-	pte_t *entry = entry_of(current->mm, address);
-	pte_t value;
-
-	if (!entry)
-		return 0;
-	value = ptep_get(entry);
 	if (!pte_present(value))
 		return 0;
 	return (pte_young(value) ? STM_TOUCHED_LOAD : 0) |
@@ -116,6 +110,7 @@ void stm_linux_view_examine(struct stm_view *view, __u64 index, __u64 address, _
 			    __u8 *touched)
 {
 	struct vm_area_struct *vma = mapping_at(view, index, address);
+	pte_t *entry = NULL;
 	__u32 i;
 
 	/* A page that is not mapped was touched only by a fault, and the core knows of those. */
@@ -123,6 +118,13 @@ void stm_linux_view_examine(struct stm_view *view, __u64 index, __u64 address, _
 	if (!vma)
 		return;
 	count = min_t(__u64, count, (vma->vm_end - address) >> PAGE_SHIFT);
-	for (i = 0; i < count; i++)
-		touched[i] = touches_at(address + i * PAGE_SIZE);
+	for (i = 0; i < count; i++, address += PAGE_SIZE) {
+		/* Entries that follow each other are in one table up to a border of it. */
+		if (entry && (address & ~PMD_MASK))
+			entry++;
+		else
+			entry = entry_of(current->mm, address);
+		if (entry)
+			touched[i] = touches_of(ptep_get(entry));
+	}
 }
