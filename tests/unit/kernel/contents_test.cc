@@ -165,23 +165,24 @@ void expect_prefix(const Outcome& outcome, std::size_t length) {
     EXPECT_EQ(outcome.consumed, static_cast<std::size_t>(std::max(outcome.result, 0L)));
 }
 
+// That the others are all alike saves time.
+void touch_all_but_two_pages_of_each_piece(const File& fresh) {
+    constexpr std::uint64_t kPiecePages = kPiece / kPage;
+    for (std::uint64_t index = 0; index < 3 * kPiecePages; ++index) {
+        if (index % kPiecePages >= 2) {
+            EXPECT_EQ(fault(fresh, index, index).result, STM_FAULT_MAP);
+        }
+    }
+}
+
 TEST_F(Contents, WrittenUntilAFailureAreExactlyWhatIsTold) {
     const std::size_t length = 3 * kPiece;
     const auto bytes = pattern(length, 9);
     std::size_t points = 0;
     std::size_t errors = 0;
-    // In each piece two pages are new; that they are all alike saves time.
-    constexpr std::uint64_t kPiecePages = kPiece / kPage;
-    const auto touch = [](const File& fresh) {
-        for (std::uint64_t index = 0; index < 3 * kPiecePages; ++index) {
-            if (index % kPiecePages >= 2) {
-                EXPECT_EQ(fault(fresh, index, index).result, STM_FAULT_MAP);
-            }
-        }
-    };
     for (bool more = true; more; ++points) {
         const File fresh = open(control, "fresh", kCreate, {kBytes});
-        touch(fresh);
+        touch_all_but_two_pages_of_each_piece(fresh);
         auto memory = bytes;
         UserBuffer buffer(memory.data(), length);
         Outcome outcome{};

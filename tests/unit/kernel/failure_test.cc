@@ -280,24 +280,17 @@ TEST_F(Failures, OfWhoWasInterruptedByOthersAreDocumentedOnes) {
     std::size_t all = 0;
     for (const Operation& operation : kOperations) {
         for (const Intrusion& intrusion : kIntrusions) {
-            for (std::size_t step = 1;; ++step) {
-                SCOPED_TRACE(testing::Message()
-                             << operation.name << ", at step " << step << " " << intrusion.name);
+            SCOPED_TRACE(testing::Message() << operation.name << ", meanwhile " << intrusion.name);
+            for (EachMoment moment; moment.next();) {
                 World world(settings);
                 if (std::string_view(operation.name) == "size: first use of /dev/stm")
                     world.opened.push_back(File::node(0));
                 long result = 0;
-                bool happened = false;
-                {
-                    const Interleave other(step, [&] { intrusion.run(world); });
-                    result = operation.run(world);
-                    happened = other.happened();
-                }
+                moment.in_the_middle([&] { intrusion.run(world); },
+                                     [&] { result = operation.run(world); });
                 EXPECT_TRUE(result >= 0 || documented.contains(result)) << result;
                 expect_consistent(world);
-                if (!happened)
-                    break;
-                ++all;
+                all += moment.happened() ? 1 : 0;
             }
             if (HasFailure())
                 return;
@@ -306,48 +299,48 @@ TEST_F(Failures, OfWhoWasInterruptedByOthersAreDocumentedOnes) {
     std::printf("[  points  ] %-34s %zu\n", "interleavings", all);
 }
 
+void expect_a_whole_region(const File& only_user) {
+    const stm_info info = info_of(only_user);
+    EXPECT_EQ(info.handles, 1u);
+    EXPECT_EQ(info.region_size, 2 * kPage);
+    EXPECT_EQ(info.state, unsigned{STM_STATE_SIZED});
+}
+
 // A region that OPEN has created and cannot hand out is undone, unless somebody else has it by
 // then.
 TEST_F(Failures, OfOpenLeaveACreatedRegionToWhoElseOpenedIt) {
     std::size_t left = 0;
     std::size_t undone = 0;
-    for (std::size_t nth = 1, last = 0; last == 0; ++nth) {
-        for (std::size_t step = 1;; ++step) {
+    bool failed = true;
+    for (std::size_t nth = 1; failed; ++nth) {
+        SCOPED_TRACE(testing::Message() << "point " << nth);
+        for (EachMoment moment; moment.next();) {
             World world(settings);
             const std::size_t before = all_regions(world.control).size();
+            const auto open_as_well = [&] {
+                world.keep(open(world.control, "new", kOpen, {0, 0, 0}));
+            };
             long result = 0;
-            bool happened = false;
             Failure failure = Failure::none;
-            {
+            moment.in_the_middle(open_as_well, [&] {
                 const FailPoint point(nth);
-                const Interleave other(step, [&] {
-                    world.keep(open(world.control, "new", kOpen, {0, 0, 0}));
-                });
                 stm_open argument = open_argument("new", kCreate | STM_OPEN_EXCL, {2 * kPage});
                 result = request(world.control, STM_IOC_OPEN, argument);
-                happened = other.happened();
                 failure = point.happened();
-            }
-            if (failure == Failure::none) {
+            });
+            failed = failure != Failure::none;
+            if (!failed) {
                 ASSERT_GE(result, 0);
                 simulated::close_descriptor(static_cast<int>(result));
-                last = nth;
                 break;
             }
-            SCOPED_TRACE(testing::Message() << "point " << nth << ", step " << step);
             ASSERT_EQ(result, simulated::errno_of(failure));
             ASSERT_EQ(all_regions(world.control).size(), before + world.opened.size());
             expect_consistent(world);
             left += world.opened.size();
             undone += world.opened.empty();
-            if (!world.opened.empty()) {
-                const stm_info info = info_of(world.opened[0]);
-                EXPECT_EQ(info.handles, 1u);
-                EXPECT_EQ(info.region_size, 2 * kPage);
-                EXPECT_EQ(info.state, unsigned{STM_STATE_SIZED});
-            }
-            if (!happened)
-                break;
+            if (!world.opened.empty())
+                expect_a_whole_region(world.opened[0]);
         }
     }
     EXPECT_GT(left, 0u) << "nobody ever came in between";

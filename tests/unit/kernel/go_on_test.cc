@@ -1,32 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 // A doomed transaction whose program cannot be stopped yet: its loads and stores go on, and
 // nothing of it is committed.
-#include "tests/unit/kernel/kernel_test.hpp"
+#include "tests/unit/kernel/two_handles.hpp"
 
 #include <thread>
 
 namespace stm::test {
 namespace {
 
-class GoOn : public KernelTest {
+class GoOn : public TwoHandles<8> {
 protected:
-    static constexpr std::uint64_t kPages = 8;
-    File file = open(control, "tx", kCreate, {kPages * kPage, 0});
-    File other = open(control, "tx", kOpen, {0, 0, 0});
-
     void SetUp() override { ASSERT_EQ(map(file, 0, kPages, STM_MAP_WRITE), 0); }
 
-    static std::uint64_t* word(const Fault& found) {
-        return reinterpret_cast<std::uint64_t*>(simulated::page_bytes(found.pages.at(0)));
-    }
-    // Another process writes there.
-    void disturb(std::uint64_t page, std::uint64_t value) {
-        std::thread([&] {
-            UserBuffer buffer(&value, sizeof(value));
-            EXPECT_EQ(stm_core_write(other.get(), buffer.get(), page * kPage),
-                      static_cast<long>(sizeof(value)));
-        }).join();
-    }
     long go_on() { return stm_core_control(file.get(), STM_IOC_VALIDATE, STM_VALIDATE_GO_ON); }
     // A transaction that has read page 0, which then changed with page 1.
     void doom() {

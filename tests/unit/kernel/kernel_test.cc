@@ -260,6 +260,18 @@ Fault fault_around(const File& file, std::uint64_t first, std::uint64_t index, s
     return {result, {question.pages[0]}};
 }
 
+bool EachMoment::next() {
+    constexpr std::size_t kMostSteps = 10'000;
+    if (!std::exchange(happened_, false))
+        return false;
+    trace_ = nullptr;
+    ++step_;
+    EXPECT_LT(step_, kMostSteps) << "the call never ends before the other one comes";
+    trace_ =
+        std::make_unique<testing::ScopedTrace>(__FILE__, __LINE__, "step " + std::to_string(step_));
+    return step_ < kMostSteps && !testing::Test::HasFatalFailure();
+}
+
 Snapshot snapshot(const File& control) {
     const Undisturbed quiet;
     return {version_of(control), all_regions(control), simulated::live()};

@@ -160,6 +160,34 @@ Fault fault(const File& file, std::uint64_t index, std::uint64_t last,
 Fault fault_around(const File& file, std::uint64_t first, std::uint64_t index, std::uint64_t last,
                    Access access = Access::load);
 
+// -- Other calls in the middle --
+
+// For a call that is made again and again, each time with another one in its middle, one step
+// later each time, until it is over before the other one comes:
+//
+//     for (EachMoment moment; moment.next();) {
+//         moment.in_the_middle(OTHER, CALL);
+//         ...
+//     }
+class EachMoment {
+public:
+    bool next();
+    template <typename Other, typename Call>
+    void in_the_middle(Other other, Call call) {
+        const Interleave point(step_, other);
+        call();
+        happened_ = point.happened();
+    }
+    std::size_t step() const { return step_; }
+    // The other call came in this turn. It does in all but the last.
+    bool happened() const { return happened_; }
+
+private:
+    std::size_t step_ = 0;
+    bool happened_ = true;
+    std::unique_ptr<testing::ScopedTrace> trace_;
+};
+
 // -- State --
 
 // All that a failed request must not have changed.

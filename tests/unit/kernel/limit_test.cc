@@ -135,30 +135,25 @@ TEST_F(Sizes, OfNodesFollowTheDefaultAsItIsThen) {
 }
 
 TEST_F(Sizes, SetMeanwhileAreAsGoodAsTheDefault) {
-    for (std::size_t step = 1;; ++step) {
+    for (EachMoment moment; moment.next();) {
         const File born = File::node(9);
-        const Interleave other(step, [&] { EXPECT_EQ(set_size(born, kPage), 0); });
-        const long long size = stm_core_size(born.get());
-        if (!other.happened())
-            break;
-        EXPECT_EQ(size, static_cast<long long>(info_of(born).region_size)) << "step " << step;
+        long long size = 0;
+        moment.in_the_middle([&] { EXPECT_EQ(set_size(born, kPage), 0); },
+                             [&] { size = stm_core_size(born.get()); });
+        EXPECT_EQ(size, static_cast<long long>(info_of(born).region_size));
         EXPECT_EQ(destroy_handle(born), 0);
     }
 }
 
 TEST_F(Sizes, ThatOpenTellsAreWhatThereIsAndWhatWasAsked) {
     for (const std::uint64_t pages : {1, 2, 3}) {
-        for (std::size_t step = 1;; ++step) {
-            SCOPED_TRACE(testing::Message() << pages << " pages meanwhile, at step " << step);
+        SCOPED_TRACE(testing::Message() << pages << " pages meanwhile");
+        for (EachMoment moment; moment.next();) {
             const File born = File::node(9);
             stm_open argument = open_argument("minor:9", kOpen, {2 * kPage, 0, 0});
             long result = 0;
-            bool happened = false;
-            {
-                const Interleave other(step, [&] { set_size(born, pages * kPage); });
-                result = request(control, STM_IOC_OPEN, argument);
-                happened = other.happened();
-            }
+            moment.in_the_middle([&] { set_size(born, pages * kPage); },
+                                 [&] { result = request(control, STM_IOC_OPEN, argument); });
             const File file = File::at(result);
             const std::uint64_t size = info_of(born).region_size;
             if (file.ok()) {
@@ -171,32 +166,25 @@ TEST_F(Sizes, ThatOpenTellsAreWhatThereIsAndWhatWasAsked) {
             EXPECT_EQ(info_of(born).handles, file.ok() ? 2u : 1u);
             EXPECT_EQ(version_of(control).bytes, size);
             EXPECT_EQ(destroy_handle(born, STM_DESTROY_DEFERRED), 0);
-            if (!happened)
-                break;
         }
     }
 }
 
 TEST_F(Sizes, ThatSetSizeTellsAreWhatThereIs) {
     for (const std::uint64_t pages : {1, 2, 3}) {
-        for (std::size_t step = 1;; ++step) {
+        SCOPED_TRACE(testing::Message() << pages << " pages meanwhile");
+        for (EachMoment moment; moment.next();) {
             const File born = File::node(9);
-            bool happened = false;
             long result = 0;
             std::uint64_t told = 0;
-            {
-                const Interleave other(step, [&] { set_size(born, pages * kPage); });
-                result = set_size(born, 2 * kPage, &told);
-                happened = other.happened();
-            }
+            moment.in_the_middle([&] { set_size(born, pages * kPage); },
+                                 [&] { result = set_size(born, 2 * kPage, &told); });
             const std::uint64_t size = info_of(born).region_size;
             EXPECT_EQ(result, size < 2 * kPage ? -EBUSY : 0);
             if (result == 0) {
                 EXPECT_EQ(told, size);
             }
             EXPECT_EQ(destroy_handle(born), 0);
-            if (!happened)
-                break;
         }
     }
 }

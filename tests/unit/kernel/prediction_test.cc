@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // Pages that are mapped at the start of a transaction because those before it touched them; and the
 // limits of what a transaction may touch.
-#include "tests/unit/kernel/kernel_test.hpp"
+#include "tests/unit/kernel/two_handles.hpp"
 
 #include <csignal>
 #include <initializer_list>
@@ -10,12 +10,9 @@
 namespace stm::test {
 namespace {
 
-class Predictions : public KernelTest {
+class Predictions : public TwoHandles<400> {
 protected:
-    static constexpr std::uint64_t kPages = 400;
     static constexpr std::uint64_t kSite = STM_START_SITE(0x1234'5678);
-    File file = open(control, "tx", kCreate, {kPages * kPage, 0});
-    File other = open(control, "tx", kOpen, {0, 0, 0});
 
     void SetUp() override { ASSERT_EQ(map(file, 0, kPages, STM_MAP_WRITE), 0); }
 
@@ -24,9 +21,6 @@ protected:
         Access access = Access::load;
         std::uint64_t value = 1;
     };
-    static std::uint64_t* word(const Fault& found) {
-        return reinterpret_cast<std::uint64_t*>(simulated::page_bytes(found.pages.at(0)));
-    }
     // Whether the program could do it.
     bool touch(const Touch& what) {
         const Fault found = fault(file, what.page, what.page, what.access);
@@ -36,7 +30,6 @@ protected:
             *word(found) = what.value;
         return true;
     }
-    std::uint64_t load(std::uint64_t page) { return *word(fault(file, page, page)); }
     // One transaction, and how many faults it had.
     std::uint64_t run(std::initializer_list<Touch> touches, std::uint64_t argument = kSite) {
         const std::uint64_t before = faults();
@@ -49,14 +42,6 @@ protected:
     std::uint64_t faults() {
         const stm_statistics now = statistics_of(file);
         return now.load_faults + now.store_faults;
-    }
-    // Another process writes there.
-    void disturb(std::uint64_t page, std::uint64_t value = 77) {
-        std::thread([&] {
-            UserBuffer buffer(&value, sizeof(value));
-            EXPECT_EQ(stm_core_write(other.get(), buffer.get(), page * kPage),
-                      static_cast<long>(sizeof(value)));
-        }).join();
     }
     bool mapped(std::uint64_t page) { return simulated::mapped_page(file.view(), page) != nullptr; }
 };

@@ -121,22 +121,17 @@ TEST_F(Transactions, KeepNobodyFromCommittingWhenTheirFileIsLost) {
 TEST_F(Transactions, NeverRunWithoutADescriptorThatWasClosedDuringTheirStart) {
     const File second = open(control, "mutex", kCreate, {kPage, STM_REGION_MUTEX});
     unsigned refused = 0;
-    for (std::size_t nth = 1;; ++nth) {
-        SCOPED_TRACE(testing::Message() << "step " << nth);
+    for (EachMoment moment; moment.next();) {
         const File mutex = open(control, "mutex", kOpen, {0, 0, 0});
         ASSERT_EQ(map(mutex, 0, 1, STM_MAP_WRITE), 0);
         OtherThread closing;
         long started = 0;
-        bool happened = false;
-        {
-            const Interleave point(nth, [&] {
-                const AsThread it(closing);
-                stm_core_flush(mutex.get(), simulated::closed_for_good());
-            });
-            started = start(mutex);
-            happened = point.happened();
-        }
-        if (!happened) {
+        const auto close = [&] {
+            const AsThread it(closing);
+            stm_core_flush(mutex.get(), simulated::closed_for_good());
+        };
+        moment.in_the_middle(close, [&] { started = start(mutex); });
+        if (!moment.happened()) {
             EXPECT_EQ(started, 1);
             EXPECT_EQ(commit(mutex), 0);
             break;
@@ -179,8 +174,7 @@ TEST_F(Transactions, OfANewThreadHaveNoHistoryOfTheOneWhoseContextItGets) {
 // A thread that ends looks at contexts while another one, of a process that shares the handle,
 // takes over the very one that was its own.
 TEST_F(Transactions, OfAThreadThatTookAContextOverSurviveTheEndOfTheOneBefore) {
-    for (std::size_t nth = 1;; ++nth) {
-        SCOPED_TRACE(testing::Message() << "step " << nth);
+    for (EachMoment moment; moment.next();) {
         OtherThread ending;
         OtherThread fresh;
         {
@@ -189,24 +183,23 @@ TEST_F(Transactions, OfAThreadThatTookAContextOverSurviveTheEndOfTheOneBefore) {
             put(file, 0, 1);
         }
         ending.end();
-        bool happened = false;
+        const auto take_over = [&] {
+            const AsThread me(fresh);
+            EXPECT_EQ(start(file), 1);
+            put(file, 64, moment.step());
+        };
         {
             const AsThread it(ending);
-            const Interleave point(nth, [&] {
-                const AsThread me(fresh);
-                EXPECT_EQ(start(file), 1);
-                put(file, 64, nth);
-            });
-            stm_core_flush(file.get(), simulated::kLastDescriptor);
-            happened = point.happened();
+            moment.in_the_middle(take_over,
+                                 [&] { stm_core_flush(file.get(), simulated::kLastDescriptor); });
         }
-        if (!happened)
+        if (!moment.happened())
             break;
         const AsThread me(fresh);
         EXPECT_EQ(transaction_of(file).depth, 1u);
-        EXPECT_EQ(get(other, 64), nth - 1) << "nothing of it before its commit";
+        EXPECT_EQ(get(other, 64), moment.step() - 1) << "nothing of it before its commit";
         EXPECT_EQ(commit(file), 0);
-        EXPECT_EQ(get(other, 64), nth);
+        EXPECT_EQ(get(other, 64), moment.step());
         EXPECT_EQ(get(other, 0), 0u);
     }
 }
@@ -222,12 +215,10 @@ TEST_F(Transactions, OfSingleCallsAfterExecAreNotTakenForThoseOfTheProgramBefore
         const AsThread it(second);
         EXPECT_EQ(start(file, STM_START_SIGNAL(SIGUSR1)), 1);
     }
-    for (std::size_t nth = 1;; ++nth) {
-        SCOPED_TRACE(testing::Message() << "step " << nth);
-        const Interleave point(nth, [&] { simulated::run_timers(); });
-        EXPECT_EQ(read(file, 0, bytes.data(), kBytes), static_cast<long>(kBytes));
-        if (!point.happened())
-            break;
+    for (EachMoment moment; moment.next();) {
+        moment.in_the_middle(
+            [] { simulated::run_timers(); },
+            [&] { EXPECT_EQ(read(file, 0, bytes.data(), kBytes), static_cast<long>(kBytes)); });
     }
     const AsThread it(second);
     EXPECT_EQ(commit(file), 0);
