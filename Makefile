@@ -3,7 +3,8 @@
 # is under build/.
 
 KERNEL ?= 6.12
-KERNELS ?= 6.12 6.1
+# The stock kernels of the host's release, and the newest that there is.
+KERNELS ?= 6.12 6.1 7.3
 PREFIX ?= /usr/local
 DESTDIR ?=
 JOBS ?= $(shell nproc)

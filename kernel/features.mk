@@ -3,6 +3,15 @@
 # compiles, the kernel has that feature. Where Linux has changed, each of its ways has a file.
 # kernel/glue/compat.h takes the way that is there, and says what is missing if there is none.
 
+# The newest kernel that the module was built for. With a newer one, whoever reads an error below
+# should know that.
+newest := 7.3
+is-newer := $(shell printf '%s\n' $(newest) $(VERSION).$(PATCHLEVEL) | sort -CV || echo older)
+ifeq ($(is-newer)$(filter $(newest),$(VERSION).$(PATCHLEVEL)),)
+$(info stm: Linux $(VERSION).$(PATCHLEVEL) is newer than $(newest), the newest kernel that this \
+	version was built for. An error tells what it has no more.)
+endif
+
 features := $(sort $(patsubst $(src)/kernel/features/%.c,%,$(wildcard $(src)/kernel/features/*.c)))
 answers := $(patsubst %,$(obj)/kernel/features/%.h,$(features))
 

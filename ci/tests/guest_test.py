@@ -64,6 +64,13 @@ def test_status_output_and_folder_on_6_1():
     assert code == 7 and out.startswith(b"6.1."), (code, out)
 
 
+def test_a_stage_finds_the_module_of_a_kernel_that_is_given_by_its_folder():
+    kernel = kernels.folder("6.12")
+    code, out, err = vm("--kernel", kernel, "--", "tests/stages/stage1-hello-module",
+                        module=True)
+    assert code == 0 and b"insmod" in out, (code, out, err)
+
+
 def test_streams_are_exact():
     data = os.urandom(1 << 20) + bytes(4096) + b"\r\n\x04\x03\xff"
     done = subprocess.run([VM, "run", "--no-module", "--", "tee", "/dev/stderr"], input=data,

@@ -42,6 +42,9 @@ REPORTS = {
     "debugfs": "debugfs: Directory 'stm' with parent '/' already present!",
     "objects": "ODEBUG: free active (active state 0) object: ffff object type: timer_list",
     "init": "stm-vm: error: the module cannot be unloaded",
+    "deprecated workqueue 7.3": "workqueue: work func run_timer [stm] enqueued on deprecated "
+                                "workqueue. Use system_{percpu|dfl}_wq instead.",
+    "deprecated call": "some_call() of watch+0x10/0x20 [stm] is deprecated, use other_call()",
 }
 
 CLEAN = (

@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -82,6 +83,30 @@ def test_the_compiler_of_the_command_line_is_taken():
         os.chmod(compiler, 0o755)
         code, said = make(folder, "module", f"CXX={compiler}")
         assert code == 0 and os.path.exists(f"{folder}/called"), said
+
+
+def test_a_kernel_without_what_the_module_needs_is_told_what_is_missing():
+    """A stand-in for a kernel of tomorrow: no way of Linux that is known is there any more."""
+    with sources() as folder:
+        for name in os.listdir(f"{folder}/kernel/features"):
+            if name.endswith(".c"):
+                with open(f"{folder}/kernel/features/{name}", "w", encoding="ascii") as handle:
+                    handle.write("#error this kernel does it otherwise\n")
+        code, said = make(folder, "module", "VERSION=99")
+        assert code != 0 and "Linux 99.12 is newer than " in said, said
+        for missing in ("vm_flags_mod()", "class_create()", "devnode()", "inode_permission()",
+                        "copy_splice_read()", "system_dfl_wq", "get_dumpable()"):
+            assert re.search(rf"error: #error .*{re.escape(missing)}", said), (missing, said)
+
+
+def test_a_function_that_a_kernel_exports_no_more_is_named():
+    with sources() as folder:
+        with open(f"{folder}/kernel/glue/module.c", "a", encoding="ascii") as handle:
+            handle.write("\nvoid stm_of_yesterday(void);\nvoid stm_caller(void);\n"
+                         "void stm_caller(void)\n{\n\tstm_of_yesterday();\n}\n")
+        code, said = make(folder, "module")
+        assert code != 0 and "stm_of_yesterday" in said and "undefined" in said, said
+        assert "is newer than" not in said, said
 
 
 def cxx(*words):

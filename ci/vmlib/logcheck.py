@@ -38,6 +38,10 @@ REPORT = re.compile("|".join((
     r"detected buffer overflow",
     r"debugfs: .* already present",
     r"nobody cared",
+    # What the module uses and Linux is about to drop is said at a low level, in no fixed form.
+    r"\bworkqueue: .*\bdeprecated\b",
+    r"(\[stm\]|^stm: ).*\b(deprecated|obsolete)\b",
+    r"\b(deprecated|obsolete)\b.*\[stm\]",
     r"stm-vm: error: ",                       # what our init found
 )))
 
