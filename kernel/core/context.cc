@@ -308,7 +308,7 @@ void Context::lose(AbortReason reason) noexcept {
     // transaction. Another one's may be in the middle of loads, which must not show it a second
     // state.
     if (is_current())
-        stage_.give_up();
+        stage_.give_up(stm_linux_memory_current());
 }
 
 protocol::WaitMask Context::announce_wait() noexcept {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 // The stage of a context with respect to the view, which is all mappings of its handle.
 //
-// At most one context of an address space has the view. Then each fault in the mappings there is
-// part of its transaction, and gets private pages; every other fault gets committed pages, which
-// cannot be stored to.
+// At most one context of an address space has the view and keeps it (see [4]). Then each fault in
+// the mappings there is part of its transaction, and gets private pages; every other fault gets
+// committed pages, which cannot be stored to.
 //
 //  stage     transaction       view             a load that faults gets    a store that faults
 //  --------  ----------------  ---------------  -------------------------  -------------------
@@ -32,7 +32,7 @@
 //  viewing   leaving   its end begins, with private pages            its thread
 //  viewing   left      its end begins, without any                   its thread
 //  leaving   left      its private pages are in no mapping           its thread             [2]
-//  running   given_up  its thread closes its last descriptor         its thread
+//  running   given_up  its thread closes its last descriptor         its thread             [5]
 //  viewing   given_up  the same; its pages are in no mapping         its thread             [2]
 //  given_up  left      its end begins; its pages are in no mapping   its thread             [2]
 //  any       outside   it has ended: commit, cancel, or its          its thread, or whoever
@@ -40,7 +40,10 @@
 //
 // Every transition holds the context's lock. [1] also the handle's CONTEXTS lock, so that at most
 // one context gets the view. [2] with the view closed, unless there is no private page. [3] the
-// same, if it has the view.
+// same, if it has the view. [4] mmap may give the view to a start while another context is still
+// `leaving`. That start waits for nothing; if the other one has not left at its end, it fails with
+// EBUSY. [5] if its thread is still in the address space where it began, in which nothing is mapped
+// then. exec closes descriptors when that address space has gone.
 //
 // Stage and address space are one word. So whoever looks without the lock sees both as they were at
 // one moment; whoever acts on it looks again under the lock. From `offered` to what comes of it
@@ -77,7 +80,8 @@ public:
 
     struct Now {
         Stage stage;
-        // Where the offer stands, the transaction began, or the view is; null in other stages.
+        // Where the offer stands, the transaction began, or the view is; null in other stages. The
+        // address space of a running one is not held: it is only compared.
         stm_memory* memory;
     };
     [[nodiscard]] Now now() const noexcept {
@@ -135,13 +139,14 @@ public:
             move({Stage::viewing}, Stage::leaving, seen.memory);
     }
     void pages_are_out() noexcept { drop_view({Stage::leaving, Stage::given_up}, Stage::left); }
-    // By its own thread. It keeps the view, or gets it, so that what the thread goes on to store is
-    // not for the transaction of another one.
-    void give_up() noexcept {
+    // By its own thread, whose address space that is, or null. It keeps the view, or gets it, so
+    // that what the thread goes on to store is not for the transaction of another one. An address
+    // space that the thread has left may be gone: exec closes descriptors after that.
+    void give_up(const stm_memory* current) noexcept {
         const Now seen = now();
         if (seen.stage == Stage::viewing)
             move({Stage::viewing}, Stage::given_up, seen.memory);
-        else if (seen.stage == Stage::running && seen.memory != nullptr)
+        else if (seen.stage == Stage::running && seen.memory != nullptr && seen.memory == current)
             take_view({Stage::running}, Stage::given_up);
     }
     void end() noexcept {

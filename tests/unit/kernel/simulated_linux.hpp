@@ -207,6 +207,9 @@ int sleepers();
 
 // The calling thread calls exec: its process has another program now.
 void exec();
+// The same with all that Linux does: the process has another address space, then its descriptors go
+// that were to be closed, which the action does, and only then it is another program.
+void exec(const std::function<void()>& close);
 // The signals that the core sent to the calling thread, with STM_SIGNAL_COOKIE, since it last
 // asked.
 std::vector<int> take_signals();

@@ -234,6 +234,20 @@ TEST_F(Transactions, OfEndedThreadsAreDiscardedByAFlush) {
     EXPECT_EQ(commit(mutex), 0);
 }
 
+// exec closes descriptors when the old address space has gone and the new program has not begun.
+TEST_F(Transactions, WhoseFileExecClosesHoldNothingOfTheAddressSpaceBefore) {
+    Process process(200, kRoot, "program");
+    const As caller(process);
+    EXPECT_EQ(start(file), 1);
+    put(file, 0, 1);
+    simulated::exec([&] { stm_core_flush(file.get(), simulated::kLastDescriptor); });
+    EXPECT_EQ(transaction_of(file).depth, 0u);
+    EXPECT_EQ(get(other, 0), 0u);
+    ASSERT_EQ(map(file, 0, 1, STM_MAP_WRITE), 0);
+    EXPECT_EQ(start(file), 1) << "no view is left behind";
+    EXPECT_EQ(commit(file), 0);
+}
+
 TEST_F(Transactions, EndWithExec) {
     EXPECT_EQ(start(file), 1);
     put(file, 0, 1);

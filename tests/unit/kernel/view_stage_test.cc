@@ -66,7 +66,7 @@ void perform(ViewStage& stage, Action action, stm_memory* memory) {
     case Action::pages_are_out:
         return stage.pages_are_out();
     case Action::give_up:
-        return stage.give_up();
+        return stage.give_up(memory);
     case Action::end:
         return stage.end();
     }
@@ -167,7 +167,7 @@ void bring_to(ViewStage& stage, Stage wanted, stm_memory* memory) {
         return stage.leave(Pages::none);
     case Stage::given_up:
         bring_to(stage, Stage::viewing, memory);
-        return stage.give_up();
+        return stage.give_up(memory);
     }
 }
 
@@ -246,9 +246,23 @@ TEST_F(ViewStages, WithoutAnAddressSpaceNeverBecomeAView) {
     ViewStage stage;
     stage.begin(nullptr);
     EXPECT_EQ(stage.stage(), Stage::running);
-    stage.give_up();
+    stage.give_up(nullptr);
     EXPECT_EQ(stage.stage(), Stage::running);
     EXPECT_EQ(stage.viewing(), nullptr);
+}
+
+// exec: the address space before is only known, and may be gone, unless it has the view there.
+TEST_F(ViewStages, TakeNoViewOfAnAddressSpaceThatTheirThreadHasLeft) {
+    ViewStage stage;
+    stage.begin(memory_);
+    stage.give_up(other_memory_);
+    EXPECT_EQ(stage.stage(), Stage::running);
+    stage.give_up(nullptr);
+    EXPECT_EQ(stage.stage(), Stage::running);
+    stage.get_view();
+    stage.give_up(other_memory_);
+    EXPECT_EQ(stage.stage(), Stage::given_up);
+    EXPECT_EQ(stage.viewing(), memory_);
 }
 
 } // namespace

@@ -6,6 +6,7 @@
 #include "tests/unit/kernel/simulated/service.hpp"
 
 #include <cstring>
+#include <functional>
 #include <utility>
 
 namespace stm::simulated {
@@ -101,6 +102,16 @@ As::~As() {
 
 void exec() {
     current_thread()->exec_id.fetch_add(1, kRelaxed);
+}
+
+void exec(const std::function<void()>& close) {
+    stm_process* const process = Caller::reference();
+    stm_memory* const before = std::exchange(process->memory, new stm_memory);
+    before->ended = true;
+    put(before);
+    current_thread()->memory.store(process->memory, kRelaxed);
+    close();
+    exec();
 }
 
 std::vector<int> take_signals() {
