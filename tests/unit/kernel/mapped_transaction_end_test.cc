@@ -221,6 +221,104 @@ TEST_F(MappedTransactions, OfTwoThreadsKeepTheirProcessFromMapping) {
     simulated::unmap_all(shared.view());
 }
 
+// What another thread does with the mapping while a start goes on: it maps it, and loads from it.
+class MappedDuringAStart {
+public:
+    explicit MappedDuringAStart(const File& file) : file_(file) {}
+
+    void operator()() {
+        const AsThread it(mapping_);
+        if (map(file_, 0, 2, STM_MAP_WRITE) != 0)
+            return;
+        const Fault found = fault(file_, 0, 0);
+        is_private = found.result == STM_FAULT_MAP && !belongs_to_the_region(found.pages[0]);
+    }
+    // What is in the mapping, if anything, is what was committed.
+    void expect_no_private_page() const {
+        const stm_page* const page = simulated::mapped_page(file_.view(), 0);
+        EXPECT_TRUE(page == nullptr || belongs_to_the_region(page));
+    }
+    bool is_private = false; // the page that it got
+
+private:
+    bool belongs_to_the_region(const stm_page* page) const {
+        return simulated::page_state(page).identity == file_.identity();
+    }
+    const File& file_;
+    OtherThread mapping_;
+};
+
+// The descriptor was closed before the start, of which the one who closes it finds nothing.
+TEST_F(MappedTransactions, ThatEndInTheirStartWithoutADescriptorLeaveNoPageInAFirstMapping) {
+    unsigned got_pages = 0;
+    for (std::size_t step = 1;; ++step) {
+        SCOPED_TRACE(testing::Message() << "step " << step);
+        const File late = open(control, "tx", kOpen, {0, 0, 0});
+        stm_core_flush(late.get(), simulated::closed_for_good());
+        MappedDuringAStart mapped(late);
+        bool happened = false;
+        {
+            const Interleave point(step, std::ref(mapped));
+            EXPECT_EQ(start(late), -ECANCELED);
+            happened = point.happened();
+        }
+        mapped.expect_no_private_page();
+        EXPECT_EQ(transaction_of(late).depth, 0u);
+        simulated::unmap_all(late.view());
+        if (!happened)
+            break;
+        got_pages += mapped.is_private ? 1 : 0;
+    }
+    EXPECT_GE(got_pages, 1u);
+}
+
+// A thread whose transaction ends has the view until its pages are out of the mapping. A mapping
+// that another thread makes in between is for the transaction that begins, which then finds the
+// view taken.
+TEST_F(MappedTransactions, ThatEndInTheirStartBesideAnotherViewLeaveNoPageInAMapping) {
+    unsigned got_pages = 0;
+    bool paused = true;
+    for (std::size_t pause = 1; paused; ++pause) {
+        bool happened = true;
+        for (std::size_t step = 1; happened; ++step) {
+            SCOPED_TRACE(testing::Message() << "step " << pause << ", " << step);
+            std::promise<void> is_paused;
+            std::promise<void> goes_on;
+            std::thread ending([&] {
+                EXPECT_EQ(start(file), 1);
+                EXPECT_TRUE(store(file, kPage, step));
+                const Interleave point(pause, [&] {
+                    is_paused.set_value();
+                    goes_on.get_future().wait();
+                });
+                EXPECT_EQ(commit(file), 0);
+                paused = point.happened();
+                if (!paused)
+                    is_paused.set_value();
+            });
+            is_paused.get_future().wait();
+            MappedDuringAStart mapped(file);
+            long started = 0;
+            {
+                const Interleave point(step, std::ref(mapped));
+                started = start(file);
+                happened = point.happened();
+            }
+            goes_on.set_value();
+            ending.join();
+            EXPECT_TRUE(started == 1 || started == -EBUSY) << started;
+            if (started == -EBUSY) {
+                mapped.expect_no_private_page();
+                got_pages += mapped.is_private ? 1 : 0;
+            } else {
+                EXPECT_EQ(cancel(file), 0);
+            }
+            simulated::unmap_all(file.view());
+        }
+    }
+    EXPECT_GE(got_pages, 1u);
+}
+
 TEST_F(MappedTransactions, ThatBeganBeforeTheMappingLeaveItWhenTheirThreadEnds) {
     File late = open(control, "tx", kOpen, {0, 0, 0});
     std::thread([&] {
