@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// What a call says of a transaction that ended, or cannot go on, for a reason of the engine.
+// The errors of calls whose transaction ended, or cannot go on, for a reason of the engine.
 #pragma once
 
 #include "kernel/core/uapi.hpp"

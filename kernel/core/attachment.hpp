@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// What makes a handle a user of its region: its place in the region's list. The registry, whose
-// lock protects that, makes it one.
+// A handle's place in its region's list of users. The registry enters it there; its lock protects
+// the list.
 #pragma once
 
 #include "runtime/support/atomic.hpp"

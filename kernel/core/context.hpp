@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 // A context: one thread's transactions on one handle.
 //
-// Lifetime: made by the thread's first use, owned by the handle, freed with it. The context of a
-// thread that has ended is given to the next new one.
+// Lifetime: the thread's first use makes it; the handle owns it and frees it. The next new thread
+// gets the context of a thread that has ended.
 //
-// Invariants: everything is touched under the context's lock, unless a comment says otherwise; its
-// thread takes that for each piece of a call. The thread changes under that lock and the handle's
-// CONTEXTS lock, so under either of them it is known whose the context is. Nobody sleeps for a
-// back-off, the gate or the serial token with the lock: what has to be waited for is planned under
-// it, waited for without it, and used under it again.
+// Invariants: everything is touched under the context's lock, unless a comment says otherwise. The
+// thread takes the lock for each piece of a call. Which thread a context belongs to changes under
+// that lock and the handle's CONTEXTS lock, so either of them keeps it. No thread sleeps for a
+// back-off, the gate or the serial token with the lock: the wait is planned under it, done without
+// it, and its result used under it again.
 #pragma once
 
 #include "kernel/core/footprint.hpp"
 #include "kernel/core/kept_position.hpp"
 #include "kernel/core/lock.hpp"
 #include "kernel/core/region_memory.hpp"
-#include "kernel/core/settings.hpp"
 #include "kernel/core/start_cell.hpp"
 #include "kernel/core/statistics.hpp"
 #include "kernel/core/view_stage.hpp"
@@ -52,23 +51,23 @@ public:
     [[nodiscard]] stm_thread* thread() const noexcept {
         return thread_.load(runtime::Order::relaxed);
     }
-    // Whether what it did last was done before its thread called exec. Its own thread may ask.
+    // Whether its last use was before its thread called exec. Its own thread may ask.
     [[nodiscard]] bool is_of_another_program() const noexcept {
         return exec_id_.load(runtime::Order::relaxed) != stm_linux_exec_id();
     }
-    // Whether the program that began the transaction, or the single call that runs, is not there
-    // any more: its thread has ended, or called exec.
+    // Whether the program that began the transaction, or the single call that runs, is gone: its
+    // thread has ended, or called exec.
     [[nodiscard]] bool is_orphan() const noexcept {
         return stm_linux_thread_runs(thread(), exec_id_.load(runtime::Order::relaxed)) == 0;
     }
-    // Its thread has ended, and its transaction: from now on it belongs to the calling one. The
-    // CONTEXTS lock is held too.
+    // Gives the context to the calling thread. Its thread has ended, and its transaction, too. The
+    // CONTEXTS lock is held as well.
     void take_over() noexcept STM_REQUIRES(lock_);
 
     // -- What runs --
 
-    // 0: nothing. Its own thread may ask without the lock: only that begins and ends transactions,
-    // but for those that begin by an offer.
+    // 0: nothing runs. Its own thread may ask without the lock, because only that thread begins and
+    // ends transactions, except those that begin by an offer.
     [[nodiscard]] u32 depth() const noexcept STM_NO_LOCK_ANALYSIS {
         return transaction_.active() ? transaction_.nesting() + 1 : 0;
     }
@@ -86,22 +85,22 @@ public:
 
     // -- Its end without success --
 
-    // Why it will have none, or `none`.
+    // Why the transaction will not succeed, or `none`.
     [[nodiscard]] protocol::AbortReason failure() const noexcept STM_REQUIRES(lock_) {
         return failure_ != protocol::AbortReason::none ? failure_ : transaction_.doom();
     }
-    // It is over, though its program has not been told so by a commit or a cancel yet: what it does
-    // has no effect, and each call fails for that reason, the first one that was given. It touched
-    // more than the limits allow, or than there was memory for.
+    // Fails the transaction: it touched more than the limits allow, or than there was memory for.
+    // It is over, but no commit or cancel has told its program yet. What it does has no effect, and
+    // each call fails for the first reason that was given.
     void fail(protocol::AbortReason reason) noexcept STM_REQUIRES(lock_);
-    // The same, at once and for good. Closed: its thread has lost the file, by which alone it could
-    // end it. Explicit_retry: the thread has given it up, and may not know. Its pages are in no
-    // mapping any more.
+    // The same, at once and for good. `closed`: its thread has lost the file, without which it
+    // cannot end the transaction. `explicit_retry`: the thread has given it up, and may not know.
+    // Its pages are in no mapping any more.
     void lose(protocol::AbortReason reason) noexcept STM_REQUIRES(lock_);
-    // It is doomed, and its program cannot be stopped yet: its pages need not fit together any
-    // more.
+    // It is doomed, but its program cannot be stopped yet. From now on its pages need not fit
+    // together.
     void go_on() noexcept STM_REQUIRES(lock_) { data_ = PrivatePages::Data::any; }
-    // Whether it had memory for each page but a few.
+    // Whether a page without memory may be tried again. True a few times for each transaction.
     [[nodiscard]] bool may_try_again() noexcept STM_REQUIRES(lock_) {
         return ++memory_failures_ < 4;
     }
@@ -109,13 +108,12 @@ public:
     [[nodiscard]] protocol::AbortReason last_reason() const noexcept STM_REQUIRES(lock_) {
         return last_reason_;
     }
-    // The end of all that the program, which is not there any more, has begun. Its pages are in no
-    // mapping.
+    // Ends everything that a program began which is gone. Its pages are in no mapping.
     void discard() noexcept STM_REQUIRES(lock_);
 
     // -- The start --
 
-    // What has to be waited for before it.
+    // The waits before a start.
     struct Plan {
         protocol::Path path = protocol::Path::concurrent;
         protocol::Advice advice{};
@@ -125,13 +123,13 @@ public:
                    advice.until == protocol::Advice::Until::gate;
         }
     };
-    // What the conflicts before it, and the region, call for. Which signals end the wait.
+    // Plans what earlier conflicts and the region call for. `kind`: the signals that end the wait.
     [[nodiscard]] Plan plan_start(stm_wait_kind kind) noexcept STM_REQUIRES(lock_);
-    // The same for the transaction of a single call, which waits as long as it takes unless the
+    // The same for the transaction of a single call. It waits as long as it takes, unless the
     // thread is being killed.
     [[nodiscard]] Plan plan_call() noexcept STM_REQUIRES(lock_);
-    // Waits, by its own thread. On the serial path the context has the token then, which begin()
-    // takes over.
+    // Waits; called by its own thread. On the serial path the context has the token afterwards, and
+    // begin() takes it over.
     [[nodiscard]] protocol::AbortReason await_start(const Plan& plan) noexcept STM_EXCLUDES(lock_);
     // 0: no signal.
     [[nodiscard]] protocol::AbortReason begin(const Plan& plan, int signal) noexcept
@@ -140,8 +138,8 @@ public:
 
     // -- The end --
 
-    // A commit, of a transaction or of a single call, in two halves: the first one says what is
-    // needed, which is tried or waited for, by its own thread. If the first half fails the
+    // A commit, of a transaction or of a single call, has two halves. The first one says what is
+    // needed; its own thread then tries that or waits for it. If the first half fails the
     // transaction is over.
     [[nodiscard]] protocol::AbortReason prepare_commit(protocol::Admission& needed) noexcept
         STM_REQUIRES(lock_);
@@ -149,7 +147,7 @@ public:
         if (needed == protocol::Admission::none ||
             (needed == protocol::Admission::gate && memory_.try_enter_commit())) [[likely]]
             return true;
-        // What waits in the middle of a commit waits as long as it takes.
+        // A wait in the middle of a commit takes as long as it takes.
         set_wait(STM_WAIT_KILLABLE);
         return false;
     }
@@ -160,12 +158,12 @@ public:
     // All depths of it.
     void cancel(protocol::AbortReason reason) noexcept STM_REQUIRES(lock_);
 
-    // A wait for a change of what was read: from announce_wait() on none is missed.
+    // A wait for a change of what was read. From announce_wait() on no change is missed.
     [[nodiscard]] protocol::WaitMask announce_wait() noexcept STM_REQUIRES(lock_);
     void withdraw_wait(protocol::WaitMask mask) noexcept STM_REQUIRES(lock_) {
         transaction_.withdraw_wait(mask);
     }
-    // Its own thread asks, without the lock, while it waits: nobody changes the read set then.
+    // Its own thread asks without the lock while it waits. Nothing changes the read set then.
     [[nodiscard]] bool has_changed() const noexcept STM_NO_LOCK_ANALYSIS {
         return transaction_.validate() != protocol::Validity::valid;
     }
@@ -199,7 +197,7 @@ public:
     // Any thread may ask.
     [[nodiscard]] const ViewStage& stage() const noexcept STM_NO_LOCK_ANALYSIS { return stage_; }
     void get_view() noexcept STM_REQUIRES(lock_) { stage_.get_view(); }
-    // The begin of its end: a mapping that comes now is not for it.
+    // The first step of its end: a mapping that is made now does not belong to it.
     void leave_view() noexcept STM_REQUIRES(lock_) {
         stage_.leave(footprint_.pages().empty() ? ViewStage::Pages::none : ViewStage::Pages::some);
     }
@@ -214,23 +212,25 @@ public:
     }
     [[nodiscard]] Footprint& footprint() noexcept STM_REQUIRES(lock_) { return footprint_; }
 
-    // How many pages had been exposed in the view when its mappings were emptied for it last. Its
-    // own thread may ask without the lock.
+    // The number of exposed pages in the view when its mappings were last emptied for this context.
+    // Its own thread may ask without the lock.
     [[nodiscard]] u64 exposures_seen() const noexcept { return exposures_seen_; }
     void set_exposures_seen(u64 exposures) noexcept { exposures_seen_ = exposures; }
-    // How many closes of descriptors there were when its thread was last seen to have one. Its own
-    // thread alone asks.
+    // The number of closes of descriptors when its thread was last seen to have one. Only its own
+    // thread asks.
     [[nodiscard]] u64 closes_seen() const noexcept { return closes_seen_; }
     void set_closes_seen(u64 closes) noexcept { closes_seen_ = closes; }
 
-    // Whether pages are known that the transaction, which has just begun at that site, will touch.
+    // Whether pages are known that the transaction, which has just begun at that site, will
+    // probably touch.
     [[nodiscard]] bool predicts(u32 site) noexcept STM_REQUIRES(lock_);
     // Makes these pages and maps them, while the view is closed.
     void map_predicted(stm_view* view, u32 most) noexcept STM_REQUIRES(lock_);
     // Finds out which of them were touched, once for each transaction: the view is closed again,
     // and the pages are still mapped.
     void count_predicted(stm_view* view) noexcept STM_REQUIRES(lock_);
-    // Whether anything was read, as far as it is known: not what was mapped and not touched.
+    // Whether anything was read, as far as is known. A page that was mapped and not touched does
+    // not count.
     [[nodiscard]] bool has_read() noexcept STM_REQUIRES(lock_) {
         return footprint_.has_read(transaction_);
     }
@@ -240,28 +240,28 @@ public:
     [[nodiscard]] StartCell& cell() noexcept STM_REQUIRES(lock_) { return cell_; }
     // Any thread may ask.
     [[nodiscard]] bool has_cell() const noexcept STM_NO_LOCK_ANALYSIS { return cell_.attached(); }
-    // The site of the transaction that runs, or ended last; 0: none. Its own thread alone asks.
+    // The site of the transaction that runs, or ended last; 0: none. Only its own thread asks.
     [[nodiscard]] u32 site() const noexcept { return site_; }
     void set_site(u32 site) noexcept { site_ = site; }
-    // Whether begin(), and all that is done at a start but for the view, would have nothing to do.
+    // Whether begin(), and everything else at a start except the view, would have nothing to do.
     [[nodiscard]] bool may_begin_by_offer() const noexcept STM_REQUIRES(lock_);
     void offer_start() noexcept STM_REQUIRES(lock_);
-    // While an offer stands: takes it back. Whether the thread has taken it, and for which site.
+    // Takes back an offer that stands. Returns whether the thread has taken it, and for which site.
     [[nodiscard]] bool withdraw_offer(u32& site) noexcept STM_REQUIRES(lock_);
     // After that: begins the transaction of the thread that took the offer, or does not.
     void begin_by_offer(u32 site, ViewStage::Mapped mapped) noexcept STM_REQUIRES(lock_);
     void forget_offer() noexcept STM_REQUIRES(lock_) { stage_.withdraw_offer(); }
     void detach_cell() noexcept STM_REQUIRES(lock_);
 
-    // -- Conflicts that nobody waits for --
+    // -- Conflicts that no call reports --
 
-    // Whether it is to be told so by a signal.
+    // Whether a signal tells the thread of a conflict.
     [[nodiscard]] bool wants_signal() const noexcept STM_REQUIRES(lock_) { return signal_ != 0; }
     // A read or a write noticed a conflict: tells the thread if it asked for that. Once for each
     // transaction.
     void tell_doomed() noexcept STM_REQUIRES(lock_);
-    // By the watchdog: the same if what was read is no longer valid. True: a transaction runs that
-    // is to be looked at again.
+    // For the watchdog: does the same if what was read is no longer valid. True: a transaction runs
+    // that must be checked again.
     [[nodiscard]] bool look_after() noexcept STM_REQUIRES(lock_);
 
 private:
@@ -277,7 +277,7 @@ private:
     runtime::Atomic<stm_thread*> thread_;
     runtime::Atomic<u64> exec_id_;
     Mutex lock_;
-    // Its own thread waits by it for the gate and the token, without the lock.
+    // Its own thread waits through it for the gate and the token, without the lock.
     RegionMemory memory_;
     Footprint footprint_ STM_GUARDED_BY(lock_);
     Transaction transaction_ STM_GUARDED_BY(lock_);
@@ -287,11 +287,11 @@ private:
     TransactionCounters counters_;
     u32 site_ = 0;
 
-    // What was seen by a thread of one address space says nothing about another, which may have
-    // mapped a page since it was counted.
+    // What a thread of one address space has seen says nothing about another address space, which
+    // may have mapped a page since then.
     static constexpr u64 kNoExposures = ~u64{0};
     u64 exposures_seen_ = 0;
-    // Nor does what one thread had say what another one, of another process, has.
+    // What descriptors one thread had says nothing about a thread of another process.
     static constexpr u64 kNoCloses = ~u64{0};
     u64 closes_seen_ = 0;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 // The contexts of a handle, one for each thread that had a transaction on it.
 //
-// Invariants: contexts are only added, so one that was found stays valid as long as the table. The
-// table's lock protects the list, and which thread each context belongs to. To find one changes
-// nothing that anybody could notice.
+// Invariants: contexts are only added, so a context that was found stays valid as long as the
+// table. The table's lock protects the list, and which thread each context belongs to. Looking one
+// up has no side effect.
 #pragma once
 
 #include "kernel/core/context.hpp"
@@ -24,47 +24,46 @@ class ContextTable : runtime::NonCopyable {
 
 public:
     using Guard = runtime::LockGuard<Mutex>;
-    // Asked with the table's lock or the context's held, and again under the context's where that
-    // matters.
+    // Evaluated with the table's lock or the context's held, and again under the context's where
+    // that matters.
     using Condition = bool (*)(const Context& context) noexcept;
 
     explicit ContextTable(Region& region) noexcept : region_(region), lock_(STM_RANK_CONTEXTS) {}
     ~ContextTable() { clear(); }
-    // Nobody uses them any more. Their transactions are discarded.
+    // Discards their transactions. No thread uses them any more.
     void clear() noexcept STM_NO_LOCK_ANALYSIS;
 
     [[nodiscard]] Mutex& lock() noexcept STM_RETURNS_LOCK(lock_) { return lock_; }
 
-    // The calling thread's, or null.
+    // The calling thread's context, or null.
     [[nodiscard]] Context* find_current() noexcept STM_EXCLUDES(lock_) {
         Context* const recent = recent_.load(runtime::Order::acquire);
         return recent != nullptr && recent->is_current() ? recent : search_current();
     }
-    // The first one behind that one (null: of all) for which the condition holds, or null.
+    // The first context behind `after` (null: of all) for which the condition holds, or null.
     [[nodiscard]] Context* find_next(const Context* after, Condition condition) noexcept
         STM_EXCLUDES(lock_);
-    // The one that a fault there may belong to (ViewStage::may_view), or null.
+    // The context that a fault there may belong to (ViewStage::may_view), or null.
     [[nodiscard]] Context* find_viewer(const stm_memory* memory) noexcept STM_EXCLUDES(lock_) {
         Context* const recent = recent_.load(runtime::Order::acquire);
         return recent != nullptr && recent->stage().may_view(memory) ? recent
                                                                      : search_viewer(memory);
     }
 
-    // One for the calling thread, which has none. Error::no_memory; Error::no_space: max_contexts
-    // threads have one.
+    // Adds a context for the calling thread, which has none. Error::no_memory; Error::no_space:
+    // max_contexts threads have one.
     [[nodiscard]] runtime::Result<Context*> add() noexcept STM_EXCLUDES(lock_);
-    // Instead of a new one that of a thread that has ended. Null: there is none, or it has the
-    // view; then that is `in_view`.
+    // Takes the context of a thread that has ended instead of a new one. Null: there is none, or it
+    // has the view; then it is `in_view`.
     [[nodiscard]] Context* reuse(Context*& in_view) noexcept STM_EXCLUDES(lock_);
     [[nodiscard]] bool is_full() noexcept STM_EXCLUDES(lock_);
 
-    // All of them, in the order in which they were made.
+    // All contexts, in the order in which they were made.
     [[nodiscard]] Contexts& all() noexcept STM_REQUIRES(lock_) { return contexts_; }
 
     // Sums up what all contexts counted.
     void add_counters(TransactionCounters& sum) noexcept STM_EXCLUDES(lock_);
-    // The thread of the context that committed last among those after `version`, which is raised; 0
-    // if none.
+    // The thread of the context that committed last, after `version`; 0 if none. Raises `version`.
     [[nodiscard]] runtime::i32 last_committer(u64& version) noexcept STM_EXCLUDES(lock_);
 
 private:
@@ -75,7 +74,7 @@ private:
     Mutex lock_;
     Contexts contexts_ STM_GUARDED_BY(lock_);
     u32 count_ STM_GUARDED_BY(lock_) = 0;
-    // The one that was looked up last: programs of one thread need no lock to find it.
+    // The context that was looked up last: programs of one thread need no lock to find it.
     runtime::Atomic<Context*> recent_{nullptr};
 };
 

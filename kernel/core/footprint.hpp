@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// The footprint of a transaction: the pages that it has touched in mappings, those that were mapped
-// for it because it will probably touch them, and what read and write calls find there.
+// The footprint of a transaction: the pages that it has touched in mappings, and the pages that
+// were mapped for it because it will probably touch them. read and write calls use them, too.
 //
 // Invariants: all of it is under the context's lock. Pages are mapped, and looked at in mappings,
 // while the view is closed.
@@ -23,10 +23,10 @@ class Footprint : runtime::NonCopyable {
 public:
     using Transaction = PrivatePages::Transaction;
 
-    // Of transactions that may touch so many stripes.
+    // For transactions that may touch that many stripes.
     explicit Footprint(u32 max_stripes) noexcept;
-    // What the transaction itself may touch. Pages that are predicted come on top of the program's
-    // limit, so that a wrong guess takes nothing from the program.
+    // The limits of the transaction itself. Predicted pages are added to the program's limit, so a
+    // wrong guess takes nothing from the program.
     [[nodiscard]] protocol::Limits limits(u32 max_stripes) const noexcept;
 
     [[nodiscard]] const PrivatePages& pages() const noexcept { return pages_; }
@@ -40,16 +40,18 @@ public:
 
     // The transaction has begun at that site.
     void select(u32 site) noexcept { prediction_.select(site); }
-    // Whether pages are known that it will touch; or one would that begins at that site.
+    // Whether pages are known that it will probably touch, or that a transaction beginning at that
+    // site would.
     [[nodiscard]] bool has_likely() const noexcept { return prediction_.has_likely(); }
     [[nodiscard]] bool has_likely_at(u32 site) const noexcept {
         return prediction_.has_likely_at(site);
     }
-    // Makes these pages, at most so many, and maps them. A conflict: it dooms the transaction like
-    // any other. Whatever else ends it early is `none`: what is missing may not be needed at all.
+    // Makes these pages, at most that many, and maps them. A conflict dooms the transaction like
+    // any other. Anything else that ends it early is `none`, because the missing pages may not be
+    // needed at all.
     [[nodiscard]] AbortReason map_predicted(Transaction& transaction, stm_view* view,
                                             u32 most) noexcept;
-    // Finds out which of them were touched so far; they are still mapped.
+    // Finds out which of them were touched so far. They are still mapped.
     void examine_predicted(stm_view* view) noexcept;
     // Once for each transaction, after that.
     void count_predicted(TransactionCounters& counters) const noexcept;
@@ -57,13 +59,13 @@ public:
     [[nodiscard]] bool has_read(const Transaction& transaction) noexcept;
     // The transaction has ended for that reason; at most so many pages are remembered.
     void learn(AbortReason reason, u32 most) noexcept;
-    // Another thread's, from now on.
+    // It belongs to another thread from now on.
     void forget_history() noexcept { prediction_.forget(); }
 
     // -- By calls --
 
-    // As the functions of the transaction, with what was stored to private pages. A write that
-    // fails has `written` of its bytes in the transaction.
+    // Like the functions of the transaction, with what was stored to private pages. After a write
+    // that fails, `written` of its bytes are in the transaction.
     [[nodiscard]] AbortReason read(Transaction& transaction, u64 offset, void* to,
                                    u64 bytes) noexcept;
     [[nodiscard]] AbortReason write(Transaction& transaction, u64 offset, const void* from,
@@ -90,8 +92,8 @@ private:
     PrivatePages pages_;
     Prediction prediction_;
     const u32 page_limit_; // of those that the program has touched
-    // Of the pages, `predicted_` from that one on were predicted: those before were touched by
-    // another thread, just before.
+    // From page `first_predicted_` on, `predicted_` pages were predicted. Another thread has just
+    // touched those before.
     u32 first_predicted_ = 0;
     u32 predicted_ = 0;
 };

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 // A handle: one open file, bound to one region for all its life.
 //
-// It is put together from what is below it: the contexts of its threads, the view that its mappings
-// are, what its descriptors and the offered starts mean for them, and the watchdog, which looks
-// after transactions whose threads do not come here.
+// It composes the parts below it: the contexts of its threads, the view of its mappings, its
+// descriptors, the offered starts, and the watchdog, which checks transactions whose threads make
+// no calls.
 //
 // Every handle but one of device minor 0 counts as a user of its region from the start. Minor 0 is
 // also the control device: a handle of it becomes a user of the region `default` at its first read,
@@ -51,20 +51,20 @@ public:
     [[nodiscard]] const News& news() const noexcept { return news_; }
     [[nodiscard]] StartOffers& offers() noexcept { return offers_; }
     [[nodiscard]] Descriptors& descriptors() noexcept { return descriptors_; }
-    // From now on a transaction of this handle that cannot succeed is found out, as long as one
-    // runs.
+    // Finds transactions of this handle that cannot succeed, as long as one runs.
     [[nodiscard]] Watchdog& watchdog() noexcept { return watchdog_; }
 
-    // The calling thread's context, or null if it never had a transaction on this handle. Stays
-    // valid as long as the handle. What the thread began by an offer is there then; what it began
-    // before it called exec is not any more.
+    // The calling thread's context, or null if it never had a transaction on this handle. It stays
+    // valid as long as the handle. A transaction that the thread began by an offer is in it; one
+    // that it began before it called exec is gone.
     [[nodiscard]] Context* settled_context() noexcept;
-    // The same, made if need be. Error::no_memory; Error::no_space: max_contexts threads have one.
+    // The same, but makes a context if there is none. Error::no_memory; Error::no_space:
+    // max_contexts threads have one.
     [[nodiscard]] runtime::Result<Context*> obtain_context() noexcept;
 
-    // The file position, of the calling thread's transaction: see KeptPosition.
+    // The file position of the calling thread's transaction: see KeptPosition.
     void note_position(long long position) noexcept;
-    // Whether there may be one to take: some thread has told one within a transaction.
+    // Whether there may be a position to take: a thread has noted one within a transaction.
     [[nodiscard]] bool knows_positions() const noexcept {
         return knows_positions_.load(runtime::Order::relaxed);
     }
@@ -72,7 +72,7 @@ public:
 
     // A descriptor of its file was closed in the calling process.
     void flush(const stm_file* file) noexcept;
-    // Discards all transactions: nobody has the handle any more, and it has no mapping.
+    // Discards all transactions. No process has the handle any more, and it has no mapping.
     void discard_all() noexcept;
 
 private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// Owner of a region's identity: the inode that Linux knows its pages, owner and mode by.
+// Owns a region's identity: the inode by which Linux knows its pages, owner and mode.
 #pragma once
 
 #include "kernel/core/uapi.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// Where the file position was before a transaction moved it. A transaction that ends without an
-// effect has not moved it either, so the next call that uses the position puts it back first.
+// The file position before a transaction moved it. A transaction that ends without an effect must
+// not have moved it, so the next call that uses the position puts it back first.
 #pragma once
 
 #include "runtime/support/atomic.hpp"
@@ -13,7 +13,8 @@ class KeptPosition {
     using Order = runtime::Order;
 
 public:
-    // Within a transaction, before a call that may move the position. The first one counts.
+    // Called within a transaction, before a call that may move the position. The first position
+    // counts.
     void note(long long position) noexcept {
         if (!wants_one())
             return;
@@ -31,7 +32,7 @@ public:
     [[nodiscard]] bool wants_one() const noexcept { return state() == State::none; }
     // Whether take() would have one. The context's own thread may ask without the lock.
     [[nodiscard]] bool is_due() const noexcept { return state() == State::due; }
-    // Whether the position is to be put back, and where. Once.
+    // Whether the position must be put back, and where. True once.
     [[nodiscard]] bool take(long long& position) noexcept {
         if (!is_due())
             return false;

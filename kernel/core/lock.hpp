@@ -19,7 +19,7 @@ public:
         return stm_linux_mutex_try_lock(&mutex_) != 0;
     }
     void unlock() noexcept STM_RELEASES() { stm_linux_mutex_unlock(&mutex_); }
-    // For the analysis, where it cannot see that the lock is held: the caller knows.
+    // Tells the analysis that the lock is held, where it cannot see that.
     void is_held() const noexcept STM_ASSERTS() {}
 
 private:

@@ -9,9 +9,9 @@
 
 namespace stm::kernel {
 
-// Checks a mapping of the region, whose size is settled; STM_MAP_* of what it may become.
-// Error::invalid: not all of it lies in the region. Error::access: PROT_EXEC where it is not
-// allowed.
+// Checks a mapping of the region, whose size is settled. Returns STM_MAP_*, what the mapping may
+// become. Error::invalid: not all of it lies in the region. Error::access: PROT_EXEC where it is
+// not allowed.
 [[nodiscard]] runtime::Result<runtime::u32> check_mapping(const Region& region, runtime::u64 first,
                                                           runtime::u64 pages,
                                                           runtime::u32 wanted) noexcept;

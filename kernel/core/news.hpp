@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// Whether anything was committed to a region since a handle last looked: what poll tells. It looks
-// before each snapshot and each read, so that what comes in between is told.
+// Tells poll whether anything was committed to a region since a handle last looked. The handle
+// looks before each snapshot and each read, so poll reports commits that come in between.
 #pragma once
 
 #include "kernel/core/versions.hpp"
@@ -16,7 +16,7 @@ class News : runtime::NonCopyable {
 public:
     explicit News(const Versions& versions) noexcept : versions_(versions) { look(); }
 
-    // What was committed until now is known.
+    // Looks: everything committed until now is known.
     void look() noexcept { seen_.store(versions_.changes.load(Order::acquire), Order::relaxed); }
     [[nodiscard]] bool any() const noexcept {
         return versions_.changes.load(Order::acquire) != seen_.load(Order::relaxed);

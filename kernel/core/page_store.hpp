@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 // The pages of one region: a table of two levels, both filled at first touch.
 //
-// What must hold: pages are only added while the region lives, so a page that was found stays valid
+// Invariants: pages are only added while the region lives. So a page that was found stays valid
 // without a reference of its own, and finding one takes no lock. Two callers that miss the same
-// page at once both allocate; one installs, the other gives its page back.
+// page at once both allocate; one installs its page, the other gives its page back.
 #pragma once
 
 #include "kernel/interface/services.h"
@@ -26,7 +26,7 @@ public:
 
     PageStore(PageStore&& other) noexcept;
     PageStore& operator=(PageStore&& other) noexcept;
-    // Nobody maps a page any more. May take long, and lets others run meanwhile.
+    // No page is mapped any more. This may take long, and lets others run meanwhile.
     ~PageStore();
 
     // The page, or null if nothing touched it yet. The index must be below the number of pages.
@@ -37,12 +37,12 @@ public:
                                : leaf->pages[index % kLeafPages].load(runtime::Order::acquire);
     }
 
-    // The page, allocated if need be; Error::no_memory. Any number of threads at once. Linux knows
-    // it as page first + index of the identity.
+    // The page, allocated if there is none; Error::no_memory. Any number of threads may call it at
+    // once. Linux knows the page as page first + index of the identity.
     [[nodiscard]] runtime::Result<stm_page*> obtain(runtime::u64 index, stm_identity* identity,
                                                     runtime::u64 first) noexcept;
 
-    // How many pages were touched.
+    // The number of pages that were touched.
     [[nodiscard]] runtime::u64 resident() const noexcept {
         return resident_.load(runtime::Order::relaxed);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// How a read or write call goes through the kernel: piece by piece, through a buffer of its own, so
-// that no lock is held while user memory is touched, which may be a mapping of the same region.
+// A read or write call goes through the kernel piece by piece, through a buffer of its own. So no
+// lock is held while user memory is touched, which may be a mapping of the same region.
 #pragma once
 
 #include "kernel/core/region.hpp"
@@ -16,7 +16,8 @@ namespace stm::kernel {
 // Room for one piece: on the stack for a small one.
 class PieceBuffer : runtime::NonCopyable {
 public:
-    // For pieces of a call of so many bytes, none of them larger than `largest`. Error::no_memory.
+    // For pieces of a call of that many bytes, none of them larger than `largest`.
+    // Error::no_memory.
     [[nodiscard]] runtime::Status reserve(runtime::u64 bytes, runtime::usize largest) noexcept {
         if (bytes <= sizeof(small_)) {
             size_ = sizeof(small_);
@@ -38,8 +39,8 @@ private:
     runtime::usize size_ = 0;
 };
 
-// How much of a call at this position fits into the region, whose size is settled; 0 behind its
-// end.
+// The part of a call at this position that fits into the region, whose size is settled; 0 behind
+// its end.
 [[nodiscard]] inline runtime::u64 fitting(const Region& region, stm_user_buffer* buffer,
                                           runtime::u64 position) noexcept {
     if (position >= region.size())
@@ -55,9 +56,9 @@ struct Moved {
     enum class By { nothing, user_buffer, region } ended;
 };
 
-// Moves so many bytes between the caller's buffer and the region. copy(done, data, bytes) moves one
-// piece between the region and the kernel's buffer, `done` bytes from the begin, and returns how
-// many bytes it moved: fewer than all end the call.
+// Moves that many bytes between the caller's buffer and the region. copy(done, data, bytes) moves
+// one piece between the region and the kernel's buffer, `done` bytes from the beginning. It returns
+// how many bytes it moved; fewer than all end the call.
 template <typename Copy>
 [[nodiscard]] Moved move_in_pieces(Direction direction, stm_user_buffer* user, PieceBuffer& buffer,
                                    runtime::u64 bytes, Copy copy) noexcept {

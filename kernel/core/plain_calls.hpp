@@ -22,7 +22,7 @@ inline constexpr runtime::usize kAtomicBytes = 256 * 1024;
 [[nodiscard]] runtime::Result<runtime::u64> write_plain(Region& region, stm_user_buffer* from,
                                                         runtime::u64 position) noexcept;
 
-// What stm_core_fault() says. Takes no lock: any number of threads may fault at once.
+// The result of stm_core_fault(). Takes no lock: any number of threads may fault at once.
 [[nodiscard]] stm_fault_result serve_plain_fault(Region& region, stm_fault& fault) noexcept;
 
 } // namespace stm::kernel

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// Which pages a thread's next transaction will touch in mappings, learnt from those before it.
+// Predicts which pages a thread's next transaction will touch in mappings, from the transactions
+// before it.
 //
 // A transaction begins at a site: a number that stands for the place in the program that began it.
 // For each of the last sites a list of pages is kept, each with two counters that saturate, one for
@@ -9,8 +10,8 @@
 // again: `trust` counts that in the same way. So a steady transaction is known after one run, what
 // it leaves out is forgotten after three, and pages chosen at random are not predicted at all.
 //
-// What must hold: all of it is under the context's lock. It is a guess and nothing else: an address
-// in it is checked before it is used.
+// Invariants: the context's lock protects all of it. It is only a guess: an address in it is
+// checked before it is used.
 #pragma once
 
 #include "kernel/core/private_pages.hpp"
@@ -37,7 +38,7 @@ public:
     void forget() noexcept;
     // A transaction has begun at that site.
     void select(u32 site) noexcept;
-    // Calls function(page, use) for those that are likely to be touched, in the order of their
+    // Calls function(page, use) for the pages that are likely to be touched, in the order of their
     // indices, until it returns false.
     template <typename Function>
     void for_each_likely(Function function) const noexcept {
@@ -59,8 +60,8 @@ public:
         conflict, // it was cut short by a change of something that it had read
         cut       // it was cut short by something else
     };
-    // The transaction that began at the selected site has ended, having touched these pages; at
-    // most `most` are kept. It may be called without one.
+    // The transaction that began at the selected site has ended, and has touched these pages. At
+    // most `most` are kept. It may be called without a transaction.
     void learn(PrivatePages& touched, Ending ending, u32 most) noexcept;
 
 private:

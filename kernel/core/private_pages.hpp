@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
-// The pages that a transaction has instead of the region's own in a mapping.
+// The pages that a transaction has in a mapping instead of the region's own.
 //
 // A page that is touched is copied at the transaction's snapshot. The copy is mapped for loads, and
-// for stores too once there is one. At the commit a copy that was stored to is compared with the
-// region's own page, and only the bytes that differ become writes. That page must still be what was
-// copied; it is, if the commit succeeds: a copied page is in the read set, stored to or not, since
-// the hardware can not tell a store from an update.
+// after the first store for stores as well. At the commit a copy that was stored to is compared
+// with the region's own page, and only the bytes that differ become writes. That page must still be
+// as it was copied. It is, if the commit succeeds: a copied page is in the read set, stored to or
+// not, because the hardware cannot tell a store from an update.
 //
-// What must hold: all of it is under the context's lock. A page is given back only after it was
-// taken out of all mappings; one that somebody else still holds (a pin for input or output) is not
-// used again.
+// Invariants: the context's lock protects all of it. A page is given back only after it was taken
+// out of all mappings. A page that is still held elsewhere (a pin for input or output) is not used
+// again.
 #pragma once
 
 #include "kernel/core/region_memory.hpp"
@@ -21,7 +21,7 @@
 
 namespace stm::kernel {
 
-// What a private page is wanted for.
+// The access for which a private page is wanted.
 enum class Use { load, store };
 
 class PrivatePages : runtime::NonCopyable {
@@ -54,22 +54,22 @@ public:
     // The page of that index, or null. The pointer holds until the next obtain().
     [[nodiscard]] Page* find(u64 index) noexcept;
 
-    // What a page must hold: what fits all that was read before, or, in a transaction that is
-    // doomed, whatever the region holds now.
+    // What a page must contain. `snapshot`: data that fits everything read before. `any`, in a
+    // doomed transaction: whatever the region contains now.
     enum class Data { snapshot, any };
-    // The page, copied if need be, with what the transaction wrote by calls over it. A conflict
-    // (unless any data will do), too_big, no_memory.
+    // The page, copied if it is not there yet, with what the transaction wrote by calls laid over
+    // it. A conflict (unless any data will do), too_big, no_memory.
     [[nodiscard]] AbortReason obtain(Transaction& transaction, u64 index, Page*& page,
                                      Data data = Data::snapshot) noexcept;
-    // From now on the page may be stored to. no_memory, in an inner part alone.
+    // Allows stores to the page from now on. no_memory, in a nested part only.
     [[nodiscard]] AbortReason prepare_store(Transaction& transaction, Page& page) noexcept;
 
-    // Hands what was stored over to the transaction, as writes. The pages are in no mapping.
-    // A conflict, too_big, no_memory.
+    // Passes what was stored to the transaction, as writes. The pages are in no mapping. A
+    // conflict, too_big, no_memory.
     [[nodiscard]] AbortReason collect(Transaction& transaction) noexcept;
 
-    // Beside the same functions of the transaction, which go first (and after cancel_nested() for
-    // the last one).
+    // Called beside the same functions of the transaction, which come first (the last one comes
+    // after cancel_nested()).
     [[nodiscard]] AbortReason begin_level(u32 level) noexcept;
     void commit_level(u32 level) noexcept;
     void cancel_level(Transaction& transaction, u32 level) noexcept;
@@ -88,12 +88,12 @@ public:
         }
     }
 
-    // Forgets all pages. Some that nobody else holds, as a mapping does, are kept for the next
+    // Forgets all pages. Some that are not held elsewhere, as by a mapping, are kept for the next
     // transaction.
     void clear() noexcept;
 
 private:
-    // A page as it was before an inner part stored to it.
+    // A page as it was before a nested part stored to it.
     struct Saved {
         stm_page* copy;
         u32 page;   // its number in pages_

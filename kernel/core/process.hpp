@@ -9,7 +9,7 @@ namespace stm::kernel {
 
 class Process : runtime::NonCopyable {
 public:
-    // The calling one.
+    // The calling process.
     Process() noexcept : process_(stm_linux_process_current()) {}
     ~Process() { stm_linux_process_put(process_); }
 

@@ -17,10 +17,10 @@
 #include "kernel/core/lock.hpp"
 #include "kernel/core/page_store.hpp"
 #include "kernel/core/process.hpp"
-#include "kernel/core/settings.hpp"
 #include "kernel/core/statistics.hpp"
 #include "kernel/core/user_account.hpp"
 #include "kernel/core/versions.hpp"
+#include "kernel/interface/settings.h"
 #include "runtime/support/atomic.hpp"
 #include "runtime/support/fixed_string.hpp"
 #include "runtime/support/intrusive_hash.hpp"
@@ -36,7 +36,7 @@ class Region;
 
 using RegionName = runtime::FixedString<STM_NAME_SIZE - 1>;
 
-// Whose books a region is in: what it knows of the registry.
+// What a region knows of the registry in whose books it is.
 struct Books {
     const stm_settings& settings;
     Registry& registry;
@@ -48,8 +48,8 @@ class Region : public runtime::RefCounted<Region>,
                public runtime::HashLink<Region>,
                public runtime::ListLink<Region> {
 public:
-    // A region that nobody can find yet, without a size. Allocates everything it will need to be
-    // entered in the books. Error::no_memory.
+    // Makes a region that cannot be found yet, without a size. Allocates everything that its entry
+    // in the books needs. Error::no_memory.
     [[nodiscard]] static runtime::Result<runtime::Ref<Region>>
     create(const Books& books, const RegionName& name, runtime::u32 flags,
            const stm_birth& birth) noexcept;
@@ -74,7 +74,7 @@ public:
 
     [[nodiscard]] Versions& versions() noexcept { return versions_; }
 
-    // A plain region: makes each read and write call see, or change, its bytes at once.
+    // Of a plain region: with it each read and write call sees, or changes, its bytes at once.
     [[nodiscard]] SharedMutex& contents_lock() noexcept { return contents_lock_; }
 
     struct Counters {
@@ -93,7 +93,7 @@ private:
     const Books books_;
     const RegionName name_;
     const runtime::u32 flags_;
-    bool born_by_node_ = false; // set before anybody can find it
+    bool born_by_node_ = false; // set before it can be found
     Identity identity_;
     PageStore pages_;
     Versions versions_;
@@ -107,7 +107,7 @@ private:
     runtime::u32 minor_ = 0;
     runtime::u32 generation_ = 0;
     bool linked_ = false;                        // has its slot and its name
-    UserAccount* account_ = nullptr;             // who is charged, from admission on
+    UserAccount* account_ = nullptr;             // the user that is charged, from admission on
     runtime::Unique<UserAccount> spare_account_; // for a user's first region
     runtime::IntrusiveList<Attachment> users_;   // the handles that use it
     runtime::u32 user_count_ = 0;

@@ -2,9 +2,9 @@
 // A region as the transaction engine sees it (runtime/protocol/memory.hpp), from one thread's
 // context.
 //
-// What must hold: the region's size is settled. A page that has no data yet, or none of whose
-// neighbours was ever written by a transaction, has no ownership records: it counts as zeros at
-// version 0, which is what it is.
+// Invariants: the region's size is settled. A page has no ownership records if it has no data yet,
+// or if no transaction has written to it or its neighbours. It counts as zeros at version 0 then,
+// which is right.
 #pragma once
 
 #include "kernel/core/region.hpp"
@@ -26,8 +26,8 @@ public:
     RegionMemory(Region& region, const Context& context, stm_thread* thread) noexcept
         : region_(region), versions_(region.versions()), context_(context), thread_(thread) {}
 
-    // Which signals end a wait for the token from now on, and how long the token may be kept from
-    // others.
+    // Sets the signals that end a wait for the token from now on, and how long others may have to
+    // wait for the token.
     void set_wait(stm_wait_kind kind, const Lease& lease) noexcept { terms_ = {kind, lease}; }
     // The context serves another thread now.
     void set_thread(stm_thread* thread) noexcept {
@@ -55,7 +55,7 @@ public:
                stripe % protocol::kStripesPerPage * protocol::kStripeBytes;
     }
 
-    // The records first: data that are there with records are complete.
+    // Records come first: if a page has data and records, both are complete.
     [[nodiscard]] runtime::Status materialise(u64 stripe) noexcept {
         const auto orecs =
             versions_.orecs.obtain(stripe / kOrecsPerPage, region_.identity(), kOrecIndex);
@@ -101,7 +101,7 @@ public:
 
 private:
     static constexpr u64 kOrecsPerPage = kPageBytes / sizeof(u64);
-    // Pages of records have their place behind every page of data.
+    // The indices of records' pages are above those of all data pages.
     static constexpr u64 kOrecIndex = u64{1} << 40;
 
     Region& region_;

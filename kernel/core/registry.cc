@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/registry.hpp"
 
+#include "kernel/core/settings.hpp"
 #include "runtime/support/allocate.hpp"
 #include "runtime/support/checked.hpp"
 

@@ -5,8 +5,8 @@
 // when something is opened, closed, created, destroyed or listed, never on a path that touches a
 // region's contents.
 //
-// Invariants: memory is allocated, rights are checked and the last reference to a region is
-// dropped outside of the lock. What was found under it is looked at again after it was given up.
+// Invariants: memory is allocated, rights are checked and the last reference to a region is dropped
+// outside the lock. What was found under the lock is checked again after it was released.
 #pragma once
 
 #include "kernel/core/uapi.hpp"
@@ -14,9 +14,9 @@
 #include "kernel/core/handle.hpp"
 #include "kernel/core/lock.hpp"
 #include "kernel/core/region.hpp"
-#include "kernel/core/settings.hpp"
 #include "kernel/core/user_account.hpp"
 #include "kernel/interface/services.h"
+#include "kernel/interface/settings.h"
 #include "runtime/support/fixed_string.hpp"
 #include "runtime/support/hash.hpp"
 #include "runtime/support/intrusive_hash.hpp"
@@ -77,9 +77,9 @@ public:
     [[nodiscard]] HandleResult open_minor(u32 minor, u32 access, const stm_node* node) noexcept;
     void close(runtime::Unique<Handle> handle) noexcept;
 
-    // At every use of the contents: counts the handle as a user of its region if it is not counted
-    // yet, and settles the region's size if it has none. Error::access: a handle of minor 0, and
-    // the caller has no rights to `default`.
+    // Called at every use of the contents. Counts the handle as a user of its region if it is not
+    // counted yet, and settles the region's size if it has none. Error::access: it is a handle of
+    // minor 0, and the caller has no rights to `default`.
     [[nodiscard]] Status prepare_use(Handle& handle) noexcept {
         if (handle.attached() && handle.region().size() != 0) [[likely]]
             return runtime::kSuccess;
@@ -88,11 +88,10 @@ public:
 
     // -- Regions --
 
-    // Gives the region its size in bytes; nothing changes if it has as much already. Errors:
+    // Gives the region its size in bytes. Nothing changes if it already has that much. Errors:
     // STM_IOC_SET_SIZE.
     [[nodiscard]] Status settle_size(Region& region, u64 bytes) noexcept;
-    // What size() will be after that, if it succeeds and nobody else gives the region another size
-    // first.
+    // The size() after that, if it succeeds and no other call gives the region another size first.
     [[nodiscard]] Result<u64> expected_size(const Region& region, u64 bytes) const noexcept;
 
     // Errors: STM_IOC_DESTROY. The rights were checked.
@@ -105,16 +104,17 @@ public:
     [[nodiscard]] Result<RegionRef> find_id_in_use(u64 id) noexcept;
     // The first region whose minor is at least this; Error::not_found if there is none.
     [[nodiscard]] Result<RegionRef> find_next(u32 minor) noexcept;
-    // Of those that have a name or are used, the one with the smallest id that is at least this.
-    // Error::not_found.
+    // The region with the smallest id that is at least this, among those that have a name or are in
+    // use. Error::not_found.
     [[nodiscard]] Result<RegionRef> find_next_id(u64 id) noexcept;
 
     [[nodiscard]] u64 id_of(const Region& region) noexcept;
     void describe(Region& region, stm_info& info) noexcept;
-    // Fills what fits of the region's handles and their mappings; how many there are.
+    // Fills the list with as many of the region's handles and their mappings as fit. Returns how
+    // many there are.
     [[nodiscard]] u32 list_attachments(Region& region, runtime::Span<stm_attachment> list) noexcept;
     void describe_limits(stm_version& version) noexcept;
-    // Of all handles that the region has and had.
+    // Sums up all handles that the region has and had.
     void describe_transactions(Region& region, stm_statistics& statistics) noexcept;
 
     [[nodiscard]] const stm_settings& settings() const noexcept { return settings_; }
@@ -137,7 +137,7 @@ private:
         u32 generation; // of the region that is or was here; never 0 for one that was
     };
 
-    // Of a registry that nobody else has yet.
+    // Called before another thread can have the registry.
     [[nodiscard]] Status allocate_tables() noexcept STM_NO_LOCK_ANALYSIS;
     [[nodiscard]] Books books() noexcept;
     void forget(Region& region) noexcept STM_EXCLUDES(lock_);
@@ -166,7 +166,7 @@ private:
 
     const stm_settings& settings_;
     Mutex lock_;
-    runtime::UniqueArray<Slot> slots_; // as many for ever; what is in them: under the lock
+    runtime::UniqueArray<Slot> slots_; // as many forever; what is in them: under the lock
     runtime::IntrusiveHash<Region, ByName> names_ STM_GUARDED_BY(lock_);
     runtime::IntrusiveHash<UserAccount, UserAccount::ByUser> accounts_ STM_GUARDED_BY(lock_);
     // With or without a name; from admission until they are freed.

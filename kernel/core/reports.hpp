@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// The requests that only tell. What each tells is documented in <stm/ioctl.h>.
+// The requests that only report. <stm/ioctl.h> documents what each reports.
 #pragma once
 
 #include "kernel/core/request.hpp"

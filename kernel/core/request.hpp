@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// An ioctl request: who asks, where the answer goes, and which region is meant.
+// An ioctl request: the handle that makes it, the place of the answer, and the region that is
+// meant.
 #pragma once
 
 #include "kernel/core/handle.hpp"
@@ -41,8 +42,8 @@ checked_name(const char (&name)[STM_NAME_SIZE]) noexcept {
     return RegionName::from_field(runtime::Span<const char>(name));
 }
 
-// The region that a structure names by exactly one of handle, id and name: STM_BY_*. What only
-// tells, tells also of one that has lost its name.
+// The region that a structure names by exactly one of handle, id and name: STM_BY_*. A request that
+// only reports also finds a region that has lost its name.
 enum class Purpose { change, tell };
 template <typename Structure>
 [[nodiscard]] runtime::Result<runtime::Ref<Region>>

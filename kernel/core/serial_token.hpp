@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// The serial token of a region: who holds it commits alone.
+// The serial token of a region. Its holder commits alone.
 #pragma once
 
 #include "kernel/core/lock.hpp"
@@ -15,9 +15,10 @@ namespace stm::kernel {
 
 class Context; // known by its address alone
 
-// How long a serial transaction may keep others waiting: `first_ns`, and twice as long for each
-// time that its context lost the token so, but never more than `most_ns`. kForever: there is no
-// limit, and the rules below that give others their share do not count.
+// How long a serial transaction may keep others waiting. This is `first_ns` at first, and twice as
+// long after each time that its context lost the token for this reason, but never more than
+// `most_ns`. kForever: there is no limit, and the rules below that give others their share do not
+// apply.
 struct Lease {
     runtime::u64 first_ns = kForever;
     runtime::u64 most_ns = kForever;
@@ -31,9 +32,9 @@ struct Lease {
 };
 
 // The region's serial token. Its holder is a context whose thread may be in user space, stopped or
-// dead: so who waits for the token looks after the holder, and takes the token away from a thread
-// that has ended, or that has kept others waiting for longer than its lease. A holder that lost it
-// may conflict again, like any other transaction; nothing else depends on having it.
+// dead. So the waiting threads check the holder. They take the token away from a thread that has
+// ended, or that has kept others waiting for longer than its lease. A holder that lost it may
+// conflict again, like any other transaction; nothing else depends on the token.
 //
 // Nobody starves, neither a long transaction beside many short ones nor those beside it:
 // - A commit that had to wait is let in before the next holder, so it waits for one holder at most.
@@ -44,7 +45,7 @@ struct Lease {
 //   again, and a short one need not wait for what the long one has used up.
 class SerialToken : runtime::NonCopyable {
 public:
-    // For one who waits, or lets others wait.
+    // The terms of a thread that waits, or lets others wait.
     struct Terms {
         stm_wait_kind kind = STM_WAIT_KILLABLE;
         Lease lease;
@@ -52,15 +53,15 @@ public:
 
     SerialToken() noexcept : lock_(STM_RANK_TOKEN) {}
 
-    // A commit passes the gate, asleep while it is closed. Error::interrupted; Error::deadlock: the
-    // thread itself has closed it, through another handle.
+    // A commit passes the gate, and sleeps while it is closed. Error::interrupted; Error::deadlock:
+    // the thread itself has closed it, through another handle.
     [[nodiscard]] runtime::Status enter(const Terms& terms) noexcept;
-    // The same where it is open, without waiting.
+    // The same without waiting, if it is open.
     [[nodiscard]] bool try_enter() noexcept { return gate_.try_enter(); }
     void leave() noexcept;
 
-    // Closes the gate and waits until no commit is inside. The thread is the context's own, which
-    // has lost the token so often. Error::interrupted, Error::deadlock.
+    // Closes the gate and waits until no commit is inside. The thread is the context's own;
+    // `losses` is how often the context has lost the token. Error::interrupted, Error::deadlock.
     [[nodiscard]] runtime::Status acquire(const Context& context, stm_thread* thread,
                                           const Terms& terms, runtime::u32 losses) noexcept;
     [[nodiscard]] bool is_held_by(const Context& context) const noexcept {
@@ -69,7 +70,8 @@ public:
     // The rest of the transaction is its commit, which runs to its end: from now on the token stays
     // with the context until release(). False: it has been taken away.
     [[nodiscard]] bool keep(const Context& context) noexcept;
-    // Opens the gate, if the context still has the token, and says how often it has lost it now.
+    // Opens the gate, if the context still has the token. Returns how often it has lost the token
+    // now.
     [[nodiscard]] runtime::u32 release(const Context& context, const Lease& lease,
                                        runtime::u32 losses) noexcept;
 
@@ -83,14 +85,14 @@ private:
     void open_locked(const Lease& lease) noexcept STM_REQUIRES(lock_);
 
     protocol::SerialGate gate_;
-    WaitQueue queue_; // of those who want in, and of the one who waits until all are out
+    WaitQueue queue_; // threads that want in, and the one that waits until all are out
     // Commits that found the gate closed and are not in yet.
     runtime::Atomic<runtime::u32> waiting_commits_{0};
     Mutex lock_;
     // Changed under the lock:
     runtime::Atomic<const Context*> holder_{nullptr};
-    runtime::Atomic<runtime::u64> rest_end_ns_{0};      // nobody closes the gate before
-    runtime::Atomic<runtime::u64> long_rest_end_ns_{0}; // nor one whose lease has grown
+    runtime::Atomic<runtime::u64> rest_end_ns_{0};      // no thread closes the gate before
+    runtime::Atomic<runtime::u64> long_rest_end_ns_{0}; // nor a context whose lease has grown
     // Under the lock:
     // The holder's thread; it has a reference as long as it is the holder.
     stm_thread* thread_ STM_GUARDED_BY(lock_) = nullptr;

@@ -6,10 +6,10 @@
 
 namespace stm::kernel {
 
-// How many pages are predicted at most for one site, whatever the parameter says.
+// The most pages that are predicted for one site, whatever the parameter says.
 inline constexpr unsigned kMostPredictedPages = 256;
 
-// The value of a setting at this moment.
+// The current value of a setting.
 template <typename T>
 [[nodiscard]] T current(const T& setting) noexcept {
     return __atomic_load_n(&setting, __ATOMIC_RELAXED);

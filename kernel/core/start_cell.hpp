@@ -2,15 +2,16 @@
 // The words in a thread's own memory through which it begins transactions without a system call:
 // struct stm_start_cell of <stm/ioctl.h>.
 //
-// The module offers a start there when it would have nothing to do. The thread takes the offer by a
-// store, and then looks whether it is still there; the module takes the offer back, and then looks
-// whether it was taken. Both are sequentially consistent, so at least one of them sees the other.
-// Where both do, the exchange in withdraw() is what counts: the thread finds 0 where it had stored.
+// The module offers a start there when the start would have nothing to do. The thread takes the
+// offer by a store, and then checks that it is still there. The module takes the offer back, and
+// then checks whether it was taken. Both are sequentially consistent, so at least one of them sees
+// the other. If both do, the exchange in withdraw() decides: the thread finds 0 where it had
+// stored.
 //
-// Invariants: all of it is under the context's lock, but what any thread may ask. Whether an offer
-// stands is the context's stage (view_stage.hpp). The words are the program's: any value may stand
-// there at any time, and is believed only while an offer stands, where the worst is a transaction
-// of that thread that it did not mean to begin.
+// Invariants: the context's lock protects all of it, except what any thread may ask. The context's
+// stage tells whether an offer stands (view_stage.hpp). The words belong to the program and may
+// have any value at any time. A value is believed only while an offer stands; then the worst is
+// that a transaction of that thread begins which it did not mean to begin.
 #pragma once
 
 #include "kernel/core/uapi.hpp"
@@ -30,8 +31,8 @@ public:
     StartCell() noexcept = default;
     ~StartCell() { detach(); }
 
-    // By the calling thread, in whose memory the words are, in place of those it had. `closes`: of
-    // the handle's descriptors, so far.
+    // Attaches words in the calling thread's memory, in place of those it had. `closes`: closes of
+    // the handle's descriptors so far.
     void attach(stm_pin* pin, void* words, int signal, u64 closes) noexcept {
         detach();
         closes_ = closes;
@@ -64,7 +65,8 @@ public:
                exec_id_ == stm_linux_exec_id();
     }
     void offer(u32 site) noexcept { words_->offer.store(STM_CELL_OFFER(site), Order::release); }
-    // While an offer stands. From now on it cannot be taken. Whether it was, and for which site.
+    // Takes back an offer that stands: it cannot be taken any more. Returns whether it was taken,
+    // and for which site.
     [[nodiscard]] bool withdraw(u32& site) noexcept {
         words_->offer.store(STM_CELL_ATTACHED, Order::seq_cst);
         runtime::fence(Order::seq_cst);
@@ -73,7 +75,8 @@ public:
         return begun != 0;
     }
 
-    // Of the program that attached it: for an offer, and the transaction that begins by one.
+    // The address space of the program that attached it, for an offer and the transaction that
+    // begins by one.
     [[nodiscard]] stm_memory* memory() const noexcept { return memory_; }
     [[nodiscard]] u64 exec_id() const noexcept { return exec_id_; }
     [[nodiscard]] int signal() const noexcept { return signal_; }

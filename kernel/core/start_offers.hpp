@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-// Starts without a system call: when the module would have nothing to do at a thread's next start,
-// it offers that start in the thread's cell (start_cell.hpp). What becomes of an offer is found out
-// by View::settle().
+// Starts without a system call. When the module would have nothing to do at a thread's next start,
+// it offers that start in the thread's cell (start_cell.hpp). View::settle() finds out what became
+// of an offer.
 #pragma once
 
 #include "kernel/core/context_table.hpp"
@@ -18,15 +18,16 @@ public:
     StartOffers(ContextTable& contexts, View& view, const Descriptors& descriptors) noexcept
         : contexts_(contexts), view_(view), descriptors_(descriptors) {}
 
-    // The calling thread's cell is at that address; 0: it has none. `closes` is what
-    // Descriptors::closes() said first of all. Error::fault, Error::no_memory, Error::invalid.
+    // Sets the address of the calling thread's cell; 0: it has none. `closes` is
+    // Descriptors::closes() at the beginning of the call. Error::fault, Error::no_memory,
+    // Error::invalid.
     [[nodiscard]] runtime::Status attach_cell(Context& context, runtime::u64 address, int signal,
                                               runtime::u64 closes) noexcept;
-    // The context's transaction has ended: offers the next start to its thread, if there would be
-    // nothing to do at it.
+    // Called when the context's transaction has ended. Offers the next start to its thread, if that
+    // would have nothing to do.
     void offer(Context& context) noexcept;
-    // A descriptor was closed: its number may be another file's from now on, so no thread may begin
-    // a transaction by what it knows of this handle. Those that have begun go on.
+    // Called when a descriptor was closed. Its number may be another file's from now on, so no
+    // thread may begin a transaction by an offer of this handle. Those that have begun go on.
     void withdraw_all() noexcept;
 
 private:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// What transactions did. Each context counts for itself, without sharing a cache line with others;
-// the numbers are summed up when somebody asks.
+// Counts of what transactions did. Each context counts for itself, without sharing a cache line
+// with others. A request sums the numbers up.
 #pragma once
 
 #include "kernel/core/uapi.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// read and write calls on a transactional region: a part of the calling thread's transaction, or,
-// if it has none, transactions of their own.
+// read and write calls on a transactional region. They are part of the calling thread's
+// transaction; if it has none, they are transactions of their own.
 #pragma once
 
 #include "kernel/core/handle.hpp"

@@ -9,8 +9,8 @@
 
 namespace stm::kernel {
 
-// What stm_core_transactional_fault() and stm_core_make_writable() say. No lock of the core is
-// held; that of the mapping is.
+// The results of stm_core_transactional_fault() and stm_core_make_writable(). No lock of the core
+// is held, but the lock of the mapping is.
 [[nodiscard]] stm_fault_result serve_transactional_fault(Region& region, View& view,
                                                          stm_fault& fault) noexcept;
 [[nodiscard]] stm_fault_result make_writable(View& view, stm_fault& fault, stm_page* page) noexcept;

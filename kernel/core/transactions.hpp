@@ -22,8 +22,7 @@ constexpr runtime::u64 kMaxSignal = 64;
 [[nodiscard]] runtime::Status wait(Handle& handle, runtime::u64 timeout_ns,
                                    runtime::u32 flags) noexcept;
 
-// Commits what runs in the context, a transaction or a single call's. What that has to wait for it
-// waits for without the lock.
+// Commits the context's transaction, or that of a single call. It waits without the lock.
 [[nodiscard]] protocol::AbortReason commit_outermost(Context& context) noexcept;
 
 } // namespace stm::kernel

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// What one user owns, for the per-user limits. Exists while the user owns a region; the registry
+// What one user owns, for the per-user limits. It exists while the user owns a region. The registry
 // lock protects it.
 #pragma once
 

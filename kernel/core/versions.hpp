@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // What a region needs for transactions beside its bytes: the clock, the ownership records, the
-// serial token, and those who wait for a change. Every region has one; a plain region uses only the
-// count of changes.
+// serial token, and the threads that wait for a change. Every region has one; a plain region uses
+// only the count of changes.
 #pragma once
 
 #include "kernel/core/page_store.hpp"
@@ -18,12 +18,12 @@ struct Versions : runtime::NonCopyable {
     // Bytes of ownership records for one byte of the region: 8 for each stripe of 64.
     static constexpr runtime::u64 kPagesPerOrecPage = 8;
 
-    // Every commit writes these three; nothing that is only read shares their cache line, wherever
-    // that begins.
+    // Every commit writes these three. Data that is only read does not share their cache line,
+    // wherever that begins.
     char padding_before[64];
     runtime::Atomic<runtime::u64> clock{0};
-    // Successful commits that wrote something, and write calls: what poll looks at. On the cache
-    // line of the clock, which a commit owns anyway.
+    // The number of successful commits that wrote something, and of write calls; poll looks at it.
+    // It is on the cache line of the clock, which a commit owns anyway.
     runtime::Atomic<runtime::u64> changes{0};
     runtime::Atomic<runtime::u64> next_owner{1};
     char padding_behind[64];

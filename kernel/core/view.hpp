@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
-// The view: all mappings of a handle, and which transaction has them in each address space. The
-// stages that a context goes through are in view_stage.hpp.
+// The view: all mappings of a handle, and which transaction has them in each address space.
+// view_stage.hpp has the stages of a context.
 //
-// Who comes first
-// ---------------
-// A fault outside of every transaction exposes the committed page: it stays mapped. A transaction
-// that gets the view afterwards empties the mappings, unless it has seen all that was exposed. The
-// fault counts the page as exposed, and only then looks for a transaction the second time; the
-// transaction gets the view, and only then looks at the count; each puts a full fence in between.
-// So at least one of them sees the other.
+// Who comes first --------------- A fault outside of every transaction exposes the committed page,
+// which stays mapped. A transaction that gets the view afterwards empties the mappings, unless it
+// has seen everything that was exposed. The fault counts the page as exposed, and only then looks
+// for a transaction the second time. The transaction gets the view, and only then looks at the
+// count. Each has a full fence in between, so at least one of them sees the other.
 //
-// To close the view is to keep every fault out of the mappings in one address space, and to wait
-// for those that are in progress. It takes the mmap_lock, so it comes before all locks of the core.
+// Closing the view keeps every fault out of the mappings in one address space, and waits for those
+// in progress. It takes the mmap_lock, so it comes before all locks of the core.
 #pragma once
 
 #include "kernel/core/context.hpp"
@@ -32,7 +30,7 @@ class View : runtime::NonCopyable {
     using Order = runtime::Order;
 
 public:
-    // Owns the view of Linux, from now on; the others outlive it.
+    // Owns Linux's view from now on. The other arguments outlive it.
     View(stm_view* view, Region& region, ContextTable& contexts, News& news,
          Watchdog& watchdog) noexcept
         : view_(view), region_(region), contexts_(contexts), news_(news), watchdog_(watchdog) {}
@@ -41,44 +39,44 @@ public:
     // What Linux calls it.
     [[nodiscard]] stm_view* get() const noexcept { return view_; }
 
-    // The handle gets a mapping, in the calling address space, whose mmap_lock the caller holds for
-    // writing. The transaction that runs there is part of it from now on. Error::busy: several
-    // threads of the address space have one on the handle.
+    // The handle gets a mapping in the calling address space; the caller holds its mmap_lock for
+    // writing. From now on the transaction that runs there includes the mapping. Error::busy:
+    // several threads of the address space have one on the handle.
     [[nodiscard]] runtime::Status note_mapping() noexcept;
 
     // -- By the thread of a transaction --
 
-    // At the end of its start: a fault in the calling address space belongs to it from now on. Does
-    // nothing when there is no mapping. Error::busy: another thread's transaction has the view.
+    // Called at the end of a start: from now on a fault in the calling address space belongs to the
+    // transaction. Does nothing if there is no mapping. Error::busy: another thread's transaction
+    // has the view.
     [[nodiscard]] runtime::Status enter(Context& context) noexcept;
-    // After that: maps the pages that the transactions before it, which began at the same site,
-    // have touched.
+    // After that: maps the pages that earlier transactions from the same site have touched.
     void predict(Context& context, u32 site) noexcept;
-    // Whether the transaction has read anything yet. What was mapped for it counts once it is
-    // touched.
+    // Whether the transaction has read anything yet. A page that was mapped for it counts once it
+    // is touched.
     [[nodiscard]] bool has_read(Context& context) noexcept;
-    // At the begin of its end: the pages that it has in mappings are in none any more.
+    // Called at the beginning of its end: takes its pages out of all mappings.
     void leave(Context& context) noexcept;
 
-    // -- By anybody --
+    // -- By any thread --
 
-    // If an offer stands it is taken back; and if the thread has taken it, its transaction begins
-    // here. In its mappings there is nothing to be unmapped: each fault there that would have
-    // mapped a committed page has come here before it.
+    // Takes back an offer that stands. If the thread has taken it, its transaction begins here.
+    // Nothing in its mappings has to be unmapped: each fault there calls this before it maps a
+    // committed page.
     void settle(Context& context) noexcept STM_REQUIRES(context.lock()) {
         if (context.stage().stage() == Stage::offered)
             settle_offer(context);
     }
 
-    // What a fault belongs to: the context that has the view there, with its lock held, which
-    // the caller adopts; no offer stands there then. Null: none has it. A program that is not
-    // there any more has no view either. What it left in the mappings cannot be taken out
-    // here, where the caller keeps the view open: that is the watchdog's, at once, or the next
-    // start's.
+    // The context that a fault belongs to: the one that has the view there. Its lock is held, and
+    // the caller adopts it; no offer stands there then. Null: none has the view. A program that is
+    // gone has no view. What it left in the mappings cannot be taken out here, because the caller
+    // keeps the view open: the watchdog does it at once, or the next start.
     [[nodiscard]] Context* lock_viewer(stm_memory* memory) noexcept;
-    // A fault is about to map a committed page: look for a transaction again, after this.
+    // Called before a fault maps a committed page. The fault has to look for a transaction again
+    // afterwards.
     void count_exposure() noexcept;
-    // Whether a transaction that gets the view need not empty the mappings first.
+    // Whether a transaction may get the view without emptying the mappings first.
     [[nodiscard]] bool is_unexposed_for(const Context& context) const noexcept {
         return exposures_.load(Order::seq_cst) == context.exposures_seen();
     }
@@ -88,16 +86,16 @@ public:
 
     // Ends a transaction under the context's lock, when its pages are in no mapping.
     using End = void (*)(Context& context) noexcept;
-    // Whether another address space's mmap_lock is waited for.
+    // Whether to wait for another address space's mmap_lock.
     enum class Patience { waits, none };
-    // Ends the context's transaction from outside of its thread, if the condition holds. Pages that
-    // it has in mappings are taken out, and no fault that has found one of them already maps it
-    // afterwards: so the view is closed where it has the view. No lock is held. False: it is still
-    // there, since somebody else has that address space's mmap_lock, be that the kernel at the
-    // command of a stranger, and the caller does not wait for that.
+    // Ends the context's transaction from outside its thread, if the condition holds. Its pages are
+    // taken out of mappings, and a fault that has found one of them must not map it afterwards. So
+    // the view is closed in the context's address space. No lock is held. False: the transaction is
+    // still there, because another thread holds that address space's mmap_lock, perhaps the kernel
+    // on behalf of a stranger, and the caller does not wait for that.
     [[nodiscard]] bool end_from_outside(Context& context, ContextTable::Condition condition,
                                         End end, Patience patience) noexcept;
-    // Discards the transaction of a program that is not there any more.
+    // Discards the transaction of a program that is gone.
     void retire(Context& context) noexcept;
 
 private:
@@ -111,7 +109,7 @@ private:
     ContextTable& contexts_;
     News& news_;
     Watchdog& watchdog_;
-    // How many committed pages were put into mappings outside of transactions.
+    // The number of committed pages that were put into mappings outside of transactions.
     runtime::Atomic<u64> exposures_{0};
     // Has a mapping, or had one, in some address space. Changes under the CONTEXTS lock.
     runtime::Atomic<bool> mapped_{false};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// Where threads sleep until something is so.
+// Threads sleep here until a condition holds.
 #pragma once
 
 #include "kernel/interface/services.h"
