@@ -7,9 +7,12 @@ import os
 import re
 import struct
 import subprocess
+import sys
 import tempfile
 from unittest import mock
 
+sys.path.append(os.path.join(os.path.dirname(__file__), "..", "..", "tests", "guest"))
+import load  # pylint: disable=wrong-import-position
 from vmlib import apt, cache, channel, initramfs, kernels
 
 
@@ -162,3 +165,24 @@ def test_the_sources_of_a_release_have_its_updates():
         assert "Suites: testing-security\n" in apt.sources("testing")
         for name in ("trixie-backports", "sid"):
             assert "updates" not in apt.sources(name) and "-security" not in apt.sources(name), name
+
+
+def test_a_limit_follows_the_load_of_the_machine():
+    slowness, now = [1.0], [0.0]
+    clock = load.WorkClock(measure=lambda: slowness[0], clock=lambda: now[0])
+
+    def pass_seconds(count):
+        for _ in range(count):
+            now[0] += 1
+            clock.step()
+
+    pass_seconds(100)
+    assert abs(clock.now() - 100) < 1e-6
+    slowness[0] = 4.0
+    pass_seconds(100)
+    # 25 and what the first seconds counted before the load was seen to stay.
+    assert 125 < clock.now() < 130 and clock.load() > 3.9, clock.now()
+    slowness[0] = 1000.0
+    before = clock.now()
+    pass_seconds(100)
+    assert clock.now() - before > 100 / load.MOST  # what hangs ends, whatever the load
