@@ -88,6 +88,9 @@
  *
  *   - It makes no output, takes no lock, and makes no allocation that the next attempt does not
  *     free.
+ *   - It waits on no futex, mutex or semaphore in the region. A mutex there belongs into a plain
+ *     region; in a mapping of a transactional one, the futex calls of a transaction fail with
+ *     EFAULT, and the C library aborts the process. stm_wait waits for a change.
  *   - It calls no function that must not be left in the middle, such as malloc and printf. A
  *     restart can come at any instruction. Functions that a signal handler may call are right, and
  *     stm_defer_restarts allows all others.
