@@ -43,7 +43,7 @@
 // same, if it has the view. [4] mmap may give the view to a start while another context is still
 // `leaving`. That start waits for nothing; if the other one has not left at its end, it fails with
 // EBUSY. [5] if its thread is still in the address space where it began, in which nothing is mapped
-// then. exec closes descriptors when that address space has gone.
+// then. That one is not held: it does not count in which order exec closes and leaves.
 //
 // Stage and address space are one word. So whoever looks without the lock sees both as they were at
 // one moment; whoever acts on it looks again under the lock. From `offered` to what comes of it
@@ -141,7 +141,7 @@ public:
     void pages_are_out() noexcept { drop_view({Stage::leaving, Stage::given_up}, Stage::left); }
     // By its own thread, whose address space that is, or null. It keeps the view, or gets it, so
     // that what the thread goes on to store is not for the transaction of another one. An address
-    // space that the thread has left may be gone: exec closes descriptors after that.
+    // space that the thread has left may be gone: a running one does not hold it.
     void give_up(const stm_memory* current) noexcept {
         const Now seen = now();
         if (seen.stage == Stage::viewing)

@@ -207,8 +207,9 @@ int sleepers();
 
 // The calling thread calls exec: its process has another program now.
 void exec();
-// The same with all that Linux does: the process has another address space, then its descriptors go
-// that were to be closed, which the action does, and only then it is another program.
+// The same in the least convenient order: the process has another address space first, then the
+// action closes descriptors, and only then it is another program. (Linux 6.1 and 6.12 close before
+// they leave the address space.)
 void exec(const std::function<void()>& close);
 // The signals that the core sent to the calling thread, with STM_SIGNAL_COOKIE, since it last
 // asked.

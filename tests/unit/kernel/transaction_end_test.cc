@@ -234,7 +234,7 @@ TEST_F(Transactions, OfEndedThreadsAreDiscardedByAFlush) {
     EXPECT_EQ(commit(mutex), 0);
 }
 
-// exec closes descriptors when the old address space has gone and the new program has not begun.
+// Whether exec closes descriptors before it leaves the old address space is its own affair.
 TEST_F(Transactions, WhoseFileExecClosesHoldNothingOfTheAddressSpaceBefore) {
     Process process(200, kRoot, "program");
     const As caller(process);

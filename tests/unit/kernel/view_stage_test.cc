@@ -251,7 +251,7 @@ TEST_F(ViewStages, WithoutAnAddressSpaceNeverBecomeAView) {
     EXPECT_EQ(stage.viewing(), nullptr);
 }
 
-// exec: the address space before is only known, and may be gone, unless it has the view there.
+// The address space before is only known, and may be gone, unless it has the view there.
 TEST_F(ViewStages, TakeNoViewOfAnAddressSpaceThatTheirThreadHasLeft) {
     ViewStage stage;
     stage.begin(memory_);
