@@ -6,7 +6,8 @@
 #include "tests/history/history_check.hpp"
 #include "tests/unit/protocol/explorer.hpp"
 #include "tests/unit/protocol/recorded.hpp"
-#include "tests/unit/protocol/test_memory.hpp"
+#include "tests/unit/protocol/scenarios.hpp"
+#include "tests/unit/protocol/stepped_storage.hpp"
 
 #include <gtest/gtest.h>
 
@@ -24,209 +25,8 @@ namespace {
 
 using protocol::AbortReason;
 using protocol::Mutation;
-using protocol::Path;
-using protocol::Step;
 using protocol::Transaction;
-
-constexpr u64 kClockObject = 1;
-constexpr u64 kTimeObject = 2;
-constexpr u64 kGateObject = 3;
-constexpr u64 kOrecObjects = 1000;
-constexpr u64 kPageObjects = 2000;
-constexpr u64 kWordObjects = 3000;
-
-// Stops the fiber in front of every shared access.
-template <typename Storage>
-class SteppedStorage : public Storage {
-public:
-    SteppedStorage(u64 size, u32 spins, bool whole_pages)
-        : Storage(size), spins_(spins), whole_pages_(whole_pages) {}
-
-    Atomic<u64>& clock() { return clock_; }
-    Status materialise(u64 stripe) {
-        if (this->orec(stripe) == nullptr)
-            Explorer::step({page_of(stripe, Touch::Mode::write), {}});
-        return Storage::materialise(stripe);
-    }
-    void pause() {}
-    u32 spin_limit() const { return spins_; }
-
-    Status enter_commit() {
-        Explorer::step({{kGateObject, Touch::Mode::read}, {}},
-                       [this] { return !gate_.is_closed(); });
-        return gate_.try_enter() ? Status(kSuccess) : Status(Error::deadlock);
-    }
-    void leave_commit() {
-        Explorer::step({{kGateObject, Touch::Mode::read}, {}});
-        static_cast<void>(gate_.leave());
-    }
-    Status acquire_serial() {
-        Explorer::step({{kGateObject, Touch::Mode::write}, {}},
-                       [this] { return !gate_.is_closed(); });
-        if (!gate_.try_close())
-            return Error::deadlock;
-        Explorer::step({{kGateObject, Touch::Mode::write}, {}}, [this] { return gate_.drained(); });
-        return kSuccess;
-    }
-    bool keep_serial() { return true; }
-    void release_serial() {
-        Explorer::step({{kGateObject, Touch::Mode::write}, {}});
-        gate_.open();
-    }
-    void begin_critical() {}
-    void end_critical() {}
-    void serial_batch() {}
-    WaitFilter& wait_filter() { return filter_; }
-    void wake(WaitMask) {}
-
-    void step(Step what, u64 where) {
-        const u64 orec = kOrecObjects + (whole_pages_ ? protocol::page_of_stripe(where) : where);
-        switch (what) {
-        case Step::read_clock:
-            Explorer::step({{kClockObject, Touch::Mode::read}, {kTimeObject, Touch::Mode::begin}});
-            return;
-        case Step::sample_orec:
-        case Step::validate_orec:
-            Explorer::step({{orec, Touch::Mode::read}, page_of(where, Touch::Mode::read)});
-            return;
-        case Step::resample_orec:
-            Explorer::step({{orec, Touch::Mode::read}, {}});
-            return;
-        case Step::read_data:
-            Explorer::step({{kWordObjects + where, Touch::Mode::read}, {}});
-            return;
-        case Step::lock_orec:
-        case Step::release_orec:
-        case Step::restore_orec:
-            Explorer::step({{orec, Touch::Mode::write}, {}});
-            return;
-        case Step::advance_clock:
-            Explorer::step({{kClockObject, Touch::Mode::write}, {}});
-            return;
-        case Step::write_data:
-            Explorer::step({{kWordObjects + where, Touch::Mode::write}, {}});
-            return;
-        case Step::publish:
-            return; // nothing that is shared
-        }
-    }
-
-    bool is_quiet() {
-        for (u64 i = 0; i < this->stripes(); ++i) {
-            const Atomic<u64>* orec = this->orec(i);
-            if (orec != nullptr && (orec->load(protocol::Order::relaxed) & 1) != 0)
-                return false;
-        }
-        return !gate_.is_closed();
-    }
-
-private:
-    static Touch page_of(u64 stripe, Touch::Mode mode) {
-        return {kPageObjects + protocol::page_of_stripe(stripe), mode};
-    }
-
-    Atomic<u64> clock_{0};
-    SerialGate gate_;
-    WaitFilter filter_;
-    u32 spins_;
-    bool whole_pages_;
-};
-
-// One action of a program. r: read, w: write; then an offset and a length in bytes.
-struct Action {
-    enum class Kind { read, write, page, nest, keep, undo, cancel };
-    Kind kind;
-    u64 offset = 0;
-    u64 bytes = 8;
-};
-constexpr Action r(u64 offset, u64 bytes = 8) {
-    return {Action::Kind::read, offset, bytes};
-}
-constexpr Action w(u64 offset, u64 bytes = 8) {
-    return {Action::Kind::write, offset, bytes};
-}
-// The page of the offset as a whole.
-constexpr Action page(u64 offset) {
-    return {Action::Kind::page, offset, 0};
-}
-constexpr Action kNest{Action::Kind::nest};
-constexpr Action kKeep{Action::Kind::keep};
-constexpr Action kUndo{Action::Kind::undo};
-constexpr Action kCancel{Action::Kind::cancel};
-
-struct Program {
-    std::vector<Action> actions;
-    Path path = Path::concurrent;
-    int attempts = 1; // again after a conflict
-};
-
-struct Scenario {
-    const char* name;
-    std::vector<Program> programs;
-    bool paged = false;
-    u32 spins = 0;
-    // Somebody reads whole pages: then all the records of a page are one object.
-    bool whole_pages = false;
-};
-
-// Places: A, B, C are stripes of one page, P and Q of two others.
-constexpr u64 A = 0;
-constexpr u64 B = 64;
-constexpr u64 C = 128;
-constexpr u64 P = 4096;
-constexpr u64 Q = 8192;
-constexpr u64 kSize = 3 * 4096;
-
-const std::vector<Scenario>& scenarios() {
-    static const std::vector<Scenario> all = {
-        {"two increments", {{{r(A), w(A)}}, {{r(A), w(A)}}}},
-        {"two increments, again after a conflict",
-         {{{r(A), w(A)}, Path::concurrent, 2}, {{r(A), w(A)}, Path::concurrent, 2}}},
-        {"three increments", {{{r(A), w(A)}}, {{r(A), w(A)}}, {{r(A), w(A)}}}},
-        {"write skew", {{{r(A), r(B), w(A)}}, {{r(A), r(B), w(B)}}}},
-        {"crossing", {{{r(A), w(B)}}, {{r(B), w(A)}}}},
-        {"three in a ring", {{{r(A), w(B)}}, {{r(B), w(C)}}, {{r(C), w(A)}}}},
-        {"two words of one stripe", {{{r(A, 16)}}, {{w(A, 16)}}}},
-        {"two words of one stripe, one by one", {{{r(A), r(A + 8)}}, {{w(A, 16)}}}},
-        {"reader of two stripes", {{{r(A), r(B)}}, {{w(A), w(B)}}}},
-        {"two readers of two updates, one of them short",
-         {{{r(A), r(B)}}, {{r(B)}}, {{w(A)}}, {{w(B)}}}},
-        {"two readers of two updates", {{{r(A), r(B)}}, {{r(B), r(A)}}, {{w(A)}}, {{w(B)}}}},
-        {"extension", {{{r(A), r(B), r(C)}}, {{w(C)}}, {{w(A), w(B)}}}},
-        {"extension over an own write", {{{w(A), r(B), r(C)}}, {{w(B)}}, {{w(C)}}}},
-        {"blind writes", {{{w(A)}}, {{w(A)}}, {{r(A)}}}},
-        {"blind writes of two stripes, opposite", {{{w(A), w(B)}}, {{w(B), w(A)}}, {{r(A), r(B)}}}},
-        {"blind write, then a read around it", {{{w(A + 4, 8), r(A, 16)}}, {{w(A, 16)}}}},
-        {"blind write, then its stripe, then another",
-         {{{w(A), r(A, 16), r(B)}}, {{w(A + 8), w(B)}}}},
-        {"read, then write, and a lock in between", {{{r(A), r(B), w(A), w(C)}}, {{w(B), w(C)}}}},
-        {"different bytes of one stripe", {{{w(A, 3)}}, {{w(A + 3, 5)}}, {{r(A)}}}},
-        {"crossing a stripe border", {{{w(B - 4, 8)}}, {{r(B - 4, 8)}}, {{w(B - 8, 16)}}}},
-        {"a commit that gives up", {{{r(C), w(A), w(B)}}, {{w(C), w(B)}}, {{r(A), r(B)}}}},
-        {"cancelled", {{{r(A), w(A), kCancel}}, {{r(A), w(A)}}, {{r(A)}}}},
-        {"inner parts", {{{w(A), kNest, w(A), w(B), r(B), kUndo, r(A), r(B)}}, {{r(A), w(B)}}}},
-        {"reads of a cancelled inner part",
-         {{{kNest, r(A), w(C), kUndo, w(B)}}, {{kNest, r(B), w(C), kKeep, w(A)}}}},
-        {"serial increment", {{{r(A), w(A)}, Path::serial}, {{r(A), w(A)}}}},
-        {"serial among two", {{{r(A), w(B)}, Path::serial}, {{r(B), w(A)}}, {{r(A), r(B)}}}},
-        {"two serial", {{{r(A), w(A)}, Path::serial}, {{r(A), w(A)}, Path::serial}}},
-        {"spinning", {{{r(A), w(B)}}, {{r(B), w(A)}}}, false, 1},
-        {"spinning reader", {{{r(A), r(B)}}, {{w(A), w(B)}}}, false, 2},
-        {"absent page, two increments", {{{r(A), w(A)}}, {{r(A), w(A)}}}, true},
-        {"absent pages, crossing", {{{r(P), w(Q)}}, {{r(Q), w(P)}}}, true},
-        {"absent pages, reader", {{{r(P), r(Q)}}, {{w(P), w(Q)}}}, true},
-        {"absent page, extension", {{{r(P), r(Q)}}, {{w(Q)}}, {{w(P)}}}, true},
-        {"a whole page", {{{page(A)}}, {{w(A), w(B)}}}, false, 0, true},
-        {"a whole page, then a stripe", {{{page(A), r(P)}}, {{w(A), w(P)}}}, false, 0, true},
-        {"a stripe, then a whole page", {{{r(P), page(A)}}, {{w(B), w(P)}}}, false, 0, true},
-        {"a whole page, absent", {{{page(P), w(A)}}, {{r(A), w(P)}}}, true, 0, true},
-        {"a whole page read and written", {{{page(A), w(A)}}, {{r(A), w(B)}}}, false, 0, true},
-        {"absent page, read in part after a write",
-         {{{w(P), r(P, 16), r(Q)}}, {{w(P + 8), w(Q)}}},
-         true},
-    };
-    return all;
-}
+using namespace scenario;
 
 template <Mutation kMutation, typename Storage>
 class World {
@@ -515,30 +315,39 @@ void expect_caught(const char* name) {
 TEST(PlantedDefect, NoCommitValidation) {
     expect_caught<Mutation::no_commit_validation>("no commit validation");
 }
+
 TEST(PlantedDefect, NoSecondSample) {
     expect_caught<Mutation::no_second_sample>("no second sample");
 }
+
 TEST(PlantedDefect, EarlyRelease) {
     expect_caught<Mutation::early_release>("version before the data");
 }
+
 TEST(PlantedDefect, LateClock) {
     expect_caught<Mutation::late_clock>("clock after the validation");
 }
+
 TEST(PlantedDefect, UncheckedExtension) {
     expect_caught<Mutation::unchecked_extension>("unchecked extension");
 }
+
 TEST(PlantedDefect, OldVersion) {
     expect_caught<Mutation::old_version>("old version");
 }
+
 TEST(PlantedDefect, StaleAbsent) {
     expect_caught<Mutation::stale_absent>("absent page not validated");
 }
+
 TEST(PlantedDefect, NoGate) {
     expect_caught<Mutation::no_gate>("no gate");
 }
+
 TEST(PlantedDefect, KeepCancelledWrites) {
     expect_caught<Mutation::keep_cancelled_writes>("cancelled writes kept");
 }
+
 TEST(PlantedDefect, ValidationIgnoresLocks) {
     expect_caught<Mutation::validation_ignores_locks>("validation ignores locks");
 }

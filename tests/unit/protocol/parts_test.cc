@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// The parts of the engine one by one, and the operations of a transaction that the other tests do
-// not reach: limits, imports, waiting, the serial token, validation in the middle of a commit.
+// The parts of the engine one by one: geometry, tables, the gate, the filter, the policy.
 #include "runtime/protocol/access_table.hpp"
 #include "runtime/protocol/backoff.hpp"
 #include "runtime/protocol/serial_gate.hpp"
@@ -25,7 +24,7 @@ using namespace protocol;
 
 // ---- geometry ----------------------------------------------------------------------------------
 
-TEST(Stripe, MasksAndParts) {
+TEST(Stripe, HasAMaskForEachPartOfARange) {
     EXPECT_EQ(mask_of(0, 64), kWholeStripe);
     EXPECT_EQ(mask_of(0, 1), 1u);
     EXPECT_EQ(mask_of(63, 1), u64{1} << 63);
@@ -40,7 +39,7 @@ TEST(Stripe, MasksAndParts) {
     EXPECT_EQ(part.bytes, 62u);
 }
 
-TEST(Stripe, RunsOfAMask) {
+TEST(Stripe, HasAsFewRunsAsItsMask) {
     std::mt19937_64 random(1);
     for (int i = 0; i < 1000; ++i) {
         ByteMask mask = random() & random();
@@ -168,7 +167,7 @@ TEST(RedoLog, CommittedInnerPartsDoNotPileUp) {
 
 // ---- gate, filter, policy ----------------------------------------------------------------------
 
-TEST(SerialGate, States) {
+TEST(SerialGate, LetsNobodyInWhileItIsClosed) {
     SerialGate gate;
     EXPECT_TRUE(gate.try_enter());
     EXPECT_TRUE(gate.try_enter());
@@ -185,7 +184,7 @@ TEST(SerialGate, States) {
     EXPECT_FALSE(gate.is_closed());
 }
 
-TEST(SerialGate, GivingUpTheTokenBeforeItIsDrained) {
+TEST(SerialGate, OpensWhenTheTokenIsGivenUpBeforeItIsDrained) {
     SerialGate gate;
     ASSERT_TRUE(gate.try_enter());
     ASSERT_TRUE(gate.try_close());
@@ -248,350 +247,12 @@ TEST(RetryPolicy, GrowsIsCappedAndEndsSerial) {
     EXPECT_EQ(advise(policy, ~u32{0} - 1, AbortReason::read_locked, random).delay_ns, 0u);
 }
 
-TEST(AbortReason, NamesAndKinds) {
+TEST(AbortReason, HasANameAndIsAConflictOrNot) {
     for (u32 i = 0; i < kAbortReasons; ++i)
         EXPECT_NE(std::string(to_string(static_cast<AbortReason>(i))), "unknown");
     EXPECT_EQ(std::string(to_string(static_cast<AbortReason>(kAbortReasons))), "unknown");
     EXPECT_TRUE(is_conflict(AbortReason::commit_locked));
     EXPECT_FALSE(is_conflict(AbortReason::signal));
-}
-
-// ---- the transaction ---------------------------------------------------------------------------
-
-class Tx : public testing::Test {
-protected:
-    void put(u64 offset, u64 value) {
-        ASSERT_EQ(other.begin(), AbortReason::none);
-        ASSERT_EQ(other.write(offset, &value, 8), AbortReason::none);
-        ASSERT_EQ(other.commit(), AbortReason::none);
-    }
-    u64 get(u64 offset) {
-        u64 value = ~u64{0};
-        EXPECT_EQ(tx.read(offset, &value, 8), AbortReason::none);
-        return value;
-    }
-
-    PagedMemory memory{1 << 20};
-    Transaction<PagedMemory> tx{memory, 1};
-    Transaction<PagedMemory> other{memory, 2};
-    u64 one = 1;
-};
-
-TEST_F(Tx, OutOfRangeDoesNothing) {
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    u64 value = 0;
-    const u64 size = memory.size();
-    EXPECT_EQ(tx.read(size, &value, 0), AbortReason::none);
-    EXPECT_EQ(tx.read(size, &value, 1), AbortReason::out_of_range);
-    EXPECT_EQ(tx.read(size - 7, &value, 8), AbortReason::out_of_range);
-    EXPECT_EQ(tx.write(~u64{0}, &value, 8), AbortReason::out_of_range);
-    EXPECT_EQ(tx.write(8, &value, ~u64{0}), AbortReason::out_of_range);
-    EXPECT_EQ(tx.import_read(size / 64, 0), AbortReason::out_of_range);
-    EXPECT_EQ(tx.stripes_touched(), 0u);
-    EXPECT_EQ(tx.commit(), AbortReason::none);
-}
-
-TEST_F(Tx, ConflictDoomsUntilTheEnd) {
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    EXPECT_EQ(get(0), 0u);
-    put(0, 5);
-    put(64, 6);
-    u64 value = 0;
-    EXPECT_EQ(tx.read(64, &value, 8), AbortReason::read_validation);
-    EXPECT_EQ(tx.read(128, &value, 8), AbortReason::read_validation);
-    EXPECT_EQ(tx.write(128, &value, 8), AbortReason::read_validation);
-    EXPECT_EQ(tx.begin_nested(), AbortReason::read_validation);
-    EXPECT_EQ(tx.validate(), Validity::changed);
-    EXPECT_EQ(tx.commit(), AbortReason::read_validation);
-    EXPECT_EQ(tx.conflicts_in_row(), 1u);
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    EXPECT_EQ(get(64), 6u);
-    EXPECT_EQ(tx.commit(), AbortReason::none);
-    EXPECT_EQ(tx.conflicts_in_row(), 0u);
-    EXPECT_EQ(tx.longest_streak(), 1u);
-}
-
-TEST_F(Tx, ExtendsWhenNothingReadHasChanged) {
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    EXPECT_EQ(get(0), 0u);
-    put(64, 6);
-    EXPECT_EQ(get(64), 6u);
-    EXPECT_EQ(tx.extensions(), 1u);
-    EXPECT_EQ(tx.validate(), Validity::valid);
-    put(0, 1);
-    EXPECT_EQ(tx.validate(), Validity::changed);
-    // A read-only transaction commits at its snapshot all the same.
-    EXPECT_EQ(tx.commit(), AbortReason::none);
-}
-
-TEST_F(Tx, BlindWriteDoesNotConflict) {
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    ASSERT_EQ(tx.write(0, &one, 8), AbortReason::none);
-    put(0, 7);
-    put(8, 9);
-    EXPECT_EQ(get(0), 1u);
-    EXPECT_EQ(tx.validate(), Validity::valid);
-    EXPECT_EQ(tx.commit(), AbortReason::none);
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    EXPECT_EQ(get(0), 1u);
-    EXPECT_EQ(get(8), 9u);
-    EXPECT_EQ(tx.commit(), AbortReason::none);
-}
-
-TEST_F(Tx, ReadThenWriteOfAChangedStripeConflicts) {
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    EXPECT_EQ(get(0), 0u);
-    ASSERT_EQ(tx.write(0, &one, 8), AbortReason::none);
-    put(0, 7);
-    EXPECT_EQ(tx.commit(), AbortReason::commit_validation);
-    EXPECT_TRUE(memory.is_quiet());
-}
-
-TEST_F(Tx, ReadsOfACancelledInnerPartStillCount) {
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    ASSERT_EQ(tx.begin_nested(), AbortReason::none);
-    EXPECT_EQ(get(0), 0u);
-    tx.cancel_nested();
-    ASSERT_EQ(tx.write(64, &one, 8), AbortReason::none);
-    put(0, 7);
-    EXPECT_EQ(tx.commit(), AbortReason::commit_validation);
-}
-
-TEST_F(Tx, LimitsAreTooBigAndNotFatal) {
-    Transaction<PagedMemory> small(memory, 3, {.accesses = 10, .writes = 5});
-    ASSERT_EQ(small.begin(), AbortReason::none);
-    std::vector<u8> bytes(64 * 20, 1);
-    EXPECT_EQ(small.write(0, bytes.data(), 64 * 6), AbortReason::too_big);
-    EXPECT_EQ(small.stripes_written(), 0u);
-    EXPECT_EQ(small.write(0, bytes.data(), 64 * 5), AbortReason::none);
-    EXPECT_EQ(small.write(1, bytes.data(), 64 * 5 - 1), AbortReason::none);
-    EXPECT_EQ(small.write(64 * 5, bytes.data(), 1), AbortReason::too_big);
-    EXPECT_EQ(small.read(0, bytes.data(), 64 * 10), AbortReason::none);
-    EXPECT_EQ(small.read(0, bytes.data(), 64 * 11), AbortReason::too_big);
-    EXPECT_EQ(small.read(0, bytes.data(), 64 * 10), AbortReason::none);
-    EXPECT_EQ(small.commit(), AbortReason::none);
-}
-
-TEST_F(Tx, NoPageNoCommit) {
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    ASSERT_EQ(tx.write(0, &one, 8), AbortReason::none);
-    ASSERT_EQ(tx.write(8192, &one, 8), AbortReason::none);
-    memory.fail_page(2);
-    EXPECT_EQ(tx.commit(), AbortReason::no_memory);
-    EXPECT_TRUE(memory.is_quiet());
-    EXPECT_EQ(memory.clock().load(Order::relaxed), 0u);
-    memory.fail_page(0);
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    EXPECT_EQ(get(0), 0u);
-    EXPECT_EQ(get(8192), 0u);
-    EXPECT_EQ(tx.commit(), AbortReason::none);
-}
-
-TEST_F(Tx, AbsentPageThatAppearsUnwrittenIsNoConflict) {
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    EXPECT_EQ(get(4096), 0u);
-    ASSERT_TRUE(memory.materialise(64).ok());
-    EXPECT_EQ(get(4096), 0u);
-    EXPECT_EQ(tx.validate(), Validity::valid);
-    put(4096 + 64, 1);
-    ASSERT_EQ(tx.write(0, &one, 8), AbortReason::none);
-    EXPECT_EQ(tx.commit(), AbortReason::none);
-}
-
-TEST_F(Tx, LockedStripe) {
-    put(0, 5);
-    const u64 word = memory.orec(0)->load(Order::relaxed);
-    memory.orec(0)->store(Orec::locked(77).word(), Order::relaxed);
-    u64 value = 0;
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    EXPECT_EQ(tx.read(0, &value, 8), AbortReason::read_locked);
-    tx.cancel(AbortReason::explicit_cancel);
-    EXPECT_EQ(tx.conflicts_in_row(), 1u);
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    ASSERT_EQ(tx.write(0, &one, 8), AbortReason::none);
-    ASSERT_EQ(tx.write(4096, &one, 8), AbortReason::none);
-    EXPECT_EQ(tx.commit(), AbortReason::commit_locked);
-    memory.orec(0)->store(word, Order::relaxed);
-    // It was locked after the read.
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    EXPECT_EQ(get(0), 5u);
-    memory.orec(0)->store(Orec::locked(77).word(), Order::relaxed);
-    EXPECT_EQ(tx.validate(), Validity::busy);
-    memory.orec(0)->store(word, Order::relaxed);
-    EXPECT_EQ(tx.validate(), Validity::valid);
-    tx.cancel(AbortReason::explicit_cancel);
-    EXPECT_EQ(tx.conflicts_in_row(), 0u);
-    EXPECT_TRUE(memory.is_quiet());
-}
-
-TEST_F(Tx, ImportedReads) {
-    put(0, 5);
-    put(64, 6);
-    const u64 versions[] = {1, 2};
-    const auto import = [&](u64 snapshot, u64 first, u64 second) {
-        EXPECT_EQ(tx.begin_at(snapshot), AbortReason::none);
-        static_cast<void>(tx.import_read(0, first));
-        static_cast<void>(tx.import_read(1, second));
-        static_cast<void>(tx.import_read(1, second));
-        static_cast<void>(tx.write(128, &one, 8));
-        return tx.commit();
-    };
-    EXPECT_EQ(import(2, versions[0], versions[1]), AbortReason::none);
-    EXPECT_EQ(import(2, versions[0], versions[1]), AbortReason::none);
-    put(64, 7);
-    EXPECT_EQ(import(3, versions[0], versions[1]), AbortReason::commit_validation);
-    // From the future; two versions of one stripe; no version at all.
-    EXPECT_EQ(import(1000, 1, 2), AbortReason::read_validation);
-    ASSERT_EQ(tx.begin_at(2), AbortReason::none);
-    EXPECT_EQ(tx.import_read(0, 1), AbortReason::none);
-    EXPECT_EQ(tx.import_read(1, kNotRead), AbortReason::out_of_range);
-    EXPECT_EQ(tx.import_read(0, 2), AbortReason::read_validation);
-    EXPECT_EQ(tx.commit(), AbortReason::read_validation);
-    EXPECT_TRUE(memory.is_quiet());
-}
-
-TEST_F(Tx, BecomesSerial) {
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    EXPECT_EQ(get(0), 0u);
-    put(64, 3);
-    ASSERT_EQ(tx.become_serial(), AbortReason::none);
-    ASSERT_EQ(tx.become_serial(), AbortReason::none);
-    EXPECT_EQ(get(64), 3u);
-    EXPECT_TRUE(memory.gate_is_closed());
-    ASSERT_EQ(tx.write(0, &one, 8), AbortReason::none);
-    EXPECT_EQ(tx.commit(), AbortReason::none);
-    EXPECT_TRUE(memory.is_quiet());
-
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    EXPECT_EQ(get(0), 1u);
-    put(0, 3);
-    EXPECT_EQ(tx.become_serial(), AbortReason::read_validation);
-    tx.cancel(AbortReason::explicit_cancel);
-    EXPECT_TRUE(memory.is_quiet());
-
-    memory.refuse_serial(true);
-    EXPECT_EQ(tx.begin(Path::serial), AbortReason::signal);
-    EXPECT_FALSE(tx.active());
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    EXPECT_EQ(get(0), 3u);
-    EXPECT_EQ(tx.become_serial(), AbortReason::signal);
-    EXPECT_EQ(get(0), 3u);
-    EXPECT_EQ(tx.commit(), AbortReason::none);
-    // A large commit that cannot get the token is rolled back.
-    std::vector<u8> bytes(64 * (kMaxConcurrentStripes + 1), 1);
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    ASSERT_EQ(tx.write(0, bytes.data(), bytes.size()), AbortReason::none);
-    EXPECT_EQ(tx.commit(), AbortReason::signal);
-    EXPECT_TRUE(memory.is_quiet());
-}
-
-TEST_F(Tx, WakesOnlyWhoWaitsForThatStripe) {
-    ASSERT_EQ(tx.begin(Path::serial), AbortReason::none);
-    EXPECT_EQ(get(0), 0u);
-    EXPECT_EQ(get(64), 0u);
-    const WaitMask mask = tx.announce_wait();
-    EXPECT_EQ(mask, wait_bit(0) | wait_bit(1));
-    // It does not keep others from changing what it waits for.
-    EXPECT_FALSE(memory.gate_is_closed());
-    EXPECT_EQ(tx.validate(), Validity::valid);
-    u64 elsewhere = 2;
-    while ((wait_bit(elsewhere) & mask) != 0)
-        ++elsewhere;
-    put(elsewhere * 64, 1);
-    EXPECT_EQ(memory.wakes(), 0u);
-    put(64, 1);
-    EXPECT_EQ(memory.wakes(), 1u);
-    EXPECT_EQ(memory.woken(), wait_bit(1));
-    EXPECT_EQ(tx.validate(), Validity::changed);
-    tx.withdraw_wait(mask);
-    tx.cancel(AbortReason::explicit_retry);
-    put(64, 2);
-    EXPECT_EQ(memory.wakes(), 1u);
-    // Nothing was read: nothing can wake it.
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    EXPECT_EQ(tx.announce_wait(), 0u);
-    tx.withdraw_wait(0);
-    tx.cancel(AbortReason::explicit_retry);
-    EXPECT_TRUE(memory.is_quiet());
-}
-
-TEST_F(Tx, ForEach) {
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    ASSERT_EQ(tx.write(70, &one, 8), AbortReason::none);
-    EXPECT_EQ(get(0), 0u);
-    std::vector<u64> reads;
-    tx.for_each_read([&](u64 stripe, u64) { reads.push_back(stripe); });
-    EXPECT_EQ(reads, std::vector<u64>{0});
-    u64 written = 0;
-    tx.for_each_write([&](u64 stripe, ByteMask mask, const u8* bytes) {
-        ++written;
-        EXPECT_EQ(stripe, 1u);
-        EXPECT_EQ(mask, mask_of(6, 8));
-        EXPECT_EQ(bytes[6], 1);
-    });
-    EXPECT_EQ(written, 1u);
-    EXPECT_EQ(tx.commit(), AbortReason::none);
-    EXPECT_EQ(tx.committed_version(), 1u);
-}
-
-TEST_F(Tx, WholePages) {
-    put(4096 + 8, 5);
-    std::vector<u8> page(kPageBytes, 0xee);
-    const auto word = [&](u64 offset) {
-        u64 value = 0;
-        std::memcpy(&value, page.data() + offset, 8);
-        return value;
-    };
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    ASSERT_EQ(tx.read_page(1, page.data()), AbortReason::none);
-    EXPECT_EQ(word(8), 5u);
-    EXPECT_EQ(word(0), 0u);
-    ASSERT_EQ(tx.read_page(2, page.data()), AbortReason::none); // not allocated
-    EXPECT_EQ(word(8), 0u);
-    EXPECT_FALSE(tx.writes_page(1));
-    ASSERT_EQ(tx.write(8192 - 4, &one, 8), AbortReason::none);
-    EXPECT_TRUE(tx.writes_page(1));
-    EXPECT_TRUE(tx.writes_page(2));
-    ASSERT_EQ(tx.read_page(1, page.data()), AbortReason::none);
-    tx.overlay_page(1, page.data());
-    EXPECT_EQ(page[4092], 1);
-    EXPECT_EQ(page[4091], 0);
-    // Elsewhere: the snapshot moves. Anywhere in a page that was read: a conflict.
-    put(16384, 6);
-    ASSERT_EQ(tx.read_page(4, page.data()), AbortReason::none);
-    EXPECT_EQ(word(0), 6u);
-    EXPECT_EQ(tx.validate(), Validity::valid);
-    put(4096 + 2048, 7);
-    EXPECT_EQ(tx.validate(), Validity::changed);
-    EXPECT_EQ(tx.commit(), AbortReason::commit_validation);
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    EXPECT_EQ(tx.read_page(memory.size() / kPageBytes, page.data()), AbortReason::out_of_range);
-    ASSERT_EQ(tx.read_page(1, page.data()), AbortReason::none);
-    EXPECT_EQ(word(2048), 7u);
-    ASSERT_EQ(tx.write(4096, &one, 8), AbortReason::none);
-    EXPECT_EQ(tx.commit(), AbortReason::none);
-    EXPECT_TRUE(memory.is_quiet());
-}
-
-TEST_F(Tx, NestingIsBounded) {
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    for (u32 i = 0; i < RedoLog::kMaxLevels; ++i)
-        ASSERT_EQ(tx.begin_nested(), AbortReason::none);
-    EXPECT_EQ(tx.begin_nested(), AbortReason::too_big);
-    tx.cancel(AbortReason::explicit_cancel);
-    EXPECT_EQ(tx.nesting(), 0u);
-}
-
-TEST_F(Tx, DestructionCancels) {
-    {
-        Transaction<PagedMemory> gone(memory, 9);
-        ASSERT_EQ(gone.begin(Path::serial), AbortReason::none);
-        ASSERT_EQ(gone.write(0, &one, 8), AbortReason::none);
-    }
-    EXPECT_TRUE(memory.is_quiet());
-    ASSERT_EQ(tx.begin(), AbortReason::none);
-    EXPECT_EQ(get(0), 0u);
-    EXPECT_EQ(tx.commit(), AbortReason::none);
 }
 
 } // namespace

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+// Small sets of transactions of which every schedule is tried.
+#pragma once
+
+#include "runtime/protocol/transaction.hpp"
+
+#include <vector>
+
+namespace stm::test::scenario {
+
+using protocol::Path;
+using runtime::u32;
+using runtime::u64;
+
+// One action of a program. r: read, w: write; then an offset and a length in bytes.
+struct Action {
+    enum class Kind { read, write, page, nest, keep, undo, cancel };
+    Kind kind;
+    u64 offset = 0;
+    u64 bytes = 8;
+};
+
+constexpr Action r(u64 offset, u64 bytes = 8) {
+    return {Action::Kind::read, offset, bytes};
+}
+
+constexpr Action w(u64 offset, u64 bytes = 8) {
+    return {Action::Kind::write, offset, bytes};
+}
+
+// The page of the offset as a whole.
+constexpr Action page(u64 offset) {
+    return {Action::Kind::page, offset, 0};
+}
+
+inline constexpr Action kNest{Action::Kind::nest};
+
+inline constexpr Action kKeep{Action::Kind::keep};
+
+inline constexpr Action kUndo{Action::Kind::undo};
+
+inline constexpr Action kCancel{Action::Kind::cancel};
+
+struct Program {
+    std::vector<Action> actions;
+    Path path = Path::concurrent;
+    int attempts = 1; // again after a conflict
+};
+
+struct Scenario {
+    const char* name;
+    std::vector<Program> programs;
+    bool paged = false;
+    u32 spins = 0;
+    // Somebody reads whole pages: then all the records of a page are one object.
+    bool whole_pages = false;
+};
+
+// Places: A, B, C are stripes of one page, P and Q of two others.
+inline constexpr u64 A = 0;
+
+inline constexpr u64 B = 64;
+
+inline constexpr u64 C = 128;
+
+inline constexpr u64 P = 4096;
+
+inline constexpr u64 Q = 8192;
+
+inline constexpr u64 kSize = 3 * 4096;
+
+const std::vector<Scenario>& scenarios();
+
+} // namespace stm::test::scenario
