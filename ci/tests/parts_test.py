@@ -5,6 +5,7 @@ import gzip
 import lzma
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from unittest import mock
 
 sys.path.append(os.path.join(os.path.dirname(__file__), "..", "..", "tests", "guest"))
 import load  # pylint: disable=wrong-import-position
-from vmlib import apt, cache, channel, initramfs, kernels
+from vmlib import apt, cache, channel, compilers, initramfs, kernels
 
 
 def test_frames_survive_any_cut():
@@ -186,3 +187,19 @@ def test_a_limit_follows_the_load_of_the_machine():
     before = clock.now()
     pass_seconds(100)
     assert clock.now() - before > 100 / load.MOST  # what hangs ends, whatever the load
+
+
+def test_a_program_that_does_not_run_here_runs_by_the_libraries_beside_it():
+    """All programs of a folder are taken for such; the host's libraries stand in."""
+    with tempfile.TemporaryDirectory() as folder:
+        libraries, programs = f"{folder}/of the compiler", f"{folder}/programs/usr/bin"
+        os.makedirs(f"{libraries}/lib")
+        os.symlink("/lib/x86_64-linux-gnu", f"{libraries}/lib/x86_64-linux-gnu")
+        os.makedirs(programs)
+        shutil.copy(shutil.which("echo"), f"{programs}/say")
+        with mock.patch.object(compilers, "runs_here", lambda path: False):
+            compilers.wrap(f"{folder}/programs", libraries, f"{folder}/programs")
+        assert os.path.exists(f"{programs}/say.real")
+        said = subprocess.run([f"{programs}/say", "two words", "*"], stdout=subprocess.PIPE,
+                              check=True, text=True).stdout
+        assert said == "two words *\n", said

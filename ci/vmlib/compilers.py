@@ -26,9 +26,8 @@ UNUSED = ("*/usr/share", "*/lto1", "*/lto-dump*", "*/gconv", "*/usr/include", "*
 WRAPPER = """\
 #!/bin/sh
 here=${{0%/*}}
-root=$here/{root}
-exec "$root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" --library-path "$root/lib/x86_64-linux-gnu"
---argv0 "$0" \\
+libraries="$here/{root}/lib/x86_64-linux-gnu"
+exec "$libraries/ld-linux-x86-64.so.2" --library-path "$libraries" --argv0 "$0" \\
 	"$here/{name}" "$@"
 """
 # gcc finds the rest of itself beside the name that it is called by.
