@@ -8,8 +8,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <random>
+#include <stdexcept>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace stm::test {
@@ -90,121 +94,169 @@ TEST(PageRead, SurvivesEachAllocationThatFails) {
     EXPECT_GT(failed, 0u);
 }
 
-// Two transactions run beside each other in one thread, and one of them commits in between.
-// Returns an empty string, or what was wrong first.
+// Two transactions run beside each other in one thread, and one of them commits in between. What
+// is wrong is thrown as a text.
+template <typename Memory, Mutation kMutation>
+class Pair {
+public:
+    explicit Pair(u64 seed) : random_(seed) {}
+
+    u64 conflicts = 0;
+    u64 commits = 0;
+
+    void run() {
+        for (int round = 0; round < 10; ++round) {
+            begin();
+            for (int step = 0; step < 8 && reason_ == AbortReason::none; ++step) {
+                if (!alone_ && random_() % 2 == 0)
+                    commit_another();
+                access();
+            }
+            end();
+        }
+        expect(memory_.is_quiet(), "not quiet");
+    }
+
+private:
+    static void expect(bool condition, const char* what) {
+        if (!condition)
+            throw std::logic_error(what);
+    }
+    static bool holds(const State& state, u64 at, const std::vector<u8>& bytes) {
+        return std::equal(bytes.begin(), bytes.end(),
+                          state.begin() + static_cast<std::ptrdiff_t>(at));
+    }
+
+    void begin() {
+        const Path path = random_() % 16 == 0 ? Path::serial : Path::concurrent;
+        expect(reader_.begin(path) == AbortReason::none, "begin");
+        alone_ = memory_.gate_is_closed();
+        fits_.assign(states_.size(), false);
+        fits_.back() = true;
+        written_.clear();
+        seen_.clear();
+        reason_ = AbortReason::none;
+    }
+
+    void commit_another() {
+        State next = states_.back();
+        expect(writer_.begin() == AbortReason::none, "begin");
+        for (u64 left = 1 + random_() % 3; left != 0; --left) {
+            const u64 at = random_() % kSize;
+            const u8 value = static_cast<u8>(random_());
+            expect(writer_.write(at, &value, 1) == AbortReason::none, "write");
+            next[at] = value;
+        }
+        expect(writer_.commit() == AbortReason::none, "a commit without a conflict");
+        states_.push_back(next);
+        fits_.push_back(std::all_of(seen_.begin(), seen_.end(), [&](const auto& one) {
+            return holds(next, one.first, one.second);
+        }));
+    }
+
+    void access() {
+        const u64 at = random_() % kPages * protocol::kPageBytes;
+        switch (random_() % 4) {
+        case 0:
+            write();
+            break;
+        case 1:
+            read_bytes(at + random_() % 4000);
+            break;
+        default:
+            read_page(at);
+            break;
+        }
+    }
+
+    void write() {
+        const u64 at = random_() % kSize;
+        const u8 value = static_cast<u8>(random_());
+        reason_ = reader_.write(at, &value, 1);
+        written_.emplace_back(at, value);
+    }
+
+    void read_bytes(u64 at) {
+        std::vector<u8> bytes(1 + random_() % 90);
+        for (const auto& [place, value] : written_) {
+            if (place >= at && place < at + bytes.size())
+                return; // the model has no own writes
+        }
+        reason_ = reader_.read(at, bytes.data(), bytes.size());
+        if (reason_ == AbortReason::none)
+            check_read(at, std::move(bytes));
+    }
+
+    void read_page(u64 at) {
+        std::vector<u8> bytes(protocol::kPageBytes);
+        reason_ = reader_.read_page(at / protocol::kPageBytes, bytes.data());
+        if (reason_ == AbortReason::none)
+            check_read(at, std::move(bytes));
+    }
+
+    void check_read(u64 at, std::vector<u8> bytes) {
+        bool any = false;
+        for (std::size_t state = 0; state < states_.size(); ++state) {
+            fits_[state] = fits_[state] && holds(states_[state], at, bytes);
+            any = any || fits_[state];
+        }
+        expect(any, "reads of two states");
+        seen_.emplace_back(at, std::move(bytes));
+        const Validity validity = reader_.validate();
+        expect(validity != Validity::busy, "busy without a lock");
+        expect(validity != Validity::valid || fits_.back(), "validate() missed a change");
+    }
+
+    void end() {
+        if (reason_ == AbortReason::none && random_() % 4 == 0) {
+            reader_.cancel(AbortReason::explicit_cancel);
+            return;
+        }
+        const bool had_doom = reason_ != AbortReason::none;
+        const AbortReason ended = reader_.commit();
+        if (ended != AbortReason::none) {
+            ++conflicts;
+            expect(protocol::is_conflict(ended), "an error that is no conflict");
+            expect(!alone_, "a conflict of the serial path");
+            return;
+        }
+        ++commits;
+        expect(!had_doom, "a doomed transaction committed");
+        if (written_.empty())
+            return;
+        expect(fits_.back(), "a commit over reads that have changed");
+        State next = states_.back();
+        for (const auto& [at, value] : written_)
+            next[at] = value;
+        states_.push_back(next);
+    }
+
+    std::mt19937_64 random_;
+    Memory memory_{kSize};
+    std::vector<State> states_{State(kSize)};
+    Transaction<Memory, kMutation> reader_{memory_, 1};
+    Transaction<Memory, kMutation> writer_{memory_, 2};
+
+    // Of the reader's transaction.
+    bool alone_ = false;
+    AbortReason reason_ = AbortReason::none;
+    std::vector<bool> fits_; // the states that everything read so far may be of
+    std::vector<std::pair<u64, u8>> written_;
+    std::vector<std::pair<u64, std::vector<u8>>> seen_;
+};
+
+// An empty string, or what was wrong first.
 template <typename Memory, Mutation kMutation>
 std::string find_error(u64 seeds, u64& conflicts, u64& commits) {
     for (u64 seed = 1; seed <= seeds; ++seed) {
-        std::mt19937_64 random(seed);
-        Memory memory(kSize);
-        std::vector<State> states{State(kSize)};
-        Transaction<Memory, kMutation> reader(memory, 1);
-        Transaction<Memory, kMutation> writer(memory, 2);
-        const auto fail = [&](const char* what) {
-            return std::string(what) + " at seed " + std::to_string(seed);
-        };
-        for (int round = 0; round < 10; ++round) {
-            if (reader.begin(random() % 16 == 0 ? Path::serial : Path::concurrent) !=
-                AbortReason::none)
-                return fail("begin");
-            const bool alone = memory.gate_is_closed();
-            // The states that everything read so far may be of.
-            std::vector<bool> fits(states.size(), false);
-            fits.back() = true;
-            std::vector<std::pair<u64, u8>> written;
-            AbortReason reason = AbortReason::none;
-            std::vector<std::pair<u64, std::vector<u8>>> seen;
-            for (int i = 0; i < 8 && reason == AbortReason::none; ++i) {
-                if (!alone && random() % 2 == 0) {
-                    State next = states.back();
-                    if (writer.begin() != AbortReason::none)
-                        return fail("begin");
-                    for (u64 k = 1 + random() % 3; k != 0; --k) {
-                        const u64 at = random() % kSize;
-                        const u8 value = static_cast<u8>(random());
-                        if (writer.write(at, &value, 1) != AbortReason::none)
-                            return fail("write");
-                        next[at] = value;
-                    }
-                    if (writer.commit() != AbortReason::none)
-                        return fail("a commit without a conflict");
-                    states.push_back(next);
-                    bool good = true;
-                    for (const auto& [at, bytes] : seen)
-                        good = good && std::equal(bytes.begin(), bytes.end(),
-                                                  next.begin() + static_cast<std::ptrdiff_t>(at));
-                    fits.push_back(good);
-                }
-                u64 at = random() % kPages * protocol::kPageBytes;
-                std::vector<u8> bytes(protocol::kPageBytes);
-                switch (random() % 4) {
-                case 0: {
-                    at = random() % kSize;
-                    const u8 value = static_cast<u8>(random());
-                    reason = reader.write(at, &value, 1);
-                    written.emplace_back(at, value);
-                    continue;
-                }
-                case 1:
-                    at += random() % 4000;
-                    bytes.resize(1 + random() % 90);
-                    for (const auto& [place, value] : written)
-                        if (place >= at && place < at + bytes.size())
-                            bytes.clear(); // the model has no own writes
-                    if (bytes.empty())
-                        continue;
-                    reason = reader.read(at, bytes.data(), bytes.size());
-                    break;
-                default:
-                    reason = reader.read_page(at / protocol::kPageBytes, bytes.data());
-                }
-                if (reason != AbortReason::none)
-                    break;
-                seen.emplace_back(at, bytes);
-                bool any = false;
-                for (std::size_t k = 0; k < states.size(); ++k) {
-                    fits[k] =
-                        fits[k] && std::equal(bytes.begin(), bytes.end(),
-                                              states[k].begin() + static_cast<std::ptrdiff_t>(at));
-                    any = any || fits[k];
-                }
-                if (!any)
-                    return fail("reads of two states");
-                const bool latest = fits.back();
-                const Validity validity = reader.validate();
-                if (validity == Validity::busy)
-                    return fail("busy without a lock");
-                if (validity == Validity::valid && !latest)
-                    return fail("validate() missed a change");
-            }
-            if (reason == AbortReason::none && random() % 4 == 0) {
-                reader.cancel(AbortReason::explicit_cancel);
-                continue;
-            }
-            const bool had_doom = reason != AbortReason::none;
-            reason = reader.commit();
-            if (reason != AbortReason::none) {
-                ++conflicts;
-                if (!protocol::is_conflict(reason))
-                    return fail("an error that is no conflict");
-                if (alone)
-                    return fail("a conflict of the serial path");
-                continue;
-            }
-            ++commits;
-            if (had_doom)
-                return fail("a doomed transaction committed");
-            if (written.empty())
-                continue;
-            if (!fits.back())
-                return fail("a commit over reads that have changed");
-            State next = states.back();
-            for (const auto& [at, value] : written)
-                next[at] = value;
-            states.push_back(next);
+        Pair<Memory, kMutation> pair(seed);
+        try {
+            pair.run();
+        } catch (const std::logic_error& wrong) {
+            return std::string(wrong.what()) + " at seed " + std::to_string(seed);
         }
-        if (!memory.is_quiet())
-            return fail("not quiet");
+        conflicts += pair.conflicts;
+        commits += pair.commits;
     }
     return {};
 }
