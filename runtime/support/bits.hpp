@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Bits of unsigned integers, in place of <bit>.
 //
-// Invariant: nothing here calls libgcc, which the kernel does not have. Counting zeros is an
-// instruction of every x86-64 processor.
+// Invariant: nothing here calls libgcc, which the kernel does not have. So popcount is computed
+// here; counting zeros is an instruction of every x86-64 processor.
 #pragma once
 
 #include "runtime/support/assert.hpp"

@@ -12,38 +12,32 @@
 namespace stm::runtime {
 
 enum class Error : i32 {
-    perm = 1,              // EPERM
-    not_found = 2,         // ENOENT
-    no_process = 3,        // ESRCH
-    interrupted = 4,       // EINTR
-    io = 5,                // EIO
-    no_address = 6,        // ENXIO
-    too_big = 7,           // E2BIG
-    bad_descriptor = 9,    // EBADF
-    again = 11,            // EAGAIN
-    no_memory = 12,        // ENOMEM
-    access = 13,           // EACCES
-    fault = 14,            // EFAULT
-    busy = 16,             // EBUSY
-    exists = 17,           // EEXIST
-    no_device = 19,        // ENODEV
-    invalid = 22,          // EINVAL
-    too_many_open = 24,    // EMFILE
-    no_tty = 25,           // ENOTTY
-    file_too_big = 27,     // EFBIG
-    no_space = 28,         // ENOSPC
-    read_only = 30,        // EROFS
-    deadlock = 35,         // EDEADLK
-    name_too_long = 36,    // ENAMETOOLONG
-    overflow = 75,         // EOVERFLOW
-    not_supported = 95,    // EOPNOTSUPP
-    timed_out = 110,       // ETIMEDOUT
-    stale = 116,           // ESTALE
-    over_quota = 122,      // EDQUOT
-    canceled = 125,        // ECANCELED
-    owner_dead = 130,      // EOWNERDEAD
-    not_recoverable = 131, // ENOTRECOVERABLE
-    restart = 512,         // ERESTARTSYS: between the module and Linux only
+    perm = 1,           // EPERM
+    not_found = 2,      // ENOENT
+    interrupted = 4,    // EINTR
+    no_address = 6,     // ENXIO
+    too_big = 7,        // E2BIG
+    bad_descriptor = 9, // EBADF
+    again = 11,         // EAGAIN
+    no_memory = 12,     // ENOMEM
+    access = 13,        // EACCES
+    fault = 14,         // EFAULT
+    busy = 16,          // EBUSY
+    exists = 17,        // EEXIST
+    invalid = 22,       // EINVAL
+    no_tty = 25,        // ENOTTY
+    file_too_big = 27,  // EFBIG
+    no_space = 28,      // ENOSPC
+    read_only = 30,     // EROFS
+    deadlock = 35,      // EDEADLK
+    name_too_long = 36, // ENAMETOOLONG
+    overflow = 75,      // EOVERFLOW
+    not_supported = 95, // EOPNOTSUPP
+    timed_out = 110,    // ETIMEDOUT
+    stale = 116,        // ESTALE
+    over_quota = 122,   // EDQUOT
+    canceled = 125,     // ECANCELED
+    restart = 512,      // ERESTARTSYS: between the module and Linux only
 };
 
 // The largest errno value that Linux encodes in a negative result.

@@ -3,8 +3,9 @@
 // owner's reference.
 //
 // Invariants: an object begins with one reference, which make_ref() returns. Another reference
-// comes from one that is alive, or from a lookup under a lock that also protects the removal of the
-// object from the table.
+// comes from one that is alive, or from a lookup under a lock under which the destructor removes
+// the object from the table. Such a lookup uses Ref::try_share(), which fails if the last reference
+// is already gone.
 //
 // The counter never wraps. On overflow it saturates and the object is never freed: user space may
 // be able to cause an overflow, and a leak harms less than a use after free. Counting below zero,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A view of count objects in a row that another object owns.
 //
-// Invariants: the objects outlive the view. Every index is checked; a wrong one panics. An index
-// that a user controls goes through at(), which returns a Result.
+// Invariants: the objects outlive the view. Every index is checked; a wrong one panics. An index,
+// an offset or a count that a user controls goes through at() or subspan(), which return a Result.
 #pragma once
 
 #include "runtime/support/assert.hpp"

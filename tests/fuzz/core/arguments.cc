@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "tests/fuzz/core/arguments.hpp"
 
-#include "kernel/interface/entry.h"
+#include "kernel/interface/settings.h"
 
 #include <cstring>
 #include <iterator>

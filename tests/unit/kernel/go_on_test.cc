@@ -3,8 +3,6 @@
 // nothing of it is committed.
 #include "tests/unit/kernel/two_handles.hpp"
 
-#include <thread>
-
 namespace stm::test {
 namespace {
 

@@ -3,7 +3,6 @@
 #include "tests/unit/kernel/offer_test.hpp"
 
 #include <csignal>
-#include <thread>
 
 namespace stm::test {
 namespace {

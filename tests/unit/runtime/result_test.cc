@@ -66,7 +66,7 @@ TEST(Result, DestroysTheValueExactlyOnce) {
         EXPECT_EQ(counted.use_count(), 2);
         const Result<std::shared_ptr<int>> moved = runtime::move(result);
         EXPECT_EQ(counted.use_count(), 2);
-        const Result<std::shared_ptr<int>> failure = Error::io;
+        const Result<std::shared_ptr<int>> failure = Error::fault;
     }
     EXPECT_EQ(counted.use_count(), 1);
 }

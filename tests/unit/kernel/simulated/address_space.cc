@@ -4,7 +4,6 @@
 #include "tests/unit/kernel/simulated/callers.hpp"
 #include "tests/unit/kernel/simulated/locks.hpp"
 #include "tests/unit/kernel/simulated/rules.hpp"
-#include "tests/unit/kernel/simulated/service.hpp"
 
 #include <array>
 #include <cstddef>

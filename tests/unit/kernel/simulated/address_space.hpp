@@ -2,7 +2,7 @@
 // The address space of a process.
 #pragma once
 
-#include "tests/unit/kernel/simulated_linux.hpp"
+#include "tests/unit/kernel/simulated_linux.hpp" // IWYU pragma: export
 
 #include <atomic>
 #include <shared_mutex>

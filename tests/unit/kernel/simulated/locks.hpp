@@ -2,8 +2,6 @@
 // The order of locks: which the calling thread holds, and which it may take.
 #pragma once
 
-#include <string>
-
 namespace stm::simulated {
 
 // The calling thread is about to wait for it.

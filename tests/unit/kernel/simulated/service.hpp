@@ -2,7 +2,7 @@
 // What each service begins with.
 #pragma once
 
-#include "tests/unit/kernel/simulated/thread.hpp"
+#include "tests/unit/kernel/simulated/thread.hpp" // IWYU pragma: export
 
 namespace stm::simulated {
 
