@@ -2,8 +2,6 @@
 // mprotect(), mlock(), mseal(), msync().
 #include "rows.hpp"
 
-#include <sys/syscall.h>
-
 namespace stm::test {
 
 namespace {

@@ -5,7 +5,6 @@
 #include "subject.hpp"
 
 #include <functional>
-#include <span>
 #include <string>
 #include <vector>
 

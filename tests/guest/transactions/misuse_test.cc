@@ -3,8 +3,6 @@
 #include "death.hpp"
 #include "transactions.hpp"
 
-#include <vector>
-
 using namespace stm::test;
 
 namespace {

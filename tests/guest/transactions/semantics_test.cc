@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 // What one thread sees of its own transactions: begin, end, parts and restarts.
-#include "death.hpp"
 #include "transactions.hpp"
 
 #include <random>

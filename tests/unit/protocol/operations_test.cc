@@ -3,7 +3,6 @@
 // serial token, validation in the middle of a commit.
 #include "runtime/protocol/transaction.hpp"
 #include "tests/unit/protocol/test_memory.hpp"
-#include "tests/unit/support/allocation.hpp"
 
 #include <gtest/gtest.h>
 
