@@ -92,7 +92,7 @@ Result<i32> open_region(const Request& request, stm_open& argument) noexcept {
         created = opened->created;
     }
     const Ref<Region> region = Ref<Region>::share(handle->region());
-    // Somebody else may have opened it already; then it is theirs now.
+    // Another process may have opened it already; then it stays.
     runtime::ScopeExit undo_creation([&] {
         if (created)
             (void)request.registry.destroy(*region, Destroy::unless_used, Users::any);

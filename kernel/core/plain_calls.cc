@@ -39,7 +39,7 @@ Status copy_out_of(Region& region, u64 position, u8* to, usize bytes) noexcept {
     if (!held.ok())
         return held.error();
     for_each_page(position, bytes, [&](u64 index, u64 offset, usize place, usize count) {
-        // Reading allocates nothing: what nobody touched is zero.
+        // Reading allocates nothing: pages that were never touched are zero.
         if (stm_page* page = region.pages().find(index))
             runtime::copy_from_shared(to + place, memory_of(page) + offset, count);
         else

@@ -267,7 +267,7 @@ Status Registry::prepare_first_use(Handle& handle) noexcept {
     }
     if (region.size() == 0) {
         const Status settled = settle_size(region, current(settings_.default_size));
-        // Somebody gave it a smaller size meanwhile, which is as good.
+        // Another thread gave it a smaller size meanwhile, which will do.
         if (region.size() == 0)
             return settled;
     }

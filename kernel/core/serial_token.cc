@@ -14,7 +14,7 @@ using runtime::u64;
 
 namespace {
 
-// How often who waits looks after the holder.
+// How often a waiting thread checks the holder.
 constexpr u64 kLookNs = 50'000'000;
 // After a shorter time in user space there is no rest: each commit that waits gets in between two
 // holders anyway.

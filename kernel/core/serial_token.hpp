@@ -36,7 +36,7 @@ struct Lease {
 // ended, or that has kept others waiting for longer than its lease. A holder that lost it may
 // conflict again, like any other transaction; nothing else depends on the token.
 //
-// Nobody starves, neither a long transaction beside many short ones nor those beside it:
+// No transaction starves, neither a long one beside many short ones nor those beside it:
 // - A commit that had to wait is let in before the next holder, so it waits for one holder at most.
 // - A context that lost the token by its lease gets twice that lease when it comes again.
 // - After a holder that was in user space for a while nobody gets the token for as long, at most

@@ -2,11 +2,13 @@
 // The view: all mappings of a handle, and which transaction has them in each address space.
 // view_stage.hpp has the stages of a context.
 //
-// Who comes first --------------- A fault outside of every transaction exposes the committed page,
-// which stays mapped. A transaction that gets the view afterwards empties the mappings, unless it
-// has seen everything that was exposed. The fault counts the page as exposed, and only then looks
-// for a transaction the second time. The transaction gets the view, and only then looks at the
-// count. Each has a full fence in between, so at least one of them sees the other.
+// Which side comes first
+// ----------------------
+// A fault outside of every transaction exposes the committed page, which stays mapped. A
+// transaction that gets the view afterwards empties the mappings, unless it has seen everything
+// that was exposed. The fault counts the page as exposed, and only then looks for a transaction the
+// second time. The transaction gets the view, and only then looks at the count. Each has a full
+// fence in between, so at least one of them sees the other.
 //
 // Closing the view keeps every fault out of the mappings in one address space, and waits for those
 // in progress. It takes the mmap_lock, so it comes before all locks of the core.

@@ -21,7 +21,8 @@ public:
         : settings_(settings) {
         stm_linux_timer_init(&timer_, look, context);
     }
-    // Afterwards nobody looks, and nobody is looking. Before anything that is looked at goes.
+    // On return the watchdog does not look any more, and is not looking. Call it before anything
+    // that it looks at is freed.
     void stop() noexcept { stm_linux_timer_stop(&timer_); }
 
     // Looks once, some time from now. The first thing that the one who looks does is to say

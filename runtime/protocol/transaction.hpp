@@ -7,13 +7,14 @@
 // PPoPP 2008): invisible readers, a redo log, locks at commit time only. Opacity is that of
 // Guerraoui and Kapalka, "On the Correctness of Transactional Memory", PPoPP 2008.
 //
-// Why it is right --------------- Notation: a commit with version w does, in this order: L, lock
-// the orecs of everything it writes (read-modify-write, acquire); C, advance the clock to w
-// (acquire-release); V, validate; F, a release fence; A, the data (relaxed atomic stores); R, store
-// version w into the orecs (release). A reader does: S, load the clock (acquire) as its snapshot;
-// and for each stripe O1, load the orec (acquire); D, load the data (relaxed atomic loads); F', an
-// acquire fence; O2, load the orec again (relaxed). It accepts if O1 = O2 is unlocked and not newer
-// than S.
+// Why it is right
+// ---------------
+// Notation: a commit with version w does, in this order: L, lock the orecs of everything it writes
+// (read-modify-write, acquire); C, advance the clock to w (acquire-release); V, validate; F, a
+// release fence; A, the data (relaxed atomic stores); R, store version w into the orecs (release).
+// A reader does: S, load the clock (acquire) as its snapshot; and for each stripe O1, load the orec
+// (acquire); D, load the data (relaxed atomic loads); F', an acquire fence; O2, load the orec again
+// (relaxed). It accepts if O1 = O2 is unlocked and not newer than S.
 //
 // 1. Data and version belong together (the reader's half of a seqlock: Boehm, "Can Seqlocks Get
 //    Along with Programming Language Memory Models?", MSPC 2012). O1 read version v from some R
@@ -51,24 +52,27 @@
 // instruction beyond plain moves; a commit costs one locked instruction a stripe and one for the
 // clock.
 //
-// The serial path --------------- A transaction that holds the region's serial token (gate closed,
-// no commit in progress) cannot conflict: no orec is locked, and the clock stands still. The memory
-// may take the token away before the commit begins; then the transaction goes on as a concurrent
-// one. The path is for transactions that aborted too often (token from the begin on) and for
-// commits of more than kMaxConcurrentStripes (token for the commit). The commit is the same
-// sequence, but preemption stays enabled, and after each batch the processor is offered to others.
-// Meanwhile a reader finds each stripe in one of two states. It may be locked: the reader reports
-// read_locked after a short spin. Or it is released and newer than the reader's snapshot: the
-// reader extends if the same commit writes nothing else that it read. 1. to 4. do not depend on how
-// long a commit takes. All locks are taken before the clock is advanced, so no snapshot can fall
-// between two batches.
+// The serial path
+// ---------------
+// A transaction that holds the region's serial token (gate closed, no commit in progress) cannot
+// conflict: no orec is locked, and the clock stands still. The memory may take the token away
+// before the commit begins; then the transaction goes on as a concurrent one. The path is for
+// transactions that aborted too often (token from the begin on) and for commits of more than
+// kMaxConcurrentStripes (token for the commit). The commit is the same sequence, but preemption
+// stays enabled, and after each batch the processor is offered to others. Meanwhile a reader finds
+// each stripe in one of two states. It may be locked: the reader reports read_locked after a short
+// spin. Or it is released and newer than the reader's snapshot: the reader extends if the same
+// commit writes nothing else that it read. 1. to 4. do not depend on how long a commit takes. All
+// locks are taken before the clock is advanced, so no snapshot can fall between two batches.
 //
-// Death ----- In the module a commit runs to its end: nothing in it can fail, sleep or look at
-// signals. For a commit in user space that may die at any instruction the steps are separate:
-// lock_all, validate (both undone by restoring `replaced`), publish (one store of a journal: the
-// point of no return), apply and release. After publish, a repair does for each stripe of the
-// journal that is still locked by the dead owner: apply, release. Applying again is harmless as
-// long as the lock is held, and a stripe that the owner has released is not touched again.
+// Death
+// -----
+// In the module a commit runs to its end: nothing in it can fail, sleep or look at signals. For a
+// commit in user space that may die at any instruction the steps are separate: lock_all, validate
+// (both undone by restoring `replaced`), publish (one store of a journal: the point of no return),
+// apply and release. After publish, a repair does for each stripe of the journal that is still
+// locked by the dead owner: apply, release. Applying again is harmless as long as the lock is held,
+// and a stripe that the owner has released is not touched again.
 #pragma once
 
 #include "runtime/protocol/abort_reason.hpp"
@@ -407,7 +411,7 @@ public:
     }
 
     // Gives back the serial token, if it has it, and goes on as a concurrent transaction. For a
-    // transaction that will not commit: others need not wait for it.
+    // transaction that will not commit, so others need not wait for it.
     void become_concurrent() noexcept {
         if (path_ == Path::serial)
             return_token();
