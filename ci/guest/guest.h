@@ -91,9 +91,13 @@ void stuck_report(void);
 /* leaks.c */
 void leaks_report(void);
 
-/* init.c */
-void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+/* report.c */
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Ends everything, by the function that fail_by() was told, which does not return. */
+void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+void fail_by(void (*end)(const char *text));
+
+/* files.c */
 bool write_file(const char *path, const char *text);
 ssize_t read_file(const char *path, char *buffer, size_t size);
 

@@ -19,49 +19,6 @@
 #define SERIAL "/dev/ttyS1"
 #define PACKED_CONFIG "/etc/stm-vm.config"
 
-bool write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool done;
-
-	if (fd < 0)
-		return false;
-	done = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-	close(fd);
-	return done;
-}
-
-/* The file's start as a string; its length, or -1. */
-ssize_t read_file(const char *path, char *buffer, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t got;
-
-	if (fd < 0)
-		return -1;
-	got = read(fd, buffer, size - 1);
-	close(fd);
-	buffer[got > 0 ? got : 0] = 0;
-	return got;
-}
-
-/*
- * Into the kernel's log, where the host looks for whatever went wrong. Without the
- * newline the kernel would wait for the rest of the line.
- */
-void log_error(const char *format, ...)
-{
-	char line[512] = "<3>stm-vm: error: ";
-	size_t used = strlen(line);
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(line + used, sizeof(line) - used - 1, format, args);
-	va_end(args);
-	strcat(line, "\n");
-	write_file("/dev/kmsg", line);
-}
-
 static void stop(void) __attribute__((noreturn));
 static void stop(void)
 {
@@ -73,14 +30,9 @@ static void stop(void)
 		pause();
 }
 
-void fail(const char *format, ...)
+/* The host is told why nothing goes on. */
+static void give_up(const char *text)
 {
-	char text[1024];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
 	channel_send(FROM_FAILED, text, strlen(text));
 	dprintf(2, "stm-vm: cannot go on: %s\n", text);
 	write_file("/dev/kmsg", "<3>stm-vm: end\n");
@@ -144,6 +96,7 @@ int main(void)
 	size_t length;
 	uint32_t status;
 
+	fail_by(give_up);
 	mounts_early();
 	if (is_trial()) {
 		dprintf(2, "stm-vm: trial\n");

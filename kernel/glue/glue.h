@@ -9,6 +9,7 @@ struct stm_handle;
 struct stm_settings;
 struct stm_identity;
 struct stm_region;
+struct vfsmount;
 
 /* parameters.c */
 struct stm_settings *stm_parameters(void);
@@ -39,6 +40,18 @@ void stm_device_unregister(void);
 int stm_identity_init(void);
 void stm_identity_exit(void);
 struct inode *stm_identity_inode(struct stm_identity *identity);
+/* Of its file system. */
+struct vfsmount *stm_identity_mount(struct stm_identity *identity);
+/* What d_path prints before a region's name, whichever the file system. */
+#define STM_NAME_PREFIX "anon_inode:"
+
+/* executable_fs.c */
+/* A new inode, or an ERR_PTR. stm_executable_release() follows its last iput(). */
+struct inode *stm_executable_inode(void);
+void stm_executable_release(void);
+bool stm_is_executable_inode(const struct inode *inode);
+/* There as long as one of its inodes is. */
+struct vfsmount *stm_executable_mount(void);
 
 /* view.c */
 struct stm_view;

@@ -12,21 +12,16 @@
  * file, because truncate would accept that.
  *
  * On Linux 7 no file of that file system may be mapped PROT_EXEC. There the inodes of executable
- * regions live in a file system of ours. It is mounted as long as there is one of them, or a
- * process that holds one. Its super block holds a reference to this module.
+ * regions live in a file system of ours (executable_fs.c).
  */
 #include <linux/anon_inodes.h>
 #include <linux/cred.h>
-#include <linux/fdtable.h>
 #include <linux/file.h>
 #include <linux/fs_struct.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
-#include <linux/pseudo_fs.h>
-#include <linux/rcupdate.h>
-#include <linux/sched/task.h>
 
 #include "kernel/glue/compat.h"
 #include "kernel/glue/glue.h"
@@ -35,72 +30,16 @@
 /* The mount of the anonymous inodes, held from init to exit. */
 static struct vfsmount *anonymous_mount;
 
-/* What d_path prints before a region's name, whichever the file system. */
-#define PREFIX "anon_inode:"
-
-/* As Linux prints the name of an anonymous inode; it exports no function for that. */
-static char *print_name(struct dentry *dentry, char *buffer, int size)
-{
-	char text[sizeof(PREFIX) + NAME_MAX];
-	int length;
-
-	spin_lock(&dentry->d_lock);
-	length = scnprintf(text, sizeof(text), PREFIX "%s", dentry->d_name.name) + 1;
-	spin_unlock(&dentry->d_lock);
-	if (length > size)
-		return ERR_PTR(-ENAMETOOLONG);
-	return memcpy(buffer + size - length, text, length);
-}
-
-static int init_executable_context(struct fs_context *context)
-{
-	static const struct dentry_operations operations = {.d_dname = print_name};
-	/* "stm" and a number of its own, for statfs. */
-	struct pseudo_fs_context *pseudo = init_pseudo(context, 0x73746d01);
-
-	if (!pseudo)
-		return -ENOMEM;
-	pseudo->dops = &operations;
-	/* Since 7.x this is what a pseudo file system begins with. */
-	context->s_iflags &= ~SB_I_NOEXEC;
-	return 0;
-}
-
-static struct file_system_type executable_type = {
-	.owner = THIS_MODULE,
-	.name = "stm_executable",
-	.init_fs_context = init_executable_context,
-	.kill_sb = kill_anon_super,
-};
-
-/* Counted: there while the count is not 0. Linux's own lock guards both. */
-static struct vfsmount *executable_mount;
-static int executable_regions;
-
 /* Whether a file of the anonymous inodes' mount may be mapped PROT_EXEC. */
 static bool anonymous_may_be_executed(void)
 {
 	return !(anonymous_mount->mnt_sb->s_iflags & SB_I_NOEXEC);
 }
 
-static bool is_executable_one(const struct inode *inode)
+struct vfsmount *stm_identity_mount(struct stm_identity *identity)
 {
-	return inode->i_sb->s_type == &executable_type;
-}
-
-static struct inode *new_executable_inode(void)
-{
-	struct inode *inode;
-	int error = simple_pin_fs(&executable_type, &executable_mount, &executable_regions);
-
-	if (error)
-		return ERR_PTR(error);
-	inode = alloc_anon_inode(executable_mount->mnt_sb);
-	if (IS_ERR(inode))
-		simple_release_fs(&executable_mount, &executable_regions);
-	else
-		stm_inode_not_anonymous(inode);
-	return inode;
+	return stm_is_executable_inode(stm_identity_inode(identity)) ? stm_executable_mount()
+								     : anonymous_mount;
 }
 
 struct inode *stm_identity_inode(struct stm_identity *identity)
@@ -135,7 +74,7 @@ int stm_linux_identity_create(const struct stm_birth *birth, int executable,
 			      struct stm_identity **identity)
 {
 	struct inode *inode = executable && !anonymous_may_be_executed()
-				      ? new_executable_inode()
+				      ? stm_executable_inode()
 				      : alloc_anon_inode(anonymous_mount->mnt_sb);
 	const struct inode *node = (const struct inode *)birth->node;
 
@@ -164,11 +103,11 @@ int stm_linux_identity_create(const struct stm_birth *birth, int executable,
 void stm_linux_identity_put(struct stm_identity *identity)
 {
 	struct inode *inode = stm_identity_inode(identity);
-	bool executable = is_executable_one(inode);
+	bool executable = stm_is_executable_inode(inode);
 
 	iput(inode);
 	if (executable)
-		simple_release_fs(&executable_mount, &executable_regions);
+		stm_executable_release();
 }
 
 void stm_linux_identity_set_size(struct stm_identity *identity, __u64 bytes)
@@ -199,69 +138,4 @@ int stm_linux_identity_permission(struct stm_identity *identity, unsigned int ac
 int stm_linux_identity_owned_by_caller(struct stm_identity *identity)
 {
 	return inode_owner_or_capable(stm_no_idmap, stm_identity_inode(identity));
-}
-
-int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identity,
-			  struct stm_view *view, const char *name, unsigned int access,
-			  struct stm_file **result)
-{
-	static const char prefix[] = "stm:";
-	/*
-	 * d_path prints "anon_inode:" and this name through a buffer of 64 bytes. It fails if they
-	 * do not fit.
-	 */
-	char path[64 - sizeof(PREFIX) + 1];
-	/* The caller holds the identity, which holds the mount. */
-	struct vfsmount *mount = is_executable_one(stm_identity_inode(identity)) ? executable_mount
-										 : anonymous_mount;
-	struct file *file;
-	int flags = O_RDONLY;
-
-	if (access & STM_ACCESS_WRITE)
-		flags = access & STM_ACCESS_READ ? O_RDWR : O_WRONLY;
-	snprintf(path, sizeof(path), "%s%s", prefix, name);
-	ihold(stm_identity_inode(identity));
-	file = alloc_file_pseudo(stm_identity_inode(identity), mount, path, flags | O_LARGEFILE,
-				 &stm_region_operations);
-	if (IS_ERR(file)) {
-		iput(stm_identity_inode(identity));
-		return PTR_ERR(file);
-	}
-	/* The file has no reference to the owner of its operations yet, but fput gives one back. */
-	__module_get(THIS_MODULE);
-	file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE | FMODE_ATOMIC_POS | STM_FILE_MODE;
-	file->private_data = handle;
-	file->f_mapping = stm_view_mapping(view);
-	*result = (struct stm_file *)file;
-	return 0;
-}
-
-void stm_linux_file_drop(struct stm_file *file)
-{
-	fput((struct file *)file);
-}
-
-void stm_linux_file_install(int descriptor, struct stm_file *file)
-{
-	fd_install(descriptor, (struct file *)file);
-}
-
-static int is_file(const void *wanted, struct file *file, unsigned int descriptor)
-{
-	return file == wanted;
-}
-
-int stm_linux_file_has_descriptor(const struct stm_file *file)
-{
-	return current->files && iterate_fd(current->files, 0, is_file, file);
-}
-
-int stm_linux_descriptor_reserve(int close_on_exec)
-{
-	return get_unused_fd_flags(close_on_exec ? O_CLOEXEC : 0);
-}
-
-void stm_linux_descriptor_release(int descriptor)
-{
-	put_unused_fd(descriptor);
 }
