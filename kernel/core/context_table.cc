@@ -48,6 +48,9 @@ Context* ContextTable::search_viewer(const stm_memory* memory) noexcept {
 }
 
 Result<Context*> ContextTable::add() noexcept {
+    // Before the memory is taken, and again with the context at hand.
+    if (is_full())
+        return Error::no_space;
     auto made = runtime::make<Context>(region_, current(region_.settings().max_stripes));
     if (!made.ok())
         return made.error();
@@ -59,6 +62,11 @@ Result<Context*> ContextTable::add() noexcept {
     ++count_;
     recent_.store(context, Order::release);
     return context;
+}
+
+bool ContextTable::is_full() noexcept {
+    const Guard held(lock_);
+    return count_ >= current(region_.settings().max_contexts);
 }
 
 Context* ContextTable::reuse(Context*& in_view) noexcept {
@@ -78,11 +86,6 @@ Context* ContextTable::reuse(Context*& in_view) noexcept {
         return &context;
     }
     return nullptr;
-}
-
-bool ContextTable::is_full() noexcept {
-    const Guard held(lock_);
-    return count_ >= current(region_.settings().max_contexts);
 }
 
 void ContextTable::add_counters(TransactionCounters& sum) noexcept {

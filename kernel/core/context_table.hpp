@@ -56,7 +56,6 @@ public:
     // Takes the context of a thread that has ended instead of a new one. Null: there is none, or it
     // has the view; then it is `in_view`.
     [[nodiscard]] Context* reuse(Context*& in_view) noexcept STM_EXCLUDES(lock_);
-    [[nodiscard]] bool is_full() noexcept STM_EXCLUDES(lock_);
 
     // All contexts, in the order in which they were made.
     [[nodiscard]] Contexts& all() noexcept STM_REQUIRES(lock_) { return contexts_; }
@@ -67,6 +66,7 @@ public:
     [[nodiscard]] runtime::i32 last_committer(u64& version) noexcept STM_EXCLUDES(lock_);
 
 private:
+    [[nodiscard]] bool is_full() noexcept STM_EXCLUDES(lock_);
     [[nodiscard]] Context* search_current() noexcept STM_EXCLUDES(lock_);
     [[nodiscard]] Context* search_viewer(const stm_memory* memory) noexcept STM_EXCLUDES(lock_);
 

@@ -106,7 +106,7 @@ constexpr Row kRows[] = {
 // The rows at the places of their numbers, and room for the largest of their structures.
 constexpr u32 kPlaces = 32;
 constexpr u32 place_of(u32 number) noexcept {
-    return number & 0xff;
+    return number % kPlaces;
 }
 
 struct Table {
@@ -154,8 +154,7 @@ Status copy_in(const Row& row, u64 address, void* structure, u32& given) noexcep
 
 Result<i32> control(Registry& registry, Handle& handle, u32 number, u64 argument) noexcept {
     const u32 place = place_of(number);
-    if (place >= kPlaces || kTable.rows[place].run == nullptr ||
-        kTable.rows[place].number != number)
+    if (kTable.rows[place].run == nullptr || kTable.rows[place].number != number)
         return Error::no_tty;
     const Row& row = kTable.rows[place];
     if (row.size == 0)

@@ -70,10 +70,9 @@ Result<Context*> Handle::obtain_context() noexcept {
         if (Context* const reused = contexts_.reuse(in_view))
             return reused;
         // To end one in the view of another process may take as long as that one likes.
-        if (!contexts_.is_full())
-            return contexts_.add();
-        if (in_view == nullptr)
-            return Error::no_space;
+        const Result<Context*> added = contexts_.add();
+        if (added.ok() || added.error() != Error::no_space || in_view == nullptr)
+            return added;
         view_.retire(*in_view);
     }
 }
