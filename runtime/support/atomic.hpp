@@ -99,7 +99,11 @@ private:
 
 // Tells the processor that this loop waits for another processor.
 [[gnu::always_inline]] inline void spin_hint() noexcept {
+#ifdef __x86_64__
     __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield" : : : "memory");
+#endif
 }
 
 namespace detail {
@@ -146,10 +150,11 @@ inline constexpr usize kStringBytes = 1024;
 inline constexpr usize kStringBytes = ~usize{0};
 #endif
 
-// Advances the addresses. Copies at least kStringBytes. The direction flag is clear, as always in
-// C++ code.
-[[gnu::always_inline]] inline void copy_words(u8*& target, const u8*& source,
-                                              usize words) noexcept {
+// Advances the addresses. Copies at least kStringBytes, so only x86-64 comes here. The direction
+// flag is clear, as always in C++ code.
+[[gnu::always_inline]] inline void copy_words([[maybe_unused]] u8*& target,
+                                              [[maybe_unused]] const u8*& source,
+                                              [[maybe_unused]] usize words) noexcept {
 #ifdef __x86_64__
     asm volatile("rep movsq" : "+D"(target), "+S"(source), "+c"(words) : : "memory");
 #endif
