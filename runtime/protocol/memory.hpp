@@ -25,8 +25,8 @@ namespace stm::protocol {
 //                    with no_memory, no_space, over_quota or interrupted. Never critical.
 // size()             Bytes in the region; does not change while a transaction runs.
 // pause()            One turn of a bounded spin. Critical.
-// spin_limit()       The turns of such a spin. It is useless to spin for longer than a commit of
-//                    kMaxConcurrentStripes takes, because a committer is not preempted. Critical.
+// spin_limit()       The turns of such a spin. It is useless to spin for longer than a concurrent
+//                    commit takes, because its committer is not preempted. Critical.
 // enter_commit()     Enters the gate as one of many; sleeps while a serial transaction is in
 //                    progress. May fail (interrupted: a signal, canceled: a fatal one, timed_out).
 // leave_commit()     Leaves the gate. Does not sleep, cannot fail.
@@ -36,10 +36,10 @@ namespace stm::protocol {
 //                    keeps the token from now on. False: the token was taken away, so it holds
 //                    nothing.
 // release_serial()   Opens the gate and wakes those that wait for it. Does not sleep, cannot fail.
-// begin_critical()   From here to end_critical() the engine is critical and handles at most
-//                    kMaxConcurrentStripes stripes and kMaxConcurrentChecks records. The module
-//                    disables preemption. A serial commit does not call it, because no other
-//                    transaction competes with it for locks.
+// begin_critical()   From here to end_critical() the engine is critical. It does at most what
+//                    kMaxConcurrentCost and kMaxConcurrentSpins allow. The module disables
+//                    preemption. A serial commit does not call it, because no other transaction
+//                    competes with it for locks.
 // end_critical()     The end of that.
 // serial_batch()     Called by a serial commit after each kMaxConcurrentStripes stripes. The
 //                    module gives up the processor if another thread wants it. Must not do more.
@@ -68,13 +68,20 @@ concept Memory = requires(M& memory, const M& constant, u64 stripe, WaitMask mas
     { memory.wake(mask) } -> runtime::same_as<void>;
 };
 
-// The most stripes that a commit locks with preemption disabled: about 256 * 3 cache misses, some
-// tens of microseconds at worst. A larger write set takes the serial path.
-inline constexpr u32 kMaxConcurrentStripes = 256;
+// What a commit does at most with preemption disabled. The sum decides how long a thread of a
+// higher priority waits for its processor: less than 100 us, with nothing in the processor's
+// caches. It is counted in records to be validated. tests/bench/critical measures what each is
+// worth. A commit that costs more takes the serial path.
+inline constexpr u32 kMaxConcurrentCost = 1536;
+inline constexpr u32 kCostOfStripe = 6; // written: its record and its data, found, locked, stored
+inline constexpr u32 kCostOfPage = 10;  // read as a whole: eight cache lines of records
+inline constexpr u32 kCostOfRecord = 1; // of a stripe that was read
 
-// The most records that a commit validates with preemption disabled. A larger read set takes the
-// serial path as well.
-inline constexpr u32 kMaxConcurrentChecks = 32768;
+// So a commit locks at most so many stripes with preemption disabled.
+inline constexpr u32 kMaxConcurrentStripes = kMaxConcurrentCost / kCostOfStripe;
+
+// The turns for which such a commit waits for locks, all of them together: some 10 to 20 us.
+inline constexpr u32 kMaxConcurrentSpins = 500;
 
 // The accesses to shared memory. If the Memory has a function step(Step, u64), it is called before
 // each of them, with the number of the stripe (clock steps: 0; data steps: the number of the 8-byte

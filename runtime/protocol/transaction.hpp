@@ -57,8 +57,8 @@
 // A transaction that holds the region's serial token (gate closed, no commit in progress) cannot
 // conflict: no orec is locked, and the clock stands still. The memory may take the token away
 // before the commit begins; then the transaction goes on as a concurrent one. The path is for
-// transactions that aborted too often (token from the begin on) and for commits of more than
-// kMaxConcurrentStripes (token for the commit). The commit is the same sequence, but preemption
+// transactions that aborted too often (token from the begin on) and for commits that cost more
+// than kMaxConcurrentCost (token for the commit). The commit is the same sequence, but preemption
 // stays enabled, and after each batch the processor is offered to others. Meanwhile a reader finds
 // each stripe in one of two states. It may be locked: the reader reports read_locked after a short
 // spin. Or it is released and newer than the reader's snapshot: the reader extends if the same
@@ -1041,8 +1041,11 @@ private:
 
     // Whether it is too large for a commit that keeps its processor.
     [[nodiscard]] bool is_large() const noexcept {
-        return log_.size() > kMaxConcurrentStripes ||
-               accesses_.size() + page_reads_.size() * u64{kStripesPerPage} > kMaxConcurrentChecks;
+        // Each stripe written is one of the accesses.
+        const u64 records = accesses_.size() - log_.size();
+        return log_.size() * u64{kCostOfStripe} + records * kCostOfRecord +
+                   page_reads_.size() * u64{kCostOfPage} >
+               kMaxConcurrentCost;
     }
 
     AbortReason wait_for(Admission admission) noexcept {
@@ -1117,8 +1120,10 @@ private:
     // In ascending order, so two commits that want the same stripes do not each hold what the other
     // one waits for. The wait is bounded, so this is for speed alone.
     AbortReason lock_all(Path path) noexcept {
+        // For all stripes together: a thread of a higher priority may be waiting for the processor.
+        u32 spins = runtime::min(memory_.spin_limit(), kMaxConcurrentSpins);
         for (u32 i = 0; i < log_.size(); ++i) {
-            const AbortReason reason = lock(log_.in_order(i));
+            const AbortReason reason = lock(log_.in_order(i), spins);
             if (reason != AbortReason::none) {
                 restore(i);
                 return reason;
@@ -1128,11 +1133,11 @@ private:
         return AbortReason::none;
     }
 
-    AbortReason lock(Write& write) noexcept {
+    AbortReason lock(Write& write, u32& spins) noexcept {
         Atomic<u64>& orec = *memory_.orec(write.stripe);
         const u64 read_version = accesses_[write.access].version;
         const Orec mine = Orec::locked(owner_);
-        for (u32 spins = memory_.spin_limit();;) {
+        for (;;) {
             step(memory_, Step::lock_orec, write.stripe);
             u64 word = orec.load(Order::relaxed);
             if (!Orec{word}.is_locked()) {

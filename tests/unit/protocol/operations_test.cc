@@ -241,6 +241,93 @@ TEST_F(Tx, GoesOnAloneIfWhatItReadStillHolds) {
     EXPECT_TRUE(memory.is_quiet());
 }
 
+// What it does without preemption keeps a thread of a higher priority from its processor.
+TEST_F(Tx, ACommitThatCostsTooMuchIsSerial) {
+    struct Case {
+        const char* name;
+        u64 writes;
+        u64 reads;
+        u64 pages;
+    };
+    constexpr u64 kRest = kMaxConcurrentCost - kCostOfStripe;
+    constexpr u64 kHalf = kMaxConcurrentCost / 2;
+    static_assert(kHalf % kCostOfStripe == 0);
+    const Case most[] = {
+        {"stripes", kMaxConcurrentStripes, 0, 0},
+        {"records", 1, kRest, 0},
+        {"pages", 1, 0, kRest / kCostOfPage},
+        {"stripes and records", kHalf / kCostOfStripe, kHalf, 0},
+        {"stripes and pages", kHalf / kCostOfStripe, 0, kHalf / kCostOfPage},
+    };
+    const auto serial_commits = [&](const Case& what) {
+        const u64 before = memory.serial_taken();
+        u8 page[kPageBytes];
+        EXPECT_EQ(tx.begin(), AbortReason::none);
+        for (u64 i = 0; i < what.writes; ++i)
+            EXPECT_EQ(tx.write(i * 64, &one, 8), AbortReason::none);
+        for (u64 i = 0; i < what.reads; ++i)
+            get((what.writes + i) * 64);
+        for (u64 i = 0; i < what.pages; ++i)
+            EXPECT_EQ(tx.read_page(i, page), AbortReason::none);
+        EXPECT_EQ(tx.commit(), AbortReason::none);
+        return memory.serial_taken() - before;
+    };
+    for (const Case& each : most) {
+        EXPECT_EQ(serial_commits(each), 0u) << each.name;
+        Case more = each;
+        // One more of the kind that it is named after last.
+        ++(each.pages != 0 ? more.pages : each.reads != 0 ? more.reads : more.writes);
+        EXPECT_EQ(serial_commits(more), 1u) << each.name;
+    }
+    EXPECT_TRUE(memory.is_quiet());
+}
+
+// The owners of these locks commit on other processors, one after the other.
+class SpinningMemory : public PagedMemory {
+public:
+    using PagedMemory::PagedMemory;
+    void pause() {
+        if (++pauses_ % each_ != 0 || locked_ == 0)
+            return;
+        --locked_;
+        orec(next_++)->store(Orec::unlocked(0).word(), Order::release);
+    }
+    // The first stripes are locked, and each is released after so many turns of a spin.
+    void lock_stripes(u64 count, u32 each) {
+        for (u64 stripe = 0; stripe < count; ++stripe)
+            orec(stripe)->store(Orec::locked(99).word(), Order::relaxed);
+        next_ = 0;
+        locked_ = count;
+        each_ = each;
+        pauses_ = 0;
+    }
+    u32 pauses() const { return pauses_; }
+
+private:
+    u64 next_ = 0;
+    u64 locked_ = 0;
+    u32 each_ = 1;
+    u32 pauses_ = 0;
+};
+
+TEST(Commits, SpinForAllOfTheirLocksTogetherNoLongerThanForOne) {
+    SpinningMemory memory{1 << 20};
+    Transaction<SpinningMemory> tx{memory, 1};
+    const u64 one = 1;
+    const auto commit = [&](u64 stripes, u32 turns) {
+        EXPECT_TRUE(memory.materialise(0).ok());
+        EXPECT_EQ(tx.begin(), AbortReason::none);
+        for (u64 stripe = 0; stripe < stripes; ++stripe)
+            EXPECT_EQ(tx.write(stripe * 64, &one, 8), AbortReason::none);
+        memory.lock_stripes(stripes, turns);
+        return tx.commit();
+    };
+    const u32 most = runtime::min(memory.spin_limit(), kMaxConcurrentSpins);
+    EXPECT_EQ(commit(1, most - 1), AbortReason::none);
+    EXPECT_EQ(commit(8, most / 4), AbortReason::commit_locked);
+    EXPECT_EQ(memory.pauses(), most);
+}
+
 TEST_F(Tx, WakesOnlyWhoWaitsForThatStripe) {
     ASSERT_EQ(tx.begin(Path::serial), AbortReason::none);
     EXPECT_EQ(get(0), 0u);
