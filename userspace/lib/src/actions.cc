@@ -5,9 +5,11 @@
 #include "signals.hpp"
 
 #include <atomic>
+#include <cerrno>
+#include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 // libc's own, which has this second name. The first one is replaced in sigaction.cc.
@@ -21,40 +23,64 @@ namespace {
 constexpr int kRestorer = 0x04000000;
 constexpr Mask kNeverBlocked = mask_of(SIGKILL) | mask_of(SIGSTOP);
 
-// Writers hold the lock, with all signals blocked, so that no handler of their own thread can wait
-// for them. Readers are signal handlers: they copy and, if a writer was there meanwhile, copy
-// again.
+// A writer holds the lock and blocks all signals, so no handler of its own thread can wait for it.
+// The readers are signal handlers. There are two copies of each action, one of which nobody writes
+// at any moment: so a reader waits for nobody, and copies again only if a writer went on meanwhile.
+// Nobody spins until another thread has done something. That one may have a lower priority, and be
+// on the same processor.
 class Actions {
 public:
     void lock() {
-        while (locked_.test_and_set(std::memory_order_acquire))
-            sched_yield();
+        int expected = kFree;
+        if (state_.compare_exchange_strong(expected, kLocked, std::memory_order_acquire))
+            return;
+        const int error = errno;
+        while (state_.exchange(kAwaited, std::memory_order_acquire) != kFree)
+            futex(FUTEX_WAIT_PRIVATE, kAwaited);
+        errno = error;
     }
-    void unlock() { locked_.clear(std::memory_order_release); }
+    void unlock() {
+        if (state_.exchange(kFree, std::memory_order_release) == kAwaited)
+            futex(FUTEX_WAKE_PRIVATE, 1);
+    }
 
     [[nodiscard]] struct sigaction read(int signal) const {
         for (;;) {
-            unsigned before = version_.load(std::memory_order_acquire);
-            struct sigaction copy = wanted_[signal];
+            const unsigned before = version_.load(std::memory_order_acquire);
+            struct sigaction copy = wanted_[before & 1][signal];
             std::atomic_thread_fence(std::memory_order_acquire);
-            if ((before & 1) == 0 && version_.load(std::memory_order_relaxed) == before)
+            if (version_.load(std::memory_order_relaxed) == before)
                 return copy;
         }
     }
 
     void write_locked(int signal, const struct sigaction& action) {
-        version_.fetch_add(1, std::memory_order_relaxed);
-        std::atomic_thread_fence(std::memory_order_release);
-        wanted_[signal] = action;
-        version_.fetch_add(1, std::memory_order_release);
+        for (auto& copy : wanted_) {
+            // Readers go to the other copy from here on. It is complete, and so seen by them.
+            version_.fetch_add(1, std::memory_order_release);
+            // Whoever sees a part of this copy's new contents sees the new version as well.
+            std::atomic_thread_fence(std::memory_order_release);
+            copy[signal] = action;
+        }
     }
 
-    [[nodiscard]] const struct sigaction& get_locked(int signal) const { return wanted_[signal]; }
+    [[nodiscard]] const struct sigaction& get_locked(int signal) const {
+        return wanted_[0][signal];
+    }
 
 private:
-    std::atomic_flag locked_; // clear
-    std::atomic<unsigned> version_ = 0;
-    struct sigaction wanted_[NSIG] = {};
+    // The states of a lock as in Drepper, "Futexes Are Tricky", 2011.
+    static constexpr int kFree = 0;
+    static constexpr int kLocked = 1;
+    static constexpr int kAwaited = 2; // locked, and perhaps somebody sleeps until it is free
+
+    void futex(int operation, int value) {
+        ::syscall(SYS_futex, &state_, operation, value, nullptr, nullptr, 0);
+    }
+
+    std::atomic<int> state_ = kFree;
+    std::atomic<unsigned> version_ = 0; // even: the first copy is right
+    struct sigaction wanted_[2][NSIG] = {};
 };
 
 // Makes a static program that has this file also take the others from the archive.
