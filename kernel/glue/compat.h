@@ -44,10 +44,18 @@ static inline void stm_lock_mapping(struct vm_area_struct *vma)
 {
 	vma_start_write(vma);
 }
+static inline void stm_release_fault_lock(struct vm_fault *vmf)
+{
+	release_fault_lock(vmf);
+}
 #else
 #define STM_MAPPINGS_HAVE_LOCKS 0
 static inline void stm_lock_mapping(struct vm_area_struct *vma)
 {
+}
+static inline void stm_release_fault_lock(struct vm_fault *vmf)
+{
+	mmap_read_unlock(vmf->vma->vm_mm);
 }
 #endif
 

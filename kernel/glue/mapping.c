@@ -21,7 +21,26 @@
 #include "kernel/glue/glue.h"
 #include "kernel/interface/entry.h"
 
-static vm_fault_t fault_code(const struct vm_fault *vmf, enum stm_fault_result result)
+/*
+ * Another thread has to end its transaction first. It may be of a lower priority than this one, and
+ * on the same processor. So this one sleeps, and not with the lock that the other one needs. The
+ * program can be killed in between. The kernel, which touches the page on behalf of a program,
+ * could not, and gets an error.
+ */
+static vm_fault_t wait_for_another_thread(struct vm_fault *vmf)
+{
+	if (!(vmf->flags & FAULT_FLAG_USER))
+		return VM_FAULT_SIGSEGV;
+	/* The second attempt keeps the lock. Then the program comes again, with a first one. */
+	if (!fault_flag_allow_retry_first(vmf->flags) || (vmf->flags & FAULT_FLAG_RETRY_NOWAIT))
+		return VM_FAULT_NOPAGE;
+	stm_release_fault_lock(vmf);
+	/* From here on the mapping may be gone. */
+	schedule_timeout_interruptible(1);
+	return VM_FAULT_RETRY;
+}
+
+static vm_fault_t fault_code(struct vm_fault *vmf, enum stm_fault_result result)
 {
 	switch (result) {
 	case STM_FAULT_NO_MEMORY:
@@ -41,11 +60,7 @@ static vm_fault_t fault_code(const struct vm_fault *vmf, enum stm_fault_result r
 		cond_resched();
 		return VM_FAULT_NOPAGE;
 	case STM_FAULT_WAIT:
-		/* The program tries again, and can be killed in between. The kernel could not. */
-		if (!(vmf->flags & FAULT_FLAG_USER))
-			return VM_FAULT_SIGSEGV;
-		cond_resched();
-		return VM_FAULT_NOPAGE;
+		return wait_for_another_thread(vmf);
 	default:
 		return VM_FAULT_SIGBUS;
 	}
