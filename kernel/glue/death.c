@@ -5,6 +5,7 @@
  */
 #ifdef STM_TEST_HOOKS
 #include <linux/module.h>
+#include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 
@@ -18,13 +19,26 @@ MODULE_PARM_DESC(death_pid, "For tests: the thread to kill");
 module_param(death_at, int, 0600);
 MODULE_PARM_DESC(death_at, "For tests: the step at which to kill it");
 
-/* Only the victim counts steps, so no step is lost. */
+static bool death_is_due; /* for the victim alone */
+
+/*
+ * Only the victim counts steps, so no step is lost. With PREEMPT_RT no signal can be sent while
+ * preemption is disabled, because the lock for that sleeps. Nothing looks at signals there, so it
+ * is the same for the victim to get its signal at the first step behind.
+ */
 void stm_linux_death_point(void)
 {
+	int left;
+
 	if (likely(task_pid_nr(current) != READ_ONCE(death_pid)))
 		return;
-	WRITE_ONCE(death_at, READ_ONCE(death_at) - 1);
-	if (READ_ONCE(death_at) == 0)
-		send_sig(SIGKILL, current, 1);
+	left = READ_ONCE(death_at) - 1;
+	WRITE_ONCE(death_at, left);
+	if (left >= 0)
+		death_is_due = left == 0;
+	if (!death_is_due || (IS_ENABLED(CONFIG_PREEMPT_RT) && !preemptible()))
+		return;
+	death_is_due = false;
+	send_sig(SIGKILL, current, 1);
 }
 #endif
