@@ -84,15 +84,18 @@ AbortReason collect_stripe(PrivatePages::Transaction& transaction, u64 stripe, c
     return reason;
 }
 
+// By what the transaction has written before its pages are compared.
+enum class Writers { stores, stores_and_calls };
+
 AbortReason collect_page(PrivatePages::Transaction& transaction, const PrivatePages::Page& page,
-                         bool calls_wrote) noexcept {
+                         Writers writers) noexcept {
     const u8* const now = memory_of(page.copy);
     const u8* before = transaction.page_now(page.index);
     if (before == nullptr)
         before = kZeros;
     // What calls wrote before the page was copied is in the log: a store may have put the old
     // value back. So in such a page each stripe is looked at.
-    const bool every = calls_wrote && transaction.writes_page(page.index);
+    const bool every = writers == Writers::stores_and_calls && transaction.writes_page(page.index);
     for (u32 stripe = 0;; ++stripe) {
         if (!every)
             stripe = next_difference(now, before, stripe);
@@ -177,7 +180,7 @@ AbortReason PrivatePages::prepare_store(Transaction& transaction, Page& page) no
     if (page.stored)
         return AbortReason::none;
     if (const u32 level = transaction.nesting(); level != 0) {
-        const AbortReason reason = save(index_.find(page.index)->write, level, true);
+        const AbortReason reason = save(index_.find(page.index)->write, level, CopyOf::region);
         if (reason != AbortReason::none)
             return reason;
     }
@@ -193,12 +196,12 @@ AbortReason PrivatePages::prepare_store(Transaction& transaction, Page& page) no
 // go through, and the writes found here are forgotten. What writes nothing does not validate, so
 // the pages are looked at here.
 AbortReason PrivatePages::collect(Transaction& transaction) noexcept {
-    const bool calls_wrote = transaction.has_written();
+    const Writers writers = transaction.has_written() ? Writers::stores_and_calls : Writers::stores;
     AbortReason reason = AbortReason::none;
     for (u32 i = 0; i < pages_.size() && reason == AbortReason::none; ++i) {
         breathe(i);
         if (pages_[i].stored)
-            reason = collect_page(transaction, pages_[i], calls_wrote);
+            reason = collect_page(transaction, pages_[i], writers);
     }
     runtime::fence(Order::acquire);
     // No difference may mean that another transaction has stored the same meanwhile; and too many
@@ -214,7 +217,7 @@ AbortReason PrivatePages::collect(Transaction& transaction) noexcept {
     return reason;
 }
 
-AbortReason PrivatePages::save(u32 page, u32 level, bool first) noexcept {
+AbortReason PrivatePages::save(u32 page, u32 level, CopyOf copy_of) noexcept {
     const AbortReason reason =
         reason_of_growth(saved_.reserve(saved_.size() + u64{1}, 2 * kMaxPages));
     if (reason != AbortReason::none)
@@ -223,7 +226,7 @@ AbortReason PrivatePages::save(u32 page, u32 level, bool first) noexcept {
     if (copy == nullptr)
         return AbortReason::no_memory;
     copy_page(copy, pages_[page].copy);
-    saved_.next() = {copy, page, level, first};
+    saved_.next() = {copy, page, level, copy_of};
     saved_.commit_append();
     return AbortReason::none;
 }
@@ -231,7 +234,8 @@ AbortReason PrivatePages::save(u32 page, u32 level, bool first) noexcept {
 AbortReason PrivatePages::begin_level(u32 level) noexcept {
     for (u32 i = 0; i < pages_.size(); ++i) {
         breathe(i);
-        const AbortReason reason = pages_[i].stored ? save(i, level, false) : AbortReason::none;
+        const AbortReason reason =
+            pages_[i].stored ? save(i, level, CopyOf::stored) : AbortReason::none;
         if (reason != AbortReason::none) {
             commit_level(level);
             return reason;
@@ -250,7 +254,7 @@ void PrivatePages::commit_level(u32 level) noexcept {
     for (u32 i = begin; i < saved_.size(); ++i) {
         breathe(i);
         Saved saved = saved_[i];
-        if (saved.first && level > 1) {
+        if (saved.copy_of == CopyOf::region && level > 1) {
             saved.level = level - 1;
             saved_[kept++] = saved;
         } else {
@@ -267,7 +271,7 @@ void PrivatePages::cancel_level(Transaction& transaction, u32 level) noexcept {
         breathe(i);
         runtime::copy_to_shared(memory_of(page.copy), memory_of(saved.copy), kPageBytes);
         // The region's page, with what calls wrote around the inner part.
-        if (saved.first)
+        if (saved.copy_of == CopyOf::region)
             transaction.overlay_page(page.index, memory_of(page.copy));
     }
     commit_level(level);

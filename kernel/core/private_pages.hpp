@@ -94,14 +94,17 @@ public:
 
 private:
     // A page as it was before a nested part stored to it.
+    // Whether nothing around an inner part had stored to a page when the part did: then it was the
+    // region's.
+    enum class CopyOf : u8 { region, stored };
     struct Saved {
         stm_page* copy;
-        u32 page;   // its number in pages_
-        u32 level;  // of the inner part: 1 or more, and never less than that of the one before
-        bool first; // nothing around that part has stored to it: the copy is of the region's page
+        u32 page;  // its number in pages_
+        u32 level; // of the inner part: 1 or more, and never less than that of the one before
+        CopyOf copy_of;
     };
 
-    [[nodiscard]] AbortReason save(u32 page, u32 level, bool first) noexcept;
+    [[nodiscard]] AbortReason save(u32 page, u32 level, CopyOf copy_of) noexcept;
     [[nodiscard]] stm_page* allocate() noexcept;
     void recycle(stm_page* page) noexcept;
 
