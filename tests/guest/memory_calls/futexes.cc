@@ -37,7 +37,7 @@ Waiter waiter_on(const unsigned* word, std::uint64_t value = 0) {
 }
 
 constexpr auto kEvery = std::chrono::milliseconds(2);
-constexpr int kPatience = 3; // seconds
+constexpr int kPatience = 5; // seconds
 constexpr unsigned kAll = 0xffffffff;
 
 struct timespec in_seconds(time_t seconds) {
