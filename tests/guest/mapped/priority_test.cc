@@ -9,7 +9,10 @@
 #include <algorithm>
 #include <atomic>
 #include <ctime>
+#include <fstream>
+#include <iterator>
 #include <sched.h>
+#include <string>
 #include <thread>
 
 using namespace stm::test;
@@ -185,6 +188,69 @@ TEST_F(Priorities, ShortCommitsOfBothAreCounted) {
     writer.join();
     EXPECT_EQ(number(0), number(kPage));
     EXPECT_GE(number(0), kRounds);
+}
+
+const std::string kTracing = "/sys/kernel/tracing/";
+
+void tell_tracer(const std::string& file, const std::string& text) {
+    std::ofstream(kTracing + file) << text;
+}
+
+/** While it lives, Linux notes when the module disables preemption. */
+class Trace {
+public:
+    Trace() {
+        tell_tracer("set_ftrace_filter", "stm_linux_*_processor");
+        tell_tracer("current_tracer", "function");
+    }
+    ~Trace() {
+        tell_tracer("current_tracer", "nop");
+        tell_tracer("set_ftrace_filter", "");
+    }
+    Trace(const Trace&) = delete;
+    Trace& operator=(const Trace&) = delete;
+
+    void forget() { tell_tracer("trace", ""); }
+    /** How often it did since then. */
+    [[nodiscard]] int stretches() const {
+        std::ifstream trace(kTracing + "trace");
+        int count = 0;
+        for (std::string line; std::getline(trace, line);)
+            count += line.find(": stm_linux_stay_on_processor") != std::string::npos ? 1 : 0;
+        return count;
+    }
+};
+
+/** What a commit does, and whether that is little enough for it to keep its processor meanwhile. */
+struct Work {
+    int written; // stripes
+    int read;    // others
+    bool keeps_processor;
+};
+
+TEST_F(Priorities, OnlySmallCommitsDisablePreemption) {
+    std::ifstream functions(kTracing + "available_filter_functions");
+    std::string all(std::istreambuf_iterator<char>(functions), {});
+    if (all.find("stm_linux_stay_on_processor") == std::string::npos)
+        GTEST_SKIP() << "this kernel has no tracer of functions";
+    Trace trace;
+    const View own = another();
+    for (const Work work : {Work{1, 0, true}, Work{256, 0, true}, Work{257, 0, false},
+                            Work{1, 1500, true}, Work{1, 1600, false}}) {
+        stm_start(fd());
+        for (int i = 0; i < work.written + work.read; ++i) {
+            if (i < work.written)
+                put(fd(), 1L, i * kStripe);
+            else
+                get(fd(), i * kStripe);
+        }
+        // There is something to validate then.
+        put(own.fd(), 1L, static_cast<off_t>((kStripes - 1) * kStripe));
+        trace.forget();
+        EXPECT_EQ(stm_commit(fd()), 0);
+        EXPECT_EQ(trace.stretches(), work.keeps_processor ? 1 : 0)
+            << work.written << " written, " << work.read << " read";
+    }
 }
 
 /** The token is with a thread of low priority, whose own work takes a while. */
