@@ -6,7 +6,6 @@
 #include <linux/module.h>
 #include <linux/mount.h>
 
-#include "kernel/glue/compat.h"
 #include "kernel/glue/glue.h"
 #include "kernel/interface/services.h"
 
