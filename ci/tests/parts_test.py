@@ -14,7 +14,7 @@ from unittest import mock
 
 sys.path.append(os.path.join(os.path.dirname(__file__), "..", "..", "tests", "guest"))
 import load  # pylint: disable=wrong-import-position
-from vmlib import apt, cache, channel, compilers, initramfs, kernels
+from vmlib import apt, cache, channel, compilers, initramfs, kbuild, kernels
 
 
 def test_frames_survive_any_cut():
@@ -97,6 +97,15 @@ class Archive:
 
     def update(self):
         self.updates += 1
+
+
+def test_of_a_symbol_the_last_fragment_counts():
+    # pylint: disable=protected-access
+    lines = kbuild._config(("base", "debug", "rt"))
+    assert "CONFIG_PREEMPT_RT=y" in lines and "CONFIG_KASAN=y" in lines
+    assert "# CONFIG_PREEMPT_DYNAMIC is not set" in lines
+    assert "CONFIG_PREEMPT_DYNAMIC=y" not in lines
+    assert "CONFIG_PREEMPT_DYNAMIC=y" in kbuild._config(("base", "debug"))
 
 
 def found(name, *archives):

@@ -10,7 +10,7 @@ import subprocess
 
 from . import apt, cache
 
-MINUTES = {"base": 4, "debug": 6, "kcsan": 4, "debug-6.1": 5}
+MINUTES = {"base": 4, "debug": 6, "kcsan": 4, "debug-6.1": 5, "debug-rt": 6}
 
 # The release whose kernel sources these are, on any host.
 SOURCES = "bookworm"
@@ -23,6 +23,9 @@ SOURCE_PARTS = ("Makefile", "Kconfig", "include", "scripts", "arch/x86/include",
                 "tools/arch/x86")
 BUILD_PARTS = (".config", "Module.symvers", "include", "scripts", "arch/x86/include",
                "tools/objtool/objtool")
+
+# A line of a fragment that says something, be it that a symbol is not set.
+SYMBOL = re.compile(r"(?:# )?(CONFIG_\w+)(?:=| is not set)")
 
 
 def recipe(fragments):
@@ -81,12 +84,15 @@ def build(name, package, fragments, work, out):
 
 
 def _config(fragments):
-    lines = []
+    """The lines of the fragments; what a later one says of a symbol counts."""
+    lines = {}
     for fragment in fragments:
         with open(os.path.join(cache.CI, "kernels", fragment + ".config"),
                   encoding="ascii") as handle:
-            lines += handle.read().splitlines()
-    return lines
+            for line in handle.read().splitlines():
+                symbol = SYMBOL.match(line)
+                lines[symbol.group(1) if symbol else line] = line
+    return list(lines.values())
 
 
 def _unpack_source(package, work, source):

@@ -41,6 +41,7 @@ BUILT = {
     "debug": ("linux-source-6.12", ("base", "debug")),
     "kcsan": ("linux-source-6.12", ("base", "kcsan")),
     "debug-6.1": ("linux-source-6.1", ("base", "debug")),
+    "debug-rt": ("linux-source-6.12", ("base", "debug", "rt")),
 }
 
 # Modules that a guest without hardware never loads: three quarters of the package.
