@@ -89,7 +89,7 @@ void stm_linux_shared_mutex_unlock_shared(struct stm_shared_mutex *mutex);
 
 /* -- Waiting -- */
 
-#define STM_WAIT_QUEUE_WORDS 16
+#define STM_WAIT_QUEUE_WORDS 32
 struct stm_wait_queue {
 	unsigned long words[STM_WAIT_QUEUE_WORDS];
 };
