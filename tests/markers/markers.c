@@ -12,6 +12,7 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/sched.h>
+#include <linux/swap.h> /* IWYU pragma: keep: swapops.h needs it */
 #include <linux/swapops.h>
 #include <linux/uaccess.h>
 
