@@ -22,6 +22,7 @@ from . import apt, cache
 
 RELEASES = {"12": "bookworm", "13": "trixie", "testing": "testing"}
 ENTER = os.path.join(cache.CI, "hosts", "enter")
+HOME = "/root"  # of the user root, in each root
 DAYS = 7
 
 # What is in no minimal Debian and has to be there before the sources are.
@@ -69,7 +70,7 @@ class Machine:
         """Runs a command there; `binds` are words 'FROM:TO' or 'FROM:TO:ro'."""
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         # Here, as the command that enters the root is the host's.
-        words = ["env", "-i", f"PATH={path}", "HOME=/root", "LANG=C.UTF-8",
+        words = ["env", "-i", f"PATH={path}", f"HOME={HOME}", "LANG=C.UTF-8",
                  "DEBIAN_FRONTEND=noninteractive",
                  *(f"{name}={value}" for name, value in (env or {}).items()), *command]
         return subprocess.run(

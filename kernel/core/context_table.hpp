@@ -17,6 +17,11 @@
 
 namespace stm::kernel {
 
+// A ContextTable::Condition: its program is not there any more.
+[[nodiscard]] inline bool is_orphan(const Context& context) noexcept {
+    return context.is_orphan();
+}
+
 class ContextTable : runtime::NonCopyable {
     using u32 = runtime::u32;
     using u64 = runtime::u64;

@@ -12,10 +12,6 @@ using runtime::u8;
 
 namespace {
 
-u8* bytes_of(stm_page* page) noexcept {
-    return static_cast<u8*>(stm_linux_page_memory(page));
-}
-
 // Whether `later` lies `count` pages behind `page`, in the region and in the address space.
 bool follows(const PrivatePages::Page& page, const PrivatePages::Page& later, u32 count) noexcept {
     return later.index == page.index + count && later.address == page.address + count * kPageBytes;
@@ -217,7 +213,7 @@ AbortReason Footprint::read(Transaction& transaction, u64 offset, void* to, u64 
             if (reason != AbortReason::none)
                 return reason;
             own->touched |= STM_TOUCHED_LOAD;
-            runtime::copy_from_shared(target + place, bytes_of(own->copy) + at, part);
+            runtime::copy_from_shared(target + place, memory_of(own->copy) + at, part);
             return AbortReason::none;
         },
         [&](u64 at, u64 place, u64 part) noexcept {
@@ -236,7 +232,7 @@ AbortReason Footprint::write(Transaction& transaction, u64 offset, const void* f
             if (reason != AbortReason::none)
                 return reason;
             page.touched |= STM_TOUCHED_STORE;
-            runtime::copy_to_shared(bytes_of(page.copy) + at, source + place, part);
+            runtime::copy_to_shared(memory_of(page.copy) + at, source + place, part);
             written = place + part;
             return AbortReason::none;
         },

@@ -12,10 +12,6 @@ using runtime::Unique;
 
 namespace {
 
-[[nodiscard]] bool is_orphan(const Context& context) noexcept {
-    return context.is_orphan();
-}
-
 [[nodiscard]] bool has_ended_in_view(const Context& context) noexcept {
     return context.stage().viewing() != nullptr && stm_linux_thread_is_alive(context.thread()) == 0;
 }
@@ -128,12 +124,8 @@ void Handle::retire_ended_threads() noexcept {
     }
     Context* context = contexts_.find_next(nullptr, has_ended_in_view);
     for (; context != nullptr; context = contexts_.find_next(context, has_ended_in_view)) {
-        const auto discard = [](Context& orphan) noexcept {
-            orphan.lock().is_held();
-            orphan.discard();
-        };
         // The watchdog waits in our place.
-        if (!view_.end_from_outside(*context, is_orphan, discard, View::Patience::none))
+        if (!view_.retire(*context, View::Patience::none))
             watchdog_.look_soon();
     }
 }

@@ -17,6 +17,11 @@ namespace stm::kernel {
 
 inline constexpr runtime::u64 kPageBytes = 4096;
 
+// The page's bytes, as long as a reference is held. Any context.
+[[nodiscard]] inline runtime::u8* memory_of(stm_page* page) noexcept {
+    return static_cast<runtime::u8*>(stm_linux_page_memory(page));
+}
+
 class PageStore : runtime::NonCopyable {
 public:
     // Has no room for any page.

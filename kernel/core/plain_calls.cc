@@ -30,10 +30,6 @@ void for_each_page(u64 position, usize bytes, Copy copy) noexcept {
     }
 }
 
-u8* memory_of(stm_page* page) noexcept {
-    return static_cast<u8*>(stm_linux_page_memory(page));
-}
-
 Status copy_out_of(Region& region, u64 position, u8* to, usize bytes) noexcept {
     const auto held = runtime::lock_shared_killable(region.contents_lock());
     if (!held.ok())

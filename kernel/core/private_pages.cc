@@ -13,10 +13,6 @@ using runtime::u8;
 
 namespace {
 
-u8* memory_of(stm_page* page) noexcept {
-    return static_cast<u8*>(stm_linux_page_memory(page));
-}
-
 // What a page counts as that does not exist.
 alignas(kStripeBytes) constexpr u8 kZeros[kPageBytes] = {};
 

@@ -54,10 +54,6 @@ private:
     stm_memory* memory_;
 };
 
-[[nodiscard]] bool is_orphan(const Context& context) noexcept {
-    return context.is_orphan();
-}
-
 } // namespace
 
 // -- Who has it --
@@ -290,14 +286,14 @@ bool View::end_from_outside(Context& context, ContextTable::Condition condition,
     }
 }
 
-void View::retire(Context& context) noexcept {
-    (void)end_from_outside(
+bool View::retire(Context& context, Patience patience) noexcept {
+    return end_from_outside(
         context, is_orphan,
         [](Context& orphan) noexcept {
             orphan.lock().is_held();
             orphan.discard();
         },
-        Patience::waits);
+        patience);
 }
 
 } // namespace stm::kernel

@@ -98,7 +98,9 @@ public:
     [[nodiscard]] bool end_from_outside(Context& context, ContextTable::Condition condition,
                                         End end, Patience patience) noexcept;
     // Discards the transaction of a program that is gone.
-    void retire(Context& context) noexcept;
+    // False: as end_from_outside() says it.
+    [[nodiscard]] bool retire(Context& context, Patience patience) noexcept;
+    void retire(Context& context) noexcept { (void)retire(context, Patience::waits); }
 
 private:
     void settle_offer(Context& context) noexcept STM_REQUIRES(context.lock());
