@@ -29,7 +29,7 @@
 
 /* The version of this interface. Minor versions only add; another major version is incompatible. */
 #define STM_ABI_MAJOR 1
-#define STM_ABI_MINOR 3
+#define STM_ABI_MINOR 4
 
 /* Bytes of a region's name, with its terminating NUL. Any non-empty string that fits is a name. */
 #define STM_NAME_SIZE 256
@@ -51,6 +51,8 @@
 #define STM_IOC_TRANSACTION _IO(STM_IOC_TYPE, 0x15)
 #define STM_IOC_STATISTICS _IO(STM_IOC_TYPE, 0x16)
 #define STM_IOC_CELL _IO(STM_IOC_TYPE, 0x17)
+#define STM_IOC_COMMIT_SETS _IO(STM_IOC_TYPE, 0x18)
+#define STM_IOC_WAIT_SETS _IO(STM_IOC_TYPE, 0x19)
 
 /*
  * The kind of a region. It is fixed when the region is created. On Linux 7 the module cannot be
@@ -410,6 +412,9 @@ struct stm_destroy {
  * pages are mapped. A page that was mapped so counts as read, even if it is never touched. With
  * NO_PREDICTION, or without a site, nothing is mapped and nothing is learnt.
  *
+ * SERIAL: The transaction holds the serial token from the beginning, as it would after many
+ * conflicts. Since version 1.4.
+ *
  * EOPNOTSUPP: The region is plain.
  * EINTR: A signal arrived while the call waited; nothing has begun.
  * E2BIG: Transactions are nested too deeply.
@@ -422,7 +427,8 @@ struct stm_destroy {
  */
 #define STM_START_RESTART 0x1
 #define STM_START_NO_PREDICTION 0x2
-#define STM_START_FLAGS 0x3
+#define STM_START_SERIAL 0x4
+#define STM_START_FLAGS 0x7
 #define STM_START_SIGNAL(number) ((number) << 8) /* 1 to 64 */
 #define STM_START_SITE(number) ((__u64)(number) << 32)
 #define STM_SIGNAL_COOKIE 0x53544d21
@@ -565,6 +571,169 @@ struct stm_cell {
 struct stm_wait {
 	__u32 size;
 	__u32 flags;
+	__aligned_u64 timeout_ns;
+};
+
+/*
+ * -- Transactions that a program runs by itself --
+ *
+ * A program may read in its own address space, without a system call, and hand over what it has read
+ * and wants to write: one request commits it, or tells that it cannot be. Everything is as for any
+ * other transaction: it is atomic, isolated from all others, and appears at one moment in the one
+ * serial order. The module trusts nothing of what it is told. A false read set harms only what that
+ * transaction itself writes, and its caller may write there anyway. Since version 1.4.
+ *
+ * Mappings. Beside the region's bytes, at offset 0, a handle that may read can map three other
+ * things, with MAP_SHARED and PROT_READ alone, at offsets from these on. They stay what they are
+ * while a transaction runs on the handle. A plain region has none of them (EINVAL). Offset and
+ * length are multiples of 4096; what lies behind the end of the region cannot be mapped (EINVAL).
+ *
+ *   STM_OFFSET_COMMITTED  The region's bytes as they were committed, at the same offsets.
+ *   STM_OFFSET_RECORDS    The ownership records, 8 bytes for each stripe of 64 bytes: the record of
+ *			   stripe N is at 8 * N. Their pages appear at the first touch.
+ *   STM_OFFSET_CLOCK      One page, struct stm_clock.
+ *
+ * A record is VERSION << 1 when the stripe is unlocked, and odd while a commit has locked it. To
+ * read a stripe: load its record (acquire), load the bytes (relaxed), an acquire fence, and load the
+ * record again. The bytes are those of the snapshot if both loads of the record gave the same even
+ * number, and its version is not above the snapshot. The snapshot is the clock, loaded (acquire)
+ * before. If the version is above it, a later snapshot may be taken: load the clock, then check that
+ * each stripe read so far is still unlocked and not newer than the old snapshot.
+ */
+#define STM_OFFSET_COMMITTED (1ull << 56)
+#define STM_OFFSET_RECORDS (2ull << 56)
+#define STM_OFFSET_CLOCK (3ull << 56)
+
+/**
+ * struct stm_clock - the page at STM_OFFSET_CLOCK
+ * @now: the region's version clock. Each commit that writes something advances it
+ * @reserved: 0
+ * @region_size: bytes
+ * @stripe_size: bytes of a stripe
+ * @record_size: bytes of an ownership record
+ */
+struct stm_clock {
+	__aligned_u64 now;
+	__aligned_u64 reserved[7];
+	__aligned_u64 region_size;
+	__u32 stripe_size;
+	__u32 record_size;
+};
+
+/*
+ * Stripes that were read: @count of them (1 to 65536), one behind the other, from @first on. In no
+ * order, and a stripe may be among them several times.
+ */
+#define STM_READ_RUN(first, count) ((__u64)(first) | (__u64)((count) - 1) << 48)
+
+/**
+ * struct stm_stripe_write - what is to be written to one stripe
+ * @stripe: its number: its offset in bytes / 64
+ * @mask: bit N: byte N is to be written. Not 0
+ * @bytes: the new bytes; those without a bit are ignored
+ */
+struct stm_stripe_write {
+	__aligned_u64 stripe;
+	__aligned_u64 mask;
+	__u8 bytes[64];
+};
+
+/**
+ * struct stm_sets - what a transaction has read and wants to write in one region
+ * @handle: of @others: the descriptor of a handle of the region. Otherwise -1: the handle is that of
+ *	the request
+ * @reserved: 0
+ * @snapshot: the value of the region's clock at which the reads are valid
+ * @reads: address of an array of __u64, STM_READ_RUN()
+ * @writes: address of an array of struct stm_stripe_write, in ascending order of @stripe
+ * @read_count, @write_count: number of elements
+ */
+struct stm_sets {
+	__s32 handle;
+	__u32 reserved;
+	__aligned_u64 snapshot;
+	__aligned_u64 reads;
+	__aligned_u64 writes;
+	__u32 read_count;
+	__u32 write_count;
+};
+
+#define STM_COMMIT_SERIAL 0x1 /* ends the caller's transactions by STM_START_SERIAL on the handles */
+#define STM_COMMIT_FLAGS 0x1
+#define STM_MAX_OTHERS 15
+
+/**
+ * struct stm_commit_sets - STM_IOC_COMMIT_SETS: commit what the program has read and wants to write
+ * @size: sizeof(struct stm_commit_sets)
+ * @flags: STM_COMMIT_*
+ * @sets: those of the handle of the request
+ * @others: address of an array of struct stm_sets, of other regions
+ * @other_count: number of elements, at most STM_MAX_OTHERS
+ * @reason: out after EAGAIN: STM_REASON_*
+ * @version: out after 0: of this commit, in the region of the handle of the request; 0: it has
+ *	written nothing there
+ * @region: out after EAGAIN: the number of the region that was in the way: 0 for @sets, 1 for the
+ *	first of @others
+ * @reserved: 0
+ * @stripe: out after EAGAIN: the stripe that was in the way
+ *
+ * All sets take effect at one moment, or none does. A region may be there once only, whatever its
+ * handles. A commit that writes nothing checks that everything read is still valid.
+ *
+ * With SERIAL the calling thread has begun a transaction with STM_START_SERIAL on each of the
+ * handles, and done nothing else in it. As long as it holds the serial tokens, no other transaction
+ * commits, so one that has begun to read after that cannot conflict. Whatever the result, these
+ * transactions are over.
+ *
+ * 0: Committed.
+ * EAGAIN: Something that was read has changed, or a stripe stayed locked; nothing was written.
+ * EINVAL: A stripe lies outside of the region, the writes are not in ascending order, a mask is 0, a
+ *	region is there twice; or SERIAL, and a transaction is missing.
+ * EBADF: One of @others is no handle, or a handle that has to write may not.
+ * EACCES: A handle may not read, and @read_count is not 0.
+ * EOPNOTSUPP: A region is plain.
+ * E2BIG: More than max_stripes stripes, or too many others.
+ * ENOSPC, ENOMEM, EINTR: Nothing was written.
+ * EDEADLK: See STM_IOC_START.
+ */
+struct stm_commit_sets {
+	__u32 size;
+	__u32 flags;
+	struct stm_sets sets;
+	__aligned_u64 others;
+	__u32 other_count;
+	__u32 reason;
+	__aligned_u64 version;
+	__u32 region;
+	__u32 reserved;
+	__aligned_u64 stripe;
+};
+
+/**
+ * struct stm_wait_sets - STM_IOC_WAIT_SETS: sleep until something that was read changes
+ * @size: sizeof(struct stm_wait_sets)
+ * @flags: 0, or STM_WAIT_UNTIL
+ * @sets: those of the handle of the request, without writes
+ * @others: address of an array of struct stm_sets, of other regions, without writes
+ * @other_count: number of elements, at most STM_MAX_OTHERS
+ * @reserved: 0
+ * @timeout_ns: as in struct stm_wait
+ *
+ * A commit that writes to a stripe ends the wait, also if it writes the bytes that were there.
+ *
+ * 0: Something has changed since the snapshot, or is about to.
+ * ETIMEDOUT: Nothing changed for that long.
+ * EINTR: A signal arrived.
+ * EDEADLK: Nothing was read, so nothing could end the wait.
+ * EINVAL, EBADF, EACCES, EOPNOTSUPP, E2BIG, ENOMEM: As for STM_IOC_COMMIT_SETS.
+ */
+struct stm_wait_sets {
+	__u32 size;
+	__u32 flags;
+	struct stm_sets sets;
+	__aligned_u64 others;
+	__u32 other_count;
+	__u32 reserved;
 	__aligned_u64 timeout_ns;
 };
 

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Transactions whose reads cost no system call, and whose commit costs one
+ *
+ * A program loads and stores by functions, at offsets in the region. A load reads the committed bytes
+ * in the program's own address space, and checks them against the region's ownership records. Stores
+ * are kept until the commit. A transaction that only reads makes no system call at all. These
+ * transactions are isolated from all others of the region, whichever way those are made. One
+ * transaction may use several regions, and takes effect in all of them or in none.
+ *
+ * This interface is for C, and for the bindings of other languages: no function returns twice, and
+ * none of them leaves by a signal or longjmp. C++ programs use <stm/stm.hpp>, which is built on it.
+ *
+ *	stm_region *bank = stm_region_open("bank", 65536, STM_CREATE, 0600);
+ *	stm_tx *tx = stm_tx_begin(bank, 0);
+ *	do {
+ *		long from, to;
+ *		if (stm_tx_load(tx, bank, 0, &from, sizeof(from)) ||
+ *		    stm_tx_load(tx, bank, 8, &to, sizeof(to)))
+ *			continue;
+ *		from -= 10;
+ *		to += 10;
+ *		if (stm_tx_store(tx, bank, 0, &from, sizeof(from)) ||
+ *		    stm_tx_store(tx, bank, 8, &to, sizeof(to)))
+ *			continue;
+ *	} while (stm_tx_commit(tx) > 0);
+ *
+ * Results. 0 is success. A positive result is STM_TX_AGAIN: what the transaction has read has changed,
+ * nothing that it does has an effect any more, and what the call was to load must not be used. Every
+ * function gives this result then until stm_tx_commit() has given it, too; the transaction has begun
+ * again with that. -1 is an error, with errno. So a function of a loop body only has to get out of the
+ * body on every result that is not 0, and to the call of stm_tx_commit().
+ *
+ * Threads. A region may be used by any number of threads. A transaction belongs to the thread that
+ * began it; each thread has at most one at a time, for which no other functions of the library begin
+ * another one on the same regions. A child made by fork may go on to use the regions of its parent,
+ * but not a transaction that runs. No function may be called in a signal handler.
+ */
+#ifndef STM_TX_H
+#define STM_TX_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#pragma GCC visibility push(default)
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct stm_region stm_region; /* a region that this process has attached */
+typedef struct stm_tx stm_tx;	      /* a transaction of the calling thread */
+
+/**
+ * stm_region_open - open or create a region, and attach it
+ * @name, @size, @flags, @mode: as for stm_open() in <stm/stm.h>; STM_PLAIN is refused
+ *
+ * Returns the region, or NULL with errno: those of stm_open(), and
+ *   EOPNOTSUPP  the region is plain, or the module is older than this interface
+ */
+stm_region *stm_region_open(const char *name, size_t size, int flags, mode_t mode);
+
+/**
+ * stm_region_attach - attach the region of an open descriptor
+ * @fd: a handle; it stays open, and is not used any more by this call's result
+ *
+ * Returns the region, or NULL with errno: EBADF, EOPNOTSUPP, ENOMEM, EMFILE.
+ */
+stm_region *stm_region_attach(int fd);
+
+/**
+ * stm_region_close - detach a region
+ * @region: no transaction of this process uses it any more
+ */
+void stm_region_close(stm_region *region);
+
+/* Bytes in the region. */
+size_t stm_region_size(const stm_region *region);
+/* The handle that the library uses; it may be passed to poll, fchmod, stm_statistics and so on. */
+int stm_region_fd(const stm_region *region);
+/*
+ * The region's bytes as they are committed, mapped for reading. Outside of transactions only: what is
+ * loaded there is no part of any, and two loads may see two states.
+ */
+const void *stm_region_committed(const stm_region *region);
+
+#define STM_TX_AGAIN 1
+
+#define STM_TX_READ_ONLY 0x1 /* stores are refused (EROFS); long ones are quicker */
+#define STM_TX_SERIAL 0x2    /* cannot conflict: holds the serial tokens of the regions named at begin */
+
+/**
+ * stm_tx_begin - begin a transaction of the calling thread
+ * @region: a region that it uses; others join when they are first loaded from or stored to
+ * @flags: STM_TX_*
+ *
+ * Makes no system call unless the thread begins its first transaction, or @flags has STM_TX_SERIAL.
+ *
+ * Returns the transaction, or NULL with errno:
+ *   EBUSY   the thread has a transaction already
+ *   ENOMEM  no memory is left
+ *   EINTR   a signal arrived while it waited for the serial token
+ */
+stm_tx *stm_tx_begin(stm_region *region, int flags);
+
+/**
+ * stm_tx_load - load bytes
+ * @to: private memory
+ *
+ * Loads what the transaction has stored there, or else what is committed at its snapshot.
+ *
+ * Returns 0, STM_TX_AGAIN, or -1 with errno:
+ *   ERANGE  not all of the bytes are in the region
+ *   EFBIG   the transaction touches more than the library allows
+ *   ENOMEM  no memory is left
+ */
+int stm_tx_load(stm_tx *tx, stm_region *region, uint64_t offset, void *to, size_t bytes);
+
+/**
+ * stm_tx_store - store bytes, at the commit
+ * @from: private memory
+ *
+ * Returns 0, STM_TX_AGAIN, or -1 with errno: those of stm_tx_load(), and
+ *   EROFS   the transaction is STM_TX_READ_ONLY, or the region was opened STM_RDONLY
+ */
+int stm_tx_store(stm_tx *tx, stm_region *region, uint64_t offset, const void *from, size_t bytes);
+
+/**
+ * stm_tx_commit - end a transaction: make all of its stores visible at once
+ *
+ * After conflicts in a row it waits for a random, growing time before it begins again, and in the end
+ * takes the serial token. So no transaction starves.
+ *
+ * Returns
+ *   0   it is committed, and over
+ *   STM_TX_AGAIN  it had no effect, and has begun again: repeat the body
+ *   -1  it had no effect, and is over; errno is EFBIG, ENOMEM, ENOSPC or EINTR, or what a load or a
+ *       store has failed with
+ */
+int stm_tx_commit(stm_tx *tx);
+
+/**
+ * stm_tx_restart - begin again from the body's first line, as after a conflict but at once
+ */
+void stm_tx_restart(stm_tx *tx);
+
+/* Ends a transaction without an effect. */
+void stm_tx_cancel(stm_tx *tx);
+
+/**
+ * stm_tx_wait - undo everything, sleep until something that was read changes, and begin again
+ * @timeout_ns: nanoseconds at most, or negative: no limit
+ *
+ * Returns STM_TX_AGAIN: repeat the body. Or -1, and the transaction is over, with errno:
+ *   ETIMEDOUT  nothing changed for that long
+ *   EINTR      a signal arrived
+ *   EDEADLK    the transaction has loaded nothing, so nothing could end the wait
+ */
+int stm_tx_wait(stm_tx *tx, int64_t timeout_ns);
+
+/**
+ * stm_tx_valid - whether everything that was loaded is still valid
+ *
+ * For long computations between loads. Returns 1 or 0; after 0 every other function gives
+ * STM_TX_AGAIN.
+ */
+int stm_tx_valid(stm_tx *tx);
+
+/*
+ * Closed nesting. stm_tx_nest() begins a part; stm_tx_merge() makes it part of what is around it;
+ * stm_tx_undo() forgets what was stored since then. What was loaded in it stays in the read set, also
+ * for stm_tx_wait(), which ends all parts.
+ *
+ * stm_tx_nest() returns 0 or -1 with errno ENOMEM or EFBIG.
+ */
+int stm_tx_nest(stm_tx *tx);
+void stm_tx_merge(stm_tx *tx);
+void stm_tx_undo(stm_tx *tx);
+
+/* The running transaction of the calling thread, or NULL. */
+stm_tx *stm_tx_current(void);
+
+/* The number of attempts of this transaction that ended in a conflict so far. */
+unsigned stm_tx_conflicts(const stm_tx *tx);
+
+#ifdef __cplusplus
+}
+#endif
+#pragma GCC visibility pop
+
+#endif /* STM_TX_H */
