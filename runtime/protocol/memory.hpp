@@ -48,7 +48,7 @@ namespace stm::protocol {
 //                    and end_critical(); a serial commit still holds its token. Does not sleep,
 //                    cannot fail.
 template <typename M>
-concept Memory = requires(M& memory, const M& constant, u64 stripe, WaitMask mask) {
+concept StripeMemory = requires(M& memory, const M& constant, u64 stripe) {
     { memory.clock() } -> runtime::same_as<runtime::Atomic<u64>&>;
     { memory.orec(stripe) } -> runtime::same_as<runtime::Atomic<u64>*>;
     { memory.data(stripe) } -> runtime::same_as<u8*>;
@@ -56,15 +56,19 @@ concept Memory = requires(M& memory, const M& constant, u64 stripe, WaitMask mas
     { constant.size() } -> runtime::same_as<u64>;
     { memory.pause() } -> runtime::same_as<void>;
     { constant.spin_limit() } -> runtime::same_as<u32>;
+    { memory.begin_critical() } -> runtime::same_as<void>;
+    { memory.end_critical() } -> runtime::same_as<void>;
+    { memory.serial_batch() } -> runtime::same_as<void>;
+    { memory.wait_filter() } -> runtime::same_as<WaitFilter&>;
+};
+
+template <typename M>
+concept Memory = StripeMemory<M> && requires(M& memory, WaitMask mask) {
     { memory.enter_commit() } -> runtime::same_as<runtime::Status>;
     { memory.leave_commit() } -> runtime::same_as<void>;
     { memory.acquire_serial() } -> runtime::same_as<runtime::Status>;
     { memory.keep_serial() } -> runtime::same_as<bool>;
     { memory.release_serial() } -> runtime::same_as<void>;
-    { memory.begin_critical() } -> runtime::same_as<void>;
-    { memory.end_critical() } -> runtime::same_as<void>;
-    { memory.serial_batch() } -> runtime::same_as<void>;
-    { memory.wait_filter() } -> runtime::same_as<WaitFilter&>;
     { memory.wake(mask) } -> runtime::same_as<void>;
 };
 

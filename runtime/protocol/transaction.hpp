@@ -78,8 +78,10 @@
 #include "runtime/protocol/abort_reason.hpp"
 #include "runtime/protocol/access_table.hpp"
 #include "runtime/protocol/clock.hpp"
+#include "runtime/protocol/commit_steps.hpp"
 #include "runtime/protocol/memory.hpp"
 #include "runtime/protocol/orec.hpp"
+#include "runtime/protocol/records.hpp"
 #include "runtime/protocol/redo_log.hpp"
 #include "runtime/protocol/shared_stripe.hpp"
 #include "runtime/protocol/stripe.hpp"
@@ -95,8 +97,6 @@ struct Limits {
     u32 writes = 1u << 19;   // stripes written
     u32 pages = 1u << 16;    // read as a whole by read_page()
 };
-
-enum class Path : runtime::u8 { concurrent, serial };
 
 // What a commit needs before its first lock. `none`: it writes nothing, or has the token already.
 // `gate`: it must be one of many inside the gate. `token`: it needs the serial token.
@@ -894,38 +894,6 @@ private:
         return none_newer(orecs, kStripesPerPage, snapshot_);
     }
 
-    // Whether the records, which are adjacent, are unlocked and have at most that version. The
-    // union of their bits, as a number, is at least the greatest of them. Mostly it is not above
-    // the limit, because the stripes of a page have few different versions.
-    [[nodiscard]] [[gnu::always_inline]] static bool none_newer(const Atomic<u64>* orecs, u32 count,
-                                                                u64 version) noexcept {
-        constexpr u32 kUnrolled = 16; // the compiler does not unroll loops of atomic loads
-        const u64 limit = Orec::unlocked(version).word();
-        u64 bits = 0;
-        u32 i = 0;
-        for (; i + kUnrolled <= count; i += kUnrolled) {
-#pragma GCC unroll 16
-            for (u32 j = 0; j < kUnrolled; ++j)
-                bits = orecs[i + j].load_or(bits);
-        }
-        for (; i < count; ++i)
-            bits = orecs[i].load_or(bits);
-        if (bits <= limit && (bits & Orec::locked(0).word()) == 0) [[likely]]
-            return true;
-        return none_newer_one_by_one(orecs, count, limit);
-    }
-
-    // The limit is even. So in the difference to it the lowest bit is set for a locked record, and
-    // the highest for a newer one: versions count commits and stay far below 2^62.
-    [[nodiscard]] [[gnu::noinline]] static bool
-    none_newer_one_by_one(const Atomic<u64>* orecs, u32 count, u64 limit) noexcept {
-        constexpr u64 kBad = u64{1} << 63 | 1;
-        u64 differences = 0;
-        for (u32 i = 0; i < count; ++i)
-            differences |= limit - orecs[i].load(Order::acquire);
-        return (differences & kBad) == 0;
-    }
-
     // Reads stripe by stripe, and moves the snapshot where needed. The part that was read already
     // is checked with the rest.
     [[gnu::noinline]] AbortReason read_page_slowly(u64 page, u8* to) noexcept {
@@ -1084,16 +1052,23 @@ private:
 
     // From the first lock to the last release.
     AbortReason commit_locked(Path path) noexcept {
-        AbortReason reason = lock_all(path);
+        CommitSteps<M, RedoLog, kMutation> steps(memory_, owner_, log_, path);
+        u32 spins = runtime::min(memory_.spin_limit(), kMaxConcurrentSpins);
+        // What was also read is compared here: nobody else changes it from then on.
+        AbortReason reason = steps.lock_all(spins, [this](const Write& write, Orec now) noexcept {
+            const u64 read_version = accesses_[write.access].version;
+            return kMutation == Mutation::no_commit_validation || read_version == kNotRead ||
+                   now == Orec::unlocked(read_version);
+        });
         if (reason != AbortReason::none)
             return reason;
         if constexpr (kMutation == Mutation::late_clock) {
             step(memory_, Step::read_clock, 0);
             const bool alone = clock_now(memory_.clock()) == snapshot_;
             if (!alone)
-                reason = validate_all(path);
+                reason = validate_all(steps);
             if (reason != AbortReason::none) {
-                restore(log_.size());
+                steps.restore_all();
                 return reason;
             }
         }
@@ -1101,116 +1076,40 @@ private:
         const u64 version = clock_advance(memory_.clock());
         if constexpr (kMutation != Mutation::late_clock) {
             if (version != snapshot_ + 1)
-                reason = validate_all(path);
+                reason = validate_all(steps);
             if (reason != AbortReason::none) {
-                restore(log_.size());
+                steps.restore_all();
                 return reason;
             }
         }
         step(memory_, Step::publish, 0);
         if constexpr (kMutation == Mutation::early_release)
-            release_all(path, version);
-        apply_all(path);
+            steps.release_all(version);
+        steps.apply_all();
         if constexpr (kMutation != Mutation::early_release)
-            release_all(path, version);
+            steps.release_all(version);
         committed_version_ = version;
         return AbortReason::none;
     }
 
-    // In ascending order, so two commits that want the same stripes do not each hold what the other
-    // one waits for. The wait is bounded, so this is for speed alone.
-    AbortReason lock_all(Path path) noexcept {
-        // For all stripes together: a thread of a higher priority may be waiting for the processor.
-        u32 spins = runtime::min(memory_.spin_limit(), kMaxConcurrentSpins);
-        for (u32 i = 0; i < log_.size(); ++i) {
-            const AbortReason reason = lock(log_.in_order(i), spins);
-            if (reason != AbortReason::none) {
-                restore(i);
-                return reason;
-            }
-            batch_done(path, i);
-        }
-        return AbortReason::none;
-    }
-
-    AbortReason lock(Write& write, u32& spins) noexcept {
-        Atomic<u64>& orec = *memory_.orec(write.stripe);
-        const u64 read_version = accesses_[write.access].version;
-        const Orec mine = Orec::locked(owner_);
-        for (;;) {
-            step(memory_, Step::lock_orec, write.stripe);
-            u64 word = orec.load(Order::relaxed);
-            if (!Orec{word}.is_locked()) {
-                if constexpr (kMutation != Mutation::no_commit_validation) {
-                    if (read_version != kNotRead && Orec{word} != Orec::unlocked(read_version))
-                        return AbortReason::commit_validation;
-                }
-                // Before the lock, because validate() in a signal handler, or a repair, looks for
-                // it.
-                write.replaced = word;
-                signal_fence();
-                if (orec.compare_exchange(word, mine.word(), Order::acquire, Order::relaxed))
-                    return AbortReason::none;
-            }
-            if (spins == 0)
-                return AbortReason::commit_locked;
-            --spins;
-            memory_.pause();
-        }
-    }
-
     // 5. at the top. Stripes that this commit has locked were compared when they were locked. It
     // does not spin, because two commits could wait for each other.
-    AbortReason validate_all(Path path) noexcept {
+    template <typename Steps>
+    AbortReason validate_all(const Steps& steps) noexcept {
         if constexpr (kMutation == Mutation::no_commit_validation)
             return AbortReason::none;
         for (u32 i = 0; i < accesses_.size(); ++i) {
             if (accesses_[i].write == kNoWrite && check(accesses_[i]) != Validity::valid)
                 return AbortReason::commit_validation;
-            batch_done(path, i);
+            steps.batch_done(i);
         }
         for (u32 i = 0; i < page_reads_.size(); ++i) {
             if (check(page_reads_[i]) != Validity::valid)
                 return AbortReason::commit_validation;
             // Four pages have as many records as a batch has stripes.
-            batch_done(path, (i + 1) * 4 - 1);
+            steps.batch_done((i + 1) * 4 - 1);
         }
         return AbortReason::none;
-    }
-
-    void apply_all(Path path) noexcept {
-        // F at the top: a thread that sees a store of data must see the locks.
-        runtime::fence(Order::release);
-        for (u32 i = 0; i < log_.size(); ++i) {
-            const Write& write = log_.in_order(i);
-            store_masked(memory_, write.stripe, write.mask, write.bytes);
-            batch_done(path, i);
-        }
-    }
-
-    void release_all(Path path, u64 version) noexcept {
-        for (u32 i = 0; i < log_.size(); ++i) {
-            const Write& write = log_.in_order(i);
-            step(memory_, Step::release_orec, write.stripe);
-            const u64 word = kMutation == Mutation::old_version ? write.replaced
-                                                                : Orec::unlocked(version).word();
-            memory_.orec(write.stripe)->store(word, Order::release);
-            batch_done(path, i);
-        }
-    }
-
-    // Gives back the first `count` locks. The data were not touched.
-    void restore(u32 count) noexcept {
-        for (u32 i = 0; i < count; ++i) {
-            const Write& write = log_.in_order(i);
-            step(memory_, Step::restore_orec, write.stripe);
-            memory_.orec(write.stripe)->store(write.replaced, Order::release);
-        }
-    }
-
-    [[gnu::always_inline]] void batch_done(Path path, u32 index) noexcept {
-        if (path == Path::serial && (index + 1) % kMaxConcurrentStripes == 0) [[unlikely]]
-            memory_.serial_batch();
     }
 
     // The waiters to wake, after the clock was advanced.

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The steps of a commit that change a region: L, A and R of the proof in transaction.hpp, and what
+// a commit does that gives up. Whoever commits puts the clock and the validation between them.
+#pragma once
+
+#include "runtime/protocol/abort_reason.hpp"
+#include "runtime/protocol/growing_array.hpp"
+#include "runtime/protocol/memory.hpp"
+#include "runtime/protocol/orec.hpp"
+#include "runtime/protocol/shared_stripe.hpp"
+#include "runtime/protocol/stripe.hpp"
+#include "runtime/support/atomic.hpp"
+
+namespace stm::protocol {
+
+enum class Path : runtime::u8 { concurrent, serial };
+
+// One commit to one region. The log has size() stripes, and in_order(i) gives the i-th in ascending
+// order: its `stripe`, `mask` and `bytes`, and `replaced`, where the commit keeps the word of the
+// record that it locks over.
+template <StripeMemory M, typename Log, Mutation kMutation = Mutation::none>
+class CommitSteps {
+public:
+    CommitSteps(M& memory, u64 owner, Log& log, Path path) noexcept
+        : memory_(memory), owner_(owner), log_(log), path_(path) {}
+
+    // Locks all stripes, or none. accepts(write, now) tells whether the commit may still succeed
+    // with that record, which is unlocked: otherwise commit_validation. commit_locked: another
+    // commit kept one locked for all of `spins`, the turns that are left for this commit's waits.
+    //
+    // In ascending order, so two commits that want the same stripes do not each hold what the other
+    // one waits for. The wait is bounded, so this is for speed alone.
+    template <typename Accepts>
+    [[gnu::always_inline]] AbortReason lock_all(u32& spins, Accepts accepts) noexcept {
+        for (u32 i = 0; i < log_.size(); ++i) {
+            const AbortReason reason = lock(log_.in_order(i), spins, accepts);
+            if (reason != AbortReason::none) {
+                in_the_way_ = log_.in_order(i).stripe;
+                restore(i);
+                return reason;
+            }
+            batch_done(i);
+        }
+        return AbortReason::none;
+    }
+    // After lock_all() has failed: the stripe that it could not lock.
+    [[nodiscard]] u64 in_the_way() const noexcept { return in_the_way_; }
+
+    void apply_all() noexcept {
+        // F of the proof: a thread that sees a store of data must see the locks.
+        runtime::fence(Order::release);
+        for (u32 i = 0; i < log_.size(); ++i) {
+            auto&& write = log_.in_order(i);
+            store_masked(memory_, write.stripe, write.mask, write.bytes);
+            batch_done(i);
+        }
+    }
+
+    void release_all(u64 version) noexcept {
+        for (u32 i = 0; i < log_.size(); ++i) {
+            auto&& write = log_.in_order(i);
+            step(memory_, Step::release_orec, write.stripe);
+            const u64 word = kMutation == Mutation::old_version ? write.replaced
+                                                                : Orec::unlocked(version).word();
+            memory_.orec(write.stripe)->store(word, Order::release);
+            batch_done(i);
+        }
+    }
+
+    // Gives back all locks. The data were not touched.
+    void restore_all() noexcept { restore(log_.size()); }
+
+    // After each stripe or record that was looked at.
+    [[gnu::always_inline]] void batch_done(u32 index) const noexcept {
+        if (path_ == Path::serial && (index + 1) % kMaxConcurrentStripes == 0) [[unlikely]]
+            memory_.serial_batch();
+    }
+
+private:
+    template <typename Write, typename Accepts>
+    [[gnu::always_inline]] AbortReason lock(Write&& write, u32& spins, Accepts& accepts) noexcept {
+        Atomic<u64>& orec = *memory_.orec(write.stripe);
+        const Orec mine = Orec::locked(owner_);
+        for (;;) {
+            step(memory_, Step::lock_orec, write.stripe);
+            u64 word = orec.load(Order::relaxed);
+            if (!Orec{word}.is_locked()) {
+                if (!accepts(write, Orec{word}))
+                    return AbortReason::commit_validation;
+                // Before the lock, because validate() in a signal handler, or a repair, looks for
+                // it.
+                write.replaced = word;
+                signal_fence();
+                if (orec.compare_exchange(word, mine.word(), Order::acquire, Order::relaxed))
+                    return AbortReason::none;
+            }
+            if (spins == 0)
+                return AbortReason::commit_locked;
+            --spins;
+            memory_.pause();
+        }
+    }
+
+    // Gives back the first `count` locks.
+    void restore(u32 count) noexcept {
+        for (u32 i = 0; i < count; ++i) {
+            auto&& write = log_.in_order(i);
+            step(memory_, Step::restore_orec, write.stripe);
+            memory_.orec(write.stripe)->store(write.replaced, Order::release);
+        }
+    }
+
+    M& memory_;
+    const u64 owner_;
+    Log& log_;
+    const Path path_;
+    u64 in_the_way_ = 0;
+};
+
+} // namespace stm::protocol

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The commit of a transaction that a program has run by itself, in one region or in several.
+//
+// Each part has what was read and what is to be written in one region, and the snapshot at which
+// the reads were valid. Nothing of it is trusted. The commit does L, C, V, F, A and R of the proof
+// in transaction.hpp, each of them for all parts before the next one:
+//
+// - V needs no versions. A stripe that is unlocked and not newer than the snapshot was read at the
+//   version that it still has, by 2. there. If this commit has locked it, the same holds for the
+//   word that it locked over.
+// - In one region, V may be left out if no other commit came between snapshot and C. With several
+//   regions it is always done, after C in all of them. So at the moment when the last lock was
+//   taken everything read was valid in all regions, and everything written is locked: that is the
+//   moment at which the transaction takes effect. A transaction that reads two of these stripes
+//   cannot see one before and one after it: it finds the lock or the new version of one of them
+//   after it has taken the snapshot that shows the other one, and then checks what it has read in
+//   all regions.
+// - Two commits that lock stripes in several regions may each hold what the other one wants. Each
+//   gives up after a bounded wait.
+//
+// A commit that writes nothing has only V, which finds everything valid at the moment when V began.
+#pragma once
+
+#include "runtime/protocol/abort_reason.hpp"
+#include "runtime/protocol/clock.hpp"
+#include "runtime/protocol/commit_steps.hpp"
+#include "runtime/protocol/memory.hpp"
+#include "runtime/protocol/orec.hpp"
+#include "runtime/protocol/records.hpp"
+#include "runtime/protocol/stripe.hpp"
+#include "runtime/protocol/stripe_sets.hpp"
+#include "runtime/protocol/wait_filter.hpp"
+#include "runtime/support/span.hpp"
+
+namespace stm::protocol {
+
+// One region's part. The order of calls: is_well_formed(), materialise(), commit_sets().
+template <StripeMemory M, Mutation kMutation = Mutation::none>
+class SetCommit {
+public:
+    // No other transaction of the region has the owner. `replaced` has room for a word for each
+    // write. All of it is private memory that nobody changes meanwhile.
+    SetCommit(M& memory, u64 owner, u64 snapshot, runtime::Span<const u64> reads,
+              runtime::Span<const StripeWrite> writes, u64* replaced) noexcept
+        : memory_(memory), owner_(owner), snapshot_(snapshot),
+          reads_(reads), log_{writes, replaced} {}
+
+    // Whether the sets fit the region, and the writes are in ascending order. Everything else is
+    // called only if they do.
+    [[nodiscard]] bool is_well_formed() const noexcept {
+        const u64 stripes = stripes_in(0, memory_.size());
+        for (const u64 word : reads_) {
+            const ReadRun run = ReadRun::from_word(word);
+            if (run.first >= stripes || run.count > stripes - run.first)
+                return false;
+        }
+        u64 next = 0;
+        for (const StripeWrite& write : log_.writes) {
+            if (write.stripe < next || write.stripe >= stripes || write.mask == 0)
+                return false;
+            next = write.stripe + 1;
+        }
+        return true;
+    }
+
+    // How many stripes it has read, at most.
+    [[nodiscard]] u64 stripes_read() const noexcept {
+        u64 count = 0;
+        for (const u64 word : reads_)
+            count += ReadRun::from_word(word).count;
+        return count;
+    }
+    [[nodiscard]] u32 stripes_written() const noexcept { return log_.size(); }
+    // What it costs, as kMaxConcurrentCost counts.
+    [[nodiscard]] u64 cost() const noexcept {
+        return stripes_written() * u64{kCostOfStripe} + stripes_read() * u64{kCostOfRecord};
+    }
+
+    // Allocates the pages that it writes. May sleep.
+    [[nodiscard]] runtime::Status materialise() noexcept {
+        u64 page = ~u64{0};
+        for (const StripeWrite& write : log_.writes) {
+            if (page_of_stripe(write.stripe) == page)
+                continue;
+            page = page_of_stripe(write.stripe);
+            const runtime::Status status = memory_.materialise(write.stripe);
+            if (!status.ok())
+                return status;
+        }
+        return runtime::kSuccess;
+    }
+
+    [[nodiscard]] M& memory() noexcept { return memory_; }
+    // After a commit: its version, or 0 if it has written nothing here.
+    [[nodiscard]] u64 version() const noexcept { return version_; }
+    // After a conflict: the stripe that was in the way.
+    [[nodiscard]] u64 in_the_way() const noexcept { return in_the_way_; }
+    // After a commit: the waiters to wake.
+    [[nodiscard]] WaitMask waiters() noexcept {
+        WaitFilter& filter = memory_.wait_filter();
+        if (version_ == 0 || filter.idle()) [[likely]]
+            return 0;
+        WaitMask mask = 0;
+        for (const StripeWrite& write : log_.writes)
+            mask |= wait_bit(write.stripe);
+        return filter.awaited(mask);
+    }
+
+    // -- The steps of commit_sets() --
+
+    AbortReason lock(Path path, u32& spins) noexcept {
+        Steps steps = this->steps(path);
+        // What was not read may have any version.
+        const AbortReason reason =
+            steps.lock_all(spins, [](const auto&, Orec) noexcept { return true; });
+        in_the_way_ = steps.in_the_way();
+        return reason;
+    }
+    void advance() noexcept {
+        if (log_.size() == 0)
+            return;
+        step(memory_, Step::advance_clock, 0);
+        version_ = clock_advance(memory_.clock());
+    }
+    // Whether no other commit came between the snapshot and this one.
+    [[nodiscard]] bool follows_its_snapshot() const noexcept { return version_ == snapshot_ + 1; }
+    AbortReason validate(Path path) noexcept {
+        if constexpr (kMutation == Mutation::no_commit_validation)
+            return AbortReason::none;
+        const Steps steps = this->steps(path);
+        u32 index = 0;
+        for (const u64 word : reads_) {
+            const ReadRun run = ReadRun::from_word(word);
+            for (u64 stripe = run.first; stripe < run.first + run.count;) {
+                const u64 rest = run.first + run.count - stripe;
+                const u32 count = static_cast<u32>(
+                    runtime::min(rest, kStripesPerPage - stripe % kStripesPerPage));
+                if (!is_valid(stripe, count))
+                    return AbortReason::commit_validation;
+                stripe += count;
+                steps.batch_done(index++);
+            }
+        }
+        return AbortReason::none;
+    }
+    void apply(Path path) noexcept { steps(path).apply_all(); }
+    void release(Path path) noexcept { steps(path).release_all(version_); }
+    void restore(Path path) noexcept {
+        steps(path).restore_all();
+        version_ = 0;
+    }
+
+private:
+    struct Entry {
+        u64 stripe;
+        ByteMask mask;
+        const u8* bytes;
+        u64& replaced;
+    };
+    struct Log {
+        runtime::Span<const StripeWrite> writes;
+        u64* replaced;
+
+        [[nodiscard]] u32 size() const noexcept { return static_cast<u32>(writes.size()); }
+        [[nodiscard, gnu::always_inline]] Entry in_order(u32 position) const noexcept {
+            const StripeWrite& write = writes[position];
+            return {write.stripe, write.mask, write.bytes, replaced[position]};
+        }
+    };
+    using Steps = CommitSteps<M, Log, kMutation>;
+    [[nodiscard]] Steps steps(Path path) noexcept { return {memory_, owner_, log_, path}; }
+
+    // Stripes of one page.
+    [[nodiscard]] bool is_valid(u64 first, u32 count) noexcept {
+        step(memory_, Step::validate_orec, first);
+        const Atomic<u64>* const orecs = memory_.orec(first);
+        if (orecs == nullptr || none_newer(orecs, count, snapshot_)) [[likely]]
+            return true;
+        for (u32 i = 0; i < count; ++i) {
+            Orec now{orecs[i].load(Order::acquire)};
+            if constexpr (kMutation == Mutation::validation_ignores_locks) {
+                if (now.is_locked())
+                    continue;
+            }
+            if (now == Orec::locked(owner_))
+                now = replaced_in(first + i);
+            if (now.is_locked() || now.version() > snapshot_) {
+                in_the_way_ = first + i;
+                return false;
+            }
+        }
+        return true;
+    }
+
+    // The record that this commit has locked over.
+    [[nodiscard]] Orec replaced_in(u64 stripe) const noexcept {
+        u32 low = 0;
+        for (u32 high = log_.size(); high - low > 1;) {
+            const u32 middle = low + (high - low) / 2;
+            (log_.writes[middle].stripe <= stripe ? low : high) = middle;
+        }
+        return Orec{log_.replaced[low]};
+    }
+
+    M& memory_;
+    const u64 owner_;
+    const u64 snapshot_;
+    const runtime::Span<const u64> reads_;
+    Log log_;
+    u64 version_ = 0;
+    u64 in_the_way_ = 0;
+};
+
+// What commit_sets() answers: the reason, and in which part.
+struct SetsResult {
+    AbortReason reason;
+    u32 part;
+};
+
+// Commits all parts together, or none. On the serial path each of the regions is this transaction's
+// alone; otherwise it has entered the gate of each one that it writes to, and all of them together
+// cost at most kMaxConcurrentCost.
+template <typename Part>
+[[nodiscard]] SetsResult commit_sets(runtime::Span<Part> parts, Path path) noexcept {
+    const auto in_each = [&](auto function) noexcept {
+        for (Part& part : parts)
+            function(part);
+    };
+    if (path == Path::concurrent)
+        parts[0].memory().begin_critical();
+    u32 spins = runtime::min(parts[0].memory().spin_limit(), kMaxConcurrentSpins);
+    SetsResult result{AbortReason::none, 0};
+    for (u32 locked = 0; locked < parts.size(); ++locked) {
+        const AbortReason reason = parts[locked].lock(path, spins);
+        if (reason != AbortReason::none) {
+            result = {reason, locked};
+            for (u32 i = 0; i < locked; ++i)
+                parts[i].restore(path);
+            break;
+        }
+    }
+    if (result.reason == AbortReason::none) {
+        in_each([](Part& part) { part.advance(); });
+        const bool alone = parts.size() == 1 && parts[0].follows_its_snapshot();
+        for (u32 i = 0; i < parts.size() && !alone && result.reason == AbortReason::none; ++i)
+            result = {parts[i].validate(path), i};
+        if (result.reason == AbortReason::none) {
+            step(parts[0].memory(), Step::publish, 0);
+            in_each([&](Part& part) { part.apply(path); });
+            in_each([&](Part& part) { part.release(path); });
+        } else {
+            in_each([&](Part& part) { part.restore(path); });
+        }
+    }
+    if (path == Path::concurrent)
+        parts[0].memory().end_critical();
+    return result;
+}
+
+} // namespace stm::protocol
