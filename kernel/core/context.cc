@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/context.hpp"
 
+#include "kernel/core/lease.hpp"
 #include "kernel/core/settings.hpp"
 
 namespace stm::kernel {
@@ -71,17 +72,12 @@ void Context::back_off(const Advice& advice) noexcept {
 }
 
 void Context::set_wait(stm_wait_kind kind) noexcept {
-    const bool mutex = (region_.flags() & STM_REGION_MUTEX) != 0;
-    const u64 lease_ms = current(settings().serial_lease_ms);
-    const u64 most_ms = runtime::max(lease_ms, u64{current(settings().serial_lease_max_ms)});
-    memory_.set_wait(kind, mutex || lease_ms == 0 ? Lease{}
-                                                  : Lease{.first_ns = lease_ms * 1'000'000,
-                                                          .most_ns = most_ms * 1'000'000});
+    memory_.set_wait(kind, lease_in(region_));
 }
 
-Context::Plan Context::plan_start(stm_wait_kind kind) noexcept {
+Context::Plan Context::plan_start(stm_wait_kind kind, protocol::Path wanted) noexcept {
     Plan plan;
-    if ((region_.flags() & STM_REGION_MUTEX) != 0)
+    if (wanted == protocol::Path::serial || (region_.flags() & STM_REGION_MUTEX) != 0)
         plan.path = protocol::Path::serial;
     if (const auto conflicts = transaction_.conflicts_in_row(); conflicts != 0) {
         const protocol::RetryPolicy policy{.serial_after = current(settings().serial_after)};
@@ -98,7 +94,7 @@ Context::Plan Context::plan_call() noexcept {
     // The lock of a mutex region is for transactions: a single call is atomic without it, and its
     // commit waits for it.
     if ((region_.flags() & STM_REGION_MUTEX) == 0)
-        return plan_start(STM_WAIT_KILLABLE);
+        return plan_start(STM_WAIT_KILLABLE, protocol::Path::concurrent);
     return {};
 }
 

@@ -123,8 +123,10 @@ public:
                    advice.until == protocol::Advice::Until::gate;
         }
     };
-    // Plans what earlier conflicts and the region call for. `kind`: the signals that end the wait.
-    [[nodiscard]] Plan plan_start(stm_wait_kind kind) noexcept STM_REQUIRES(lock_);
+    // Plans what earlier conflicts and the region call for, and the serial path if it is `wanted`.
+    // `kind`: the signals that end the wait.
+    [[nodiscard]] Plan plan_start(stm_wait_kind kind, protocol::Path wanted) noexcept
+        STM_REQUIRES(lock_);
     // The same for the transaction of a single call. It waits as long as it takes, unless the
     // thread is being killed.
     [[nodiscard]] Plan plan_call() noexcept STM_REQUIRES(lock_);
@@ -155,6 +157,13 @@ public:
         STM_EXCLUDES(lock_);
     [[nodiscard]] protocol::AbortReason commit(protocol::Admission admission) noexcept
         STM_REQUIRES(lock_);
+    // For a commit of the program's own: the transaction holds the token, and keeps it until its
+    // end.
+    [[nodiscard]] bool keep_token() noexcept STM_REQUIRES(lock_) {
+        return transaction_.active() && transaction_.keeps_token();
+    }
+    // Gives back the token that its own thread has got by await_admission().
+    void give_back_token() noexcept STM_EXCLUDES(lock_) { memory_.release_serial(); }
     // All depths of it.
     void cancel(protocol::AbortReason reason) noexcept STM_REQUIRES(lock_);
 

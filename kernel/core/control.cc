@@ -5,6 +5,7 @@
 #include "kernel/core/reports.hpp"
 #include "kernel/core/request.hpp"
 #include "kernel/core/transactions.hpp"
+#include "kernel/core/typed_calls.hpp"
 #include "kernel/core/uapi.hpp"
 #include "kernel/interface/services.h"
 #include "runtime/support/assert.hpp"
@@ -101,6 +102,8 @@ constexpr Row kRows[] = {
     with<stm_statistics, tell_statistics>(STM_IOC_STATISTICS,
                                           __builtin_offsetof(stm_statistics, load_faults)),
     with<stm_cell, attach_cell>(STM_IOC_CELL),
+    with<stm_commit_sets, commit_given_sets>(STM_IOC_COMMIT_SETS),
+    with<stm_wait_sets, wait_for_given_sets>(STM_IOC_WAIT_SETS),
 };
 
 // The rows at the places of their numbers, and room for the largest of their structures.

@@ -10,6 +10,7 @@
 #include "kernel/core/registry.hpp"
 #include "kernel/core/transactional_calls.hpp"
 #include "kernel/core/transactional_fault.hpp"
+#include "kernel/core/windows.hpp"
 
 namespace stm::kernel {
 namespace {
@@ -146,6 +147,11 @@ int stm_core_map(stm_handle* handle, __u64 first, __u64 pages, unsigned int want
     const Status prepared = the_registry->prepare_use(handle_of(handle));
     if (!prepared.ok())
         return stm::runtime::to_errno(prepared);
+    if (is_in_window(first)) {
+        *allowed = STM_MAP_WINDOW;
+        return stm::runtime::to_errno(
+            check_window(handle_of(handle).region(), first, pages, wanted));
+    }
     const auto result = check_mapping(handle_of(handle).region(), first, pages, wanted);
     if (!result.ok())
         return stm::runtime::to_errno(result.error());
@@ -157,6 +163,10 @@ int stm_core_map(stm_handle* handle, __u64 first, __u64 pages, unsigned int want
 
 stm_fault_result stm_core_fault(stm_handle* handle, stm_fault* fault) {
     return serve_plain_fault(handle_of(handle).region(), *fault);
+}
+
+stm_fault_result stm_core_window_fault(stm_handle* handle, stm_fault* fault) {
+    return serve_window_fault(handle_of(handle).region(), *fault);
 }
 
 stm_fault_result stm_core_transactional_fault(stm_handle* handle, stm_fault* fault) {

@@ -17,6 +17,7 @@
 #include "kernel/core/process.hpp"
 #include "kernel/core/region.hpp"
 #include "kernel/core/start_offers.hpp"
+#include "kernel/core/statistics.hpp"
 #include "kernel/core/view.hpp"
 #include "kernel/core/watchdog.hpp"
 #include "kernel/interface/services.h"
@@ -62,6 +63,14 @@ public:
     // max_contexts threads have one.
     [[nodiscard]] runtime::Result<Context*> obtain_context() noexcept;
 
+    // Of commits that do not come from a context.
+    [[nodiscard]] TypedCounters& typed_counters() noexcept { return typed_counters_; }
+    // Adds what all transactions of the handle have counted.
+    void add_counters(TransactionCounters& sum) noexcept {
+        contexts_.add_counters(sum);
+        typed_counters_.add_to(sum);
+    }
+
     // The file position of the calling thread's transaction: see KeptPosition.
     void note_position(long long position) noexcept;
     // Whether there may be a position to take: a thread has noted one within a transaction.
@@ -88,6 +97,7 @@ private:
     View view_;
     Descriptors descriptors_;
     StartOffers offers_;
+    TypedCounters typed_counters_;
     runtime::Atomic<bool> knows_positions_{false};
 };
 

@@ -2,6 +2,7 @@
 #include "kernel/core/plain_calls.hpp"
 
 #include "kernel/core/pieces.hpp"
+#include "kernel/core/store_fault.hpp"
 #include "runtime/support/atomic.hpp"
 #include "runtime/support/lock_guard.hpp"
 #include "runtime/support/span.hpp"
@@ -113,32 +114,11 @@ Result<u64> write_plain(Region& region, stm_user_buffer* from, u64 position) noe
 }
 
 stm_fault_result serve_plain_fault(Region& region, stm_fault& fault) noexcept {
-    const u64 pages = region.size() / kPageBytes;
-    // Checked at mmap already; a fault believes nothing.
-    if (fault.index >= pages)
-        return STM_FAULT_OUTSIDE;
-    const Result<stm_page*> page = region.pages().obtain(fault.index, region.identity(), 0);
-    if (!page.ok())
-        return STM_FAULT_NO_MEMORY;
-    region.counters().faults.fetch_add(1, Order::relaxed);
-    // The pages around it that are there already come along: each saves a fault of its own. None
-    // of a region's pages goes before the region, so what is found once is found again.
-    const u64 last = runtime::min<u64>(fault.last, pages - 1);
-    u64 first = fault.index;
-    while (first > fault.first && fault.index - first < STM_FAULT_BATCH - 1 &&
-           region.pages().find(first - 1) != nullptr)
-        --first;
-    fault.first = first;
-    fault.count = 0;
-    for (u64 index = first; fault.count < STM_FAULT_BATCH; ++index) {
-        stm_page* const found = index == fault.index ? *page : region.pages().find(index);
-        if (found == nullptr)
-            break;
-        fault.pages[fault.count++] = found;
-        if (index >= last && index >= fault.index)
-            break;
-    }
-    return STM_FAULT_MAP;
+    const stm_fault_result result =
+        serve_from(region.pages(), region.size() / kPageBytes, region.identity(), 0, fault);
+    if (result == STM_FAULT_MAP)
+        region.counters().faults.fetch_add(1, Order::relaxed);
+    return result;
 }
 
 } // namespace stm::kernel

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/region.hpp"
 
+#include "kernel/core/page_index.hpp"
 #include "runtime/support/allocate.hpp"
 
 namespace stm::kernel {
@@ -19,6 +20,12 @@ runtime::Result<runtime::Ref<Region>> Region::create(const Books& books, const R
     if (!identity.ok())
         return identity.error();
     (*region)->identity_ = runtime::move(*identity);
+    if (!(*region)->plain()) {
+        const runtime::Status clock =
+            (*region)->versions_.clock_page.allocate((*region)->identity(), kClockIndex);
+        if (!clock.ok())
+            return clock.error();
+    }
     (*region)->born_by_node_ = birth.node != nullptr;
     return region;
 }

@@ -251,6 +251,7 @@ Status Registry::settle_size(Region& region, u64 bytes) noexcept {
         return charged;
     region.pages_ = runtime::move(stores.data);
     region.versions_.orecs = runtime::move(stores.orecs);
+    region.versions_.clock_page.set_region_size(*size);
     stm_linux_identity_set_size(region.identity(), *size);
     region.size_.store(*size, Order::release);
     return kSuccess;
@@ -296,6 +297,7 @@ Result<Registry::RegionRef> Registry::prepare(const RegionName& name, u32 flags,
         return stores.error();
     (*region)->pages_ = runtime::move(stores->data);
     (*region)->versions_.orecs = runtime::move(stores->orecs);
+    (*region)->versions_.clock_page.set_region_size(*size);
     stm_linux_identity_set_size((*region)->identity(), *size);
     (*region)->size_.store(*size, Order::release);
     return region;
@@ -431,7 +433,7 @@ void Registry::close(Unique<Handle> handle) noexcept {
     if (!handle->attached())
         return;
     Region& region = handle->region();
-    handle->contexts().add_counters(region.past_);
+    handle->add_counters(region.past_);
     region.users_.remove(*handle);
     if (--region.user_count_ == 0 && region.linked_ && (region.flags() & STM_REGION_EPHEMERAL) != 0)
         last = unlink_locked(region);
@@ -608,7 +610,7 @@ void Registry::describe_transactions(Region& region, stm_statistics& statistics)
         version = region.past_.last_version.get();
         for (Attachment& user : region.users_) {
             ContextTable& contexts = handle_of(user).contexts();
-            contexts.add_counters(sum);
+            handle_of(user).add_counters(sum);
             if (const runtime::i32 pid = contexts.last_committer(version); pid != 0)
                 statistics.last_committer_pid = pid;
         }

@@ -123,7 +123,7 @@ Result<i32> tell_statistics(const Request& request, stm_statistics& argument) no
     request.registry.describe_transactions(**region, argument);
     if (of_handle) {
         TransactionCounters own;
-        request.handle.contexts().add_counters(own);
+        request.handle.add_counters(own);
         fill(argument, own);
     }
     return done(answer(request, argument));

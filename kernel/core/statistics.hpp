@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernel/core/uapi.hpp"
+#include "runtime/protocol/abort_reason.hpp"
 #include "runtime/support/atomic.hpp"
 #include "runtime/support/types.hpp"
 #include "runtime/support/utility.hpp"
@@ -62,6 +63,42 @@ struct TransactionCounters {
         longest_streak.raise_to(other.longest_streak.get());
         last_version.raise_to(other.last_version.get());
     }
+};
+
+// Counts of the commits of transactions that programs run by themselves, of one handle. Any thread
+// may count.
+class TypedCounters : runtime::NonCopyable {
+    using Order = runtime::Order;
+
+public:
+    // `version`: of the commit; 0: it wrote nothing.
+    void count(protocol::AbortReason reason, runtime::u64 version) noexcept {
+        if (reason != protocol::AbortReason::none)
+            aborts_[static_cast<runtime::u32>(reason)].fetch_add(1, Order::relaxed);
+        else
+            (version != 0 ? updates_ : read_only_).fetch_add(1, Order::relaxed);
+    }
+    void count_wait() noexcept { waits_.fetch_add(1, Order::relaxed); }
+
+    void add_to(TransactionCounters& sum) const noexcept {
+        const runtime::u64 read_only = read_only_.load(Order::relaxed);
+        const runtime::u64 commits = updates_.load(Order::relaxed) + read_only;
+        sum.commits.add(commits);
+        sum.read_only.add(read_only);
+        sum.starts.add(commits);
+        for (runtime::u32 reason = 0; reason < STM_REASONS; ++reason) {
+            const runtime::u64 aborts = aborts_[reason].load(Order::relaxed);
+            sum.aborts[reason].add(aborts);
+            sum.starts.add(aborts);
+        }
+        sum.waits.add(waits_.load(Order::relaxed));
+    }
+
+private:
+    runtime::Atomic<runtime::u64> updates_{0};
+    runtime::Atomic<runtime::u64> read_only_{0};
+    runtime::Atomic<runtime::u64> aborts_[STM_REASONS];
+    runtime::Atomic<runtime::u64> waits_{0};
 };
 
 inline void fill(stm_statistics& statistics, const TransactionCounters& counters) noexcept {

@@ -3,6 +3,7 @@
 
 #include "kernel/core/abort_error.hpp"
 #include "kernel/core/context.hpp"
+#include "kernel/core/deadline.hpp"
 
 namespace stm::kernel {
 
@@ -30,7 +31,8 @@ Result<Context*> running(Handle& handle) noexcept {
 // Where a start begins: at the depth that there is, or at none, where what runs is ended first.
 enum class From { here, outside };
 
-AbortReason begin(Handle& handle, Context& context, From from, int signal) noexcept {
+AbortReason begin(Handle& handle, Context& context, From from, protocol::Path path,
+                  int signal) noexcept {
     Context::Plan plan;
     {
         const Guard held(context.lock());
@@ -41,7 +43,7 @@ AbortReason begin(Handle& handle, Context& context, From from, int signal) noexc
         }
         if (context.depth() != 0)
             return context.begin_nested();
-        plan = context.plan_start(STM_WAIT_INTERRUPTIBLE);
+        plan = context.plan_start(STM_WAIT_INTERRUPTIBLE, path);
         if (!plan.waits()) [[likely]] {
             handle.news().look(); // before the snapshot: what is committed in between is news
             return context.begin(plan, signal);
@@ -99,7 +101,9 @@ Result<i32> start(Handle& handle, u64 argument) noexcept {
     const From from = (flags & STM_START_RESTART) != 0 ? From::outside : From::here;
     if (from == From::outside)
         handle.view().leave(context);
-    const AbortReason begun = begin(handle, context, from, static_cast<int>(signal));
+    const protocol::Path path =
+        (flags & STM_START_SERIAL) != 0 ? protocol::Path::serial : protocol::Path::concurrent;
+    const AbortReason begun = begin(handle, context, from, path, static_cast<int>(signal));
     if (begun != AbortReason::none)
         return error_of(begun);
     if (context.depth() == 1) {
@@ -200,13 +204,10 @@ Status wait(Handle& handle, u64 timeout_ns, u32 flags) noexcept {
         }
         mask = context.announce_wait();
     }
-    if ((flags & STM_WAIT_UNTIL) != 0 && timeout_ns != STM_WAIT_FOREVER) {
-        const u64 now = stm_linux_monotonic_ns();
-        timeout_ns = timeout_ns > now ? timeout_ns - now : 0;
-    }
     // A stripe that is locked now is about to change; the program finds out by running again.
     const Status waited = handle.region().versions().readers.wait(
-        [&] { return context.has_changed(); }, timeout_ns, STM_WAIT_INTERRUPTIBLE);
+        [&] { return context.has_changed(); }, remaining_ns(timeout_ns, flags),
+        STM_WAIT_INTERRUPTIBLE, mask);
     const Guard held(context.lock());
     context.withdraw_wait(mask);
     if ((flags & STM_WAIT_KEEP) != 0 && !waited.ok()) {

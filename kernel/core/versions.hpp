@@ -4,6 +4,7 @@
 // only the count of changes.
 #pragma once
 
+#include "kernel/core/clock_page.hpp"
 #include "kernel/core/page_store.hpp"
 #include "kernel/core/serial_token.hpp"
 #include "kernel/core/wait_queue.hpp"
@@ -18,12 +19,12 @@ struct Versions : runtime::NonCopyable {
     // Bytes of ownership records for one byte of the region: 8 for each stripe of 64.
     static constexpr runtime::u64 kPagesPerOrecPage = 8;
 
-    // Every commit writes these three. Data that is only read does not share their cache line,
-    // wherever that begins.
+    // The clock. A plain region has none.
+    ClockPage clock_page;
+    // Every commit writes these. Data that is only read does not share their cache line, wherever
+    // that begins.
     char padding_before[64];
-    runtime::Atomic<runtime::u64> clock{0};
     // The number of successful commits that wrote something, and of write calls; poll looks at it.
-    // It is on the cache line of the clock, which a commit owns anyway.
     runtime::Atomic<runtime::u64> changes{0};
     runtime::Atomic<runtime::u64> next_owner{1};
     char padding_behind[64];
@@ -31,7 +32,7 @@ struct Versions : runtime::NonCopyable {
     SerialToken token;
     protocol::WaitFilter wait_filter;
     WaitQueue readers; // sleep until something that they read changes
-    WaitQueue pollers; // poll and epoll
+    PollQueue pollers; // poll and epoll
 
     // After a commit or a write call.
     void changed() noexcept {

@@ -53,6 +53,21 @@ void stm_linux_file_install(int descriptor, struct stm_file *file)
 	fd_install(descriptor, (struct file *)file);
 }
 
+struct stm_handle *stm_linux_descriptor_handle(int descriptor, struct stm_file **result)
+{
+	struct file *file = fget(descriptor);
+
+	stm_linux_death_point();
+	if (!file)
+		return NULL;
+	if (file->f_op != &stm_region_operations && file->f_op != &stm_device_operations) {
+		fput(file);
+		return NULL;
+	}
+	*result = (struct stm_file *)file;
+	return file->private_data;
+}
+
 static int is_file(const void *wanted, struct file *file, unsigned int descriptor)
 {
 	return file == wanted;

@@ -132,7 +132,9 @@ static bool insert(struct vm_area_struct *vma, unsigned long address, struct stm
  * something has changed meanwhile. To claim here that the page is mapped, when it may not be, would
  * be an endless loop; within a system call no signal would end it.
  */
-static vm_fault_t plain_fault(struct vm_fault *vmf)
+static vm_fault_t shared_fault(struct vm_fault *vmf,
+			       enum stm_fault_result (*serve)(struct stm_handle *handle,
+							      struct stm_fault *fault))
 {
 	struct stm_fault fault = {
 		.index = vmf->pgoff,
@@ -144,7 +146,7 @@ static vm_fault_t plain_fault(struct vm_fault *vmf)
 	unsigned int before;
 
 	find_missing_around(vmf, &fault);
-	result = stm_core_fault(vmf->vma->vm_file->private_data, &fault);
+	result = serve(vmf->vma->vm_file->private_data, &fault);
 	if (result != STM_FAULT_MAP)
 		return fault_code(vmf, result);
 	stm_trace("fault at page %llu: %u pages\n", fault.index, fault.count);
@@ -156,6 +158,16 @@ static vm_fault_t plain_fault(struct vm_fault *vmf)
 	vmf->page = (struct page *)fault.pages[before];
 	get_page(vmf->page);
 	return 0;
+}
+
+static vm_fault_t plain_fault(struct vm_fault *vmf)
+{
+	return shared_fault(vmf, stm_core_fault);
+}
+
+static vm_fault_t window_fault(struct vm_fault *vmf)
+{
+	return shared_fault(vmf, stm_core_window_fault);
 }
 
 /*
@@ -232,6 +244,11 @@ static vm_fault_t stm_plain_fault(struct vm_fault *vmf)
 	return fault_charged_to_owner(vmf, plain_fault);
 }
 
+static vm_fault_t stm_window_fault(struct vm_fault *vmf)
+{
+	return fault_charged_to_owner(vmf, window_fault);
+}
+
 static vm_fault_t stm_transactional_fault(struct vm_fault *vmf)
 {
 	return fault_charged_to_owner(vmf, transactional_fault);
@@ -255,6 +272,13 @@ static vm_fault_t __maybe_unused map_nothing_around(struct vm_fault *vmf, pgoff_
 
 static const struct vm_operations_struct stm_plain_vm_operations = {
 	.fault = stm_plain_fault,
+#if STM_MAPPINGS_HAVE_LOCKS
+	.map_pages = map_nothing_around,
+#endif
+};
+
+static const struct vm_operations_struct stm_window_vm_operations = {
+	.fault = stm_window_fault,
 #if STM_MAPPINGS_HAVE_LOCKS
 	.map_pages = map_nothing_around,
 #endif
@@ -292,16 +316,20 @@ int stm_file_mmap(struct file *file, struct vm_area_struct *vma)
 	if (!(allowed & STM_MAP_EXEC))
 		clear |= VM_MAYEXEC;
 	/*
-	 * MIXEDMAP: the fault of a plain region inserts pages itself; it also lets fork copy the
-	 * page table. DONTEXPAND: mremap cannot grow the mapping, and Linux 6.12 does not merge it
+	 * MIXEDMAP: the fault of a plain region or of a window inserts pages itself; it also lets
+	 * fork copy the page table. DONTEXPAND: mremap cannot grow the mapping, and Linux 6.12 does not merge it
 	 * with a neighbour behind our back. DONTDUMP: a core file would be as large as the region,
 	 * and most of it was never touched.
 	 */
 	set = VM_DONTEXPAND | VM_DONTDUMP;
-	if (allowed & STM_MAP_PLAIN)
+	if (allowed & (STM_MAP_PLAIN | STM_MAP_WINDOW))
 		set |= VM_MIXEDMAP;
 	stm_vm_flags_change(vma, set, clear);
-	vma->vm_ops = allowed & STM_MAP_PLAIN ? &stm_plain_vm_operations
-					      : &stm_transactional_vm_operations;
+	if (allowed & STM_MAP_WINDOW)
+		vma->vm_ops = &stm_window_vm_operations;
+	else if (allowed & STM_MAP_PLAIN)
+		vma->vm_ops = &stm_plain_vm_operations;
+	else
+		vma->vm_ops = &stm_transactional_vm_operations;
 	return 0;
 }

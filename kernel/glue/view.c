@@ -14,6 +14,8 @@
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 
+#include <stm/ioctl.h>
+
 #include "kernel/glue/compat.h"
 #include "kernel/glue/glue.h"
 #include "kernel/interface/services.h"
@@ -149,6 +151,9 @@ static unsigned int mappings_in(struct address_space *space, const struct mm_str
 	for (; node && count < room; node = rb_next(node)) {
 		struct vm_area_struct *vma = rb_entry(node, struct vm_area_struct, shared.rb);
 
+		/* Windows have no pages of a transaction. They come last in the tree. */
+		if (vma->vm_pgoff >= STM_OFFSET_COMMITTED >> PAGE_SHIFT)
+			break;
 		if (vma->vm_mm == mm)
 			found[count++] = vma;
 	}

@@ -26,19 +26,40 @@ void stm_linux_wait_queue_init(struct stm_wait_queue *queue)
 	init_waitqueue_head(as_queue(queue));
 }
 
-int stm_linux_wait(struct stm_wait_queue *queue, int (*ready)(void *context), void *context,
-		   __u64 timeout_ns, enum stm_wait_kind kind)
+struct sleeper {
+	struct wait_queue_entry entry;
+	u64 keys;
+};
+
+/* The key of a wake-up is a set of keys of ours. */
+static int wake_if_meant(struct wait_queue_entry *entry, unsigned int mode, int flags, void *key)
+{
+	if (!((unsigned long)key & container_of(entry, struct sleeper, entry)->keys))
+		return 0;
+	return default_wake_function(entry, mode, flags, key);
+}
+
+int stm_linux_wait(const struct stm_bed *beds, unsigned int count, int (*ready)(void *context),
+		   void *context, __u64 timeout_ns, enum stm_wait_kind kind)
 {
 	const unsigned int state = kind == STM_WAIT_KILLABLE ? TASK_KILLABLE : TASK_INTERRUPTIBLE;
 	const bool limited = timeout_ns != ~0ULL;
 	/* An absolute time, so wake-ups make the wait neither longer nor shorter. */
 	ktime_t deadline = ktime_add_safe(ktime_get(), min_t(u64, timeout_ns, KTIME_MAX));
-	DEFINE_WAIT(wait);
+	struct sleeper sleepers[STM_MOST_BEDS];
+	unsigned int i;
 	int result = 0;
 
 	stm_linux_death_point();
+	for (i = 0; i < count; i++) {
+		init_waitqueue_func_entry(&sleepers[i].entry, wake_if_meant);
+		sleepers[i].entry.private = current;
+		sleepers[i].keys = beds[i].keys;
+		add_wait_queue(as_queue(beds[i].queue), &sleepers[i].entry);
+	}
 	for (;;) {
-		prepare_to_wait(as_queue(queue), &wait, state);
+		/* A wake-up that comes from here on puts it back. */
+		set_current_state(state);
 		if (ready(context))
 			break;
 		if (signal_pending_state(state, current)) {
@@ -53,13 +74,22 @@ int stm_linux_wait(struct stm_wait_queue *queue, int (*ready)(void *context), vo
 			break;
 		}
 	}
-	finish_wait(as_queue(queue), &wait);
+	__set_current_state(TASK_RUNNING);
+	for (i = 0; i < count; i++)
+		remove_wait_queue(as_queue(beds[i].queue), &sleepers[i].entry);
 	return result;
 }
 
-void stm_linux_wake(struct stm_wait_queue *queue)
+/* wq_has_sleeper() contains the barrier between the caller's changes and the look at the sleepers. */
+void stm_linux_wake(struct stm_wait_queue *queue, __u64 keys)
 {
-	/* It contains the barrier between the caller's changes and the look at the sleepers. */
+	static_assert(sizeof(void *) == sizeof(keys));
+	if (wq_has_sleeper(as_queue(queue)))
+		__wake_up(as_queue(queue), TASK_NORMAL, 0, (void *)(unsigned long)keys);
+}
+
+void stm_linux_wake_pollers(struct stm_wait_queue *queue)
+{
 	if (wq_has_sleeper(as_queue(queue)))
 		wake_up_poll(as_queue(queue), EPOLLIN | EPOLLRDNORM);
 }

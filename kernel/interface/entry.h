@@ -93,6 +93,8 @@ int stm_core_map(struct stm_handle *handle, __u64 first, __u64 pages, unsigned i
 
 /* A fault in a plain region. The pages stay valid as long as the handle. */
 enum stm_fault_result stm_core_fault(struct stm_handle *handle, struct stm_fault *fault);
+/* The same in a window: a mapping for which stm_core_map() has said STM_MAP_WINDOW. */
+enum stm_fault_result stm_core_window_fault(struct stm_handle *handle, struct stm_fault *fault);
 /*
  * A fault in a transactional region. The result is page @index alone, in @pages[0], with a
  * reference for the caller. A store gets a page of the transaction that runs in that address space

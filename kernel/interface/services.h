@@ -99,17 +99,27 @@ enum stm_wait_kind {
 	STM_WAIT_KILLABLE,     /* only a fatal signal ends the wait */
 	STM_WAIT_INTERRUPTIBLE /* any signal does */
 };
+/* A place to sleep, and the keys, one bit each, that wake who sleeps there. */
+struct stm_bed {
+	struct stm_wait_queue *queue;
+	__u64 keys;
+};
+#define STM_MOST_BEDS 16
 /*
- * Sleeps until @ready returns nonzero. @ready is called first, and after each stm_linux_wake();
- * none is missed. It must not sleep. -ETIMEDOUT after @timeout_ns nanoseconds (~0: never), -EINTR
- * after a signal.
+ * Sleeps on @count queues at once, 1 to STM_MOST_BEDS, until @ready returns nonzero. @ready is
+ * called first, and after each stm_linux_wake() of one of the queues with one of its keys; none is
+ * missed. It must not sleep. -ETIMEDOUT after @timeout_ns nanoseconds (~0: never), -EINTR after a
+ * signal.
  */
-int stm_linux_wait(struct stm_wait_queue *queue, int (*ready)(void *context), void *context,
-		   __u64 timeout_ns, enum stm_wait_kind kind);
+int stm_linux_wait(const struct stm_bed *beds, unsigned int count, int (*ready)(void *context),
+		   void *context, __u64 timeout_ns, enum stm_wait_kind kind);
 /*
- * Wakes all threads that sleep on the queue or poll it. Does not sleep; cheap when there are none.
+ * Wakes the threads that sleep on the queue with one of the keys. Does not sleep; cheap when no
+ * thread sleeps there.
  */
-void stm_linux_wake(struct stm_wait_queue *queue);
+void stm_linux_wake(struct stm_wait_queue *queue, __u64 keys);
+/* The same for a queue that is polled; no thread sleeps on it by stm_linux_wait(). */
+void stm_linux_wake_pollers(struct stm_wait_queue *queue);
 /* Sleeps for about that long, at most 10 ms. Spins for less than 10 microseconds. */
 void stm_linux_delay(__u64 nanoseconds);
 __u64 stm_linux_monotonic_ns(void);
@@ -287,6 +297,11 @@ int stm_linux_file_create(struct stm_handle *handle, struct stm_identity *identi
 			  struct stm_file **file);
 void stm_linux_file_drop(struct stm_file *file);
 void stm_linux_file_install(int descriptor, struct stm_file *file);
+/*
+ * The handle of a descriptor of the calling process, and its file, which keeps it until
+ * stm_linux_file_drop(). NULL: it is none of ours.
+ */
+struct stm_handle *stm_linux_descriptor_handle(int descriptor, struct stm_file **file);
 /* Nonzero: at this moment the calling process has a descriptor of the file. */
 int stm_linux_file_has_descriptor(const struct stm_file *file);
 /* Reserves a descriptor of the calling process. Returns it, or a negative errno value. */

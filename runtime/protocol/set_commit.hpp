@@ -106,7 +106,18 @@ public:
         return filter.awaited(mask);
     }
 
-    // -- The steps of commit_sets() --
+    // The keys of a wait until something that was read changes; 0: nothing was read.
+    [[nodiscard]] WaitMask wait_mask() const noexcept {
+        WaitMask mask = 0;
+        for (const u64 word : reads_) {
+            const ReadRun run = ReadRun::from_word(word);
+            for (u64 i = 0; i < run.count && mask != ~WaitMask{0}; ++i)
+                mask |= wait_bit(run.first + i);
+        }
+        return mask;
+    }
+
+    // -- The steps of commit_sets(); validate() also alone --
 
     AbortReason lock(Path path, u32& spins) noexcept {
         Steps steps = this->steps(path);
@@ -221,39 +232,37 @@ struct SetsResult {
 // alone; otherwise it has entered the gate of each one that it writes to, and all of them together
 // cost at most kMaxConcurrentCost.
 template <typename Part>
-[[nodiscard]] SetsResult commit_sets(runtime::Span<Part> parts, Path path) noexcept {
-    const auto in_each = [&](auto function) noexcept {
-        for (Part& part : parts)
-            function(part);
-    };
+[[nodiscard]] SetsResult commit_sets(runtime::Span<Part* const> parts, Path path) noexcept {
+    auto& memory = parts[0]->memory();
+    const u32 count = static_cast<u32>(parts.size());
     if (path == Path::concurrent)
-        parts[0].memory().begin_critical();
-    u32 spins = runtime::min(parts[0].memory().spin_limit(), kMaxConcurrentSpins);
+        memory.begin_critical();
+    u32 spins = runtime::min(memory.spin_limit(), kMaxConcurrentSpins);
     SetsResult result{AbortReason::none, 0};
-    for (u32 locked = 0; locked < parts.size(); ++locked) {
-        const AbortReason reason = parts[locked].lock(path, spins);
-        if (reason != AbortReason::none) {
-            result = {reason, locked};
-            for (u32 i = 0; i < locked; ++i)
-                parts[i].restore(path);
-            break;
-        }
+    u32 locked = 0;
+    for (; locked < count && result.reason == AbortReason::none; ++locked)
+        result = {parts[locked]->lock(path, spins), locked};
+    if (result.reason != AbortReason::none) {
+        --locked; // it has given back what it had
+    } else {
+        for (Part* const part : parts)
+            part->advance();
+        const bool alone = count == 1 && parts[0]->follows_its_snapshot();
+        for (u32 i = 0; i < count && !alone && result.reason == AbortReason::none; ++i)
+            result = {parts[i]->validate(path), i};
     }
     if (result.reason == AbortReason::none) {
-        in_each([](Part& part) { part.advance(); });
-        const bool alone = parts.size() == 1 && parts[0].follows_its_snapshot();
-        for (u32 i = 0; i < parts.size() && !alone && result.reason == AbortReason::none; ++i)
-            result = {parts[i].validate(path), i};
-        if (result.reason == AbortReason::none) {
-            step(parts[0].memory(), Step::publish, 0);
-            in_each([&](Part& part) { part.apply(path); });
-            in_each([&](Part& part) { part.release(path); });
-        } else {
-            in_each([&](Part& part) { part.restore(path); });
-        }
+        step(memory, Step::publish, 0);
+        for (Part* const part : parts)
+            part->apply(path);
+        for (Part* const part : parts)
+            part->release(path);
+    } else {
+        for (u32 i = 0; i < locked; ++i)
+            parts[i]->restore(path);
     }
     if (path == Path::concurrent)
-        parts[0].memory().end_critical();
+        memory.end_critical();
     return result;
 }
 

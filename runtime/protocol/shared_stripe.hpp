@@ -42,7 +42,7 @@ void in_steps(M& memory, Step what, u64 stripe, u32 first, u32 bytes, Copy copy)
 } // namespace detail
 
 // Reads the bytes of the part. They may be a mixture of old and new: the caller validates.
-template <Memory M>
+template <StripeMemory M>
 [[gnu::always_inline]] inline void load_part(M& memory, StripePart part, u8* to) noexcept {
     const u8* const data = memory.data(part.stripe);
     if constexpr (SteppedMemory<M>) {
@@ -60,7 +60,7 @@ template <Memory M>
 }
 
 // Writes the bytes of the mask, and no others. The stripe must be locked by the caller.
-template <Memory M>
+template <StripeMemory M>
 inline void store_masked(M& memory, u64 stripe, ByteMask mask, const u8* from) noexcept {
     u8* const data = memory.data(stripe);
     for_each_run(mask, [&](u32 first, u32 bytes) {

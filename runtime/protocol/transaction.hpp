@@ -417,6 +417,18 @@ public:
             return_token();
     }
 
+    // Whether it has the token, and keeps it for the whole commit that follows. A transaction that
+    // lost the token commits like any other.
+    bool keeps_token() noexcept {
+        if (path_ != Path::serial)
+            return false;
+        if constexpr (kMutation != Mutation::no_gate) {
+            if (!memory_.keep_serial())
+                path_ = Path::concurrent;
+        }
+        return path_ == Path::serial;
+    }
+
     // Whether everything read so far is still valid. A signal handler may call it that interrupted
     // any function of this transaction: it writes nothing, allocates nothing, and its spins are
     // bounded. It does not cover what a read in progress has not noted yet.
@@ -567,18 +579,6 @@ private:
         }
         path_ = Path::serial;
         return AbortReason::none;
-    }
-
-    // Whether it has the token, and keeps it for the whole commit that follows. A transaction that
-    // lost the token commits like any other.
-    bool keeps_token() noexcept {
-        if (path_ != Path::serial)
-            return false;
-        if constexpr (kMutation != Mutation::no_gate) {
-            if (!memory_.keep_serial())
-                path_ = Path::concurrent;
-        }
-        return path_ == Path::serial;
     }
 
     void return_token() noexcept {

@@ -682,8 +682,8 @@ struct stm_sets {
  *
  * With SERIAL the calling thread has begun a transaction with STM_START_SERIAL on each of the
  * handles, and done nothing else in it. As long as it holds the serial tokens, no other transaction
- * commits, so one that has begun to read after that cannot conflict. Whatever the result, these
- * transactions are over.
+ * commits, so one that has begun to read after that cannot conflict. After 0, EAGAIN, EINTR and
+ * EDEADLK these transactions are over; after any other error they are still there.
  *
  * 0: Committed.
  * EAGAIN: Something that was read has changed, or a stripe stayed locked; nothing was written.

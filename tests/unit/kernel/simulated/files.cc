@@ -14,6 +14,7 @@ struct stm_file {
     std::string name;
     unsigned int access;
     bool has_descriptor = false;
+    int references = 1; // under the descriptors' lock
 };
 
 namespace stm::simulated {
@@ -31,6 +32,11 @@ std::vector<Descriptor> descriptors;
 std::size_t descriptor_limit = 1024;
 
 void forget_file(stm_file* file) {
+    {
+        const std::lock_guard held(descriptor_lock);
+        if (--file->references != 0)
+            return;
+    }
     stm_core_release(file->handle);
     put(file->identity);
     counters.files.fetch_sub(1, kRelaxed);
@@ -108,6 +114,17 @@ void stm_linux_file_install(int descriptor, stm_file* file) {
     Descriptor& entry = descriptors.at(static_cast<std::size_t>(descriptor));
     expect(entry.used && entry.file == nullptr, "a file is installed where none was reserved");
     entry.file = file;
+}
+
+stm_handle* stm_linux_descriptor_handle(int descriptor, stm_file** file) {
+    const Service service("descriptor_handle", Context::no_core_lock);
+    const std::lock_guard held(descriptor_lock);
+    const auto place = static_cast<std::size_t>(descriptor);
+    if (descriptor < 0 || place >= descriptors.size() || descriptors[place].file == nullptr)
+        return nullptr;
+    *file = descriptors[place].file;
+    ++(*file)->references;
+    return (*file)->handle;
 }
 
 int stm_linux_file_has_descriptor(const stm_file* file) {

@@ -10,15 +10,42 @@
 #include <mutex>
 #include <new>
 #include <thread>
+#include <utility>
 
 namespace stm::simulated {
 
 namespace {
 
-struct WaitQueue {
+struct Sleeper {
     std::mutex lock;
     std::condition_variable changed;
+};
+
+// A sleeper's place in one queue.
+struct Bed {
+    Sleeper* sleeper;
+    std::uint64_t keys;
+    Bed* next;
+};
+
+struct WaitQueue {
+    std::mutex lock;
+    Bed* first;
     std::atomic<int> waiting;
+
+    void enter(Bed& bed) {
+        const std::lock_guard held(lock);
+        bed.next = std::exchange(first, &bed);
+        waiting.fetch_add(1);
+    }
+    void leave(const Bed& bed) {
+        const std::lock_guard held(lock);
+        Bed** place = &first;
+        while (*place != &bed)
+            place = &(*place)->next;
+        *place = bed.next;
+        waiting.fetch_sub(1);
+    }
 };
 
 static_assert(sizeof(WaitQueue) <= sizeof(stm_wait_queue));
@@ -53,7 +80,7 @@ int nap(std::uint64_t timeout_ns) {
     return -ETIMEDOUT;
 }
 
-int sleep_locked(std::unique_lock<std::mutex>& held, WaitQueue& queue, const Question& question,
+int sleep_locked(std::unique_lock<std::mutex>& held, Sleeper& sleeper, const Question& question,
                  std::uint64_t timeout_ns) {
     // Nothing in a test waits that long.
     constexpr std::uint64_t kLongest = 60'000'000'000;
@@ -62,7 +89,7 @@ int sleep_locked(std::unique_lock<std::mutex>& held, WaitQueue& queue, const Que
     while (!question.is_answered()) {
         if (thread.dying != 0)
             return -EINTR;
-        if (queue.changed.wait_until(held, end) == std::cv_status::timeout) {
+        if (sleeper.changed.wait_until(held, end) == std::cv_status::timeout) {
             if (timeout_ns == kForever)
                 abort_with("a thread waits forever");
             return question.is_answered() ? 0 : -ETIMEDOUT;
@@ -71,17 +98,38 @@ int sleep_locked(std::unique_lock<std::mutex>& held, WaitQueue& queue, const Que
     return 0;
 }
 
-int sleep(WaitQueue& queue, const Question& question, std::uint64_t timeout_ns) {
-    queue.waiting.fetch_add(1);
+int sleep(const stm_bed* beds, unsigned count, const Question& question, std::uint64_t timeout_ns) {
+    Sleeper sleeper;
+    Bed places[STM_MOST_BEDS];
+    for (unsigned i = 0; i < count; ++i) {
+        places[i] = {&sleeper, beds[i].keys, nullptr};
+        of(beds[i].queue).enter(places[i]);
+    }
     all_sleepers.fetch_add(1);
     int result = 0;
     {
-        std::unique_lock held(queue.lock);
-        result = sleep_locked(held, queue, question, timeout_ns);
+        std::unique_lock held(sleeper.lock);
+        result = sleep_locked(held, sleeper, question, timeout_ns);
     }
     all_sleepers.fetch_sub(1);
-    queue.waiting.fetch_sub(1);
+    for (unsigned i = 0; i < count; ++i)
+        of(beds[i].queue).leave(places[i]);
     return result;
+}
+
+void wake(stm_wait_queue* queue, std::uint64_t keys) {
+    WaitQueue& waiters = of(queue);
+    // A read-modify-write: either it sees the waiter, or the waiter sees what happened before it.
+    if (waiters.waiting.fetch_add(0) == 0)
+        return;
+    const std::lock_guard held(waiters.lock);
+    for (const Bed* bed = waiters.first; bed != nullptr; bed = bed->next) {
+        if ((bed->keys & keys) == 0)
+            continue;
+        // Who has asked already and does not sleep yet holds the lock.
+        { const std::lock_guard also(bed->sleeper->lock); }
+        bed->sleeper->changed.notify_all();
+    }
 }
 
 } // namespace
@@ -109,26 +157,26 @@ void stm_linux_wait_queue_init(stm_wait_queue* queue) {
     new (queue->words) WaitQueue{};
 }
 
-int stm_linux_wait(stm_wait_queue* queue, int (*ready)(void* context), void* context,
+int stm_linux_wait(const stm_bed* beds, unsigned count, int (*ready)(void* context), void* context,
                    __u64 timeout_ns, stm_wait_kind) {
     const Service service("wait", Context::may_sleep, Failure::wait);
+    expect(count >= 1 && count <= STM_MOST_BEDS, "a wait on no queue, or on too many");
     if (service.fails())
         return -EINTR;
     const Question question{ready, context};
     if (question.is_answered())
         return 0;
-    return thread.sleepless ? nap(timeout_ns) : sleep(of(queue), question, timeout_ns);
+    return thread.sleepless ? nap(timeout_ns) : sleep(beds, count, question, timeout_ns);
 }
 
-void stm_linux_wake(stm_wait_queue* queue) {
+void stm_linux_wake(stm_wait_queue* queue, __u64 keys) {
     const Service service("wake", Context::any);
-    WaitQueue& waiters = of(queue);
-    // A read-modify-write: either it sees the waiter, or the waiter sees what happened before it.
-    if (waiters.waiting.fetch_add(0) == 0)
-        return;
-    // Who has asked already and does not sleep yet holds the lock.
-    { const std::lock_guard held(waiters.lock); }
-    waiters.changed.notify_all();
+    wake(queue, keys);
+}
+
+void stm_linux_wake_pollers(stm_wait_queue* queue) {
+    const Service service("wake", Context::any);
+    wake(queue, ~__u64{0});
 }
 
 void stm_linux_delay(__u64 nanoseconds) {

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "kernel/core/given_sets.hpp"
+
+#include "kernel/core/settings.hpp"
+#include "runtime/support/allocate.hpp"
+
+namespace stm::kernel {
+
+using protocol::StripeWrite;
+using runtime::Error;
+using runtime::kSuccess;
+using runtime::Order;
+using runtime::Result;
+using runtime::Span;
+using runtime::Status;
+using runtime::u32;
+using runtime::u64;
+
+static_assert(sizeof(StripeWrite) == sizeof(stm_stripe_write));
+static_assert(__builtin_offsetof(StripeWrite, stripe) ==
+              __builtin_offsetof(stm_stripe_write, stripe));
+static_assert(__builtin_offsetof(StripeWrite, mask) == __builtin_offsetof(stm_stripe_write, mask));
+static_assert(__builtin_offsetof(StripeWrite, bytes) ==
+              __builtin_offsetof(stm_stripe_write, bytes));
+static_assert(protocol::ReadRun::from_word(STM_READ_RUN(5, 3)).count == 3);
+
+namespace {
+
+Status copy_in(void* to, u64 from, u64 bytes) noexcept {
+    return bytes == 0 ? Status(kSuccess)
+                      : runtime::status_from_errno(stm_linux_copy_in(to, from, bytes));
+}
+
+} // namespace
+
+template <typename T>
+Result<T*> GivenSets::room(u32 count, T* inline_room, u32 inline_count,
+                           runtime::UniqueArray<T>& large) noexcept {
+    if (count <= inline_count) [[likely]]
+        return inline_room;
+    auto made = runtime::make_array<T>(count);
+    if (!made.ok())
+        return made.error();
+    large = runtime::move(*made);
+    return large.data();
+}
+
+Status GivenSets::check_rights(const Handle& handle, const stm_sets& sets) noexcept {
+    if (handle.region().plain())
+        return Error::not_supported;
+    if (sets.write_count != 0 && (handle.access() & STM_ACCESS_WRITE) == 0)
+        return Error::bad_descriptor;
+    if (sets.read_count != 0 && (handle.access() & STM_ACCESS_READ) == 0)
+        return Error::access;
+    return kSuccess;
+}
+
+Status GivenSets::take(Registry& registry, Handle& handle, const stm_sets& sets) noexcept {
+    if (sets.reserved != 0)
+        return Error::invalid;
+    if (const Status permitted = check_rights(handle, sets); !permitted.ok())
+        return permitted;
+    if (const Status prepared = registry.prepare_use(handle); !prepared.ok())
+        return prepared;
+    const u64 limit = current(handle.region().settings().max_stripes);
+    if (u64{sets.read_count} + sets.write_count > limit)
+        return Error::too_big;
+    const Result<u64*> reads = room(sets.read_count, reads_, kInlineReads, large_reads_);
+    if (!reads.ok())
+        return reads.error();
+    const Result<StripeWrite*> writes =
+        room(sets.write_count, writes_, kInlineWrites, large_writes_);
+    if (!writes.ok())
+        return writes.error();
+    const Result<u64*> replaced = room(sets.write_count, replaced_, kInlineWrites, large_replaced_);
+    if (!replaced.ok())
+        return replaced.error();
+    Status copied = copy_in(*reads, sets.reads, u64{sets.read_count} * sizeof(u64));
+    if (copied.ok())
+        copied = copy_in(*writes, sets.writes, u64{sets.write_count} * sizeof(StripeWrite));
+    if (!copied.ok())
+        return copied;
+    handle_ = &handle;
+    runtime::construct_at<RegionStripes>(&stripes_, handle.region());
+    // A number that no other commit gets.
+    const u64 owner = handle.region().versions().next_owner.fetch_add(1, Order::relaxed);
+    runtime::construct_at<Commit>(&commit_, stripes_, owner, sets.snapshot,
+                                  Span<const u64>(*reads, sets.read_count),
+                                  Span<const StripeWrite>(*writes, sets.write_count), *replaced);
+    if (!commit_.is_well_formed())
+        return Error::invalid;
+    return commit_.stripes_read() + sets.write_count > limit ? Status(Error::too_big)
+                                                             : Status(kSuccess);
+}
+
+Status GivenSets::take_named(Registry& registry, const stm_sets& sets) noexcept {
+    stm_handle* const found = stm_linux_descriptor_handle(sets.handle, &file_);
+    if (found == nullptr)
+        return Error::bad_descriptor;
+    return take(registry, *reinterpret_cast<Handle*>(found), sets);
+}
+
+} // namespace stm::kernel

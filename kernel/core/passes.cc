@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "kernel/core/passes.hpp"
+
+#include "kernel/core/abort_error.hpp"
+#include "kernel/core/lease.hpp"
+#include "kernel/core/transactions.hpp"
+
+namespace stm::kernel {
+
+using protocol::AbortReason;
+using protocol::Admission;
+using protocol::Path;
+using runtime::Error;
+using runtime::kSuccess;
+using runtime::Result;
+using runtime::Status;
+using runtime::u32;
+using Guard = Context::Guard;
+
+Status Passes::adopt_transactions() noexcept {
+    for (u32 i = 0; i < members_.size(); ++i) {
+        Context* const context = members_[i]->handle().settled_context();
+        if (context == nullptr || context->depth() != 1)
+            return Error::invalid;
+        contexts_[i] = context;
+    }
+    adopted_ = true;
+    for (u32 i = 0; i < members_.size(); ++i) {
+        members_[i]->handle().view().leave(*contexts_[i]);
+        const Guard held(contexts_[i]->lock());
+        if (contexts_[i]->keep_token())
+            passes_[i] = Pass::kept;
+    }
+    return kSuccess;
+}
+
+// They have read and written nothing, so none of them can fail.
+void Passes::end_transactions(AbortReason reason) noexcept {
+    if (!runtime::exchange(adopted_, false))
+        return;
+    for (u32 i = 0; i < members_.size(); ++i) {
+        if (reason == AbortReason::none) {
+            (void)commit_outermost(*contexts_[i]);
+        } else {
+            const Guard held(contexts_[i]->lock());
+            contexts_[i]->cancel(reason);
+        }
+        if (passes_[i] == Pass::kept)
+            passes_[i] = Pass::none;
+    }
+}
+
+Status Passes::get(Path path) noexcept {
+    return path == Path::concurrent ? get_gates() : get_tokens();
+}
+
+void Passes::give_back() noexcept {
+    for (u32 i = 0; i < members_.size(); ++i) {
+        if (passes_[i] == Pass::gate)
+            token_of(i).leave();
+        else if (passes_[i] == Pass::token)
+            contexts_[i]->give_back_token();
+        if (passes_[i] != Pass::kept)
+            passes_[i] = Pass::none;
+    }
+}
+
+bool Passes::try_enter_all(u32& closed) noexcept {
+    for (u32 i = 0; i < members_.size(); ++i) {
+        if (!is_missing(i))
+            continue;
+        if (!token_of(i).try_enter()) {
+            closed = i;
+            give_back();
+            return false;
+        }
+        passes_[i] = Pass::gate;
+    }
+    return true;
+}
+
+Status Passes::get_gates() noexcept {
+    for (u32 closed = 0; !try_enter_all(closed);) {
+        const Status entered =
+            token_of(closed).enter({STM_WAIT_KILLABLE, lease_in(members_[closed]->region())});
+        if (!entered.ok())
+            return entered;
+        // Outside again, if another gate may have to be waited for.
+        if (members_.size() == 1) {
+            passes_[0] = Pass::gate;
+            return kSuccess;
+        }
+        token_of(closed).leave();
+    }
+    return kSuccess;
+}
+
+Status Passes::get_token(u32 member) noexcept {
+    const Result<Context*> context = members_[member]->handle().obtain_context();
+    if (!context.ok())
+        return context.error();
+    {
+        const Guard held((*context)->lock());
+        (void)(*context)->try_admit(Admission::token); // sets the terms of the wait
+    }
+    const AbortReason waited = (*context)->await_admission(Admission::token);
+    if (waited != AbortReason::none)
+        return error_of(waited);
+    contexts_[member] = *context;
+    passes_[member] = Pass::token;
+    return kSuccess;
+}
+
+Status Passes::get_tokens() noexcept {
+    for (;;) {
+        u32 next = kMostRegions;
+        for (u32 i = 0; i < members_.size(); ++i) {
+            if (is_missing(i) &&
+                (next == kMostRegions || &members_[i]->region() < &members_[next]->region()))
+                next = i;
+        }
+        if (next == kMostRegions)
+            return kSuccess;
+        const Status got = get_token(next);
+        if (!got.ok()) {
+            give_back();
+            return got;
+        }
+    }
+}
+
+} // namespace stm::kernel

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+// What a commit of given sets needs before its first lock, in each of its regions: to be one of
+// many inside the gate, or the serial token.
+//
+// Invariants: it never sleeps for one gate while it is inside another one, because the holder of a
+// token waits for those inside. Tokens are waited for in the order of the regions' addresses.
+#pragma once
+
+#include "kernel/core/context.hpp"
+#include "kernel/core/given_sets.hpp"
+#include "runtime/protocol/set_commit.hpp"
+#include "runtime/support/result.hpp"
+#include "runtime/support/span.hpp"
+#include "runtime/support/types.hpp"
+#include "runtime/support/utility.hpp"
+
+namespace stm::kernel {
+
+inline constexpr runtime::u32 kMostRegions = STM_MAX_OTHERS + 1;
+
+class Passes : runtime::NonCopyable {
+    using u32 = runtime::u32;
+
+public:
+    // One for each region, at most kMostRegions.
+    explicit Passes(runtime::Span<GivenSets* const> members) noexcept : members_(members) {}
+    // Gives everything back.
+    ~Passes() { give_back(); }
+
+    // The calling thread has begun a transaction on each handle, which may hold its region's token.
+    // Error::invalid: it has not. From then on end_transactions() is due.
+    [[nodiscard]] runtime::Status adopt_transactions() noexcept;
+    void end_transactions(protocol::AbortReason reason) noexcept;
+
+    // Gets what a commit on that path needs in the regions to which it writes. Error::interrupted,
+    // Error::deadlock, Error::no_memory, Error::no_space: it has none of it.
+    [[nodiscard]] runtime::Status get(protocol::Path path) noexcept;
+    void give_back() noexcept;
+
+private:
+    enum class Pass : runtime::u8 {
+        none,
+        gate,
+        token, // got by get()
+        kept,  // the token of an adopted transaction
+    };
+
+    // Enters all gates without waiting, or none; then `closed` is a region whose gate is closed.
+    [[nodiscard]] bool try_enter_all(u32& closed) noexcept;
+    [[nodiscard]] runtime::Status get_gates() noexcept;
+    [[nodiscard]] runtime::Status get_tokens() noexcept;
+    [[nodiscard]] runtime::Status get_token(u32 member) noexcept;
+    [[nodiscard]] bool is_missing(u32 member) const noexcept {
+        return members_[member]->writes() && passes_[member] == Pass::none;
+    }
+    [[nodiscard]] SerialToken& token_of(u32 member) const noexcept {
+        return members_[member]->region().versions().token;
+    }
+
+    const runtime::Span<GivenSets* const> members_;
+    Pass passes_[kMostRegions] = {};
+    Context* contexts_[kMostRegions] = {}; // of adopted transactions, and of tokens
+    bool adopted_ = false;
+};
+
+} // namespace stm::kernel

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0
+// A region's stripes as a commit sees them (StripeMemory in runtime/protocol/memory.hpp).
+//
+// Invariants: the region's size is settled, and it is not plain. A page has no ownership records if
+// it has no data yet, or if no transaction has written to it or its neighbours, and no program has
+// read them by itself. It counts as zeros at version 0 then, which is right.
+#pragma once
+
+#include "kernel/core/page_index.hpp"
+#include "kernel/core/region.hpp"
+#include "kernel/core/versions.hpp"
+#include "runtime/protocol/memory.hpp"
+#include "runtime/protocol/stripe.hpp"
+#include "runtime/support/atomic.hpp"
+#include "runtime/support/result.hpp"
+#include "runtime/support/types.hpp"
+
+namespace stm::kernel {
+
+class RegionStripes {
+    using u32 = runtime::u32;
+    using u64 = runtime::u64;
+    using u8 = runtime::u8;
+
+public:
+    explicit RegionStripes(Region& region) noexcept
+        : region_(region), versions_(region.versions()) {}
+
+    [[nodiscard]] runtime::Atomic<u64>& clock() noexcept { return versions_.clock_page.now(); }
+
+    [[nodiscard]] runtime::Atomic<u64>* orec(u64 stripe) noexcept {
+        stm_page* orecs = versions_.orecs.find(stripe / kOrecsPerPage);
+        if (orecs == nullptr || region_.pages().find(protocol::page_of_stripe(stripe)) == nullptr)
+            return nullptr;
+        return static_cast<runtime::Atomic<u64>*>(stm_linux_page_memory(orecs)) +
+               stripe % kOrecsPerPage;
+    }
+
+    [[nodiscard]] u8* data(u64 stripe) noexcept {
+        return static_cast<u8*>(
+                   stm_linux_page_memory(region_.pages().find(protocol::page_of_stripe(stripe)))) +
+               stripe % protocol::kStripesPerPage * protocol::kStripeBytes;
+    }
+
+    // Records come first: if a page has data and records, both are complete.
+    [[nodiscard]] runtime::Status materialise(u64 stripe) noexcept {
+        const auto orecs =
+            versions_.orecs.obtain(stripe / kOrecsPerPage, region_.identity(), kOrecIndex);
+        if (!orecs.ok())
+            return orecs.error();
+        const auto data =
+            region_.pages().obtain(protocol::page_of_stripe(stripe), region_.identity(), 0);
+        if (!data.ok())
+            return data.error();
+        return runtime::kSuccess;
+    }
+
+    [[nodiscard]] u64 size() const noexcept { return region_.size(); }
+
+    void pause() noexcept { stm_linux_pause(); }
+    [[nodiscard]] u32 spin_limit() const noexcept { return 2000; }
+
+    void begin_critical() noexcept { stm_linux_stay_on_processor(); }
+    void end_critical() noexcept { stm_linux_leave_processor(); }
+    void serial_batch() noexcept { stm_linux_breathe(); }
+
+    [[nodiscard]] protocol::WaitFilter& wait_filter() noexcept { return versions_.wait_filter; }
+    void wake(protocol::WaitMask mask) noexcept { versions_.readers.wake(mask); }
+
+    void death_point() noexcept { stm_linux_death_point(); }
+
+protected:
+    Region& region_;
+    Versions& versions_;
+};
+
+static_assert(protocol::StripeMemory<RegionStripes>);
+
+} // namespace stm::kernel

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "kernel/core/typed_calls.hpp"
+
+#include "kernel/core/abort_error.hpp"
+#include "kernel/core/deadline.hpp"
+#include "kernel/core/given_sets.hpp"
+#include "kernel/core/passes.hpp"
+#include "runtime/support/allocate.hpp"
+
+namespace stm::kernel {
+
+using protocol::AbortReason;
+using protocol::Path;
+using runtime::Error;
+using runtime::i32;
+using runtime::kSuccess;
+using runtime::Result;
+using runtime::Span;
+using runtime::Status;
+using runtime::u32;
+using runtime::u64;
+using runtime::Unique;
+
+namespace {
+
+using Members = Span<GivenSets* const>;
+
+// -- What the caller gives --
+
+// The sets of all regions: those of the request, which are on the stack, and of others.
+class AllSets : runtime::NonCopyable {
+public:
+    [[nodiscard]] Status take(const Request& request, const stm_sets& sets, u64 others,
+                              u32 count) noexcept {
+        if (count > STM_MAX_OTHERS)
+            return Error::too_big;
+        if (sets.handle != -1)
+            return Error::invalid;
+        const Status taken = own_.take(request.registry, request.handle, sets);
+        if (!taken.ok() || count == 0)
+            return taken;
+        auto made = runtime::make<Several>();
+        if (!made.ok())
+            return made.error();
+        several_ = runtime::move(*made);
+        several_->add(own_);
+        return take_others(request, others, count);
+    }
+
+    [[nodiscard]] Members members() const noexcept {
+        return several_ ? several_->members() : Members(&first_, 1);
+    }
+
+private:
+    class Several {
+    public:
+        void add(GivenSets& sets) noexcept { all_[size_++] = &sets; }
+        [[nodiscard]] Result<GivenSets*> make_next() noexcept {
+            auto made = runtime::make<GivenSets>();
+            if (!made.ok())
+                return made.error();
+            Unique<GivenSets>& place = others_[size_ - 1];
+            place = runtime::move(*made);
+            return place.get();
+        }
+        [[nodiscard]] bool has(const Region& region) const noexcept {
+            for (u32 i = 0; i < size_; ++i) {
+                if (&all_[i]->region() == &region)
+                    return true;
+            }
+            return false;
+        }
+        [[nodiscard]] Members members() const noexcept { return {all_, size_}; }
+
+    private:
+        Unique<GivenSets> others_[STM_MAX_OTHERS];
+        GivenSets* all_[kMostRegions] = {};
+        u32 size_ = 0;
+    };
+
+    [[nodiscard, gnu::noinline]] Status take_others(const Request& request, u64 address,
+                                                    u32 count) noexcept {
+        for (u32 i = 0; i < count; ++i) {
+            stm_sets sets;
+            const Status copied = runtime::status_from_errno(
+                stm_linux_copy_in(&sets, address + i * sizeof(sets), sizeof(sets)));
+            if (!copied.ok())
+                return copied;
+            const Result<GivenSets*> next = several_->make_next();
+            if (!next.ok())
+                return next.error();
+            if (const Status taken = (*next)->take_named(request.registry, sets); !taken.ok())
+                return taken;
+            // Its records would be locked twice.
+            if (several_->has((*next)->region()))
+                return Error::invalid;
+            several_->add(**next);
+        }
+        return kSuccess;
+    }
+
+    GivenSets own_;
+    GivenSets* const first_ = &own_;
+    Unique<Several> several_;
+};
+
+// -- The commit --
+
+struct Outcome {
+    AbortReason reason = AbortReason::none;
+    u32 region = 0;
+};
+
+[[nodiscard]] bool writes(Members members) noexcept {
+    for (GivenSets* const member : members) {
+        if (member->writes())
+            return true;
+    }
+    return false;
+}
+
+// Nothing is locked, so there is no hurry.
+[[nodiscard]] Outcome validate_all(Members members) noexcept {
+    for (u32 i = 0; i < members.size(); ++i) {
+        const AbortReason reason = members[i]->commit().validate(Path::serial);
+        if (reason != AbortReason::none)
+            return {reason, i};
+    }
+    return {};
+}
+
+[[nodiscard]] Path path_for(Members members) noexcept {
+    u64 cost = 0;
+    for (GivenSets* const member : members)
+        cost += member->commit().cost();
+    return cost <= protocol::kMaxConcurrentCost ? Path::concurrent : Path::serial;
+}
+
+[[nodiscard]] Outcome commit_on(Path path, Members members) noexcept {
+    GivenSets::Commit* parts[kMostRegions];
+    for (u32 i = 0; i < members.size(); ++i)
+        parts[i] = &members[i]->commit();
+    const protocol::SetsResult result =
+        protocol::commit_sets(Span<GivenSets::Commit* const>(parts, members.size()), path);
+    return {result.reason, result.part};
+}
+
+void tell_others(Members members) noexcept {
+    for (GivenSets* const member : members) {
+        if (member->commit().version() == 0)
+            continue;
+        if (const protocol::WaitMask mask = member->commit().waiters(); mask != 0)
+            member->commit().memory().wake(mask);
+        member->region().versions().changed();
+    }
+}
+
+// With the transactions that have been adopted, or none.
+[[nodiscard]] Status commit_with(Passes& passes, Members members, Outcome& outcome) noexcept {
+    if (!writes(members)) {
+        outcome = validate_all(members);
+        return kSuccess;
+    }
+    const Path path = path_for(members);
+    const Status got = passes.get(path);
+    if (!got.ok())
+        return got;
+    outcome = commit_on(path, members);
+    if (outcome.reason == AbortReason::none)
+        tell_others(members);
+    passes.give_back();
+    return kSuccess;
+}
+
+enum class Mode { concurrent, serial };
+
+[[nodiscard, gnu::noinline]] Status commit(Members members, Mode mode, Outcome& outcome) noexcept {
+    for (GivenSets* const member : members) {
+        const Status ready = member->commit().materialise();
+        if (!ready.ok())
+            return ready;
+    }
+    Passes passes(members);
+    if (mode == Mode::serial) {
+        const Status adopted = passes.adopt_transactions();
+        if (!adopted.ok())
+            return adopted;
+    }
+    const Status status = commit_with(passes, members, outcome);
+    passes.end_transactions(status.ok() ? outcome.reason : AbortReason::signal);
+    if (!status.ok())
+        return status;
+    for (u32 i = 0; i < members.size(); ++i) {
+        // A conflict is one region's.
+        if (outcome.reason == AbortReason::none || i == outcome.region)
+            members[i]->handle().typed_counters().count(outcome.reason,
+                                                        members[i]->commit().version());
+    }
+    return kSuccess;
+}
+
+// -- The wait --
+
+[[nodiscard, gnu::noinline]] Status sleep_until_change(Members members, u64 timeout_ns) noexcept {
+    stm_bed beds[kMostRegions];
+    for (u32 i = 0; i < members.size(); ++i) {
+        Versions& versions = members[i]->region().versions();
+        beds[i] = versions.readers.bed(members[i]->commit().wait_mask());
+        members[i]->handle().typed_counters().count_wait();
+        versions.wait_filter.announce(beds[i].keys);
+        protocol::clock_meet(members[i]->commit().memory().clock());
+    }
+    auto has_changed = [&]() noexcept {
+        for (GivenSets* const member : members) {
+            if (member->commit().validate(Path::concurrent) != AbortReason::none)
+                return true;
+        }
+        return false;
+    };
+    const Status waited = WaitQueue::wait_on(Span<const stm_bed>(beds, members.size()), has_changed,
+                                             timeout_ns, STM_WAIT_INTERRUPTIBLE);
+    for (u32 i = 0; i < members.size(); ++i)
+        members[i]->region().versions().wait_filter.withdraw(beds[i].keys);
+    return waited;
+}
+
+} // namespace
+
+Result<i32> commit_given_sets(const Request& request, stm_commit_sets& argument) noexcept {
+    if ((argument.flags & ~u32{STM_COMMIT_FLAGS}) != 0 || argument.reserved != 0)
+        return Error::invalid;
+    AllSets all;
+    const Status taken = all.take(request, argument.sets, argument.others, argument.other_count);
+    if (!taken.ok())
+        return taken.error();
+    Outcome outcome;
+    const Mode mode = (argument.flags & STM_COMMIT_SERIAL) != 0 ? Mode::serial : Mode::concurrent;
+    const Status status = commit(all.members(), mode, outcome);
+    if (!status.ok())
+        return status.error();
+    GivenSets::Commit& culprit = all.members()[outcome.region]->commit();
+    if (outcome.reason != AbortReason::none) {
+        argument.reason = static_cast<u32>(outcome.reason);
+        argument.region = outcome.region;
+        argument.stripe = culprit.in_the_way();
+        const Status answered = answer(request, argument);
+        return answered.ok() ? Error::again : answered.error();
+    }
+    // It is committed, whatever becomes of the answer.
+    const u64 version = culprit.version();
+    (void)stm_linux_copy_out(request.argument + __builtin_offsetof(stm_commit_sets, version),
+                             &version, sizeof(version));
+    return 0;
+}
+
+Result<i32> wait_for_given_sets(const Request& request, stm_wait_sets& argument) noexcept {
+    if ((argument.flags & ~u32{STM_WAIT_UNTIL}) != 0 || argument.reserved != 0)
+        return Error::invalid;
+    AllSets all;
+    const Status taken = all.take(request, argument.sets, argument.others, argument.other_count);
+    if (!taken.ok())
+        return taken.error();
+    if (writes(all.members()))
+        return Error::invalid;
+    u64 reads = 0;
+    for (GivenSets* const member : all.members())
+        reads += member->commit().stripes_read();
+    if (reads == 0)
+        return Error::deadlock;
+    return done(
+        sleep_until_change(all.members(), remaining_ns(argument.timeout_ns, argument.flags)));
+}
+
+} // namespace stm::kernel
