@@ -2,10 +2,10 @@
 /*
  * Transactions whose reads cost no system call, and whose commit costs one
  *
- * A program loads and stores by functions, at offsets in the region. A load reads the committed bytes
- * in the program's own address space, and checks them against the region's ownership records. Stores
- * are kept until the commit. A transaction that only reads makes no system call at all. These
- * transactions are isolated from all others of the region, whichever way those are made. One
+ * A program loads and stores by functions, at offsets in the region. A load reads the committed
+ * bytes in the program's own address space, and checks them against the region's ownership records.
+ * Stores are kept until the commit. A transaction that only reads makes no system call at all.
+ * These transactions are isolated from all others of the region, whichever way those are made. One
  * transaction may use several regions, and takes effect in all of them or in none.
  *
  * This interface is for C, and for the bindings of other languages: no function returns twice, and
@@ -25,16 +25,18 @@
  *			continue;
  *	} while (stm_tx_commit(tx) > 0);
  *
- * Results. 0 is success. A positive result is STM_TX_AGAIN: what the transaction has read has changed,
- * nothing that it does has an effect any more, and what the call was to load must not be used. Every
- * function gives this result then until stm_tx_commit() has given it, too; the transaction has begun
- * again with that. -1 is an error, with errno. So a function of a loop body only has to get out of the
- * body on every result that is not 0, and to the call of stm_tx_commit().
+ * Results. 0 is success. A positive result is STM_TX_AGAIN: what the transaction has read has
+ * changed, nothing that it does has an effect any more, and what the call was to load must not be
+ * used. Every function gives this result then until stm_tx_commit() has given it, too; the
+ * transaction has begun again with that. -1 is an error, with errno. A load, a store or a nested
+ * part that fails is the end of the transaction, too: whatever follows fails with the same error,
+ * and so does stm_tx_commit(). So a loop body only has to be left on every result that is not 0,
+ * towards the call of stm_tx_commit().
  *
  * Threads. A region may be used by any number of threads. A transaction belongs to the thread that
- * began it; each thread has at most one at a time, for which no other functions of the library begin
- * another one on the same regions. A child made by fork may go on to use the regions of its parent,
- * but not a transaction that runs. No function may be called in a signal handler.
+ * began it; each thread has at most one at a time, and while it runs the thread begins no other
+ * transactions on the same regions. A child made by fork may go on to use the regions of its
+ * parent, but not a transaction that runs. No function may be called in a signal handler.
  */
 #ifndef STM_TX_H
 #define STM_TX_H
@@ -79,15 +81,15 @@ size_t stm_region_size(const stm_region *region);
 /* The handle that the library uses; it may be passed to poll, fchmod, stm_statistics and so on. */
 int stm_region_fd(const stm_region *region);
 /*
- * The region's bytes as they are committed, mapped for reading. Outside of transactions only: what is
- * loaded there is no part of any, and two loads may see two states.
+ * The region's bytes as they are committed, mapped for reading. Outside of transactions only: what
+ * is loaded there is no part of any, and two loads may see two states.
  */
 const void *stm_region_committed(const stm_region *region);
 
 #define STM_TX_AGAIN 1
 
 #define STM_TX_READ_ONLY 0x1 /* stores are refused (EROFS); long ones are quicker */
-#define STM_TX_SERIAL 0x2    /* cannot conflict: holds the serial tokens of the regions named at begin */
+#define STM_TX_SERIAL 0x2    /* cannot conflict: holds the serial tokens of its regions */
 
 /**
  * stm_tx_begin - begin a transaction of the calling thread
@@ -96,10 +98,17 @@ const void *stm_region_committed(const stm_region *region);
  *
  * Makes no system call unless the thread begins its first transaction, or @flags has STM_TX_SERIAL.
  *
+ * With STM_TX_SERIAL it holds the serial token of @region from now on (see STM_IOC_START in
+ * <stm/ioctl.h>). When another region joins, the body has to be repeated once: tokens are taken in
+ * a fixed order, all of them before the first load. A transaction that keeps a token for longer
+ * than its lease may lose it, and conflict.
+ *
  * Returns the transaction, or NULL with errno:
- *   EBUSY   the thread has a transaction already
+ *   EBUSY   the thread has a transaction already; or another one has the token by the same handle
+ *   EINVAL  an unknown flag
  *   ENOMEM  no memory is left
  *   EINTR   a signal arrived while it waited for the serial token
+ *   EDEADLK the thread holds the token by a transaction on another handle
  */
 stm_tx *stm_tx_begin(stm_region *region, int flags);
 
@@ -128,8 +137,8 @@ int stm_tx_store(stm_tx *tx, stm_region *region, uint64_t offset, const void *fr
 /**
  * stm_tx_commit - end a transaction: make all of its stores visible at once
  *
- * After conflicts in a row it waits for a random, growing time before it begins again, and in the end
- * takes the serial token. So no transaction starves.
+ * After conflicts in a row it waits for a random, growing time before it begins again, and in the
+ * end takes the serial token. So no transaction starves.
  *
  * Returns
  *   0   it is committed, and over
@@ -168,8 +177,8 @@ int stm_tx_valid(stm_tx *tx);
 
 /*
  * Closed nesting. stm_tx_nest() begins a part; stm_tx_merge() makes it part of what is around it;
- * stm_tx_undo() forgets what was stored since then. What was loaded in it stays in the read set, also
- * for stm_tx_wait(), which ends all parts.
+ * stm_tx_undo() forgets what was stored since then. What was loaded in it stays in the read set,
+ * also for stm_tx_wait(), which ends all parts.
  *
  * stm_tx_nest() returns 0 or -1 with errno ENOMEM or EFBIG.
  */

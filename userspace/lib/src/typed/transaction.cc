@@ -1,0 +1,585 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The functions of <stm/tx.h>. Loads and stores are the engine's. Here are the commit by one
+// request, the back-off, and the serial path: a transaction by STM_START_SERIAL on each region's
+// handle, which holds the region's token while this one runs.
+//
+// Tokens are taken in ascending order of the regions' ids, so that two such transactions do not
+// wait for each other. A region that joins a serial transaction later would break the order. So
+// that attempt ends, and the next one takes all of them.
+#include "transaction.hpp"
+
+#include "runtime/protocol/backoff.hpp"
+
+#include <cerrno>
+#include <cstdlib>
+#include <ctime>
+#include <new>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+
+namespace stm::library::typed {
+namespace {
+
+using protocol::AbortReason;
+using protocol::is_conflict;
+using Part = Engine::Part;
+using Mode = Engine::Mode;
+
+static_assert(sizeof(protocol::StripeWrite) == sizeof(struct stm_stripe_write) &&
+              offsetof(protocol::StripeWrite, mask) == offsetof(struct stm_stripe_write, mask) &&
+              offsetof(protocol::StripeWrite, bytes) == offsetof(struct stm_stripe_write, bytes));
+static_assert(Engine::kMaxParts <= STM_MAX_OTHERS + 1);
+
+[[gnu::tls_model("initial-exec")]] constinit thread_local stm_tx* this_thread = nullptr;
+
+pthread_key_t at_exit_key;
+pthread_once_t at_exit_once = PTHREAD_ONCE_INIT;
+bool has_key = false;
+
+// ---- the thread's object -----------------------------------------------------------------------
+
+void forget_parents_transaction() {
+    stm_tx* const tx = this_thread;
+    if (tx == nullptr)
+        return;
+    // The tokens belong to the parent's thread.
+    tx->is_serial = false;
+    tx->error = 0;
+    tx->known_count = 0;
+    if (tx->engine.active())
+        tx->engine.end(AbortReason::explicit_cancel);
+}
+
+// Ends the tokens, too.
+void at_thread_exit(void* object);
+
+void set_up() {
+    has_key = pthread_key_create(&at_exit_key, at_thread_exit) == 0;
+    pthread_atfork(nullptr, nullptr, forget_parents_transaction);
+}
+
+[[gnu::noinline]] stm_tx* make_current() {
+    pthread_once(&at_exit_once, set_up);
+    void* memory = nullptr;
+    if (::posix_memalign(&memory, alignof(stm_tx), sizeof(stm_tx)) != 0)
+        return nullptr;
+    auto* const tx = new (memory) stm_tx;
+    struct timespec now {};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    // Not 0, and not the same in two threads.
+    tx->random = reinterpret_cast<runtime::uptr>(tx) ^ static_cast<u64>(now.tv_nsec) << 32 ^ 1;
+    tx->random |= u64{1} << 63;
+    // Without a key the memory is not freed when the thread ends. Nothing else depends on the key.
+    if (has_key)
+        pthread_setspecific(at_exit_key, tx);
+    this_thread = tx;
+    return tx;
+}
+
+// ---- the serial path ---------------------------------------------------------------------------
+
+// Keeps errno.
+void give_tokens_back(stm_tx& tx) {
+    if (!tx.is_serial)
+        return;
+    const int error = errno;
+    for (u32 i = 0; i < tx.known_count; ++i)
+        ::ioctl(tx.known[i]->handle.get(), STM_IOC_CANCEL, STM_CANCEL_ALL);
+    tx.is_serial = false;
+    errno = error;
+}
+
+// The known region that is the same as this one, or behind the last.
+u32 find_known(const stm_tx& tx, const stm_region& region) {
+    u32 i = 0;
+    while (i < tx.known_count && tx.known[i]->place.region != region.place.region)
+        ++i;
+    return i;
+}
+
+void sort_known(stm_tx& tx) {
+    for (u32 i = 1; i < tx.known_count; ++i) {
+        for (u32 j = i; j > 0 && tx.known[j]->place.region < tx.known[j - 1]->place.region; --j)
+            runtime::swap(tx.known[j], tx.known[j - 1]);
+    }
+}
+
+// 0 or an error number; then it holds no token.
+int take_tokens(stm_tx& tx) {
+    sort_known(tx);
+    for (u32 i = 0; i < tx.known_count; ++i) {
+        if (::ioctl(tx.known[i]->handle.get(), STM_IOC_START,
+                    STM_START_RESTART | STM_START_SERIAL) < 0) {
+            const int error = errno;
+            while (i-- > 0)
+                ::ioctl(tx.known[i]->handle.get(), STM_IOC_CANCEL, STM_CANCEL_ALL);
+            return error;
+        }
+    }
+    tx.is_serial = true;
+    return 0;
+}
+
+// ---- begin and end -----------------------------------------------------------------------------
+
+[[gnu::always_inline]] inline void begin_attempt(stm_tx& tx, stm_region& first) {
+    const Mode mode = (tx.flags & STM_TX_READ_ONLY) != 0 ? Mode::read_only : Mode::update;
+    tx.part = &tx.engine.begin(mode, first.place);
+    tx.region = &first;
+    tx.regions[0] = &first;
+}
+
+// The transaction is over. Returns -1 with errno.
+int fail_for_good(stm_tx& tx, int error) {
+    give_tokens_back(tx);
+    tx.engine.end(AbortReason::explicit_cancel);
+    tx.error = 0;
+    tx.known_count = 0;
+    errno = error;
+    return -1;
+}
+
+// A short time is spent awake: a sleep takes some 50 us, however short it was to be.
+void wait_for(u64 nanoseconds) {
+    constexpr u64 kAwake = 20'000;
+    if (nanoseconds == 0)
+        return;
+    if (nanoseconds > kAwake) {
+        const struct timespec time {
+            static_cast<time_t>(nanoseconds / 1'000'000'000),
+                static_cast<long>(nanoseconds % 1'000'000'000)
+        };
+        ::clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr);
+        return;
+    }
+    struct timespec now {};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    const u64 end =
+        static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec) + nanoseconds;
+    do {
+        for (int i = 0; i < 10; ++i)
+            runtime::spin_hint();
+        ::clock_gettime(CLOCK_MONOTONIC, &now);
+    } while (static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec) < end);
+}
+
+// Ends the attempt for that reason, and begins the next one. Returns STM_TX_AGAIN, or -1 with
+// errno: then the transaction is over.
+int begin_again(stm_tx& tx, AbortReason reason) {
+    give_tokens_back(tx);
+    tx.engine.end(reason);
+    bool serial = tx.wants_tokens || (tx.flags & STM_TX_SERIAL) != 0;
+    tx.wants_tokens = false;
+    if (is_conflict(reason) && !serial) {
+        const protocol::Advice advice = protocol::advise(
+            protocol::RetryPolicy{}, tx.engine.conflicts_in_row(), reason, tx.random);
+        serial = advice.path == protocol::Advice::Path::serial;
+        // A large commit has locked what is wanted, and needs the processor.
+        if (advice.until == protocol::Advice::Until::gate && advice.delay_ns == 0)
+            ::sched_yield();
+        wait_for(advice.delay_ns);
+    }
+    if (serial) {
+        const int error = take_tokens(tx);
+        // Others mean that there is no token to be had here: another thread of the process has it.
+        if (error == EINTR || error == EDEADLK || error == ENOMEM)
+            return fail_for_good(tx, error);
+    }
+    begin_attempt(tx, *tx.first);
+    return STM_TX_AGAIN;
+}
+
+// ---- accesses ----------------------------------------------------------------------------------
+
+int error_of(AbortReason reason) {
+    switch (reason) {
+    case AbortReason::too_big:
+        return EFBIG;
+    case AbortReason::no_memory:
+        return ENOMEM;
+    case AbortReason::out_of_range:
+        return ERANGE;
+    default: // no transaction runs
+        return EINVAL;
+    }
+}
+
+// The operation has failed, and so has the transaction.
+int fail(stm_tx& tx, int error) {
+    if (tx.engine.active()) {
+        tx.error = error;
+        static_cast<void>(tx.engine.doom(AbortReason::explicit_cancel));
+    }
+    errno = error;
+    return -1;
+}
+
+int result_of(stm_tx& tx, AbortReason reason) {
+    if (reason == AbortReason::none) [[likely]]
+        return 0;
+    return is_conflict(reason) ? STM_TX_AGAIN : fail(tx, error_of(reason));
+}
+
+AbortReason know(stm_tx& tx, stm_region& region) {
+    const u32 index = find_known(tx, region);
+    if (index < tx.known_count)
+        return AbortReason::none;
+    if (index == stm_tx::kMost)
+        return AbortReason::too_big;
+    if (tx.is_serial) {
+        // In this order none is ever held while another one is waited for that comes first.
+        give_tokens_back(tx);
+        tx.wants_tokens = true;
+    }
+    tx.known[tx.known_count++] = &region;
+    tx.has_read_only_handle |= !region.may_write;
+    return tx.wants_tokens ? tx.engine.doom(AbortReason::read_validation) : AbortReason::none;
+}
+
+// Makes `region` the one of the last access.
+[[gnu::noinline]] AbortReason turn_to(stm_tx& tx, stm_region& region) {
+    if (tx.engine.active() && tx.engine.doom() == AbortReason::none) {
+        const AbortReason reason = know(tx, region);
+        if (reason != AbortReason::none)
+            return reason;
+    }
+    Part* part = nullptr;
+    const u32 before = tx.engine.parts();
+    const AbortReason reason = tx.engine.join(region.place, part);
+    if (part == nullptr)
+        return reason;
+    if (tx.engine.parts() != before)
+        tx.regions[before] = &region;
+    tx.region = &region;
+    tx.part = part;
+    return AbortReason::none;
+}
+
+[[gnu::noinline]] int load_slowly(stm_tx& tx, stm_region& region, u64 offset, void* to, u64 bytes) {
+    if (tx.error != 0) {
+        errno = tx.error;
+        return -1;
+    }
+    AbortReason reason = AbortReason::none;
+    if (tx.region != &region)
+        reason = turn_to(tx, region);
+    if (reason == AbortReason::none)
+        reason = tx.engine.load_slowly(*tx.part, offset, to, bytes);
+    return result_of(tx, reason);
+}
+
+// For a store by a region of which another object has joined first.
+AbortReason use_writable(stm_tx& tx, stm_region& region) {
+    const u32 known = find_known(tx, region);
+    if (known < tx.known_count && !tx.known[known]->may_write) {
+        // The commit is made by the handle that holds the token.
+        if (tx.is_serial) {
+            give_tokens_back(tx);
+            tx.wants_tokens = true;
+        }
+        tx.known[known] = &region;
+        if (tx.wants_tokens)
+            return tx.engine.doom(AbortReason::read_validation);
+    }
+    for (u32 i = 0; i < tx.engine.parts(); ++i) {
+        if (tx.engine.part(i).region() == region.place.region && !tx.regions[i]->may_write)
+            tx.regions[i] = &region;
+    }
+    return AbortReason::none;
+}
+
+// ---- requests ----------------------------------------------------------------------------------
+
+u64 address_of(const void* memory) {
+    return reinterpret_cast<runtime::uptr>(memory);
+}
+
+// The sets of all parts, and of known regions that this attempt has not touched but whose tokens it
+// holds. The first element is that of the request's handle.
+class Sets {
+public:
+    enum class What { everything, reads };
+
+    Sets(stm_tx& tx, What what) {
+        for (u32 i = 0; i < tx.engine.parts(); ++i) {
+            Part& part = tx.engine.part(i);
+            const auto reads = part.reads().runs();
+            const auto writes = part.writes().writes();
+            stm_region* region = tx.regions[i];
+            if (tx.is_serial) {
+                const u32 known = find_known(tx, *region);
+                region = known < tx.known_count ? tx.known[known] : region;
+            }
+            struct stm_sets sets {};
+            sets.snapshot = part.snapshot();
+            sets.reads = address_of(reads.data());
+            sets.read_count = static_cast<u32>(reads.size());
+            if (what == What::everything) {
+                sets.writes = address_of(writes.data());
+                sets.write_count = static_cast<u32>(writes.size());
+            }
+            if (sets.read_count != 0 || sets.write_count != 0 || tx.is_serial)
+                add(*region, sets);
+        }
+        for (u32 i = 0; tx.is_serial && i < tx.known_count; ++i) {
+            if (!has(*tx.known[i]))
+                add(*tx.known[i], {});
+        }
+    }
+
+    [[nodiscard]] bool is_empty() const { return count_ == 0; }
+    [[nodiscard]] int handle() const { return regions_[0]->handle.get(); }
+
+    template <typename Request>
+    void give_to(Request& request) const {
+        request.size = sizeof request;
+        request.sets = sets_[0];
+        request.sets.handle = -1;
+        request.others = address_of(&sets_[1]);
+        request.other_count = count_ - 1;
+    }
+
+private:
+    void add(stm_region& region, const struct stm_sets& sets) {
+        regions_[count_] = &region;
+        sets_[count_] = sets;
+        sets_[count_].handle = region.handle.get();
+        ++count_;
+    }
+    [[nodiscard]] bool has(const stm_region& region) const {
+        for (u32 i = 0; i < count_; ++i) {
+            if (regions_[i]->place.region == region.place.region)
+                return true;
+        }
+        return false;
+    }
+
+    u32 count_ = 0;
+    stm_region* regions_[stm_tx::kMost];
+    struct stm_sets sets_[stm_tx::kMost];
+};
+
+// The request's errors, as tx.h has them.
+int public_error(int error) {
+    return error == E2BIG ? EFBIG : error;
+}
+
+// Commits. none, a conflict, or another reason with errno.
+AbortReason submit(stm_tx& tx) {
+    tx.engine.prepare_commit();
+    const Sets sets(tx, Sets::What::everything);
+    struct stm_commit_sets request;
+    sets.give_to(request);
+    request.flags = tx.is_serial ? STM_COMMIT_SERIAL : 0;
+    request.reason = 0;
+    request.version = 0;
+    request.region = 0;
+    request.reserved = 0;
+    request.stripe = 0;
+    const int error = ::ioctl(sets.handle(), STM_IOC_COMMIT_SETS, &request) == 0 ? 0 : errno;
+    if (error == 0 || error == EAGAIN)
+        tx.is_serial = false;
+    if (error == 0)
+        return AbortReason::none;
+    errno = public_error(error);
+    if (error != EAGAIN)
+        return AbortReason::explicit_cancel;
+    return request.reason == STM_REASON_COMMIT_LOCKED ? AbortReason::commit_locked
+                                                      : AbortReason::commit_validation;
+}
+
+[[gnu::noinline]] int commit_slowly(stm_tx& tx) {
+    if (!tx.engine.active()) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (tx.error != 0)
+        return fail_for_good(tx, tx.error);
+    AbortReason reason = tx.engine.doom();
+    if (reason == AbortReason::none && tx.engine.has_written())
+        reason = submit(tx);
+    if (is_conflict(reason))
+        return begin_again(tx, reason);
+    if (reason != AbortReason::none)
+        return fail_for_good(tx, errno);
+    give_tokens_back(tx);
+    tx.engine.end(AbortReason::none);
+    tx.known_count = 0;
+    return 0;
+}
+
+// Sleeps. 0 or an error number. The thread can be cancelled meanwhile, as in the waits of libc.
+int sleep_on(const Sets& sets, std::int64_t timeout_ns) {
+    struct stm_wait_sets request;
+    sets.give_to(request);
+    request.flags = 0;
+    request.reserved = 0;
+    request.timeout_ns = STM_WAIT_FOREVER;
+    if (timeout_ns >= 0) {
+        struct timespec now {};
+        ::clock_gettime(CLOCK_MONOTONIC, &now);
+        request.flags = STM_WAIT_UNTIL;
+        // Both are below 2^63.
+        request.timeout_ns = static_cast<u64>(now.tv_sec) * 1'000'000'000 +
+                             static_cast<u64>(now.tv_nsec) + static_cast<u64>(timeout_ns);
+    }
+    int type = 0;
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+    const int error = ::ioctl(sets.handle(), STM_IOC_WAIT_SETS, &request) == 0 ? 0 : errno;
+    pthread_setcanceltype(type, nullptr);
+    return error;
+}
+
+void at_thread_exit(void* object) {
+    auto* const tx = static_cast<stm_tx*>(object);
+    this_thread = nullptr;
+    give_tokens_back(*tx);
+    tx->~stm_tx();
+    std::free(tx);
+}
+
+} // namespace
+} // namespace stm::library::typed
+
+using namespace stm::library::typed;
+
+stm_tx* stm_tx_begin(stm_region* region, int flags) {
+    stm_tx* tx = this_thread;
+    if (tx == nullptr) [[unlikely]] {
+        tx = make_current();
+        if (tx == nullptr) {
+            errno = ENOMEM;
+            return nullptr;
+        }
+    }
+    if (tx->engine.active()) [[unlikely]] {
+        errno = EBUSY;
+        return nullptr;
+    }
+    tx->flags = flags;
+    tx->first = tx->known[0] = region;
+    tx->known_count = 1;
+    tx->has_read_only_handle = !region->may_write;
+    if ((flags & ~STM_TX_READ_ONLY) != 0) [[unlikely]] {
+        const int error =
+            (flags & ~(STM_TX_READ_ONLY | STM_TX_SERIAL)) != 0 ? EINVAL : take_tokens(*tx);
+        if (error != 0) {
+            errno = error;
+            return nullptr;
+        }
+    }
+    begin_attempt(*tx, *region);
+    return tx;
+}
+
+int stm_tx_load(stm_tx* tx, stm_region* region, uint64_t offset, void* to, size_t bytes) {
+    if (tx->region == region && bytes == 8 && offset % 8 == 0 &&
+        tx->engine.load_word(*tx->part, offset, to)) [[likely]]
+        return 0;
+    return load_slowly(*tx, *region, offset, to, bytes);
+}
+
+int stm_tx_store(stm_tx* tx, stm_region* region, uint64_t offset, const void* from, size_t bytes) {
+    if (tx->error != 0) [[unlikely]] {
+        errno = tx->error;
+        return -1;
+    }
+    if ((tx->flags & STM_TX_READ_ONLY) != 0 || !region->may_write) [[unlikely]]
+        return fail(*tx, tx->engine.active() ? EROFS : EINVAL);
+    AbortReason reason = AbortReason::none;
+    if (tx->region != region)
+        reason = turn_to(*tx, *region);
+    if (reason == AbortReason::none && tx->has_read_only_handle) [[unlikely]]
+        reason = use_writable(*tx, *region);
+    if (reason == AbortReason::none) [[likely]]
+        reason = tx->engine.store(*tx->part, offset, from, bytes);
+    return result_of(*tx, reason);
+}
+
+int stm_tx_commit(stm_tx* tx) {
+    Engine& engine = tx->engine;
+    // error and doom go together.
+    if (tx->is_serial || !engine.can_commit_alone()) [[unlikely]]
+        return commit_slowly(*tx);
+    engine.end(AbortReason::none);
+    return 0;
+}
+
+void stm_tx_restart(stm_tx* tx) {
+    if (!tx->engine.active())
+        return;
+    if (begin_again(*tx, AbortReason::explicit_retry) < 0) {
+        // The caller learns of it from the next call.
+        const int error = errno;
+        tx->known[0] = tx->first;
+        tx->known_count = 1;
+        begin_attempt(*tx, *tx->first);
+        static_cast<void>(fail(*tx, error));
+    }
+}
+
+void stm_tx_cancel(stm_tx* tx) {
+    if (!tx->engine.active())
+        return;
+    const int error = errno;
+    static_cast<void>(fail_for_good(*tx, 0));
+    errno = error;
+}
+
+int stm_tx_wait(stm_tx* tx, int64_t timeout_ns) {
+    Engine& engine = tx->engine;
+    if (!engine.active()) {
+        errno = EINVAL;
+        return -1;
+    }
+    pthread_testcancel();
+    if (tx->error != 0)
+        return fail_for_good(*tx, tx->error);
+    if (engine.doom() != AbortReason::none)
+        return begin_again(*tx, engine.doom());
+    if (!engine.has_log()) {
+        engine.want_logs();
+        return begin_again(*tx, AbortReason::explicit_retry);
+    }
+    if (!engine.has_read())
+        return fail_for_good(*tx, EDEADLK);
+    // Nothing would change while it holds them.
+    give_tokens_back(*tx);
+    engine.prepare_commit();
+    const Sets sets(*tx, Sets::What::reads);
+    const int error = sleep_on(sets, timeout_ns);
+    if (error != 0)
+        return fail_for_good(*tx, public_error(error));
+    // A row of conflicts has ended if others were waited for.
+    return begin_again(*tx, AbortReason::explicit_cancel);
+}
+
+int stm_tx_valid(stm_tx* tx) {
+    return tx->engine.validate() == AbortReason::none ? 1 : 0;
+}
+
+int stm_tx_nest(stm_tx* tx) {
+    if (tx->error != 0) {
+        errno = tx->error;
+        return -1;
+    }
+    return result_of(*tx, tx->engine.nest());
+}
+
+void stm_tx_merge(stm_tx* tx) {
+    tx->engine.merge();
+}
+
+void stm_tx_undo(stm_tx* tx) {
+    tx->engine.undo();
+}
+
+stm_tx* stm_tx_current(void) {
+    stm_tx* const tx = this_thread;
+    return tx != nullptr && tx->engine.active() ? tx : nullptr;
+}
+
+unsigned stm_tx_conflicts(const stm_tx* tx) {
+    return tx->engine.conflicts_in_row();
+}
