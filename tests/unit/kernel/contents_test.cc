@@ -27,7 +27,7 @@ TEST_F(Contents, AreZeroAndNotThereBeforeTheyAreWritten) {
     ASSERT_EQ(read(file, 11, bytes.data(), bytes.size()), static_cast<long>(bytes.size()));
     EXPECT_TRUE(std::all_of(bytes.begin(), bytes.end(), [](auto byte) { return byte == 0; }));
     EXPECT_EQ(info_of(file).resident_bytes, 0u);
-    EXPECT_EQ(simulated::live().pages, 0);
+    EXPECT_EQ(simulated::live().pages, kPagesOfDefault);
 }
 
 TEST_F(Contents, AreZeroBehindOthersOfTheSameCall) {

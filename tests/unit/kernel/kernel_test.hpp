@@ -35,6 +35,8 @@ inline constexpr unsigned kRead = STM_ACCESS_READ;
 inline constexpr unsigned kWrite = STM_ACCESS_WRITE;
 inline constexpr unsigned kReadWrite = STM_ACCESS_READ | STM_ACCESS_WRITE;
 inline constexpr std::uint64_t kPage = STM_PAGE_BYTES;
+// The page of its clock: `default` is there from the start.
+inline constexpr long kPagesOfDefault = 1;
 
 stm_settings usual_settings();
 
