@@ -9,16 +9,42 @@
 //   version that it still has, by 2. there. If this commit has locked it, the same holds for the
 //   word that it locked over.
 // - In one region, V may be left out if no other commit came between snapshot and C. With several
-//   regions it is always done, after C in all of them. So at the moment when the last lock was
-//   taken everything read was valid in all regions, and everything written is locked: that is the
-//   moment at which the transaction takes effect. A transaction that reads two of these stripes
-//   cannot see one before and one after it: it finds the lock or the new version of one of them
-//   after it has taken the snapshot that shows the other one, and then checks what it has read in
-//   all regions.
+//   regions it is always done, after C in all of them.
+// - With several regions C has two rounds: each clock is advanced, and then each but the last one
+//   again. The transaction takes effect when the last clock is advanced in the first round. Then
+//   everything written is locked, and everything read is valid, because V finds it so later. See
+//   "Several clocks".
 // - Two commits that lock stripes in several regions may each hold what the other one wants. Each
 //   gives up after a bounded wait.
 //
 // A commit that writes nothing has only V, which finds everything valid at the moment when V began.
+//
+// Several clocks
+// --------------
+// Let a commit in one region take effect at its C, a commit in several ones at the moment above,
+// and a transaction that only reads when it loads its snapshot, or when its last V begins. Then
+// whatever depends on another transaction takes effect after it, so the moments are one serial
+// order, in which each transaction lies between its begin and its end. Say a commit W in several
+// regions takes effect at M.
+// - A snapshot that shows W in one region was loaded after the version of W there, so after M. One
+//   that belongs to older bytes of W's stripes was loaded, and these bytes found unlocked after
+//   that, before L of W: before M.
+// - A commit that has validated read what W overwrites: its V, so its C, lies before L of W. It
+// read
+//   what W wrote: its C lies after R of W. The same holds for what W has read or overwritten.
+// - A commit without V, whose snapshot is S, read what W overwrites. If W's first advance of that
+//   clock comes before S was loaded, W's lock came before, too, and the stripe was not accepted. If
+//   it comes between S and C, V is done. So it comes after C, and M comes later still.
+//
+// Both rounds are needed. With the second one alone W may show its version in one region, and a
+// transaction that reads there sees W and then misses what another one commits; that one reads what
+// a commit without V overwrites in the other region, where W's clock stands still, and that commit
+// has read what W has locked: a circle. With the first one alone a snapshot shows W before M.
+//
+// The locks of one commit and the loads of another one's V may concern different regions, which
+// have no clock in common. So with several regions V begins with a sequentially consistent fence:
+// of two commits of which each reads what the other one writes, one sees the other's lock. On x86
+// the advance of the clock is such a fence already.
 #pragma once
 
 #include "runtime/protocol/abort_reason.hpp"
@@ -127,11 +153,13 @@ public:
         in_the_way_ = steps.in_the_way();
         return reason;
     }
-    void advance() noexcept {
+    // Whether there is something to be written. A second time makes the version a newer one.
+    bool advance() noexcept {
         if (log_.size() == 0)
-            return;
+            return false;
         step(memory_, Step::advance_clock, 0);
         version_ = clock_advance(memory_.clock());
+        return true;
     }
     // Whether no other commit came between the snapshot and this one.
     [[nodiscard]] bool follows_its_snapshot() const noexcept { return version_ == snapshot_ + 1; }
@@ -228,6 +256,23 @@ struct SetsResult {
     u32 part;
 };
 
+// C for all parts: see "Several clocks".
+template <typename Part>
+void advance_clocks(runtime::Span<Part* const> parts) noexcept {
+    const Part* last = nullptr;
+    for (Part* const part : parts) {
+        if (part->advance())
+            last = part;
+    }
+    if (parts.size() == 1) [[likely]]
+        return;
+    for (Part* const part : parts) {
+        if (part != last)
+            part->advance();
+    }
+    runtime::fence(Order::seq_cst);
+}
+
 // Commits all parts together, or none. On the serial path each of the regions is this transaction's
 // alone; otherwise it has entered the gate of each one that it writes to, and all of them together
 // cost at most kMaxConcurrentCost.
@@ -245,8 +290,7 @@ template <typename Part>
     if (result.reason != AbortReason::none) {
         --locked; // it has given back what it had
     } else {
-        for (Part* const part : parts)
-            part->advance();
+        advance_clocks(parts);
         const bool alone = count == 1 && parts[0]->follows_its_snapshot();
         for (u32 i = 0; i < count && !alone && result.reason == AbortReason::none; ++i)
             result = {parts[i]->validate(path), i};

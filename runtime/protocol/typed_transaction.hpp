@@ -29,12 +29,11 @@
 //    its version is above the snapshot in every region, and no stripe with its bytes was accepted.
 //    So the read set shows all of each seen commit and nothing of any other one.
 //
-//    The seen commits are a beginning of the serial order, as far as the read set can tell. Let W
-//    take effect at its first C. If W is seen, this lies before T. If W is not seen but took effect
-//    before T, then L lies before T too, and each of its stripes is locked or newer than the
-//    snapshot after T: none of them is in the read set. So the read set is what it was at T. Two
-//    commits of which one read or wrote what the other one wrote take effect in the order of the
-//    serial order, because each does C while it holds all of its locks, and V after C.
+//    The seen commits are a beginning of the serial order, as far as the read set can tell. W takes
+//    effect after L, and before any clock has its version, or with the first one (set_commit.hpp).
+//    If W is seen, this lies before T. If W is not seen but took effect before T, then L lies
+//    before T too, and each of its stripes is locked or newer than the snapshot after T: none of
+//    them is in the read set. So the read set is what it was at T.
 //
 //    ("Before" is the order of the locked instructions, which x86 has, as the library needs it. In
 //    one region happens-before suffices.)
