@@ -157,12 +157,23 @@ public:
         STM_EXCLUDES(lock_);
     [[nodiscard]] protocol::AbortReason commit(protocol::Admission admission) noexcept
         STM_REQUIRES(lock_);
-    // For a commit of the program's own: the transaction holds the token, and keeps it until its
-    // end.
+    // For a commit of the program's own: whether the transaction holds the token. If so it keeps
+    // the token until its end, or until give_up_token().
     [[nodiscard]] bool keep_token() noexcept STM_REQUIRES(lock_) {
         return transaction_.active() && transaction_.keeps_token();
     }
-    // Gives back the token that its own thread has got by await_admission().
+    // It goes on without the token.
+    void give_up_token() noexcept STM_REQUIRES(lock_) { transaction_.become_concurrent(); }
+    // The same commit without a transaction. Its own thread gets the token, which may be taken away
+    // until it is kept, and gives it back.
+    void prepare_to_await_token() noexcept STM_REQUIRES(lock_) { set_wait(STM_WAIT_KILLABLE); }
+    [[nodiscard]] runtime::Status await_token() noexcept STM_EXCLUDES(lock_) {
+        return memory_.acquire_serial();
+    }
+    // False: it has been taken away.
+    [[nodiscard]] bool keep_awaited_token() noexcept STM_EXCLUDES(lock_) {
+        return memory_.keep_serial();
+    }
     void give_back_token() noexcept STM_EXCLUDES(lock_) { memory_.release_serial(); }
     // All depths of it.
     void cancel(protocol::AbortReason reason) noexcept STM_REQUIRES(lock_);

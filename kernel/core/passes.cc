@@ -8,7 +8,6 @@
 namespace stm::kernel {
 
 using protocol::AbortReason;
-using protocol::Admission;
 using protocol::Path;
 using runtime::Error;
 using runtime::kSuccess;
@@ -22,16 +21,36 @@ Status Passes::adopt_transactions() noexcept {
         Context* const context = members_[i]->handle().settled_context();
         if (context == nullptr || context->depth() != 1)
             return Error::invalid;
+        const Guard held(context->lock());
+        // A conflict is its own: it has read nothing for this commit.
+        const AbortReason failure = context->failure();
+        if (failure != AbortReason::none && !protocol::is_conflict(failure))
+            return error_of(failure);
+        if (context->transaction().has_written())
+            return Error::invalid;
         contexts_[i] = context;
     }
     adopted_ = true;
-    for (u32 i = 0; i < members_.size(); ++i) {
+    for (u32 i = 0; i < members_.size(); ++i)
         members_[i]->handle().view().leave(*contexts_[i]);
+    if (keep_adopted_tokens())
+        return kSuccess;
+    for (u32 i = 0; i < members_.size(); ++i) {
         const Guard held(contexts_[i]->lock());
-        if (contexts_[i]->keep_token())
-            passes_[i] = Pass::kept;
+        contexts_[i]->give_up_token();
+        passes_[i] = Pass::none;
     }
     return kSuccess;
+}
+
+bool Passes::keep_adopted_tokens() noexcept {
+    for (u32 i = 0; i < members_.size(); ++i) {
+        const Guard held(contexts_[i]->lock());
+        if (!contexts_[i]->keep_token())
+            return false;
+        passes_[i] = Pass::kept;
+    }
+    return true;
 }
 
 // They have read and written nothing, so none of them can fail.
@@ -51,7 +70,14 @@ void Passes::end_transactions(AbortReason reason) noexcept {
 }
 
 Status Passes::get(Path path) noexcept {
-    return path == Path::concurrent ? get_gates() : get_tokens();
+    if (path == Path::concurrent)
+        return get_gates();
+    do {
+        const Status got = get_tokens();
+        if (!got.ok())
+            return got;
+    } while (!keep_tokens());
+    return kSuccess;
 }
 
 void Passes::give_back() noexcept {
@@ -85,12 +111,7 @@ Status Passes::get_gates() noexcept {
             token_of(closed).enter({STM_WAIT_KILLABLE, lease_in(members_[closed]->region())});
         if (!entered.ok())
             return entered;
-        // Outside again, if another gate may have to be waited for.
-        if (members_.size() == 1) {
-            passes_[0] = Pass::gate;
-            return kSuccess;
-        }
-        token_of(closed).leave();
+        passes_[closed] = Pass::gate;
     }
     return kSuccess;
 }
@@ -101,14 +122,27 @@ Status Passes::get_token(u32 member) noexcept {
         return context.error();
     {
         const Guard held((*context)->lock());
-        (void)(*context)->try_admit(Admission::token); // sets the terms of the wait
+        (*context)->prepare_to_await_token();
     }
-    const AbortReason waited = (*context)->await_admission(Admission::token);
-    if (waited != AbortReason::none)
-        return error_of(waited);
+    const Status waited = (*context)->await_token();
+    if (!waited.ok())
+        return waited;
     contexts_[member] = *context;
     passes_[member] = Pass::token;
     return kSuccess;
+}
+
+bool Passes::keep_tokens() noexcept {
+    bool all = true;
+    for (u32 i = 0; i < members_.size(); ++i) {
+        if (passes_[i] == Pass::token && !contexts_[i]->keep_awaited_token()) {
+            passes_[i] = Pass::none;
+            all = false;
+        }
+    }
+    if (!all)
+        give_back();
+    return all;
 }
 
 Status Passes::get_tokens() noexcept {

@@ -2,8 +2,14 @@
 // What a commit of given sets needs before its first lock, in each of its regions: to be one of
 // many inside the gate, or the serial token.
 //
-// Invariants: it never sleeps for one gate while it is inside another one, because the holder of a
-// token waits for those inside. Tokens are waited for in the order of the regions' addresses.
+// Invariants:
+// - It never sleeps for one gate while it is inside another one, because the holder of a token
+// waits
+//   for those inside.
+// - It never sleeps with a token that it keeps, because a kept token is not taken away. Two commits
+//   would wait for each other for ever, or a third party for whoever holds another region's token.
+//   So tokens are kept when nothing is to be waited for any more. Until then each has its lease.
+// - Tokens are waited for in the order of the regions' addresses.
 #pragma once
 
 #include "kernel/core/context.hpp"
@@ -28,7 +34,9 @@ public:
     ~Passes() { give_back(); }
 
     // The calling thread has begun a transaction on each handle, which may hold its region's token.
-    // Error::invalid: it has not. From then on end_transactions() is due.
+    // If one of the tokens has been taken away, the others are given back: the commit is one like
+    // any other. Error::invalid: there is no such transaction, or it has written something; the
+    // error of one that has failed. From success on end_transactions() is due.
     [[nodiscard]] runtime::Status adopt_transactions() noexcept;
     void end_transactions(protocol::AbortReason reason) noexcept;
 
@@ -41,7 +49,7 @@ private:
     enum class Pass : runtime::u8 {
         none,
         gate,
-        token, // got by get()
+        token, // got by get(), and kept when get() has all
         kept,  // the token of an adopted transaction
     };
 
@@ -50,6 +58,9 @@ private:
     [[nodiscard]] runtime::Status get_gates() noexcept;
     [[nodiscard]] runtime::Status get_tokens() noexcept;
     [[nodiscard]] runtime::Status get_token(u32 member) noexcept;
+    // Keeps all of them, or gives back all.
+    [[nodiscard]] bool keep_tokens() noexcept;
+    [[nodiscard]] bool keep_adopted_tokens() noexcept;
     [[nodiscard]] bool is_missing(u32 member) const noexcept {
         return members_[member]->writes() && passes_[member] == Pass::none;
     }
