@@ -267,6 +267,8 @@ std::unique_ptr<Accounts> attach(Way way, const std::string& name, std::uint64_t
         return std::make_unique<Transactions>(name, count, STM_MUTEX);
     case Way::transparent:
         return std::make_unique<Transparent>(name, count);
+    case Way::typed:
+        return attach_typed(name, count);
     case Way::pthread:
         break;
     }

@@ -39,6 +39,7 @@ Processes move money between accounts that they share. Every audit must find all
   --kill-rate R    processes killed, and replaced, in a second (default 0)
   --way WAY        calls: transactions by read and write calls (default)
                    transparent: transactions by loads and stores through ordinary pointers
+                   typed: transactions by variables of <stm/stm.hpp>, without a call for each
                    mutex: as calls, in a region whose transactions take its lock
                    pthread: a robust pthread mutex in plain memory; with --kill-rate it loses money
   --json           the result as JSON, without progress lines
@@ -361,7 +362,8 @@ int Bank::run() {
         report(length, last, left);
 
     const bool mapped = options_.way == Way::pthread || options_.way == Way::transparent;
-    unsigned own_mappings = mapped ? 1 : 0;
+    // The library maps committed bytes, records, and the clock.
+    unsigned own_mappings = options_.way == Way::typed ? 3 : (mapped ? 1 : 0);
     std::uint64_t wrong = sum(&Slot::wrong, options_.processes, processes());
     bool audited = options_.auditors == 0 || sum(&Slot::done, options_.processes, processes()) > 0;
     bool right = wrong == 0 && last == total_ && accidents_ == 0 && audited && left.handles == 1 &&
@@ -423,12 +425,14 @@ Options parse(int argc, char** argv) {
                 options.way = Way::calls;
             else if (std::strcmp(optarg, "transparent") == 0)
                 options.way = Way::transparent;
+            else if (std::strcmp(optarg, "typed") == 0)
+                options.way = Way::typed;
             else if (std::strcmp(optarg, "mutex") == 0)
                 options.way = Way::mutex;
             else if (std::strcmp(optarg, "pthread") == 0)
                 options.way = Way::pthread;
             else
-                usage("--way is calls, transparent, mutex or pthread");
+                usage("--way is calls, transparent, typed, mutex or pthread");
             break;
         case json:
             options.json = true;

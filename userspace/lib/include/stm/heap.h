@@ -14,8 +14,8 @@
  *	if (stm_heap_allocate(tx, region, 24, 8, &node))
  *		continue; // to stm_tx_commit()
  *
- * Results are those of <stm/tx.h>: 0, STM_TX_AGAIN, or -1 with errno. Besides those of stm_tx_load()
- * and stm_tx_store(), the errors of every function here are
+ * Results are those of <stm/tx.h>: 0, STM_TX_AGAIN, or -1 with errno. Besides those of
+ * stm_tx_load() and stm_tx_store(), the errors of every function here are
  *   EBADMSG  the region holds something else than a heap
  *   ENOSPC   there is no room
  *   EINVAL   what a caller has passed makes no sense; see the functions
