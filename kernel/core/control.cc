@@ -121,6 +121,8 @@ struct Table {
             Row& place = rows[place_of(row.number)];
             // While compiling: a check that fails is an error then.
             runtime::expects(place.run == nullptr, "two requests have one number");
+            runtime::expects(row.size % sizeof(u64) == 0 && row.size <= STM_MOST_WORDS * 8,
+                             "a structure is no whole number of words");
             place = row;
             largest = runtime::max(largest, row.size);
         }
@@ -130,14 +132,16 @@ constexpr Table kTable;
 
 // Any size up to a page is some version's; a larger one is no structure of ours.
 Status copy_in(const Row& row, u64 address, void* structure, u32& given) noexcept {
-    const Status copied =
-        runtime::status_from_errno(stm_linux_copy_in(&given, address, sizeof(given)));
+    const Status copied = runtime::status_from_errno(stm_linux_get_u32(&given, address));
     if (!copied.ok())
         return copied;
     if (given < row.first_size)
         return Error::invalid;
     if (given > kPageBytes)
         return Error::too_big;
+    if (given == row.size) [[likely]]
+        return runtime::status_from_errno(stm_linux_copy_words_in(static_cast<__u64*>(structure),
+                                                                  address, row.size / sizeof(u64)));
     return runtime::status_from_errno(
         stm_linux_copy_struct_in(structure, row.size, address, given));
 }
@@ -145,7 +149,9 @@ Status copy_in(const Row& row, u64 address, void* structure, u32& given) noexcep
 // Not inlined: a request with a number needs no room for a structure on its stack.
 [[gnu::noinline]] Result<i32> run_with_structure(const Row& row, Registry& registry, Handle& handle,
                                                  u64 address) noexcept {
-    alignas(u64) unsigned char structure[kTable.largest];
+    // copy_in() fills as much of it as the request has. Some kernels would fill all of it with
+    // zeros before.
+    __attribute__((uninitialized)) alignas(u64) unsigned char structure[kTable.largest];
     u32 given = 0;
     const Status copied = copy_in(row, address, structure, given);
     if (!copied.ok())

@@ -7,6 +7,7 @@
 namespace stm::kernel {
 
 using protocol::StripeWrite;
+using protocol::WritePlace;
 using runtime::Error;
 using runtime::kSuccess;
 using runtime::Order;
@@ -26,9 +27,16 @@ static_assert(protocol::ReadRun::from_word(STM_READ_RUN(5, 3)).count == 3);
 
 namespace {
 
-Status copy_in(void* to, u64 from, u64 bytes) noexcept {
-    return bytes == 0 ? Status(kSuccess)
-                      : runtime::status_from_errno(stm_linux_copy_in(to, from, bytes));
+template <typename T>
+Status copy_in(T* to, u64 from, u64 count) noexcept {
+    static_assert(sizeof(T) % sizeof(u64) == 0);
+    if (count == 0)
+        return kSuccess;
+    const u64 words = count * (sizeof(T) / sizeof(u64));
+    return runtime::status_from_errno(
+        words <= STM_MOST_WORDS ? stm_linux_copy_words_in(reinterpret_cast<__u64*>(to), from,
+                                                          static_cast<unsigned int>(words))
+                                : stm_linux_copy_in(to, from, words * sizeof(u64)));
 }
 
 } // namespace
@@ -72,12 +80,13 @@ Status GivenSets::take(Registry& registry, Handle& handle, const stm_sets& sets)
         room(sets.write_count, writes_, kInlineWrites, large_writes_);
     if (!writes.ok())
         return writes.error();
-    const Result<u64*> replaced = room(sets.write_count, replaced_, kInlineWrites, large_replaced_);
-    if (!replaced.ok())
-        return replaced.error();
-    Status copied = copy_in(*reads, sets.reads, u64{sets.read_count} * sizeof(u64));
+    const Result<WritePlace*> places =
+        room(sets.write_count, places_, kInlineWrites, large_places_);
+    if (!places.ok())
+        return places.error();
+    Status copied = copy_in(*reads, sets.reads, sets.read_count);
     if (copied.ok())
-        copied = copy_in(*writes, sets.writes, u64{sets.write_count} * sizeof(StripeWrite));
+        copied = copy_in(*writes, sets.writes, sets.write_count);
     if (!copied.ok())
         return copied;
     handle_ = &handle;
@@ -86,7 +95,7 @@ Status GivenSets::take(Registry& registry, Handle& handle, const stm_sets& sets)
     const u64 owner = handle.region().versions().next_owner.fetch_add(1, Order::relaxed);
     runtime::construct_at<Commit>(&commit_, stripes_, owner, sets.snapshot,
                                   Span<const u64>(*reads, sets.read_count),
-                                  Span<const StripeWrite>(*writes, sets.write_count), *replaced);
+                                  Span<const StripeWrite>(*writes, sets.write_count), *places);
     if (!commit_.is_well_formed())
         return Error::invalid;
     return commit_.stripes_read() + sets.write_count > limit ? Status(Error::too_big)

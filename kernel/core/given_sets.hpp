@@ -59,9 +59,9 @@ private:
     stm_file* file_ = nullptr; // of a handle that the sets name
     runtime::UniqueArray<u64> large_reads_;
     runtime::UniqueArray<protocol::StripeWrite> large_writes_;
-    runtime::UniqueArray<u64> large_replaced_;
+    runtime::UniqueArray<protocol::WritePlace> large_places_;
     u64 reads_[kInlineReads];
-    u64 replaced_[kInlineWrites];
+    protocol::WritePlace places_[kInlineWrites];
     protocol::StripeWrite writes_[kInlineWrites];
     // Both exist from take() on, and need no destructor.
     union {

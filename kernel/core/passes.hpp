@@ -29,7 +29,10 @@ class Passes : runtime::NonCopyable {
 
 public:
     // One for each region, at most kMostRegions.
-    explicit Passes(runtime::Span<GivenSets* const> members) noexcept : members_(members) {}
+    explicit Passes(runtime::Span<GivenSets* const> members) noexcept : members_(members) {
+        for (u32 i = 0; i < members_.size(); ++i)
+            passes_[i] = Pass::none;
+    }
     // Gives everything back.
     ~Passes() { give_back(); }
 
@@ -69,8 +72,8 @@ private:
     }
 
     const runtime::Span<GivenSets* const> members_;
-    Pass passes_[kMostRegions] = {};
-    Context* contexts_[kMostRegions] = {}; // of adopted transactions, and of tokens
+    Pass passes_[kMostRegions];
+    Context* contexts_[kMostRegions]; // of adopted transactions, and of tokens
     bool adopted_ = false;
 };
 

@@ -137,7 +137,7 @@ struct Outcome {
 }
 
 [[nodiscard]] Outcome commit_on(Path path, Members members) noexcept {
-    GivenSets::Commit* parts[kMostRegions];
+    __attribute__((uninitialized)) GivenSets::Commit* parts[kMostRegions];
     for (u32 i = 0; i < members.size(); ++i)
         parts[i] = &members[i]->commit();
     const protocol::SetsResult result =
@@ -180,7 +180,7 @@ enum class Mode { concurrent, serial };
         if (!ready.ok())
             return ready;
     }
-    Passes passes(members);
+    __attribute__((uninitialized)) Passes passes(members);
     if (mode == Mode::serial) {
         const Status adopted = passes.adopt_transactions();
         if (!adopted.ok())
@@ -229,7 +229,7 @@ enum class Mode { concurrent, serial };
 Result<i32> commit_given_sets(const Request& request, stm_commit_sets& argument) noexcept {
     if ((argument.flags & ~u32{STM_COMMIT_FLAGS}) != 0 || argument.reserved != 0)
         return Error::invalid;
-    AllSets all;
+    __attribute__((uninitialized)) AllSets all; // its constructor sets what is looked at
     const Status taken = all.take(request, argument.sets, argument.others, argument.other_count);
     if (!taken.ok())
         return taken.error();
@@ -247,16 +247,15 @@ Result<i32> commit_given_sets(const Request& request, stm_commit_sets& argument)
         return answered.ok() ? Error::again : answered.error();
     }
     // It is committed, whatever becomes of the answer.
-    const u64 version = culprit.version();
-    (void)stm_linux_copy_out(request.argument + __builtin_offsetof(stm_commit_sets, version),
-                             &version, sizeof(version));
+    (void)stm_linux_put_u64(request.argument + __builtin_offsetof(stm_commit_sets, version),
+                            culprit.version());
     return 0;
 }
 
 Result<i32> wait_for_given_sets(const Request& request, stm_wait_sets& argument) noexcept {
     if ((argument.flags & ~u32{STM_WAIT_UNTIL}) != 0 || argument.reserved != 0)
         return Error::invalid;
-    AllSets all;
+    __attribute__((uninitialized)) AllSets all; // its constructor sets what is looked at
     const Status taken = all.take(request, argument.sets, argument.others, argument.other_count);
     if (!taken.ok())
         return taken.error();

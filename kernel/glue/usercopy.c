@@ -13,6 +13,42 @@ int stm_linux_copy_in(void *to, __u64 from, unsigned long bytes)
 	return copy_from_user(to, u64_to_user_ptr(from), bytes) ? -EFAULT : 0;
 }
 
+/* At most 4096 bytes, so the caller's room is known to suffice, and the loop is short. */
+int stm_linux_copy_words_in(__u64 *to, __u64 from, unsigned int count)
+{
+	const __u64 __user *words = u64_to_user_ptr(from);
+	unsigned int i;
+
+	stm_linux_death_point();
+	if (count > STM_MOST_WORDS || !user_read_access_begin(words, count * sizeof(*words)))
+		return -EFAULT;
+	for (i = 0; i + 4 <= count; i += 4) {
+		unsafe_get_user(to[i], words + i, fault);
+		unsafe_get_user(to[i + 1], words + i + 1, fault);
+		unsafe_get_user(to[i + 2], words + i + 2, fault);
+		unsafe_get_user(to[i + 3], words + i + 3, fault);
+	}
+	for (; i < count; i++)
+		unsafe_get_user(to[i], words + i, fault);
+	user_read_access_end();
+	return 0;
+fault:
+	user_read_access_end();
+	return -EFAULT;
+}
+
+int stm_linux_get_u32(__u32 *to, __u64 from)
+{
+	stm_linux_death_point();
+	return get_user(*to, (const __u32 __user *)u64_to_user_ptr(from));
+}
+
+int stm_linux_put_u64(__u64 to, __u64 value)
+{
+	stm_linux_death_point();
+	return put_user(value, (__u64 __user *)u64_to_user_ptr(to));
+}
+
 int stm_linux_copy_out(__u64 to, const void *from, unsigned long bytes)
 {
 	stm_linux_death_point();

@@ -355,6 +355,14 @@ __u64 stm_linux_realtime_ns(void);
 /* -- User memory; no lock of the core may be held -- */
 
 int stm_linux_copy_in(void *to, __u64 from, unsigned long bytes);
+/*
+ * The same for @count words of 8 bytes, at most STM_MOST_WORDS, with less effort for a few. @from
+ * need not be aligned.
+ */
+#define STM_MOST_WORDS 512
+int stm_linux_copy_words_in(__u64 *to, __u64 from, unsigned int count);
+int stm_linux_get_u32(__u32 *to, __u64 from);
+int stm_linux_put_u64(__u64 to, __u64 value);
 int stm_linux_copy_out(__u64 to, const void *from, unsigned long bytes);
 /*
  * Reads @known bytes of a structure of which the caller gives @given bytes. Missing bytes are zero;

@@ -51,7 +51,7 @@ public:
         runtime::fence(Order::release);
         for (u32 i = 0; i < log_.size(); ++i) {
             auto&& write = log_.in_order(i);
-            store_masked(memory_, write.stripe, write.mask, write.bytes);
+            store_masked(memory_, write.stripe, data_of(write), write.mask, write.bytes);
             batch_done(i);
         }
     }
@@ -62,7 +62,7 @@ public:
             step(memory_, Step::release_orec, write.stripe);
             const u64 word = kMutation == Mutation::old_version ? write.replaced
                                                                 : Orec::unlocked(version).word();
-            memory_.orec(write.stripe)->store(word, Order::release);
+            orec_of(write).store(word, Order::release);
             batch_done(i);
         }
     }
@@ -77,9 +77,25 @@ public:
     }
 
 private:
+    // A log may know the places already.
+    template <typename Write>
+    [[nodiscard, gnu::always_inline]] Atomic<u64>& orec_of(Write& write) const noexcept {
+        if constexpr (requires { write.place.orec; })
+            return *write.place.orec;
+        else
+            return *memory_.orec(write.stripe);
+    }
+    template <typename Write>
+    [[nodiscard, gnu::always_inline]] u8* data_of(Write& write) const noexcept {
+        if constexpr (requires { write.place.data; })
+            return write.place.data;
+        else
+            return memory_.data(write.stripe);
+    }
+
     template <typename Write, typename Accepts>
     [[gnu::always_inline]] AbortReason lock(Write&& write, u32& spins, Accepts& accepts) noexcept {
-        Atomic<u64>& orec = *memory_.orec(write.stripe);
+        Atomic<u64>& orec = orec_of(write);
         const Orec mine = Orec::locked(owner_);
         for (;;) {
             step(memory_, Step::lock_orec, write.stripe);
@@ -106,7 +122,7 @@ private:
         for (u32 i = 0; i < count; ++i) {
             auto&& write = log_.in_order(i);
             step(memory_, Step::restore_orec, write.stripe);
-            memory_.orec(write.stripe)->store(write.replaced, Order::release);
+            orec_of(write).store(write.replaced, Order::release);
         }
     }
 

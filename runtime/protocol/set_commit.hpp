@@ -60,16 +60,23 @@
 
 namespace stm::protocol {
 
+// Where a stripe to be written is, and the word of its record that the commit has locked over.
+struct WritePlace {
+    Atomic<u64>* orec;
+    u8* data;
+    u64 replaced;
+};
+
 // One region's part. The order of calls: is_well_formed(), materialise(), commit_sets().
 template <StripeMemory M, Mutation kMutation = Mutation::none>
 class SetCommit {
 public:
-    // No other transaction of the region has the owner. `replaced` has room for a word for each
+    // No other transaction of the region has the owner. `places` has room for one for each
     // write. All of it is private memory that nobody changes meanwhile.
     SetCommit(M& memory, u64 owner, u64 snapshot, runtime::Span<const u64> reads,
-              runtime::Span<const StripeWrite> writes, u64* replaced) noexcept
-        : memory_(memory), owner_(owner), snapshot_(snapshot),
-          reads_(reads), log_{writes, replaced} {}
+              runtime::Span<const StripeWrite> writes, WritePlace* places) noexcept
+        : memory_(memory), owner_(owner), snapshot_(snapshot), reads_(reads), log_{writes, places} {
+    }
 
     // Whether the sets fit the region, and the writes are in ascending order. Everything else is
     // called only if they do.
@@ -105,13 +112,19 @@ public:
     // Allocates the pages that it writes. May sleep.
     [[nodiscard]] runtime::Status materialise() noexcept {
         u64 page = ~u64{0};
-        for (const StripeWrite& write : log_.writes) {
-            if (page_of_stripe(write.stripe) == page)
-                continue;
-            page = page_of_stripe(write.stripe);
-            const runtime::Status status = memory_.materialise(write.stripe);
-            if (!status.ok())
-                return status;
+        WritePlace first{}; // of the page
+        for (u32 i = 0; i < log_.size(); ++i) {
+            const u64 stripe = log_.writes[i].stripe;
+            if (page_of_stripe(stripe) != page) {
+                page = page_of_stripe(stripe);
+                const runtime::Status status = memory_.materialise(stripe);
+                if (!status.ok())
+                    return status;
+                first = {memory_.orec(page * kStripesPerPage), memory_.data(page * kStripesPerPage),
+                         0};
+            }
+            const u64 in_page = stripe % kStripesPerPage;
+            log_.places[i] = {first.orec + in_page, first.data + in_page * kStripeBytes, 0};
         }
         return runtime::kSuccess;
     }
@@ -194,16 +207,18 @@ private:
         u64 stripe;
         ByteMask mask;
         const u8* bytes;
+        WritePlace& place;
         u64& replaced;
     };
     struct Log {
         runtime::Span<const StripeWrite> writes;
-        u64* replaced;
+        WritePlace* places;
 
         [[nodiscard]] u32 size() const noexcept { return static_cast<u32>(writes.size()); }
         [[nodiscard, gnu::always_inline]] Entry in_order(u32 position) const noexcept {
             const StripeWrite& write = writes[position];
-            return {write.stripe, write.mask, write.bytes, replaced[position]};
+            WritePlace& place = places[position];
+            return {write.stripe, write.mask, write.bytes, place, place.replaced};
         }
     };
     using Steps = CommitSteps<M, Log, kMutation>;
@@ -238,7 +253,7 @@ private:
             const u32 middle = low + (high - low) / 2;
             (log_.writes[middle].stripe <= stripe ? low : high) = middle;
         }
-        return Orec{log_.replaced[low]};
+        return Orec{log_.places[low].replaced};
     }
 
     M& memory_;

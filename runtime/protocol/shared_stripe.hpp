@@ -59,10 +59,10 @@ template <StripeMemory M>
     }
 }
 
-// Writes the bytes of the mask, and no others. The stripe must be locked by the caller.
+// Writes the bytes of the mask, and no others, to the stripe, whose 64 bytes are at `data`. It must
+// be locked by the caller.
 template <StripeMemory M>
-inline void store_masked(M& memory, u64 stripe, ByteMask mask, const u8* from) noexcept {
-    u8* const data = memory.data(stripe);
+inline void store_masked(M& memory, u64 stripe, u8* data, ByteMask mask, const u8* from) noexcept {
     for_each_run(mask, [&](u32 first, u32 bytes) {
         if constexpr (SteppedMemory<M>)
             detail::in_steps(

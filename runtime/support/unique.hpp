@@ -75,7 +75,10 @@ public:
         }
         return *this;
     }
-    ~UniqueArray() { stm_free(span_.data()); }
+    ~UniqueArray() {
+        if (span_.data() != nullptr)
+            stm_free(span_.data());
+    }
 
     [[nodiscard]] Span<T> span() const noexcept { return span_; }
     [[nodiscard]] T* data() const noexcept { return span_.data(); }

@@ -87,6 +87,19 @@ int stm_linux_copy_in(void* to, __u64 from, unsigned long bytes) {
     return 0;
 }
 
+int stm_linux_copy_words_in(__u64* to, __u64 from, unsigned int count) {
+    expect(count <= STM_MOST_WORDS, "more words than may be copied");
+    return stm_linux_copy_in(to, from, count * sizeof(*to));
+}
+
+int stm_linux_get_u32(__u32* to, __u64 from) {
+    return stm_linux_copy_in(to, from, sizeof(*to));
+}
+
+int stm_linux_put_u64(__u64 to, __u64 value) {
+    return stm_linux_copy_out(to, &value, sizeof(value));
+}
+
 int stm_linux_copy_out(__u64 to, const void* from, unsigned long bytes) {
     const Service service("copy_out", Context::no_lock, Failure::copy);
     if (service.fails() || !writable(to, bytes))
