@@ -25,7 +25,23 @@ const Request kRequests[] = {
     {"INFO", STM_IOC_INFO, sizeof(struct stm_info), 0x10},
     {"ATTACHMENTS", STM_IOC_ATTACHMENTS, sizeof(struct stm_attachments), 0x10},
     {"DESTROY", STM_IOC_DESTROY, sizeof(struct stm_destroy), 0x20},
+    {"COMMIT_SETS", STM_IOC_COMMIT_SETS, sizeof(struct stm_commit_sets), 0x2},
+    {"WAIT_SETS", STM_IOC_WAIT_SETS, sizeof(struct stm_wait_sets), 0x1},
 };
+
+// These work on transactional regions only.
+bool is_of_sets(unsigned long number) {
+    return number == STM_IOC_COMMIT_SETS || number == STM_IOC_WAIT_SETS;
+}
+// What the sets of a correct argument have read.
+const std::uint64_t kRead = STM_READ_RUN(0, 1);
+struct stm_sets correct_sets() {
+    struct stm_sets sets {};
+    sets.handle = -1;
+    sets.reads = reinterpret_cast<std::uintptr_t>(&kRead);
+    sets.read_count = 1;
+    return sets;
+}
 
 void put(std::vector<char>& argument, std::size_t offset, std::uint32_t value) {
     std::memcpy(argument.data() + offset, &value, sizeof value);
@@ -57,6 +73,18 @@ std::vector<char> correct(const Request& request, const std::string& name) {
     case STM_IOC_DESTROY:
         fill(make_named<struct stm_destroy>(name, STM_BY_NAME));
         break;
+    case STM_IOC_COMMIT_SETS: {
+        auto argument = make<struct stm_commit_sets>();
+        argument.sets = correct_sets();
+        fill(argument);
+        break;
+    }
+    case STM_IOC_WAIT_SETS: {
+        auto argument = make<struct stm_wait_sets>();
+        argument.sets = correct_sets();
+        fill(argument);
+        break;
+    }
     }
     return result;
 }
@@ -71,14 +99,23 @@ protected:
         EXPECT_EQ(std::memcmp(&after, &before_, sizeof after), 0) << "the region has changed";
     }
 
-    // What a correct DESTROY of a region in use says.
-    [[nodiscard]] int success() const { return GetParam().number == STM_IOC_DESTROY ? EBUSY : 0; }
+    // What a correct DESTROY of a region in use says, and a wait for nothing that takes no time.
+    [[nodiscard]] int success() const {
+        switch (GetParam().number) {
+        case STM_IOC_DESTROY:
+            return EBUSY;
+        case STM_IOC_WAIT_SETS:
+            return ETIMEDOUT;
+        default:
+            return 0;
+        }
+    }
     [[nodiscard]] std::vector<char> argument() const { return correct(GetParam(), region_.name()); }
     int run(std::vector<char>& argument) {
         return request(region_.fd(), GetParam().number, argument.data());
     }
 
-    Region region_{"interface"};
+    Region region_{"interface", kPage, is_of_sets(GetParam().number) ? 0 : STM_PLAIN};
     struct stm_info before_ {};
 };
 
@@ -147,8 +184,8 @@ TEST_P(Interface, RefusesBadPointers) {
 }
 
 TEST_P(Interface, RefusesAnArgumentThatCanNotBeAnswered) {
-    if (GetParam().number == STM_IOC_DESTROY)
-        GTEST_SKIP() << "it answers nothing";
+    if (GetParam().number == STM_IOC_DESTROY || is_of_sets(GetParam().number))
+        GTEST_SKIP() << "it answers nothing, or nothing that matters";
     Mapping page(-1, kPage, PROT_READ | PROT_WRITE, 0, MAP_PRIVATE | MAP_ANONYMOUS);
     std::vector<char> good = argument();
     std::memcpy(page.data(), good.data(), good.size());
@@ -164,6 +201,8 @@ TEST_P(Interface, TakesAnArgumentInsideARegion) {
     char* place = mapping.at(kPage - 8); // across two pages that were not touched
     std::memcpy(place, good.data(), good.size());
     EXPECT_EQ(request(region_.fd(), GetParam().number, place), success());
+    if (is_of_sets(GetParam().number))
+        return; // nobody stores there outside of a transaction
     // And on the very region that it lies in.
     Mapping own(region_.fd(), kPage);
     std::memcpy(own.data(), good.data(), good.size());
@@ -188,6 +227,8 @@ TEST_P(Interface, WithRandomArgumentsBreaksNothing) {
             bad[4] = static_cast<char>(bad[4] & ~(STM_BY_HANDLE | STM_BY_ID | STM_BY_NAME));
         if (GetParam().number == STM_IOC_ATTACHMENTS)
             std::memset(&bad[16], 0, 8);
+        if (GetParam().number == STM_IOC_WAIT_SETS)
+            std::memset(&bad[offsetof(struct stm_wait_sets, timeout_ns)], 0, 8);
         (void)run(bad);
     }
 }
