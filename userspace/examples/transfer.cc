@@ -1,40 +1,35 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// A bank: "transfer FROM TO AMOUNT" moves money, "transfer" tells how much there is of it. However
-// many of these programs run at once, and whichever of them is killed, no money is lost or made.
+// Money between accounts: "transfer FROM TO AMOUNT". However many of these programs run at once,
+// and whichever of them is killed: the sum of all accounts is zero.
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <stdexcept>
 #include <stm/stm.hpp>
 
 struct bank {
-    stm::var<bool> is_open;
-    stm::var<long> accounts[100];
+    stm::var<long> accounts[100]; // zero in a new region
 };
 
 int main(int argc, char** argv) try {
     auto region = stm::region::create("money", 65536);
-    bank& b = region.root<bank>();
-    stm::atomically(region, [&](stm::transaction& tx) {
-        for (auto& account : b.accounts)
-            if (!tx[b.is_open])
-                tx[account] = 1000;
-        tx[b.is_open] = true;
-    });
+    auto& accounts = region.root<bank>().accounts;
     if (argc == 4)
         stm::atomically(region, [&](stm::transaction& tx) {
-            const long amount = std::atol(argv[3]);
-            auto from = tx[b.accounts[std::atol(argv[1]) % 100]];
-            if (from < amount)
-                throw std::runtime_error("there is not so much money"); // nothing has happened
-            from -= amount;
-            tx[b.accounts[std::atol(argv[2]) % 100]] += amount;
+            auto& from = accounts[std::strtoul(argv[1], nullptr, 10) % 100];
+            auto& to = accounts[std::strtoul(argv[2], nullptr, 10) % 100];
+            tx[from] -= std::atol(argv[3]);
+            tx[to] += std::atol(argv[3]);
+            if (tx[from] < -1000)
+                throw std::runtime_error("nobody gets more than 1000"); // nothing has happened
         });
-    std::printf("all money: %ld\n", stm::read_only(region, [&](stm::read_transaction& tx) {
-                    long sum = 0;
-                    for (auto& account : b.accounts)
-                        sum += tx[account];
-                    return sum;
-                }));
+    const long sum = stm::read_only(region, [&](stm::read_transaction& tx) {
+        long all = 0;
+        for (auto& account : accounts)
+            all += tx[account];
+        return all;
+    });
+    std::printf("sum: %ld\n", sum);
 } catch (const std::exception& error) {
     std::fprintf(stderr, "transfer: %s\n", error.what());
     return 1;
