@@ -125,8 +125,12 @@ public:
     };
 
     // One region's part of the transaction. The first line is all that most loads need.
-    class Part : runtime::NonCopyable {
+    class Part {
     public:
+        Part() noexcept = default;
+        Part(const Part&) = delete;
+        Part& operator=(const Part&) = delete;
+
         [[nodiscard]] u64 region() const noexcept { return region_; }
         [[nodiscard]] u64 place() const noexcept { return place_; }
         [[nodiscard]] u64 snapshot() const noexcept { return limit_ >> 1; }
@@ -144,10 +148,8 @@ public:
         [[nodiscard]] bool may_have_written(u64 stripe) const noexcept {
             return (filter_ >> (stripe & 63) & 1) != 0;
         }
-        // The record's word as an unlocked one at the snapshot.
-        [[nodiscard]] bool accepts(Orec orec) const noexcept {
-            return orec.word() <= limit_ && !orec.is_locked();
-        }
+        // Unlocked and not newer than the snapshot. A locked record is above any limit.
+        [[nodiscard]] bool accepts(Orec orec) const noexcept { return orec.word() <= limit_; }
 
         // The first line: 64 bytes with a view of four pointers.
         V view_{};
@@ -183,12 +185,13 @@ public:
         step(part.view_, Step::read_clock, 0);
         part.limit_ = Orec::unlocked(clock_now(part.view_.clock())).word();
         part.bound_ = part.view_.size();
-        part.reads_.start();
-        count_ = 1;
-        read_only_ = mode == Mode::read_only;
-        active_ = ready_ = true;
-        if (read_only_ && conflicts_ < kAttemptsWithoutLog && logs_wanted_ == 0)
+        if (mode == Mode::read_only && !keeps_log_) [[likely]]
             part.reads_.switch_off();
+        else
+            part.reads_.start();
+        mode_ = mode;
+        count_ = 1;
+        state_ = State::simple;
         return part;
     }
 
@@ -196,7 +199,7 @@ public:
     // `result`, also to nullptr. too_big: too many regions; no_memory; a conflict.
     AbortReason join(const Place& place, Part*& result) noexcept {
         result = nullptr;
-        if (!ready_)
+        if (!is_ready())
             return usable();
         for (u32 i = 0; i < count_; ++i) {
             if (parts_[i]->region_ == place.region) {
@@ -208,7 +211,7 @@ public:
             return AbortReason::too_big;
         if (!first_.reads_.is_on()) {
             // Nothing tells whether what was read is valid still.
-            logs_wanted_ = kLogsKept;
+            want_logs();
             return doom(AbortReason::read_validation);
         }
         if (parts_[count_] == nullptr) {
@@ -229,8 +232,9 @@ public:
         part.limit_ = 0;
         part.reads_.start();
         ++count_;
-        if (read_only_)
-            logs_wanted_ = kLogsKept;
+        state_ = State::complex;
+        if (is_read_only())
+            want_logs();
         if constexpr (kMutation == TypedMutation::unchecked_region) {
             step(part.view_, Step::read_clock, 0);
             part.limit_ = Orec::unlocked(clock_now(part.view_.clock())).word();
@@ -268,7 +272,7 @@ public:
         __builtin_memcpy(to, &value, sizeof(value));
         if constexpr (kMutation != TypedMutation::no_second_sample) {
             runtime::fence(Order::acquire);
-            if (orec->load(Order::relaxed) != before.word()) [[unlikely]]
+            if (!orec->is(before.word())) [[unlikely]]
                 return false;
         }
         return part.reads_.try_note(stripe);
@@ -276,7 +280,7 @@ public:
 
     [[gnu::noinline]] AbortReason load_slowly(Part& part, u64 offset, void* to,
                                               u64 bytes) noexcept {
-        if (!ready_) [[unlikely]]
+        if (!is_ready()) [[unlikely]]
             return usable();
         if (!in_region(part, offset, bytes)) [[unlikely]]
             return AbortReason::out_of_range;
@@ -301,7 +305,7 @@ public:
     // Notes bytes to be written at the commit. Any length and alignment; all of it or nothing.
     // too_big, no_memory, out_of_range.
     AbortReason store(Part& part, u64 offset, const void* from, u64 bytes) noexcept {
-        if (!ready_) [[unlikely]]
+        if (!is_ready()) [[unlikely]]
             return usable();
         if (!in_region(part, offset, bytes)) [[unlikely]]
             return AbortReason::out_of_range;
@@ -309,6 +313,7 @@ public:
         if (reason != AbortReason::none) [[unlikely]]
             return reason;
         const auto* source = static_cast<const u8*>(from);
+        state_ = State::complex;
         while (bytes != 0) {
             const StripePart piece = first_part(offset, bytes);
             StripeWrite* write =
@@ -333,7 +338,7 @@ public:
 
     // Begins a nested part (closed nesting). too_big: nested too deeply. no_memory.
     AbortReason nest() noexcept {
-        if (!ready_)
+        if (!is_ready())
             return usable();
         for (u32 i = 0; i < count_; ++i) {
             const runtime::Status status = parts_[i]->writes_.begin_level();
@@ -344,6 +349,7 @@ public:
             }
         }
         ++depth_;
+        state_ = State::complex;
         return AbortReason::none;
     }
     // Makes the innermost part belong to what is around it.
@@ -368,7 +374,7 @@ public:
                 part.writes_.undo_level();
             if (part.writes_.size() == 0 && part.filter_ != 0) {
                 part.filter_ = 0;
-                part.bound_ = ready_ ? part.view_.size() : 0;
+                part.bound_ = is_ready() ? part.view_.size() : 0;
             }
         }
     }
@@ -377,7 +383,7 @@ public:
     // Whether everything that was read is still valid. If not, or if that cannot be told because
     // there is no log and the clock has moved, the transaction is doomed.
     AbortReason validate() noexcept {
-        if (!ready_)
+        if (!is_ready())
             return usable();
         for (u32 i = 0; i < count_; ++i) {
             Part& part = *parts_[i];
@@ -404,36 +410,61 @@ public:
     AbortReason doom(AbortReason reason) noexcept {
         if (doom_ == AbortReason::none)
             doom_ = reason;
-        ready_ = false;
+        state_ = State::doomed;
         for (u32 i = 0; i < count_; ++i)
             parts_[i]->bound_ = 0;
         return doom_;
     }
 
+    // Ends it, if it has done nothing that needs more than that: it is committed then, because it
+    // has written nothing. False: nothing is done.
+    [[nodiscard, gnu::always_inline]] bool end_simply() noexcept {
+        if (state_ != State::simple) [[unlikely]]
+            return false;
+        state_ = State::idle;
+        first_.bound_ = 0;
+        conflicts_ = 0;
+        return true;
+    }
+
     // Ends it. Conflicts in a row are counted. A retry neither is one nor ends the row.
-    [[gnu::always_inline]] void end(AbortReason reason) noexcept {
-        if (reason == AbortReason::none) [[likely]]
+    void end(AbortReason reason) noexcept {
+        if (reason == AbortReason::none)
             conflicts_ = 0;
         else if (reason != AbortReason::explicit_retry)
             conflicts_ = is_conflict(reason) ? conflicts_ + 1 : 0;
-        active_ = ready_ = false;
-        first_.bound_ = 0;
-        if (count_ != 1 || first_.filter_ != 0 || first_.reads_.is_on() || depth_ != 0 ||
-            doom_ != AbortReason::none || logs_wanted_ != 0) [[unlikely]]
-            clear();
+        for (u32 i = 0; i < count_; ++i) {
+            Part& part = *parts_[i];
+            part.bound_ = 0;
+            part.filter_ = 0;
+            part.reads_.clear();
+            part.writes_.clear();
+        }
+        count_ = 0;
+        depth_ = 0;
+        doom_ = AbortReason::none;
+        state_ = State::idle;
+        if (logs_wanted_ != 0 && is_read_only())
+            --logs_wanted_;
+        keeps_log_ = conflicts_ >= kAttemptsWithoutLog || logs_wanted_ != 0;
+    }
+
+    // It must end by end() and not by end_simply(): the caller has more to do then.
+    void make_complex() noexcept {
+        if (state_ == State::simple)
+            state_ = State::complex;
     }
 
     // The next read-only transactions keep a log from their begin on, so that they can wait.
-    void want_logs() noexcept { logs_wanted_ = kLogsKept; }
-
-    [[nodiscard]] bool active() const noexcept { return active_; }
-    [[nodiscard]] AbortReason doom() const noexcept { return doom_; }
-    [[nodiscard]] bool is_read_only() const noexcept { return read_only_; }
-    [[nodiscard]] bool has_log() const noexcept { return first_.reads_.is_on(); }
-    // Whether it may end here, and then is committed: it is not doomed, and has written nothing.
-    [[nodiscard, gnu::always_inline]] bool can_commit_alone() const noexcept {
-        return ready_ && count_ == 1 && first_.writes_.size() == 0;
+    void want_logs() noexcept {
+        logs_wanted_ = kLogsKept;
+        keeps_log_ = true;
     }
+
+    [[nodiscard]] bool active() const noexcept { return state_ != State::idle; }
+    [[nodiscard]] AbortReason doom() const noexcept { return doom_; }
+    [[nodiscard]] bool is_read_only() const noexcept { return mode_ == Mode::read_only; }
+    [[nodiscard]] bool has_log() const noexcept { return first_.reads_.is_on(); }
     [[nodiscard]] bool has_written() const noexcept {
         for (u32 i = 0; i < count_; ++i) {
             if (parts_[i]->writes_.size() != 0)
@@ -459,24 +490,13 @@ private:
     static constexpr u32 kLogsKept = 64; // transactions
     static constexpr u32 kMaxTurns = 8;
 
-    AbortReason usable() const noexcept {
-        return active_ || doom_ != AbortReason::none ? doom_ : AbortReason::killed;
-    }
+    // `simple`: it has loaded in one region, and done nothing else.
+    enum class State : runtime::u8 { idle, simple, complex, doomed };
 
-    [[gnu::noinline]] void clear() noexcept {
-        for (u32 i = 0; i < count_; ++i) {
-            Part& part = *parts_[i];
-            part.bound_ = 0;
-            part.filter_ = 0;
-            part.reads_.clear();
-            part.writes_.clear();
-        }
-        count_ = 0;
-        depth_ = 0;
-        doom_ = AbortReason::none;
-        if (logs_wanted_ != 0 && read_only_)
-            --logs_wanted_;
+    [[nodiscard]] bool is_ready() const noexcept {
+        return state_ == State::simple || state_ == State::complex;
     }
+    AbortReason usable() const noexcept { return active() ? doom_ : AbortReason::killed; }
 
     [[nodiscard]] static bool in_region(const Part& part, u64 offset, u64 bytes) noexcept {
         const u64 size = part.view_.size();
@@ -541,7 +561,12 @@ private:
         const AbortReason reason = sample(part, piece, to);
         if (reason != AbortReason::none) [[unlikely]]
             return doom(reason);
-        return part.reads_.note(piece.stripe, 1, limits_.runs);
+        return note(part, piece.stripe, 1);
+    }
+
+    AbortReason note(Part& part, u64 first, u64 count) noexcept {
+        state_ = State::complex; // the log may grow
+        return part.reads_.note(first, count, limits_.runs);
     }
 
     // Each further turn means that another transaction has committed, or that the stripe is locked.
@@ -604,7 +629,7 @@ private:
             static_cast<u32>(runtime::min(bytes >> kStripeShift, u64{kStripesPerPage}));
         loaded = u64{count} << kStripeShift;
         if (load_at_once(part, first, count, to)) [[likely]]
-            return part.reads_.note(first, count, limits_.runs);
+            return note(part, first, count);
         for (u32 i = 0; i < count; ++i) {
             const AbortReason reason =
                 load_piece(part, StripePart{first + i, 0, kStripeBytes}, to + i * kStripeBytes);
@@ -701,14 +726,14 @@ private:
     }
 
     Part first_;
-    bool active_ = false;
-    bool ready_ = false; // active, not doomed
-    bool read_only_ = false;
+    State state_ = State::idle;
+    Mode mode_ = Mode::update;
     AbortReason doom_ = AbortReason::none;
+    bool keeps_log_ = false; // the next read-only transaction does
     u32 count_ = 0;
     u32 depth_ = 0;
     u32 conflicts_ = 0;
-    u32 logs_wanted_ = 0; // so many more read-only transactions keep a log
+    u32 logs_wanted_ = 0; // so many more read-only transactions keep a log, whatever happens
     u64 extensions_ = 0;
     const TypedLimits limits_;
     Part* parts_[kMaxParts] = {};

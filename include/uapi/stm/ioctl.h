@@ -593,12 +593,13 @@ struct stm_wait {
  *			   stripe N is at 8 * N. Their pages appear at the first touch.
  *   STM_OFFSET_CLOCK      One page, struct stm_clock.
  *
- * A record is VERSION << 1 when the stripe is unlocked, and odd while a commit has locked it. To
- * read a stripe: load its record (acquire), load the bytes (relaxed), an acquire fence, and load the
- * record again. The bytes are those of the snapshot if both loads of the record gave the same even
- * number, and its version is not above the snapshot. The snapshot is the clock, loaded (acquire)
- * before. If the version is above it, a later snapshot may be taken: load the clock, then check that
- * each stripe read so far is still unlocked and not newer than the old snapshot.
+ * A record is VERSION << 1 when the stripe is unlocked. While a commit has locked it, it is odd, and
+ * as an unsigned number above all records that are not. To read a stripe: load its record (acquire),
+ * load the bytes (relaxed), an acquire fence, and load the record again. The bytes are those of the
+ * snapshot if both loads of the record gave the same even number, and its version is not above the
+ * snapshot. The snapshot is the clock, loaded (acquire) before. If the version is above it, a later
+ * snapshot may be taken: load the clock, then check that each stripe read so far is still unlocked
+ * and not newer than the old snapshot.
  */
 #define STM_OFFSET_COMMITTED (1ull << 56)
 #define STM_OFFSET_RECORDS (2ull << 56)

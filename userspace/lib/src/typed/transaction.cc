@@ -90,30 +90,29 @@ void give_tokens_back(stm_tx& tx) {
     errno = error;
 }
 
-// The known region that is the same as this one, or behind the last.
-u32 find_known(const stm_tx& tx, const stm_region& region) {
+// The known region with that id, or behind the last.
+u32 find_known(const stm_tx& tx, u64 id) {
     u32 i = 0;
-    while (i < tx.known_count && tx.known[i]->place.region != region.place.region)
+    while (i < tx.known_count && tx.known[i]->place.region != id)
         ++i;
     return i;
 }
 
-void sort_known(stm_tx& tx) {
-    for (u32 i = 1; i < tx.known_count; ++i) {
-        for (u32 j = i; j > 0 && tx.known[j]->place.region < tx.known[j - 1]->place.region; --j)
-            runtime::swap(tx.known[j], tx.known[j - 1]);
-    }
-}
-
 // 0 or an error number; then it holds no token.
 int take_tokens(stm_tx& tx) {
-    sort_known(tx);
+    stm_region* sorted[stm_tx::kMost];
     for (u32 i = 0; i < tx.known_count; ++i) {
-        if (::ioctl(tx.known[i]->handle.get(), STM_IOC_START,
-                    STM_START_RESTART | STM_START_SERIAL) < 0) {
+        u32 j = i;
+        for (; j > 0 && tx.known[i]->place.region < sorted[j - 1]->place.region; --j)
+            sorted[j] = sorted[j - 1];
+        sorted[j] = tx.known[i];
+    }
+    for (u32 i = 0; i < tx.known_count; ++i) {
+        if (::ioctl(sorted[i]->handle.get(), STM_IOC_START, STM_START_RESTART | STM_START_SERIAL) <
+            0) {
             const int error = errno;
             while (i-- > 0)
-                ::ioctl(tx.known[i]->handle.get(), STM_IOC_CANCEL, STM_CANCEL_ALL);
+                ::ioctl(sorted[i]->handle.get(), STM_IOC_CANCEL, STM_CANCEL_ALL);
             return error;
         }
     }
@@ -127,7 +126,6 @@ int take_tokens(stm_tx& tx) {
     const Mode mode = (tx.flags & STM_TX_READ_ONLY) != 0 ? Mode::read_only : Mode::update;
     tx.part = &tx.engine.begin(mode, first.place);
     tx.region = &first;
-    tx.regions[0] = &first;
 }
 
 // The transaction is over. Returns -1 with errno.
@@ -186,7 +184,9 @@ int begin_again(stm_tx& tx, AbortReason reason) {
         if (error == EINTR || error == EDEADLK || error == ENOMEM)
             return fail_for_good(tx, error);
     }
-    begin_attempt(tx, *tx.first);
+    begin_attempt(tx, *tx.known[0]);
+    if (serial)
+        tx.engine.make_complex();
     return STM_TX_AGAIN;
 }
 
@@ -222,7 +222,7 @@ int result_of(stm_tx& tx, AbortReason reason) {
 }
 
 AbortReason know(stm_tx& tx, stm_region& region) {
-    const u32 index = find_known(tx, region);
+    const u32 index = find_known(tx, region.place.region);
     if (index < tx.known_count)
         return AbortReason::none;
     if (index == stm_tx::kMost)
@@ -233,7 +233,6 @@ AbortReason know(stm_tx& tx, stm_region& region) {
         tx.wants_tokens = true;
     }
     tx.known[tx.known_count++] = &region;
-    tx.has_read_only_handle |= !region.may_write;
     return tx.wants_tokens ? tx.engine.doom(AbortReason::read_validation) : AbortReason::none;
 }
 
@@ -245,48 +244,26 @@ AbortReason know(stm_tx& tx, stm_region& region) {
             return reason;
     }
     Part* part = nullptr;
-    const u32 before = tx.engine.parts();
     const AbortReason reason = tx.engine.join(region.place, part);
     if (part == nullptr)
         return reason;
-    if (tx.engine.parts() != before)
-        tx.regions[before] = &region;
     tx.region = &region;
     tx.part = part;
     return AbortReason::none;
 }
 
-[[gnu::noinline]] int load_slowly(stm_tx& tx, stm_region& region, u64 offset, void* to, u64 bytes) {
-    if (tx.error != 0) {
-        errno = tx.error;
-        return -1;
+// For a store by a region that may be known by another object.
+AbortReason know_as_writable(stm_tx& tx, stm_region& region) {
+    const u32 index = find_known(tx, region.place.region);
+    if (index == tx.known_count || tx.known[index]->may_write)
+        return AbortReason::none;
+    // The commit is made by the handle that holds the token.
+    if (tx.is_serial) {
+        give_tokens_back(tx);
+        tx.wants_tokens = true;
     }
-    AbortReason reason = AbortReason::none;
-    if (tx.region != &region)
-        reason = turn_to(tx, region);
-    if (reason == AbortReason::none)
-        reason = tx.engine.load_slowly(*tx.part, offset, to, bytes);
-    return result_of(tx, reason);
-}
-
-// For a store by a region of which another object has joined first.
-AbortReason use_writable(stm_tx& tx, stm_region& region) {
-    const u32 known = find_known(tx, region);
-    if (known < tx.known_count && !tx.known[known]->may_write) {
-        // The commit is made by the handle that holds the token.
-        if (tx.is_serial) {
-            give_tokens_back(tx);
-            tx.wants_tokens = true;
-        }
-        tx.known[known] = &region;
-        if (tx.wants_tokens)
-            return tx.engine.doom(AbortReason::read_validation);
-    }
-    for (u32 i = 0; i < tx.engine.parts(); ++i) {
-        if (tx.engine.part(i).region() == region.place.region && !tx.regions[i]->may_write)
-            tx.regions[i] = &region;
-    }
-    return AbortReason::none;
+    tx.known[index] = &region;
+    return tx.wants_tokens ? tx.engine.doom(AbortReason::read_validation) : AbortReason::none;
 }
 
 // ---- requests ----------------------------------------------------------------------------------
@@ -306,11 +283,6 @@ public:
             Part& part = tx.engine.part(i);
             const auto reads = part.reads().runs();
             const auto writes = part.writes().writes();
-            stm_region* region = tx.regions[i];
-            if (tx.is_serial) {
-                const u32 known = find_known(tx, *region);
-                region = known < tx.known_count ? tx.known[known] : region;
-            }
             struct stm_sets sets {};
             sets.snapshot = part.snapshot();
             sets.reads = address_of(reads.data());
@@ -320,7 +292,7 @@ public:
                 sets.write_count = static_cast<u32>(writes.size());
             }
             if (sets.read_count != 0 || sets.write_count != 0 || tx.is_serial)
-                add(*region, sets);
+                add(*tx.known[find_known(tx, part.region())], sets);
         }
         for (u32 i = 0; tx.is_serial && i < tx.known_count; ++i) {
             if (!has(*tx.known[i]))
@@ -431,6 +403,35 @@ int sleep_on(const Sets& sets, std::int64_t timeout_ns) {
     return error;
 }
 
+[[gnu::noinline]] stm_tx* begin_slowly(stm_region* region, int flags) {
+    stm_tx* tx = this_thread;
+    int error = 0;
+    if ((flags & ~(STM_TX_READ_ONLY | STM_TX_SERIAL)) != 0) {
+        error = EINVAL;
+    } else if (tx == nullptr) {
+        tx = make_current();
+        if (tx == nullptr)
+            error = ENOMEM;
+    } else if (tx->engine.active()) {
+        error = EBUSY;
+    }
+    if (error == 0) {
+        tx->flags = flags;
+        tx->known[0] = region;
+        tx->known_count = 1;
+        if ((flags & STM_TX_SERIAL) != 0)
+            error = take_tokens(*tx);
+    }
+    if (error != 0) {
+        errno = error;
+        return nullptr;
+    }
+    begin_attempt(*tx, *region);
+    if (tx->is_serial)
+        tx->engine.make_complex();
+    return tx;
+}
+
 void at_thread_exit(void* object) {
     auto* const tx = static_cast<stm_tx*>(object);
     this_thread = nullptr;
@@ -440,44 +441,36 @@ void at_thread_exit(void* object) {
 }
 
 } // namespace
+int load_slowly(stm_tx& tx, stm_region& region, u64 offset, void* to, u64 bytes) {
+    if (tx.error != 0) {
+        errno = tx.error;
+        return -1;
+    }
+    AbortReason reason = AbortReason::none;
+    if (tx.region != &region)
+        reason = turn_to(tx, region);
+    if (reason == AbortReason::none)
+        reason = tx.engine.load_slowly(*tx.part, offset, to, bytes);
+    return result_of(tx, reason);
+}
+
+int load_word_slowly(stm_tx& tx, stm_region& region, u64 offset, void* to) {
+    return load_slowly(tx, region, offset, to, sizeof(u64));
+}
+
 } // namespace stm::library::typed
 
 using namespace stm::library::typed;
 
 stm_tx* stm_tx_begin(stm_region* region, int flags) {
-    stm_tx* tx = this_thread;
-    if (tx == nullptr) [[unlikely]] {
-        tx = make_current();
-        if (tx == nullptr) {
-            errno = ENOMEM;
-            return nullptr;
-        }
-    }
-    if (tx->engine.active()) [[unlikely]] {
-        errno = EBUSY;
-        return nullptr;
-    }
+    stm_tx* const tx = this_thread;
+    if (tx == nullptr || tx->engine.active() || (flags & ~STM_TX_READ_ONLY) != 0) [[unlikely]]
+        return begin_slowly(region, flags);
     tx->flags = flags;
-    tx->first = tx->known[0] = region;
+    tx->known[0] = region;
     tx->known_count = 1;
-    tx->has_read_only_handle = !region->may_write;
-    if ((flags & ~STM_TX_READ_ONLY) != 0) [[unlikely]] {
-        const int error =
-            (flags & ~(STM_TX_READ_ONLY | STM_TX_SERIAL)) != 0 ? EINVAL : take_tokens(*tx);
-        if (error != 0) {
-            errno = error;
-            return nullptr;
-        }
-    }
     begin_attempt(*tx, *region);
     return tx;
-}
-
-int stm_tx_load(stm_tx* tx, stm_region* region, uint64_t offset, void* to, size_t bytes) {
-    if (tx->region == region && bytes == 8 && offset % 8 == 0 &&
-        tx->engine.load_word(*tx->part, offset, to)) [[likely]]
-        return 0;
-    return load_slowly(*tx, *region, offset, to, bytes);
 }
 
 int stm_tx_store(stm_tx* tx, stm_region* region, uint64_t offset, const void* from, size_t bytes) {
@@ -490,20 +483,15 @@ int stm_tx_store(stm_tx* tx, stm_region* region, uint64_t offset, const void* fr
     AbortReason reason = AbortReason::none;
     if (tx->region != region)
         reason = turn_to(*tx, *region);
-    if (reason == AbortReason::none && tx->has_read_only_handle) [[unlikely]]
-        reason = use_writable(*tx, *region);
+    if (reason == AbortReason::none && region != tx->known[0])
+        reason = know_as_writable(*tx, *region);
     if (reason == AbortReason::none) [[likely]]
         reason = tx->engine.store(*tx->part, offset, from, bytes);
     return result_of(*tx, reason);
 }
 
 int stm_tx_commit(stm_tx* tx) {
-    Engine& engine = tx->engine;
-    // error and doom go together.
-    if (tx->is_serial || !engine.can_commit_alone()) [[unlikely]]
-        return commit_slowly(*tx);
-    engine.end(AbortReason::none);
-    return 0;
+    return tx->engine.end_simply() ? 0 : commit_slowly(*tx);
 }
 
 void stm_tx_restart(stm_tx* tx) {
@@ -512,9 +500,8 @@ void stm_tx_restart(stm_tx* tx) {
     if (begin_again(*tx, AbortReason::explicit_retry) < 0) {
         // The caller learns of it from the next call.
         const int error = errno;
-        tx->known[0] = tx->first;
         tx->known_count = 1;
-        begin_attempt(*tx, *tx->first);
+        begin_attempt(*tx, *tx->known[0]);
         static_cast<void>(fail(*tx, error));
     }
 }
