@@ -29,14 +29,10 @@
 //    its version is above the snapshot in every region, and no stripe with its bytes was accepted.
 //    So the read set shows all of each seen commit and nothing of any other one.
 //
-//    The seen commits are a beginning of the serial order, as far as the read set can tell. W takes
-//    effect after L, and before any clock has its version, or with the first one (set_commit.hpp).
-//    If W is seen, this lies before T. If W is not seen but took effect before T, then L lies
-//    before T too, and each of its stripes is locked or newer than the snapshot after T: none of
-//    them is in the read set. So the read set is what it was at T.
-//
-//    ("Before" is the order of the locked instructions, which x86 has, as the library needs it. In
-//    one region happens-before suffices.)
+//    The transaction takes effect at T, in the one serial order of "Several clocks" in
+//    set_commit.hpp. If W is seen, a clock with its version was loaded before T, so W took effect
+//    before T. If the read set has what W overwrites, that was found unlocked after T and before L
+//    of W, so W takes effect after T.
 //
 //    The rule is needed. Say W writes a in one region and b in another. The reader reads the old a,
 //    W commits, the reader takes its first snapshot of the second region and reads the new b: each

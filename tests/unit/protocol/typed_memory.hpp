@@ -114,14 +114,14 @@ private:
     // As the kernel does it.
     AbortReason commit_sets() {
         engine_.prepare_commit();
-        std::vector<std::vector<u64>> replaced(engine_.parts());
+        std::vector<std::vector<protocol::WritePlace>> places(engine_.parts());
         std::vector<Commit> parts;
         parts.reserve(engine_.parts());
         for (u32 i = 0; i < engine_.parts(); ++i) {
             Part& part = engine_.part(i);
-            replaced[i].resize(part.writes().size() + 1);
+            places[i].resize(part.writes().size() + 1);
             parts.emplace_back(*regions_.all[part.region() - 1], owner_, part.snapshot(),
-                               part.reads().runs(), part.writes().writes(), replaced[i].data());
+                               part.reads().runs(), part.writes().writes(), places[i].data());
             if (!parts.back().is_well_formed() || !parts.back().materialise().ok())
                 return AbortReason::killed;
         }
