@@ -129,11 +129,15 @@ struct Outcome {
     return {};
 }
 
-[[nodiscard]] Path path_for(Members members) noexcept {
-    u64 cost = 0;
+[[nodiscard]] u64 cost(Members members) noexcept {
+    u64 sum = 0;
     for (GivenSets* const member : members)
-        cost += member->commit().cost();
-    return cost <= protocol::kMaxConcurrentCost ? Path::concurrent : Path::serial;
+        sum += member->commit().cost();
+    return sum;
+}
+
+[[nodiscard]] Path path_for(Members members) noexcept {
+    return cost(members) <= protocol::kMaxConcurrentCost ? Path::concurrent : Path::serial;
 }
 
 [[nodiscard]] Outcome commit_on(Path path, Members members) noexcept {
@@ -201,6 +205,9 @@ enum class Mode { concurrent, serial };
 
 // -- The wait --
 
+// A commit looks at sets up to this cost itself, before it wakes their thread.
+constexpr u64 kQuickWait = 64;
+
 [[nodiscard, gnu::noinline]] Status sleep_until_change(Members members, u64 timeout_ns) noexcept {
     stm_bed beds[kMostRegions];
     for (u32 i = 0; i < members.size(); ++i) {
@@ -212,13 +219,16 @@ enum class Mode { concurrent, serial };
     }
     auto has_changed = [&]() noexcept {
         for (GivenSets* const member : members) {
-            if (member->commit().validate(Path::concurrent) != AbortReason::none)
+            if (!member->commit().is_unchanged())
                 return true;
         }
         return false;
     };
+    // A commit that wrote to other stripes with the same keys wakes nobody, if that is quick to
+    // see.
+    const stm_wait_asks asks = cost(members) <= kQuickWait ? STM_ASKS_WAKER : STM_ASKS_SLEEPER;
     const Status waited = WaitQueue::wait_on(Span<const stm_bed>(beds, members.size()), has_changed,
-                                             timeout_ns, STM_WAIT_INTERRUPTIBLE);
+                                             asks, timeout_ns, STM_WAIT_INTERRUPTIBLE);
     for (u32 i = 0; i < members.size(); ++i)
         members[i]->region().versions().wait_filter.withdraw(beds[i].keys);
     return waited;

@@ -22,18 +22,20 @@ public:
     [[nodiscard]] runtime::Status wait(Ready ready, runtime::u64 timeout_ns, stm_wait_kind kind,
                                        runtime::u64 keys = kAllKeys) noexcept {
         const stm_bed bed = this->bed(keys);
-        return wait_on(runtime::Span<const stm_bed>(&bed, 1), ready, timeout_ns, kind);
+        return wait_on(runtime::Span<const stm_bed>(&bed, 1), ready, STM_ASKS_SLEEPER, timeout_ns,
+                       kind);
     }
-    // The same on several queues at once, at most STM_MOST_BEDS.
+    // The same on several queues at once, at most STM_MOST_BEDS. With STM_ASKS_WAKER any thread may
+    // call ready().
     template <typename Ready>
     [[nodiscard]] static runtime::Status wait_on(runtime::Span<const stm_bed> beds, Ready& ready,
-                                                 runtime::u64 timeout_ns,
+                                                 stm_wait_asks asks, runtime::u64 timeout_ns,
                                                  stm_wait_kind kind) noexcept {
         const auto ask = [](void* context) -> int {
             return (*static_cast<Ready*>(context))() ? 1 : 0;
         };
         return runtime::status_from_errno(stm_linux_wait(
-            beds.data(), static_cast<unsigned>(beds.size()), ask, &ready, timeout_ns, kind));
+            beds.data(), static_cast<unsigned>(beds.size()), ask, &ready, asks, timeout_ns, kind));
     }
     [[nodiscard]] stm_bed bed(runtime::u64 keys) noexcept { return {&queue_, keys}; }
     void wake(runtime::u64 keys = kAllKeys) noexcept { stm_linux_wake(&queue_, keys); }

@@ -29,18 +29,28 @@ void stm_linux_wait_queue_init(struct stm_wait_queue *queue)
 struct sleeper {
 	struct wait_queue_entry entry;
 	u64 keys;
+	int (*ready)(void *context); /* or NULL */
+	void *context;
 };
 
-/* The key of a wake-up is a set of keys of ours. */
+/*
+ * The key of a wake-up is a set of keys of ours. The queue's lock is held, which a sleeper takes
+ * before its context is gone.
+ */
 static int wake_if_meant(struct wait_queue_entry *entry, unsigned int mode, int flags, void *key)
 {
-	if (!((unsigned long)key & container_of(entry, struct sleeper, entry)->keys))
+	const struct sleeper *sleeper = container_of(entry, struct sleeper, entry);
+
+	if (!((unsigned long)key & sleeper->keys))
+		return 0;
+	if (sleeper->ready && !sleeper->ready(sleeper->context))
 		return 0;
 	return default_wake_function(entry, mode, flags, key);
 }
 
 int stm_linux_wait(const struct stm_bed *beds, unsigned int count, int (*ready)(void *context),
-		   void *context, __u64 timeout_ns, enum stm_wait_kind kind)
+		   void *context, enum stm_wait_asks asks, __u64 timeout_ns,
+		   enum stm_wait_kind kind)
 {
 	const unsigned int state = kind == STM_WAIT_KILLABLE ? TASK_KILLABLE : TASK_INTERRUPTIBLE;
 	const bool limited = timeout_ns != ~0ULL;
@@ -55,6 +65,8 @@ int stm_linux_wait(const struct stm_bed *beds, unsigned int count, int (*ready)(
 		init_waitqueue_func_entry(&sleepers[i].entry, wake_if_meant);
 		sleepers[i].entry.private = current;
 		sleepers[i].keys = beds[i].keys;
+		sleepers[i].ready = asks == STM_ASKS_WAKER ? ready : NULL;
+		sleepers[i].context = context;
 		add_wait_queue(as_queue(beds[i].queue), &sleepers[i].entry);
 	}
 	for (;;) {

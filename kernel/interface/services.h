@@ -105,6 +105,11 @@ struct stm_bed {
 	__u64 keys;
 };
 #define STM_MOST_BEDS 16
+/* Whom a waker asks whether a thread that sleeps with one of its keys is to be woken. */
+enum stm_wait_asks {
+	STM_ASKS_SLEEPER, /* nobody: the thread wakes and asks itself */
+	STM_ASKS_WAKER	  /* @ready, in the waker's context; it is quick, and any thread may call it */
+};
 /*
  * Sleeps on @count queues at once, 1 to STM_MOST_BEDS, until @ready returns nonzero. @ready is
  * called first, and after each stm_linux_wake() of one of the queues with one of its keys; none is
@@ -112,7 +117,8 @@ struct stm_bed {
  * signal.
  */
 int stm_linux_wait(const struct stm_bed *beds, unsigned int count, int (*ready)(void *context),
-		   void *context, __u64 timeout_ns, enum stm_wait_kind kind);
+		   void *context, enum stm_wait_asks asks, __u64 timeout_ns,
+		   enum stm_wait_kind kind);
 /*
  * Wakes the threads that sleep on the queue with one of the keys. Does not sleep; cheap when no
  * thread sleeps there.

@@ -156,6 +156,22 @@ public:
         return mask;
     }
 
+    // Whether everything read is valid. Any thread may ask, while nothing is committed.
+    [[nodiscard]] bool is_unchanged() const noexcept {
+        for (const u64 word : reads_) {
+            const ReadRun run = ReadRun::from_word(word);
+            for (u64 i = 0; i < run.count; ++i) {
+                const Atomic<u64>* const orec = memory_.orec(run.first + i);
+                if (orec == nullptr)
+                    continue;
+                const Orec now{orec->load(Order::acquire)};
+                if (now.is_locked() || now.version() > snapshot_)
+                    return false;
+            }
+        }
+        return true;
+    }
+
     // -- The steps of commit_sets(); validate() also alone --
 
     AbortReason lock(Path path, u32& spins) noexcept {

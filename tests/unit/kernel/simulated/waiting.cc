@@ -16,6 +16,19 @@ namespace stm::simulated {
 
 namespace {
 
+// What a thread waits for. It is asked where nothing may sleep.
+struct Question {
+    int (*ready)(void* context);
+    void* context;
+
+    bool is_answered() const {
+        ++thread.atomic_context;
+        const bool answer = ready(context) != 0;
+        --thread.atomic_context;
+        return answer;
+    }
+};
+
 struct Sleeper {
     std::mutex lock;
     std::condition_variable changed;
@@ -25,6 +38,7 @@ struct Sleeper {
 struct Bed {
     Sleeper* sleeper;
     std::uint64_t keys;
+    const Question* asked_by_waker; // or null
     Bed* next;
 };
 
@@ -55,19 +69,6 @@ WaitQueue& of(stm_wait_queue* queue) {
 
 std::atomic<int> all_sleepers{0};
 std::atomic<std::uint64_t> realtime{1'700'000'000'000'000'000};
-
-// What a thread waits for. It is asked where nothing may sleep.
-struct Question {
-    int (*ready)(void* context);
-    void* context;
-
-    bool is_answered() const {
-        ++thread.atomic_context;
-        const bool answer = ready(context) != 0;
-        --thread.atomic_context;
-        return answer;
-    }
-};
 
 constexpr std::uint64_t kForever = ~std::uint64_t{0};
 
@@ -102,7 +103,7 @@ int sleep(const stm_bed* beds, unsigned count, const Question& question, std::ui
     Sleeper sleeper;
     Bed places[STM_MOST_BEDS];
     for (unsigned i = 0; i < count; ++i) {
-        places[i] = {&sleeper, beds[i].keys, nullptr};
+        places[i] = {&sleeper, beds[i].keys, asks == STM_ASKS_WAKER ? &question : nullptr, nullptr};
         of(beds[i].queue).enter(places[i]);
     }
     all_sleepers.fetch_add(1);
@@ -125,6 +126,8 @@ void wake(stm_wait_queue* queue, std::uint64_t keys) {
     const std::lock_guard held(waiters.lock);
     for (const Bed* bed = waiters.first; bed != nullptr; bed = bed->next) {
         if ((bed->keys & keys) == 0)
+            continue;
+        if (bed->asked_by_waker != nullptr && !bed->asked_by_waker->is_answered())
             continue;
         // Who has asked already and does not sleep yet holds the lock.
         { const std::lock_guard also(bed->sleeper->lock); }
@@ -158,7 +161,7 @@ void stm_linux_wait_queue_init(stm_wait_queue* queue) {
 }
 
 int stm_linux_wait(const stm_bed* beds, unsigned count, int (*ready)(void* context), void* context,
-                   __u64 timeout_ns, stm_wait_kind) {
+                   stm_wait_asks asks, __u64 timeout_ns, stm_wait_kind) {
     const Service service("wait", Context::may_sleep, Failure::wait);
     expect(count >= 1 && count <= STM_MOST_BEDS, "a wait on no queue, or on too many");
     if (service.fails())
@@ -166,7 +169,7 @@ int stm_linux_wait(const stm_bed* beds, unsigned count, int (*ready)(void* conte
     const Question question{ready, context};
     if (question.is_answered())
         return 0;
-    return thread.sleepless ? nap(timeout_ns) : sleep(beds, count, question, timeout_ns);
+    return thread.sleepless ? nap(timeout_ns) : sleep(beds, count, question, asks, timeout_ns);
 }
 
 void stm_linux_wake(stm_wait_queue* queue, __u64 keys) {
