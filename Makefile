@@ -39,7 +39,8 @@ help:
 	@echo 'make install       install library, headers, tools and module source'
 	@echo '                   (DESTDIR=, PREFIX=$(PREFIX)); make uninstall takes it away again'
 	@echo 'make deb           build the packages of Debian, into build/deb'
-	@echo 'make deb-check     build, check, install and remove them in clean roots (RELEASES="12 13")'
+	@echo 'make deb-check     build, check, install and remove them in clean roots'
+	@echo '                   (RELEASES="12 13")'
 	@echo 'make module        build stm.ko alone (KERNEL=$(KERNEL), or KDIR=… for any other)'
 	@echo 'make clean         remove build/'
 	@echo
