@@ -21,7 +21,7 @@ namespace stm::tools {
 enum class Output { text, json };
 enum class Needed { yes, no };
 /** What a word is, for the completion of command lines. */
-enum class Word { region, file, other };
+enum class Word { region, file, shell, other };
 
 /** How the command was called, apart from its own words. */
 struct Call {
@@ -102,13 +102,18 @@ void report(Output output, const std::vector<Failure>& failures);
 
 void add_attachments(Program& program);
 void add_chmod(Program& program);
+void add_chown(Program& program);
+void add_completion(Program& program);
 void add_create(Program& program);
+void add_doctor(Program& program);
 void add_dump(Program& program);
+void add_hexdump(Program& program);
 void add_info(Program& program);
 void add_limits(Program& program);
 void add_load(Program& program);
 void add_ls(Program& program);
 void add_rm(Program& program);
+void add_stat(Program& program);
 void add_statistics(Program& program);
 
 } // namespace stm::tools

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <stm/stm.h>
 
@@ -42,6 +43,42 @@ const std::string kFooter =
     "\nErrors are told on standard error, with --json as {\"errors\": [{message, errno, "
     "exit_status}, …]}.";
 
+// A flag that was not come to yet counts as well.
+bool has_json(int argc, char** argv) {
+    return std::any_of(argv + 1, argv + argc,
+                       [](const char* word) { return std::string_view(word) == "--json"; });
+}
+
+// That of each part. They belong together, and may not: an older module stays loaded while it is
+// used.
+void show_version(Output output) {
+    std::string module;
+    std::getline(std::ifstream("/sys/module/stm/version"), module);
+    nlohmann::json json = {
+        {"stmctl", STM_VERSION_STRING},
+        {"library", stm_version()},
+        {"module", module.empty() ? nlohmann::json(nullptr) : nlohmann::json(module)},
+        {"interface", fmt::format("{}.{}", STM_ABI_MAJOR, STM_ABI_MINOR)},
+        {"module_interface", nullptr}};
+    try {
+        const struct stm_version version = Module().version();
+        json["module_interface"] = fmt::format("{}.{}", version.abi_major, version.abi_minor);
+    } catch (const Failure&) {
+        // It does not answer, or may not be asked.
+    }
+    if (output == Output::json)
+        return print(stdout, json);
+    const auto text = [&](const char* key) {
+        return json[key].is_null() ? std::string("unknown") : json[key].get<std::string>();
+    };
+    fmt::print("stmctl {}\nlibstm {}\n", text("stmctl"), text("library"));
+    if (json["module"].is_null() && json["module_interface"].is_null())
+        fmt::print("module not loaded (these know interface {})\n", text("interface"));
+    else
+        fmt::print("module {}, interface {} (these know {})\n", text("module"),
+                   text("module_interface"), text("interface"));
+}
+
 // The name of what a word is, which the completion of command lines reads again.
 const char* type_name(Word kind) {
     switch (kind) {
@@ -49,6 +86,8 @@ const char* type_name(Word kind) {
         return "REGION";
     case Word::file:
         return "FILE";
+    case Word::shell:
+        return "SHELL";
     default:
         return "TEXT";
     }
@@ -101,7 +140,7 @@ Program::Program()
     : app_(std::make_unique<CLI::App>(
           "Lists, makes and removes the shared memory regions of the module stm.")) {
     app_->footer(kFooter);
-    app_->set_version_flag("--version", stm_version());
+    app_->set_version_flag("--version", "");
     app_->require_subcommand(1);
     app_->fallthrough();
     app_->add_flag_callback(
@@ -130,14 +169,13 @@ Command Program::add(const char* name, const char* what, std::function<void(cons
 int Program::run(int argc, char** argv) {
     try {
         app_->parse(argc, argv);
-    } catch (const CLI::Success& success) { // --help, --version
+    } catch (const CLI::CallForVersion&) {
+        show_version(has_json(argc, argv) ? Output::json : Output::text);
+        return static_cast<int>(Exit::ok);
+    } catch (const CLI::Success& success) { // --help
         return app_->exit(success);
     } catch (const CLI::ParseError& error) {
-        // A flag that was not come to yet counts as well.
-        const bool json = std::any_of(argv + 1, argv + argc, [](const char* word) {
-            return std::string_view(word) == "--json";
-        });
-        report(json ? Output::json : Output::text, {unknown(*app_, error)});
+        report(has_json(argc, argv) ? Output::json : Output::text, {unknown(*app_, error)});
         return static_cast<int>(Exit::usage);
     }
     try {
