@@ -9,23 +9,26 @@
 extern "C" {
 #endif
 
-#define STM_MAP_WRITE 0x1 /* in: PROT_WRITE is asked for; out: it is allowed, now or by mprotect */
-#define STM_MAP_EXEC 0x2  /* the same for PROT_EXEC */
-#define STM_MAP_PLAIN 0x4 /* out: stores go straight to the region */
+#define STM_MAP_WRITE                                                                              \
+    0x1                     /* in: PROT_WRITE is asked for; out: it is allowed, now or by mprotect \
+                             */
+#define STM_MAP_EXEC 0x2    /* the same for PROT_EXEC */
+#define STM_MAP_PLAIN 0x4   /* out: stores go straight to the region */
+#define STM_MAP_SEGMENT 0x8 /* out: the core wants to know when mappings come and go */
 
 #define STM_FAULT_BATCH 16
 enum stm_fault_result {
-	/* Map the pages of struct stm_fault. */
-	STM_FAULT_MAP,
-	STM_FAULT_NO_MEMORY,
-	/* Memory is short: try again at once, the kernel too. A transaction gets it a few times. */
-	STM_FAULT_AGAIN,
-	/* Another thread's transaction is doomed: try again after its end, perhaps much later. */
-	STM_FAULT_WAIT,
-	/* Beyond the region, or beyond what a transaction may touch: SIGBUS. */
-	STM_FAULT_OUTSIDE,
-	/* A store outside of a transaction, or the transaction is doomed: SIGSEGV. */
-	STM_FAULT_FORBIDDEN
+    /* Map the pages of struct stm_fault. */
+    STM_FAULT_MAP,
+    STM_FAULT_NO_MEMORY,
+    /* Memory is short: try again at once, the kernel too. A transaction gets it a few times. */
+    STM_FAULT_AGAIN,
+    /* Another thread's transaction is doomed: try again after its end, perhaps much later. */
+    STM_FAULT_WAIT,
+    /* Beyond the region, or beyond what a transaction may touch: SIGBUS. */
+    STM_FAULT_OUTSIDE,
+    /* A store outside of a transaction, or the transaction is doomed: SIGSEGV. */
+    STM_FAULT_FORBIDDEN
 };
 /*
  * in: @index is the missing page. @first and @last are the first and the last page that may be
@@ -35,14 +38,14 @@ enum stm_fault_result {
  * any process, for any address space.
  */
 struct stm_fault {
-	__u64 index;
-	__u64 first;
-	__u64 last;
-	int write;
-	unsigned int count;
-	struct stm_memory *memory;
-	__u64 address;
-	struct stm_page *pages[STM_FAULT_BATCH];
+    __u64 index;
+    __u64 first;
+    __u64 last;
+    int write;
+    unsigned int count;
+    struct stm_memory* memory;
+    __u64 address;
+    struct stm_page* pages[STM_FAULT_BATCH];
 };
 
 #ifdef __cplusplus
