@@ -14,7 +14,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
 
 .DEFAULT_GOAL := help
 .PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest
-.PHONY: fuzz coverage sweep mutants reliability bench install clean
+.PHONY: fuzz coverage sweep mutants reliability bench install uninstall deb deb-check clean
 
 help:
 	@echo 'make deps          install the Debian packages that are missing (root or sudo)'
@@ -37,7 +37,10 @@ help:
 	@echo 'make bench         measure memory and transactions in a guest'
 	@echo '                   (KERNEL=…, BENCH="--json mapped")'
 	@echo 'make install       install library, headers, tools and module source'
-	@echo '                   (DESTDIR=, PREFIX=$(PREFIX))'
+	@echo '                   (DESTDIR=, PREFIX=$(PREFIX)); make uninstall takes it away again'
+	@echo 'make deb           build the packages of Debian, into build/deb'
+	@echo 'make deb-check     build, check, install and remove them in clean roots'
+	@echo '                   (RELEASES="12 13")'
 	@echo 'make module        build stm.ko alone (KERNEL=$(KERNEL), or KDIR=… for any other)'
 	@echo 'make clean         remove build/'
 	@echo
@@ -95,10 +98,17 @@ mutants: deps
 bench: deps
 	@ci/bench --kernel '$(KERNEL)' $(BENCH)
 
-install: deps
-	@ci/cmake-build host user_space
-	@cmake --install build/host --prefix '$(PREFIX)'
-	@ci/install-module-source '$(PREFIX)' '$(DESTDIR)'
+install:
+	@ci/install '$(PREFIX)' '$(DESTDIR)'
+
+uninstall:
+	@ci/install --undo '$(PREFIX)' '$(DESTDIR)'
+
+deb:
+	@ci/deb
+
+deb-check: deps
+	@ci/check-hosts $(or $(RELEASES),12) --only packages --no-result
 
 clean:
 	rm -rf build

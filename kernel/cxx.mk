@@ -23,8 +23,12 @@ cxx-of = $(if $(filter -%,$(1)),$(1),$\
 	$(patsubst %$(notdir $(1)),%,$(1))$(subst gcc,g++,$(notdir $(1))))
 CXX := $(foreach word,$(CC),$(call cxx-of,$(word)))
 
-# Nothing where that compiler is there. Where it is not, one line says what to install.
-need-cxx = $(foreach word,$(filter-out -%,$(CXX)),$(if $(shell command -v $(word)),,$(error \
+# Nothing where the module can be built. Where it cannot, one line says why, or what to install:
+# flags of clang say nothing to g++, and what clang makes of the module was never tried.
+need-gcc = $(if $(CONFIG_CC_IS_CLANG)$(findstring clang,$(notdir $(filter-out -%,$(CC)))),$(error \
+	stm: the compiler of this kernel is clang: the module is for kernels that gcc has built))
+need-cxx = $(need-gcc)$\
+	$(foreach word,$(filter-out -%,$(CXX)),$(if $(shell command -v $(word)),,$(error \
 	stm: $(word) is missing: it has to be beside the compiler of this kernel, $(CC) \
 	(Debian: apt install $(patsubst x86_64-linux-gnu-%,%,$(notdir $(word)))))))
 

@@ -16,7 +16,7 @@ features := $(sort $(patsubst $(src)/kernel/features/%.c,%,$(wildcard $(src)/ker
 answers := $(patsubst %,$(obj)/kernel/features/%.h,$(features))
 
 quiet_cmd_feature = FEATURE $@
-      cmd_feature = if $(CC) $(filter-out -Wp$(comma)-MMD$(comma)%,$(c_flags)) -Werror \
+      cmd_feature = $(need-gcc)if $(CC) $(filter-out -Wp$(comma)-MMD$(comma)%,$(c_flags)) -Werror \
 			-Wno-error=attributes -c -o $(@:.h=.probe.o) $< >$(@:.h=.log) 2>&1; \
 			then echo '\#define STM_HAS_$*'; fi >$@
 

@@ -99,6 +99,25 @@ def test_a_kernel_without_what_the_module_needs_is_told_what_is_missing():
             assert re.search(rf"error: #error .*{re.escape(missing)}", said), (missing, said)
 
 
+def test_a_kernel_that_clang_has_built_is_refused_in_one_sentence():
+    """A stand-in for one: its configuration says so, or its compiler is called so."""
+    with sources() as folder:
+        compiler = os.path.join(folder, "clang-19")
+        with open(compiler, "w", encoding="ascii") as handle:
+            handle.write('#!/bin/sh\nexec gcc "$@"\n')
+        os.chmod(compiler, 0o755)
+        for word in ("CONFIG_CC_IS_CLANG=y", f"CC={compiler}"):
+            code, said = make(folder, "module", word)
+            refusals = re.findall("^.*clang: the module is for kernels that gcc has built.*$", said,
+                                  re.MULTILINE)
+            assert code != 0 and len(refusals) == 1, (word, said)
+            assert "error: " not in said and not os.path.exists(f"{folder}/{MODULE}"), (word, said)
+            farm = f"{folder}/{os.path.dirname(MODULE)}"
+            kernel = cache.run([os.path.join(cache.CI, "kernel"), "path", "6.12"]).strip()
+            code, said = make(f"{kernel}/build", f"M={farm}", word, "clean")
+            assert code == 0, (word, said)
+
+
 def test_a_function_that_a_kernel_exports_no_more_is_named():
     with sources() as folder:
         with open(f"{folder}/kernel/glue/module.c", "a", encoding="ascii") as handle:

@@ -161,6 +161,14 @@ int stm_core_map(stm_handle* handle, __u64 first, __u64 pages, unsigned int want
     return 0;
 }
 
+void stm_core_attached(stm_handle* handle) {
+    the_registry->note_attach(handle_of(handle).region(), AttachEvent::attach);
+}
+
+void stm_core_detached(stm_handle* handle) {
+    the_registry->note_attach(handle_of(handle).region(), AttachEvent::detach);
+}
+
 stm_fault_result stm_core_fault(stm_handle* handle, stm_fault* fault) {
     return serve_plain_fault(handle_of(handle).region(), *fault);
 }

@@ -19,6 +19,8 @@ Result<u32> check_mapping(const Region& region, u64 first, u64 pages, u32 wanted
             return Error::access;
         return u32{STM_MAP_EXEC | STM_MAP_PLAIN};
     }
+    if (region.segment() != nullptr)
+        return u32{STM_MAP_WRITE | STM_MAP_PLAIN | STM_MAP_SEGMENT};
     return region.plain() ? u32{STM_MAP_WRITE | STM_MAP_PLAIN} : u32{STM_MAP_WRITE};
 }
 

@@ -31,7 +31,10 @@ Result<OpenRequest> checked_open(const stm_open& argument) noexcept {
         return Error::invalid;
     const u32 kind = argument.region_flags;
     const bool plain = (kind & STM_REGION_PLAIN) != 0;
-    if ((kind & ~u32{STM_REGION_FLAGS}) != 0 || (!plain && (kind & STM_REGION_EXEC) != 0) ||
+    const bool segment = (kind & STM_REGION_SEGMENT) != 0;
+    if ((kind & ~u32{STM_REGION_FLAGS}) != 0 ||
+        (!plain && (kind & (STM_REGION_EXEC | STM_REGION_SEGMENT)) != 0) ||
+        (segment && (kind & (STM_REGION_EXEC | STM_REGION_EPHEMERAL)) != 0) ||
         (plain && (kind & STM_REGION_MUTEX) != 0) || argument.mode > 0777)
         return Error::invalid;
     // Regions that are born by opening a device node have these names.
@@ -145,10 +148,8 @@ Result<i32> set_size(const Request& request, stm_set_size& argument) noexcept {
         return Error::bad_descriptor;
     Region& region = request.handle.region();
     // A handle of minor 0 was opened without a question for the rights to `default`.
-    const Status permitted = runtime::status_from_errno(
-        request.handle.attached()
-            ? 0
-            : stm_linux_identity_permission(region.identity(), STM_ACCESS_WRITE));
+    const Status permitted =
+        request.handle.attached() ? Status(kSuccess) : region.permission(STM_ACCESS_WRITE);
     if (!permitted.ok())
         return permitted.error();
     const u64 bytes = argument.region_size;
@@ -170,13 +171,41 @@ Result<i32> destroy_region(const Request& request, stm_destroy& argument) noexce
     const Result<Ref<Region>> region = named_region(request, by, argument, Purpose::change);
     if (!region.ok())
         return region.error();
-    if (stm_linux_identity_owned_by_caller((*region)->identity()) == 0)
+    if (!(*region)->owned_by_caller())
         return Error::perm;
     const Status destroyed = request.registry.destroy(
         **region,
         (argument.flags & STM_DESTROY_DEFERRED) != 0 ? Destroy::deferred : Destroy::unless_used,
         by == STM_BY_HANDLE ? Users::others_than_one : Users::any);
     return done(destroyed);
+}
+
+Result<i32> change_segment(const Request& request, stm_change_segment& argument) noexcept {
+    const u32 change = argument.flags;
+    if ((change != STM_SEGMENT_OWNER && change != STM_SEGMENT_LOCK &&
+         change != STM_SEGMENT_UNLOCK) ||
+        argument.reserved != 0 || argument.mode > 0777)
+        return Error::invalid;
+    const Result<Ref<Region>> region = request.registry.find_id_in_use(argument.id);
+    if (!region.ok())
+        return region.error();
+    const Segment* const segment = (*region)->segment();
+    if (segment == nullptr)
+        return Error::invalid;
+    if (!(change == STM_SEGMENT_OWNER ? segment->owned_by_caller()
+                                      : segment->may_be_locked_by_caller()))
+        return Error::perm;
+    if (change == STM_SEGMENT_OWNER)
+        return done(request.registry.change_owner(
+            **region, stm_owner{argument.uid, argument.gid, argument.mode}));
+    request.registry.mark_locked(**region, change == STM_SEGMENT_LOCK ? Locked::yes : Locked::no);
+    return 0;
+}
+
+Result<i32> detach_segment(const Request& /*request*/, stm_detach_segment& argument) noexcept {
+    if (argument.flags != 0)
+        return Error::invalid;
+    return done(runtime::status_from_errno(stm_linux_segment_detach(argument.address)));
 }
 
 } // namespace stm::kernel

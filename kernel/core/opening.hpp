@@ -17,5 +17,9 @@ namespace stm::kernel {
                                                      stm_set_size& argument) noexcept;
 [[nodiscard]] runtime::Result<runtime::i32> destroy_region(const Request& request,
                                                            stm_destroy& argument) noexcept;
+[[nodiscard]] runtime::Result<runtime::i32> change_segment(const Request& request,
+                                                           stm_change_segment& argument) noexcept;
+[[nodiscard]] runtime::Result<runtime::i32> detach_segment(const Request& request,
+                                                           stm_detach_segment& argument) noexcept;
 
 } // namespace stm::kernel

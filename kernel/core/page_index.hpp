@@ -3,8 +3,6 @@
 // the file that a program maps.
 #pragma once
 
-#include "kernel/core/uapi.hpp"
-
 #include "kernel/core/page_store.hpp"
 #include "runtime/support/types.hpp"
 

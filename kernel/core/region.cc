@@ -7,8 +7,8 @@
 namespace stm::kernel {
 
 runtime::Result<runtime::Ref<Region>> Region::create(const Books& books, const RegionName& name,
-                                                     runtime::u32 flags,
-                                                     const stm_birth& birth) noexcept {
+                                                     runtime::u32 flags, const stm_birth& birth,
+                                                     runtime::u64 bytes) noexcept {
     auto region = runtime::make_ref<Region>(books, name, flags);
     if (!region.ok())
         return region.error();
@@ -27,7 +27,24 @@ runtime::Result<runtime::Ref<Region>> Region::create(const Books& books, const R
             return clock.error();
     }
     (*region)->born_by_node_ = birth.node != nullptr;
+    if ((flags & STM_REGION_SEGMENT) != 0) {
+        auto segment = runtime::make<Segment>((*region)->identity_, bytes);
+        if (!segment.ok())
+            return segment.error();
+        (*region)->segment_ = runtime::move(*segment);
+    }
     return region;
+}
+
+runtime::Status Region::permission(runtime::u32 access) const noexcept {
+    if (segment_)
+        return segment_->permission(access);
+    return runtime::status_from_errno(stm_linux_identity_permission(identity(), access));
+}
+
+bool Region::owned_by_caller() const noexcept {
+    return segment_ ? segment_->owned_by_caller()
+                    : stm_linux_identity_owned_by_caller(identity()) != 0;
 }
 
 void Region::last_reference_gone(Region* region) noexcept {

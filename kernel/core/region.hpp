@@ -17,6 +17,7 @@
 #include "kernel/core/lock.hpp"
 #include "kernel/core/page_store.hpp"
 #include "kernel/core/process.hpp"
+#include "kernel/core/segment.hpp"
 #include "kernel/core/statistics.hpp"
 #include "kernel/core/user_account.hpp"
 #include "kernel/core/versions.hpp"
@@ -49,10 +50,11 @@ class Region : public runtime::RefCounted<Region>,
                public runtime::ListLink<Region> {
 public:
     // Makes a region that cannot be found yet, without a size. Allocates everything that its entry
-    // in the books needs. Error::no_memory.
+    // in the books needs. Only a segment knows now how many bytes its creator asks for.
+    // Error::no_memory.
     [[nodiscard]] static runtime::Result<runtime::Ref<Region>>
-    create(const Books& books, const RegionName& name, runtime::u32 flags,
-           const stm_birth& birth) noexcept;
+    create(const Books& books, const RegionName& name, runtime::u32 flags, const stm_birth& birth,
+           runtime::u64 bytes) noexcept;
 
     Region(const Books& books, const RegionName& name, runtime::u32 flags) noexcept
         : books_(books), name_(name), flags_(flags), contents_lock_(STM_RANK_CONTENTS),
@@ -65,6 +67,13 @@ public:
     // Born by opening a device node: that node's own mode decides who may open it.
     [[nodiscard]] bool born_by_node() const noexcept { return born_by_node_; }
     [[nodiscard]] stm_identity* identity() const noexcept { return identity_.get(); }
+    // What it has as a segment; null if it is none.
+    [[nodiscard]] Segment* segment() const noexcept { return segment_.get(); }
+    // Error::access: the caller must not open it with this access, STM_ACCESS_*. No lock may be
+    // held, as for the next one.
+    [[nodiscard]] runtime::Status permission(runtime::u32 access) const noexcept;
+    // Whether the caller may destroy it.
+    [[nodiscard]] bool owned_by_caller() const noexcept;
 
     // Bytes, a multiple of the page size; 0 until the size is settled. From then on pages() is as
     // large.
@@ -95,6 +104,7 @@ private:
     const runtime::u32 flags_;
     bool born_by_node_ = false; // set before it can be found
     Identity identity_;
+    runtime::Unique<Segment> segment_; // set before it can be found
     PageStore pages_;
     Versions versions_;
     runtime::Atomic<runtime::u64> size_{0};

@@ -138,6 +138,8 @@ void Registry::forget(Region& region) noexcept {
         runtime::destroy(&account);
     }
     admitted_.remove(region);
+    if (region.segment() != nullptr)
+        slots_[region.minor_].removed = 0;
 }
 
 // -- The books; all under the registry lock --
@@ -153,11 +155,16 @@ Registry::RegionRef Registry::at_minor_locked(u32 minor) noexcept {
     return RegionRef::share(*slots_[minor].region);
 }
 
+// A segment keeps its minor to its end, because that is the index by which listings find it.
+bool Registry::is_free_locked(u32 minor) const noexcept {
+    return slots_[minor].region == nullptr && slots_[minor].removed == 0;
+}
+
 // The highest one that is free: low ones are for nodes that people make by hand. 0 if there is
 // none.
 u32 Registry::free_minor_locked() noexcept {
     u32 minor = static_cast<u32>(slots_.size()) - 1;
-    while (minor != 0 && slots_[minor].region != nullptr)
+    while (minor != 0 && !is_free_locked(minor))
         --minor;
     return minor;
 }
@@ -210,6 +217,8 @@ Registry::RegionRef Registry::unlink_locked(Region& region) noexcept {
     names_.remove(region);
     region.linked_ = false;
     --linked_;
+    if (region.segment() != nullptr)
+        slots_[region.minor_].removed = 1;
     return RegionRef::adopt(runtime::exchange(slots_[region.minor_].region, nullptr));
 }
 
@@ -261,8 +270,7 @@ Status Registry::settle_size(Region& region, u64 bytes) noexcept {
 Status Registry::prepare_first_use(Handle& handle) noexcept {
     Region& region = handle.region();
     if (!handle.attached()) {
-        const Status permitted = runtime::status_from_errno(
-            stm_linux_identity_permission(region.identity(), rights_for(handle.access())));
+        const Status permitted = region.permission(rights_for(handle.access()));
         if (!permitted.ok())
             return permitted;
     }
@@ -286,7 +294,7 @@ Status Registry::prepare_first_use(Handle& handle) noexcept {
 // admitted.
 Result<Registry::RegionRef> Registry::prepare(const RegionName& name, u32 flags,
                                               const stm_birth& birth, u64 bytes) noexcept {
-    Result<RegionRef> region = Region::create(books(), name, flags, birth);
+    Result<RegionRef> region = Region::create(books(), name, flags, birth, bytes);
     if (!region.ok() || bytes == 0)
         return region;
     const Result<u64> size = rounded_size(bytes, current(settings_.max_region_bytes));
@@ -306,8 +314,7 @@ Result<Registry::RegionRef> Registry::prepare(const RegionName& name, u32 flags,
 Registry::HandleResult Registry::open_existing(const RegionRef& region, u64 bytes, u32 access,
                                                Rights rights) noexcept {
     if (rights == Rights::to_be_checked) {
-        const Status permitted = runtime::status_from_errno(
-            stm_linux_identity_permission(region->identity(), rights_for(access)));
+        const Status permitted = region->permission(rights_for(access));
         if (!permitted.ok())
             return permitted.error();
     }
@@ -321,7 +328,8 @@ Registry::HandleResult Registry::open_existing(const RegionRef& region, u64 byte
         return Error::invalid;
     }
     const Guard held(lock_);
-    if (!region->linked_)
+    // A segment without a name can be used as long as it is used.
+    if (!region->linked_ && (region->segment() == nullptr || region->user_count_ == 0))
         return Error::stale;
     attach_locked(**handle);
     return handle;
@@ -345,8 +353,8 @@ Result<Registry::Opened> Registry::create_region(const OpenRequest& request, u32
     const u32 place = minor == 0 ? free_minor_locked() : minor;
     if (place == 0)
         return Error::no_space;
-    if (slots_[place].region != nullptr)
-        return Error::exists;
+    if (!is_free_locked(place))
+        return slots_[place].region != nullptr ? Error::exists : Error::no_space;
     const Status admitted = admit_locked(**region, (*region)->size(), place);
     if (!admitted.ok())
         return admitted.error();
@@ -375,7 +383,9 @@ Result<Registry::Opened> Registry::open_name(const OpenRequest& request) noexcep
             OpenRequest sized = request;
             if (sized.bytes == 0)
                 sized.bytes = current(settings_.default_size);
-            Result<Opened> created = create_region(sized, 0, stm_birth{nullptr, request.mode, 1});
+            const bool segment = (request.region_flags & STM_REGION_SEGMENT) != 0;
+            Result<Opened> created =
+                create_region(sized, 0, stm_birth{nullptr, request.mode, segment ? 0 : 1});
             if (created.ok() || created.error() != Error::exists)
                 return created;
         }
@@ -384,7 +394,8 @@ Result<Registry::Opened> Registry::open_name(const OpenRequest& request) noexcep
 }
 
 Registry::HandleResult Registry::open_id(u64 id, u64 bytes, u32 access) noexcept {
-    const Result<RegionRef> region = find_id(id);
+    // Only a segment can be opened when it has lost its name, which open_existing() checks.
+    const Result<RegionRef> region = find_id_in_use(id);
     if (!region.ok())
         return region.error();
     return open_existing(*region, bytes, access, Rights::to_be_checked);
@@ -503,6 +514,35 @@ Status Registry::destroy(Region& region, Destroy when, Users users) noexcept {
     return kSuccess;
 }
 
+// -- Segments --
+
+void Registry::note_attach(Region& region, AttachEvent event) noexcept {
+    stm_process* process = stm_linux_process_current();
+    const u64 now = stm_linux_realtime_ns();
+    {
+        const Guard held(lock_);
+        process = region.segment()->note(event, process, now);
+    }
+    if (process != nullptr)
+        stm_linux_process_put(process);
+}
+
+Status Registry::change_owner(Region& region, const stm_owner& owner) noexcept {
+    const Status changed =
+        runtime::status_from_errno(stm_linux_identity_change(region.identity(), &owner));
+    if (!changed.ok())
+        return changed;
+    const u64 now = stm_linux_realtime_ns();
+    const Guard held(lock_);
+    region.segment()->note_change(now);
+    return kSuccess;
+}
+
+void Registry::mark_locked(Region& region, Locked locked) noexcept {
+    const Guard held(lock_);
+    region.segment()->set_locked(locked == Locked::yes);
+}
+
 // -- Telling --
 
 u64 Registry::id_of(const Region& region) noexcept {
@@ -539,6 +579,8 @@ void Registry::describe(Region& region, stm_info& info) noexcept {
     info.handles = region.user_count_;
     info.state =
         (region.linked_ ? 0u : STM_STATE_UNLINKED) | (info.region_size != 0 ? STM_STATE_SIZED : 0u);
+    if (region.segment() != nullptr)
+        region.segment()->describe(info);
 }
 
 namespace {

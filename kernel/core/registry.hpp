@@ -43,6 +43,9 @@ enum class Destroy { unless_used, deferred };
 // Which handles keep a region from being destroyed.
 enum class Users { any, others_than_one };
 
+// Whether a segment has the mark of SHM_LOCK.
+enum class Locked { no, yes };
+
 class Registry : runtime::NonCopyable {
     using u32 = runtime::u32;
     using u64 = runtime::u64;
@@ -108,6 +111,13 @@ public:
     // use. Error::not_found.
     [[nodiscard]] Result<RegionRef> find_next_id(u64 id) noexcept;
 
+    // -- Segments; the region is one, and the rights were checked --
+
+    void note_attach(Region& region, AttachEvent event) noexcept;
+    // Error::invalid: an id stands for nobody.
+    [[nodiscard]] Status change_owner(Region& region, const stm_owner& owner) noexcept;
+    void mark_locked(Region& region, Locked locked) noexcept;
+
     [[nodiscard]] u64 id_of(const Region& region) noexcept;
     void describe(Region& region, stm_info& info) noexcept;
     // Fills the list with as many of the region's handles and their mappings as fit. Returns how
@@ -135,6 +145,7 @@ private:
     struct Slot {
         Region* region; // a reference, or null
         u32 generation; // of the region that is or was here; never 0 for one that was
+        u32 removed;    // nonzero: a segment that has lost its name still has the minor
     };
 
     // Called before another thread can have the registry.
@@ -162,6 +173,7 @@ private:
     [[nodiscard]] Status charge_locked(UserAccount& account, u32 regions, u64 bytes) noexcept
         STM_REQUIRES(lock_);
     [[nodiscard]] RegionRef unlink_locked(Region& region) noexcept STM_REQUIRES(lock_);
+    [[nodiscard]] bool is_free_locked(u32 minor) const noexcept STM_REQUIRES(lock_);
     [[nodiscard]] u32 free_minor_locked() noexcept STM_REQUIRES(lock_);
 
     const stm_settings& settings_;

@@ -54,7 +54,8 @@ Result<i32> tell_version(const Request& request, stm_version& argument) noexcept
 }
 
 Result<i32> tell_info(const Request& request, stm_info& argument) noexcept {
-    if ((argument.flags & ~u32{STM_BY_FLAGS}) != 0 || argument.reserved != 0)
+    if ((argument.flags & ~u32{STM_BY_FLAGS}) != 0 || argument.reserved != 0 ||
+        argument.reserved_too != 0)
         return Error::invalid;
     const Result<Ref<Region>> region =
         argument.flags == STM_BY_NEXT ? request.registry.find_next(argument.minor)

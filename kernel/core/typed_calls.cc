@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/typed_calls.hpp"
 
-#include "kernel/core/abort_error.hpp"
 #include "kernel/core/deadline.hpp"
 #include "kernel/core/given_sets.hpp"
 #include "kernel/core/passes.hpp"

@@ -139,3 +139,27 @@ int stm_linux_identity_owned_by_caller(struct stm_identity *identity)
 {
 	return inode_owner_or_capable(stm_no_idmap, stm_identity_inode(identity));
 }
+
+int stm_linux_identity_change(struct stm_identity *identity, const struct stm_owner *owner)
+{
+	struct inode *inode = stm_identity_inode(identity);
+	const kuid_t uid = make_kuid(current_user_ns(), owner->uid);
+	const kgid_t gid = make_kgid(current_user_ns(), owner->gid);
+
+	if (!uid_valid(uid) || !gid_valid(gid))
+		return -EINVAL;
+	inode_lock(inode);
+	inode->i_uid = uid;
+	inode->i_gid = gid;
+	inode->i_mode = (inode->i_mode & ~0777) | (owner->mode & 0777);
+	inode_unlock(inode);
+	return 0;
+}
+
+void stm_linux_identity_ids(struct stm_identity *identity, struct stm_ids *ids)
+{
+	const struct inode *inode = stm_identity_inode(identity);
+
+	ids->uid = __kuid_val(inode->i_uid);
+	ids->gid = __kgid_val(inode->i_gid);
+}

@@ -2,13 +2,15 @@
 /*
  * mmap of a handle and the page faults in it.
  *
- * There is no open or close operation and nothing is counted. A mapping holds its file, the file
- * its handle, and the handle its region. Linux keeps the list of the mappings, in the address_space
- * of the handle's view (view.c). So fork, a partial munmap and mremap are right without code of
- * ours.
+ * Nothing is counted. A mapping holds its file, the file its handle, and the handle its region.
+ * Linux keeps the list of the mappings, in the address_space of the handle's view (view.c). So
+ * fork, a partial munmap and mremap are right without code of ours. Only the mappings of segments
+ * have the operations open and close, which tell the core the time.
  */
 #define pr_fmt(format) KBUILD_MODNAME ": " format
 
+#include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -284,6 +286,26 @@ static const struct vm_operations_struct stm_window_vm_operations = {
 #endif
 };
 
+static void stm_segment_open(struct vm_area_struct *vma)
+{
+	stm_core_attached(vma->vm_file->private_data);
+}
+
+static void stm_segment_close(struct vm_area_struct *vma)
+{
+	stm_core_detached(vma->vm_file->private_data);
+}
+
+/* Linux merges no mapping that has a close operation, so each attach stays a mapping. */
+static const struct vm_operations_struct stm_segment_vm_operations = {
+	.open = stm_segment_open,
+	.close = stm_segment_close,
+	.fault = stm_plain_fault,
+#if STM_MAPPINGS_HAVE_LOCKS
+	.map_pages = map_nothing_around,
+#endif
+};
+
 /* page_mkwrite makes Linux map the pages of a writable mapping read-only at first. */
 static const struct vm_operations_struct stm_transactional_vm_operations = {
 	.fault = stm_transactional_fault,
@@ -317,9 +339,9 @@ int stm_file_mmap(struct file *file, struct vm_area_struct *vma)
 		clear |= VM_MAYEXEC;
 	/*
 	 * MIXEDMAP: the fault of a plain region or of a window inserts pages itself; it also lets
-	 * fork copy the page table. DONTEXPAND: mremap cannot grow the mapping, and Linux 6.12 does not merge it
-	 * with a neighbour behind our back. DONTDUMP: a core file would be as large as the region,
-	 * and most of it was never touched.
+	 * fork copy the page table. DONTEXPAND: mremap cannot grow the mapping, and Linux 6.12 does
+	 * not merge it with a neighbour behind our back. DONTDUMP: a core file would be as large as
+	 * the region, and most of it was never touched.
 	 */
 	set = VM_DONTEXPAND | VM_DONTDUMP;
 	if (allowed & (STM_MAP_PLAIN | STM_MAP_WINDOW))
@@ -327,9 +349,81 @@ int stm_file_mmap(struct file *file, struct vm_area_struct *vma)
 	stm_vm_flags_change(vma, set, clear);
 	if (allowed & STM_MAP_WINDOW)
 		vma->vm_ops = &stm_window_vm_operations;
+	else if (allowed & STM_MAP_SEGMENT)
+		vma->vm_ops = &stm_segment_vm_operations;
 	else if (allowed & STM_MAP_PLAIN)
 		vma->vm_ops = &stm_plain_vm_operations;
 	else
 		vma->vm_ops = &stm_transactional_vm_operations;
+	if (allowed & STM_MAP_SEGMENT)
+		stm_core_attached(file->private_data);
 	return 0;
+}
+
+/* Whether this part of a segment lies where an attach at @address put it. */
+static bool is_of_attach(const struct vm_area_struct *vma, unsigned long address)
+{
+	return vma->vm_ops == &stm_segment_vm_operations && vma->vm_start >= address &&
+	       (vma->vm_start - address) >> PAGE_SHIFT == vma->vm_pgoff;
+}
+
+/*
+ * Finds the first part, from *@start on, of an attach at @address: of any file, or of @file within
+ * @size bytes. Its file comes with a reference.
+ */
+static struct file *find_part(unsigned long address, const struct file *file, unsigned long size,
+			      unsigned long *start, unsigned long *length)
+{
+	struct vm_area_struct *vma = find_vma(current->mm, *start);
+	struct file *found;
+
+	while (vma && (!is_of_attach(vma, address) || (file && vma->vm_file != file))) {
+		if (file && vma->vm_end - address > size)
+			return NULL;
+		vma = find_vma(current->mm, vma->vm_end);
+	}
+	if (!vma || (file && vma->vm_end - address > size))
+		return NULL;
+	found = vma->vm_file;
+	*start = vma->vm_start;
+	*length = vma->vm_end - vma->vm_start;
+	return get_file(found);
+}
+
+/*
+ * The lock is released between finding a part and unmapping it, because Linux exports no function
+ * that unmaps under it. Another thread that maps something else there meanwhile loses that, as with
+ * munmap.
+ */
+int stm_linux_segment_detach(__u64 address)
+{
+	unsigned long start = address, length, size = 0;
+	struct file *file = NULL, *part;
+	int error = -EINVAL;
+
+	if (!PAGE_ALIGNED(address))
+		return -EINVAL;
+	for (;;) {
+		if (mmap_read_lock_killable(current->mm)) {
+			error = -EINTR;
+			break;
+		}
+		part = find_part(address, file, size, &start, &length);
+		mmap_read_unlock(current->mm);
+		if (!part)
+			break;
+		if (file) {
+			fput(part);
+		} else {
+			file = part;
+			size = PAGE_ALIGN(i_size_read(file_inode(file)));
+		}
+		error = vm_munmap(start, length);
+		if (error)
+			break;
+		start += length;
+	}
+	if (file)
+		fput(file);
+	return error;
 }

@@ -155,3 +155,32 @@ __u64 stm_linux_realtime_ns(void)
 {
 	return ktime_get_real_ns();
 }
+
+void stm_linux_caller_ids(struct stm_ids *ids)
+{
+	ids->uid = __kuid_val(current_euid());
+	ids->gid = __kgid_val(current_egid());
+}
+
+void stm_linux_ids_for_caller(struct stm_ids *ids)
+{
+	ids->uid = from_kuid_munged(current_user_ns(), KUIDT_INIT(ids->uid));
+	ids->gid = from_kgid_munged(current_user_ns(), KGIDT_INIT(ids->gid));
+}
+
+int stm_linux_caller_in_group(__u32 gid)
+{
+	return in_group_p(KGIDT_INIT(gid));
+}
+
+int stm_linux_caller_has(enum stm_privilege privilege)
+{
+	switch (privilege) {
+	case STM_PRIVILEGE_IPC_OWNER:
+		return capable(CAP_IPC_OWNER);
+	case STM_PRIVILEGE_IPC_LOCK:
+		return capable(CAP_IPC_LOCK);
+	default:
+		return capable(CAP_SYS_ADMIN);
+	}
+}

@@ -92,7 +92,7 @@ int stm_linux_wait(const struct stm_bed *beds, unsigned int count, int (*ready)(
 	return result;
 }
 
-/* wq_has_sleeper() contains the barrier between the caller's changes and the look at the sleepers. */
+/* wq_has_sleeper() has the barrier between the caller's changes and the look at the sleepers. */
 void stm_linux_wake(struct stm_wait_queue *queue, __u64 keys)
 {
 	static_assert(sizeof(void *) == sizeof(keys));

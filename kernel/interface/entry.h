@@ -91,6 +91,13 @@ int stm_core_poll_ready(struct stm_handle *handle);
 int stm_core_map(struct stm_handle *handle, __u64 first, __u64 pages, unsigned int wanted,
 		 unsigned int *allowed);
 
+/*
+ * A mapping of a segment has come, or is about to go. Called with mmap_lock held, for the mapping's
+ * own process or the one that forks it.
+ */
+void stm_core_attached(struct stm_handle *handle);
+void stm_core_detached(struct stm_handle *handle);
+
 /* A fault in a plain region. The pages stay valid as long as the handle. */
 enum stm_fault_result stm_core_fault(struct stm_handle *handle, struct stm_fault *fault);
 /* The same in a window: a mapping for which stm_core_map() has said STM_MAP_WINDOW. */

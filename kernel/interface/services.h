@@ -105,10 +105,13 @@ struct stm_bed {
 	__u64 keys;
 };
 #define STM_MOST_BEDS 16
-/* Whom a waker asks whether a thread that sleeps with one of its keys is to be woken. */
+/*
+ * Whom a waker asks whether a thread that sleeps with one of its keys is to be woken. Any thread may
+ * call a @ready that a waker asks.
+ */
 enum stm_wait_asks {
 	STM_ASKS_SLEEPER, /* nobody: the thread wakes and asks itself */
-	STM_ASKS_WAKER	  /* @ready, in the waker's context; it is quick, and any thread may call it */
+	STM_ASKS_WAKER	  /* @ready, in the waker's context; it is quick */
 };
 /*
  * Sleeps on @count queues at once, 1 to STM_MOST_BEDS, until @ready returns nonzero. @ready is
@@ -197,6 +200,17 @@ void stm_linux_identity_owner(struct stm_identity *identity, struct stm_owner *o
 #define STM_ACCESS_WRITE 0x2
 /* -EACCES: the caller must not open it with this access, by the rules of files. */
 int stm_linux_identity_permission(struct stm_identity *identity, unsigned int access);
+/*
+ * Gives it another owner, group and mode; the ids are those of the caller's user namespace.
+ * -EINVAL: one stands for nobody.
+ */
+int stm_linux_identity_change(struct stm_identity *identity, const struct stm_owner *owner);
+/* A user and a group, as numbers of the initial user namespace. */
+struct stm_ids {
+	__u32 uid;
+	__u32 gid;
+};
+void stm_linux_identity_ids(struct stm_identity *identity, struct stm_ids *ids);
 /* Nonzero: the caller owns it or has CAP_FOWNER. */
 int stm_linux_identity_owned_by_caller(struct stm_identity *identity);
 
@@ -249,6 +263,12 @@ void stm_linux_view_open(struct stm_memory *memory);
  * Takes @count pages from @first on out of all mappings of the view. The next access to one faults.
  */
 void stm_linux_view_unmap(struct stm_view *view, __u64 first, __u64 count);
+
+/*
+ * Takes the segment that was mapped at @address out of the caller's address space, as shmdt does:
+ * struct stm_detach_segment. -EINVAL: none was mapped there.
+ */
+int stm_linux_segment_detach(__u64 address);
 
 /*
  * The pages of a transaction that are mapped before they are touched. These are called between
@@ -357,6 +377,19 @@ __u32 stm_linux_current_user(void);
 /* Nonzero: the caller may exceed the per-user limits (CAP_SYS_RESOURCE). */
 int stm_linux_may_exceed_limits(void);
 __u64 stm_linux_realtime_ns(void);
+
+/* The caller's effective user and group. */
+void stm_linux_caller_ids(struct stm_ids *ids);
+/* The same ids as the caller's user namespace shows them. */
+void stm_linux_ids_for_caller(struct stm_ids *ids);
+/* Nonzero: the caller is in the group. */
+int stm_linux_caller_in_group(__u32 gid);
+enum stm_privilege {
+	STM_PRIVILEGE_IPC_OWNER, /* CAP_IPC_OWNER: no rights are asked */
+	STM_PRIVILEGE_IPC_LOCK,	 /* CAP_IPC_LOCK */
+	STM_PRIVILEGE_ADMIN	 /* CAP_SYS_ADMIN */
+};
+int stm_linux_caller_has(enum stm_privilege privilege);
 
 /* -- User memory; no lock of the core may be held -- */
 

@@ -375,6 +375,14 @@ long Worker::any_request(Random& random) {
         return request(STM_IOC_DESTROY, destroy, random);
     }
     case 4: {
+        if (random() % 4 == 0) {
+            stm_change_segment change{};
+            change.flags = 1u << random() % 3;
+            change.id = some(random);
+            change.uid = change.gid = static_cast<std::uint32_t>(random() % 3);
+            change.mode = static_cast<std::uint32_t>(random() % 01000);
+            return request(STM_IOC_CHANGE_SEGMENT, change, random);
+        }
         if (random() % 2 == 0) {
             // The words are written to as well, like all memory that the calls are given.
             stm_cell cell{};

@@ -16,13 +16,16 @@ struct Request {
     unsigned long number;
     std::size_t size;
     std::uint32_t bad_flag; // one that the request does not know
+    std::size_t first = 0;  // its size in its first version, if that was another one
+
+    [[nodiscard]] std::size_t first_size() const { return first != 0 ? first : size; }
 };
 
 const Request kRequests[] = {
     {"VERSION", STM_IOC_VERSION, sizeof(struct stm_version), 0x1},
     {"OPEN", STM_IOC_OPEN, sizeof(struct stm_open), 0x40},
     {"SET_SIZE", STM_IOC_SET_SIZE, sizeof(struct stm_set_size), 0x1},
-    {"INFO", STM_IOC_INFO, sizeof(struct stm_info), 0x10},
+    {"INFO", STM_IOC_INFO, sizeof(struct stm_info), 0x10, offsetof(struct stm_info, segment_bytes)},
     {"ATTACHMENTS", STM_IOC_ATTACHMENTS, sizeof(struct stm_attachments), 0x10},
     {"DESTROY", STM_IOC_DESTROY, sizeof(struct stm_destroy), 0x20},
     {"COMMIT_SETS", STM_IOC_COMMIT_SETS, sizeof(struct stm_commit_sets), 0x2},
@@ -125,7 +128,8 @@ TEST_P(Interface, TakesACorrectArgument) {
 }
 
 TEST_P(Interface, RefusesASizeThatIsTooSmall) {
-    for (std::uint32_t size : {0U, 1U, 4U, 7U, static_cast<std::uint32_t>(GetParam().size) - 1}) {
+    for (std::uint32_t size :
+         {0U, 1U, 4U, 7U, static_cast<std::uint32_t>(GetParam().first_size()) - 1}) {
         std::vector<char> bad = argument();
         put(bad, 0, size);
         std::vector<char> copy = bad;

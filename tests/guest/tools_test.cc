@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <fcntl.h>
+#include <fstream>
 #include <initializer_list>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <stm/shm.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -290,6 +292,189 @@ TEST(Stmctl, ChangesTheMode) {
     EXPECT_EQ(stmctl("chmod " + in_quotes(region.name()) + " rw").status, 2);
 }
 
+TEST(Stmctl, ChangesOwnerAndGroup) {
+    Region region("chown");
+    const std::string command = "chown " + in_quotes(region.name()) + " ";
+    EXPECT_EQ(stmctl(command + "1000").status, 0);
+    EXPECT_EQ(info_of(region.name()).uid, 1000u);
+    EXPECT_EQ(info_of(region.name()).gid, 0u) << "only the owner";
+    EXPECT_EQ(stmctl(command + ":1001").status, 0);
+    EXPECT_EQ(info_of(region.name()).uid, 1000u) << "only the group";
+    EXPECT_EQ(info_of(region.name()).gid, 1001u);
+    EXPECT_EQ(stmctl("chown --id " + std::to_string(info_of(region.fd()).id) + " root:root").status,
+              0);
+    EXPECT_EQ(info_of(region.name()).uid, 0u);
+    EXPECT_EQ(info_of(region.name()).gid, 0u);
+    Output output = stmctl(command + "no-such-user");
+    EXPECT_EQ(output.status, 2);
+    EXPECT_NE(output.text.find("there is no user 'no-such-user'"), std::string::npos)
+        << output.text;
+    EXPECT_EQ(stmctl(command + "root:no-such-group").status, 2);
+    EXPECT_EQ(stmctl(command + ":").status, 2);
+    EXPECT_EQ(info_of(region.name()).uid, 0u) << "what failed has changed nothing";
+}
+
+TEST(Stmctl, CountsAgainAndAgain) {
+    Region region("counted", 4 * kPage, 0, 0600);
+    const auto commit = [&](long times) {
+        for (long round = 0; round < times; ++round)
+            ASSERT_EQ(::pwrite(region.fd(), &round, sizeof round, 0),
+                      static_cast<ssize_t>(sizeof round));
+    };
+    commit(5);
+    const std::string only = " --region " + in_quotes(region.name());
+    nlohmann::json first = json("stat" + only);
+    EXPECT_EQ(first["seconds"], nullptr) << "since its creation";
+    ASSERT_EQ(first["regions"].size(), 1u);
+    EXPECT_EQ(first["regions"][0]["writes"], 5);
+    EXPECT_EQ(first["regions"][0]["calls"], 5);
+    // Three reports; in between another process writes.
+    Child writer = Child::doing([&] {
+        for (int round = 0; round < 40; ++round) {
+            commit(1);
+            ::usleep(50'000);
+        }
+    });
+    Output output = stmctl("--json stat 0.3 3" + only);
+    EXPECT_EQ(writer.wait(), 0);
+    EXPECT_EQ(output.status, 0) << output.text;
+    std::istringstream lines(output.text);
+    std::vector<nlohmann::json> reports;
+    for (std::string line; std::getline(lines, line);)
+        reports.push_back(nlohmann::json::parse(line, nullptr, false));
+    ASSERT_EQ(reports.size(), 3u) << output.text;
+    EXPECT_EQ(reports[0]["seconds"], nullptr);
+    long later = 0;
+    for (std::size_t report : {1, 2}) {
+        EXPECT_GE(reports[report]["seconds"].get<double>(), 0.29);
+        later += reports[report]["regions"][0]["writes"].get<long>();
+    }
+    EXPECT_GT(later, 0);
+    EXPECT_LE(reports[0]["regions"][0]["writes"].get<long>() + later, 45) << "none is told twice";
+
+    output = stmctl("stat 0.2 1 --no-first --all");
+    EXPECT_EQ(output.status, 0) << output.text;
+    EXPECT_NE(output.text.find("COMMITS/S"), std::string::npos) << output.text;
+    EXPECT_NE(output.text.find(region.name()), std::string::npos) << output.text;
+    EXPECT_EQ(stmctl("stat 0").status, 2);
+    EXPECT_EQ(stmctl("stat never").status, 2);
+    EXPECT_EQ(stmctl("stat 1 -1").status, 2);
+    EXPECT_EQ(stmctl("stat --no-first").status, 2);
+    EXPECT_EQ(stmctl("stat --region nothing").status, 1);
+}
+
+TEST(Stmctl, ShowsBytes) {
+    Region region("hexdump", 2 * kPage);
+    ASSERT_EQ(::pwrite(region.fd(), "Hello, bytes\n", 13, 32), 13);
+    const std::string dump = "hexdump " + in_quotes(region.name());
+    EXPECT_EQ(stmctl(dump).text,
+              "00000000  00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00  |................|\n"
+              "*\n"
+              "00000020  48 65 6c 6c 6f 2c 20 62  79 74 65 73 0a 00 00 00  |Hello, bytes....|\n"
+              "00000030  00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00  |................|\n"
+              "*\n"
+              "00002000\n");
+    EXPECT_EQ(stmctl(dump + " 34 3").text,
+              "00000022  6c 6c 6f                                          |llo|\n"
+              "00000025\n");
+    const std::string id = "--id " + std::to_string(info_of(region.fd()).id);
+    EXPECT_EQ(stmctl("hexdump " + id + " 34 3").text, stmctl(dump + " 34 3").text);
+    EXPECT_EQ(stmctl(dump + " 8K").text, "00002000\n") << "nothing is there";
+    nlohmann::json bytes = json(dump + " 32 5");
+    EXPECT_EQ(bytes["hex"], "48656c6c6f");
+    EXPECT_EQ(bytes["offset"], 32);
+    EXPECT_EQ(bytes["length"], 5);
+    EXPECT_EQ(stmctl(dump + " x").status, 2);
+}
+
+TEST(Stmctl, TellsAllVersions) {
+    nlohmann::json versions = json("--version");
+    EXPECT_EQ(versions["stmctl"], STM_VERSION_STRING);
+    EXPECT_EQ(versions["library"], stm_version());
+    EXPECT_EQ(versions["module"], STM_VERSION_STRING);
+    EXPECT_EQ(versions["module_interface"],
+              std::to_string(STM_ABI_MAJOR) + "." + std::to_string(STM_ABI_MINOR));
+    EXPECT_NE(stmctl("--version").text.find("module " STM_VERSION_STRING ", interface 1."),
+              std::string::npos);
+    Output output = shell("STM_DEVICE=/dev/null " + build_folder() + "/bin/stmctl --version");
+    EXPECT_EQ(output.status, 0) << "without a module, too";
+}
+
+TEST(Stmctl, FindsWhatIsWrong) {
+    const std::string doctor = build_folder() + "/bin/stmctl --json doctor";
+    const auto checks_of = [](const std::string& command) {
+        Output output = shell(command + " 2>&1");
+        nlohmann::json result = {{"status", output.status}};
+        const nlohmann::json said = nlohmann::json::parse(output.text, nullptr, false);
+        for (const nlohmann::json& each : said["checks"])
+            result[each["check"]] = each;
+        return result;
+    };
+    nlohmann::json found = checks_of(doctor);
+    EXPECT_EQ(found["status"], 0);
+    for (const char* check :
+         {"module", "signature", "device", "library", "interface", "regions", "memory"}) {
+        EXPECT_EQ(found[check]["state"], "ok") << found;
+        EXPECT_EQ(found[check]["advice"], nullptr) << found;
+    }
+    EXPECT_NE(stmctl("doctor").text.find("CHECK"), std::string::npos);
+    // A file that is no device of the module.
+    found = checks_of("STM_DEVICE=/dev/null " + doctor);
+    EXPECT_EQ(found["status"], 1);
+    EXPECT_EQ(found["device"]["state"], "bad");
+    EXPECT_NE(found["device"]["advice"].dump().find("mknod"), std::string::npos) << found;
+    // A node that this user may not open.
+    const std::string node = unique_path("doctor");
+    struct stat device {};
+    ASSERT_EQ(::stat("/dev/stm", &device), 0);
+    ASSERT_EQ(::mknod(node.c_str(), S_IFCHR | 0660, device.st_rdev), 0);
+    ASSERT_EQ(::chmod(node.c_str(), 0660), 0);
+    ASSERT_EQ(::chown(node.c_str(), 0, 1), 0);
+    const auto refused = [&] {
+        const nlohmann::json said = checks_of("STM_DEVICE=" + in_quotes(node) + " " + doctor);
+        EXPECT_EQ(said["status"], 1);
+        EXPECT_EQ(said["device"]["state"], "bad") << said;
+        EXPECT_NE(said["device"]["advice"].dump().find("adduser "), std::string::npos) << said;
+    };
+    EXPECT_EQ(as_user(kNobody, refused), 0);
+    ::unlink(node.c_str());
+    // A limit that is reached.
+    Parameter bytes("max_bytes", "65536");
+    Region region("large", 64 * 1024);
+    found = checks_of(doctor);
+    EXPECT_EQ(found["status"], 0) << "it works still";
+    EXPECT_EQ(found["memory"]["state"], "warning") << found;
+    EXPECT_NE(found["memory"]["advice"].dump().find("max_bytes"), std::string::npos) << found;
+}
+
+TEST(Stmctl, CompletesCommandLines) {
+    Region region("to complete");
+    const std::string name = region.name();
+    // What bash offers for the last word; the function is called as readline calls it.
+    const std::string script = unique_path("completion");
+    std::ofstream(script) << ". <(stmctl completion bash)\n"
+                             "offer() {\n"
+                             "    COMP_WORDS=(stmctl \"$@\") COMP_CWORD=$#\n"
+                             "    _stmctl\n"
+                             "    echo \"${COMPREPLY[*]}\"\n"
+                             "}\n"
+                             "offer inf; offer --ver; offer create x 4K --pl\n"
+                             "offer --json rm --def; offer completion z; offer info defa\n"
+                             "offer rm one two defa; offer create x 4K --mode ''\n"
+                             "offer info "
+                          << in_quotes(name.substr(0, name.rfind(' '))) << "\n";
+    std::string quoted = name;
+    quoted.insert(quoted.rfind(' '), "\\");
+    const std::string path = "PATH=" + build_folder() + "/bin:$PATH ";
+    EXPECT_EQ(shell(path + "bash " + in_quotes(script) + " 2>&1").text,
+              "info\n--version\n--plain\n--deferred\nzsh\ndefault\ndefault\n\n" + quoted + "\n");
+    ::unlink(script.c_str());
+    EXPECT_NE(stmctl("completion zsh").text.find("#compdef stmctl"), std::string::npos);
+    EXPECT_EQ(stmctl("completion fish").status, 2);
+    Output names = stmctl("ls --names");
+    EXPECT_NE(("\n" + names.text).find("\n" + name + "\n"), std::string::npos) << names.text;
+}
+
 TEST(Stmctl, ShowsTheLimits) {
     nlohmann::json limits = json("limits");
     EXPECT_EQ(limits["page_size"], 4096);
@@ -328,8 +513,9 @@ TEST(Stmctl, HasDocumentedExitStatuses) {
     EXPECT_EQ(stmctl("--help").status, 0);
     EXPECT_NE(stmctl("--help").text.find("Exit status"), std::string::npos);
     EXPECT_EQ(stmctl("").status, 2);
-    for (const char* command : {"", "ls ", "info ", "create ", "rm ", "attachments ", "chmod ",
-                                "statistics ", "limits ", "dump ", "load "}) {
+    for (const char* command :
+         {"", "ls ", "info ", "create ", "rm ", "attachments ", "chmod ", "statistics ", "limits ",
+          "dump ", "load ", "chown ", "stat ", "hexdump ", "doctor ", "completion "}) {
         Output help = stmctl(std::string(command) + "--help");
         EXPECT_EQ(help.status, 0);
         EXPECT_NE(help.text.find("Exit status: 0 done, 1 the operation failed, 2 wrong usage, 3"),
@@ -341,7 +527,8 @@ TEST(Stmctl, HasDocumentedExitStatuses) {
               std::string::npos);
     EXPECT_NE(stmctl("--nonsense").text.find("there is no option '--nonsense'"), std::string::npos);
     EXPECT_NE(stmctl("").text.find("give a command"), std::string::npos);
-    for (const char* command : {"info", "statistics", "rm", "dump", "load", "chmod", "create"}) {
+    for (const char* command :
+         {"info", "statistics", "rm", "dump", "load", "chmod", "chown", "hexdump", "create"}) {
         Output output = stmctl(command);
         EXPECT_EQ(output.status, 2) << command;
         EXPECT_NE(output.text.find("NAME"), std::string::npos) << output.text;

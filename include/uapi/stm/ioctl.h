@@ -42,6 +42,8 @@
 #define STM_IOC_INFO _IO(STM_IOC_TYPE, 0x03)
 #define STM_IOC_ATTACHMENTS _IO(STM_IOC_TYPE, 0x04)
 #define STM_IOC_DESTROY _IO(STM_IOC_TYPE, 0x05)
+#define STM_IOC_CHANGE_SEGMENT _IO(STM_IOC_TYPE, 0x06)
+#define STM_IOC_DETACH_SEGMENT _IO(STM_IOC_TYPE, 0x07)
 
 #define STM_IOC_START _IO(STM_IOC_TYPE, 0x10)
 #define STM_IOC_COMMIT _IO(STM_IOC_TYPE, 0x11)
@@ -58,11 +60,16 @@
  * The kind of a region. It is fixed when the region is created. On Linux 7 the module cannot be
  * unloaded while there is a region with EXEC.
  */
-#define STM_REGION_PLAIN 0x1	 /* ordinary shared memory: no transactions, mapped read-write */
-#define STM_REGION_MUTEX 0x2	 /* transactions take the region's lock; none is optimistic */
+#define STM_REGION_PLAIN 0x1     /* ordinary shared memory: no transactions, mapped read-write */
+#define STM_REGION_MUTEX 0x2     /* transactions take the region's lock; none is optimistic */
 #define STM_REGION_EPHEMERAL 0x4 /* destroyed with its last user */
-#define STM_REGION_EXEC 0x8	 /* may be mapped PROT_EXEC, but never writable; needs PLAIN */
-#define STM_REGION_FLAGS 0xf
+#define STM_REGION_EXEC 0x8      /* may be mapped PROT_EXEC, but never writable; needs PLAIN */
+/*
+ * A System V segment; needs PLAIN, and goes with neither EXEC nor EPHEMERAL. Since version 1.4. See
+ * "Segments" below.
+ */
+#define STM_REGION_SEGMENT 0x100
+#define STM_REGION_FLAGS 0x10f
 
 /**
  * struct stm_version - STM_IOC_VERSION: the module's interface and limits
@@ -82,21 +89,21 @@
  * @max_user_bytes: out: largest sum of the sizes of one user's regions in bytes
  */
 struct stm_version {
-	__u32 size;
-	__u32 flags;
-	__u32 abi_major;
-	__u32 abi_minor;
-	__u32 device_major;
-	__u32 page_size;
-	__u32 max_regions;
-	__u32 regions;
-	__aligned_u64 max_region_bytes;
-	__aligned_u64 max_bytes;
-	__aligned_u64 bytes;
-	__aligned_u64 resident_bytes;
-	__u32 max_user_regions;
-	__u32 reserved;
-	__aligned_u64 max_user_bytes;
+    __u32 size;
+    __u32 flags;
+    __u32 abi_major;
+    __u32 abi_minor;
+    __u32 device_major;
+    __u32 page_size;
+    __u32 max_regions;
+    __u32 regions;
+    __aligned_u64 max_region_bytes;
+    __aligned_u64 max_bytes;
+    __aligned_u64 bytes;
+    __aligned_u64 resident_bytes;
+    __u32 max_user_regions;
+    __u32 reserved;
+    __aligned_u64 max_user_bytes;
 };
 
 #define STM_OPEN_READ 0x1     /* the handle may read, and map for reading */
@@ -132,25 +139,23 @@ struct stm_version {
  * EEXIST: The region exists, and EXCL was given.
  * EACCES: The mode forbids it, or a handle without WRITE would give a size to a region that has
  *	none yet.
- * EINVAL: The name is empty; @region_size is larger than the existing region; EXEC without PLAIN;
- *	MUTEX with PLAIN; or CREATE with a name that begins with "minor:", which is reserved for
- *	regions that device nodes create.
- * ENAMETOOLONG: @name contains no NUL.
- * EFBIG: @region_size is larger than max_region_bytes.
- * ENOSPC: A limit on the number or the bytes of regions is reached, for all or for this user.
- * ESTALE: The region of @id is gone, or has lost its name.
- * EMFILE, ENFILE: Too many files are open.
+ * EINVAL: The name is empty; @region_size is larger than the existing region; EXEC or SEGMENT
+ *	without PLAIN; MUTEX with PLAIN; SEGMENT with EXEC or EPHEMERAL; or CREATE with a name that
+ *begins with "minor:", which is reserved for regions that device nodes create. ENAMETOOLONG: @name
+ *contains no NUL. EFBIG: @region_size is larger than max_region_bytes. ENOSPC: A limit on the
+ *number or the bytes of regions is reached, for all or for this user. ESTALE: The region of @id is
+ *gone, or has lost its name. EMFILE, ENFILE: Too many files are open.
  */
 struct stm_open {
-	__u32 size;
-	__u32 flags;
-	__aligned_u64 region_size;
-	__aligned_u64 id;
-	__u32 region_flags;
-	__u32 mode;
-	__u32 minor;
-	__u32 reserved;
-	char name[STM_NAME_SIZE];
+    __u32 size;
+    __u32 flags;
+    __aligned_u64 region_size;
+    __aligned_u64 id;
+    __u32 region_flags;
+    __u32 mode;
+    __u32 minor;
+    __u32 reserved;
+    char name[STM_NAME_SIZE];
 };
 
 /**
@@ -175,16 +180,16 @@ struct stm_open {
  *	`default` forbids the caller to write.
  */
 struct stm_set_size {
-	__u32 size;
-	__u32 flags;
-	__aligned_u64 region_size;
+    __u32 size;
+    __u32 flags;
+    __aligned_u64 region_size;
 };
 
 /* How the structures below name a region: exactly one of these. */
 #define STM_BY_HANDLE 0x1 /* the region of this file descriptor */
-#define STM_BY_ID 0x2	  /* @id */
-#define STM_BY_NAME 0x4	  /* @name */
-#define STM_BY_NEXT 0x8	  /* STM_IOC_INFO only: the first region with a minor of at least @minor */
+#define STM_BY_ID 0x2     /* @id */
+#define STM_BY_NAME 0x4   /* @name */
+#define STM_BY_NEXT 0x8   /* STM_IOC_INFO only: the first region with a minor of at least @minor */
 /*
  * STM_IOC_INFO only: the region with the smallest id that is at least @id, among those that have a
  * name or are in use. So a listing also finds regions that have lost their names. Since version
@@ -195,10 +200,11 @@ struct stm_set_size {
 
 /*
  * The region was destroyed with DEFERRED: it has lost its name, but still has users. Another region
- * may have its minor by now.
+ * may have its minor by now, unless it is a segment.
  */
 #define STM_STATE_UNLINKED 0x1
-#define STM_STATE_SIZED 0x2 /* the size is settled */
+#define STM_STATE_SIZED 0x2  /* the size is settled */
+#define STM_STATE_LOCKED 0x4 /* a segment with the mark SHM_LOCK */
 
 /**
  * struct stm_info - STM_IOC_INFO: what a region is and how it is used
@@ -220,6 +226,17 @@ struct stm_set_size {
  * @reads, @writes: out: read and write calls served
  * @faults: out: page faults served
  * @name: in with BY_NAME; out: the name
+ * @segment_bytes: out: the size that the creator of a segment asked for, before it was rounded up
+ * @attached_ns, @detached_ns: out: when a mapping of a segment last came and went, as @created_ns;
+ *	0: never
+ * @changed_ns: out: when a segment was created, or last changed by STM_IOC_CHANGE_SEGMENT
+ * @last_pid: out: process that last mapped or unmapped a segment, in the caller's pid namespace; 0:
+ *	none, or it has none there
+ * @creator_uid, @creator_gid: out: effective user and group of a segment's creator, as seen in the
+ *	caller's user namespace
+ * @reserved_too: 0
+ *
+ * The members from @segment_bytes on are 0 for a region that is no segment.
  *
  * BY_ID also finds a region that has lost its name, as long as it is in use. The same holds for
  * STM_IOC_ATTACHMENTS and STM_IOC_STATISTICS. Any caller may ask.
@@ -228,29 +245,38 @@ struct stm_set_size {
  * ESTALE: The region of @id is gone.
  */
 struct stm_info {
-	__u32 size;
-	__u32 flags;
-	__aligned_u64 id;
-	__u32 minor;
-	__u32 region_flags;
-	__u32 state;
-	__u32 mode;
-	__u32 uid;
-	__u32 gid;
-	__aligned_u64 region_size;
-	__aligned_u64 resident_bytes;
-	__u32 handles;
-	__u32 mappings;
-	__s32 creator_pid;
-	__u32 reserved;
-	__aligned_u64 created_ns;
-	__aligned_u64 reads;
-	__aligned_u64 writes;
-	__aligned_u64 faults;
-	char name[STM_NAME_SIZE];
+    __u32 size;
+    __u32 flags;
+    __aligned_u64 id;
+    __u32 minor;
+    __u32 region_flags;
+    __u32 state;
+    __u32 mode;
+    __u32 uid;
+    __u32 gid;
+    __aligned_u64 region_size;
+    __aligned_u64 resident_bytes;
+    __u32 handles;
+    __u32 mappings;
+    __s32 creator_pid;
+    __u32 reserved;
+    __aligned_u64 created_ns;
+    __aligned_u64 reads;
+    __aligned_u64 writes;
+    __aligned_u64 faults;
+    char name[STM_NAME_SIZE];
+    /* The structure of version 1.0 ended here. */
+    __aligned_u64 segment_bytes;
+    __aligned_u64 attached_ns;
+    __aligned_u64 detached_ns;
+    __aligned_u64 changed_ns;
+    __s32 last_pid;
+    __u32 creator_uid;
+    __u32 creator_gid;
+    __u32 reserved_too;
 };
 
-#define STM_ATTACHMENT_HANDLE 1	 /* an open file; @pid opened it */
+#define STM_ATTACHMENT_HANDLE 1  /* an open file; @pid opened it */
 #define STM_ATTACHMENT_MAPPING 2 /* a mapping in the address space of @pid */
 
 /**
@@ -267,14 +293,14 @@ struct stm_info {
  *	caller's pid namespace
  */
 struct stm_attachment {
-	__u32 kind;
-	__s32 pid;
-	__aligned_u64 address;
-	__aligned_u64 length;
-	__aligned_u64 offset;
-	__u32 protection;
-	__u32 reserved;
-	char command[16];
+    __u32 kind;
+    __s32 pid;
+    __aligned_u64 address;
+    __aligned_u64 length;
+    __aligned_u64 offset;
+    __u32 protection;
+    __u32 reserved;
+    char command[16];
 };
 
 /**
@@ -291,13 +317,13 @@ struct stm_attachment {
  * EINVAL: @capacity is too large.
  */
 struct stm_attachments {
-	__u32 size;
-	__u32 flags;
-	__aligned_u64 id;
-	__aligned_u64 buffer;
-	__u32 capacity;
-	__u32 count;
-	char name[STM_NAME_SIZE];
+    __u32 size;
+    __u32 flags;
+    __aligned_u64 id;
+    __aligned_u64 buffer;
+    __u32 capacity;
+    __u32 count;
+    char name[STM_NAME_SIZE];
 };
 
 #define STM_DESTROY_DEFERRED 0x10 /* in use: loses its name now, its memory with its last user */
@@ -318,10 +344,77 @@ struct stm_attachments {
  * EBUSY: The region is in use and DEFERRED was not given, or it is the region `default`.
  */
 struct stm_destroy {
-	__u32 size;
-	__u32 flags;
-	__aligned_u64 id;
-	char name[STM_NAME_SIZE];
+    __u32 size;
+    __u32 flags;
+    __aligned_u64 id;
+    char name[STM_NAME_SIZE];
+};
+
+/*
+ * -- Segments --
+ *
+ * A region with STM_REGION_SEGMENT is what <stm/sysv.h> makes System V shared memory of. It is a
+ * plain region that differs from others in what System V asks for:
+ *
+ * Rights. Those of System V, for the caller's effective user and groups: the creator has the rights
+ * of the owner, and the creator's group those of the group. CAP_IPC_OWNER overrides them. The
+ * owner, the creator, and a caller with CAP_SYS_ADMIN may change and destroy it. (For other regions
+ * they are the rules of files.) The mode of a new segment is @mode, whatever the umask.
+ *
+ * Attaches. @mappings counts them. The module notes when one last came and went, and which process
+ * it was: by mmap, fork, munmap, exec, the end of a process however it ends, and when a part of a
+ * mapping is unmapped or moved.
+ *
+ * Removal. A segment that was destroyed with DEFERRED can still be opened by its id as long as it
+ * is in use, and no other region has its minor. Opening a device node of that minor for writing
+ * fails with ENOSPC meanwhile.
+ */
+#define STM_SEGMENT_OWNER 0x1  /* sets @uid, @gid and @mode */
+#define STM_SEGMENT_LOCK 0x2   /* sets STM_STATE_LOCKED; the memory stays resident anyway */
+#define STM_SEGMENT_UNLOCK 0x4 /* takes it away */
+#define STM_SEGMENT_FLAGS 0x7
+
+/**
+ * struct stm_change_segment - STM_IOC_CHANGE_SEGMENT: IPC_SET, SHM_LOCK and SHM_UNLOCK
+ * @size: sizeof(struct stm_change_segment)
+ * @flags: exactly one of STM_SEGMENT_*
+ * @id: the region's id; it may have lost its name
+ * @uid, @gid: in with OWNER: the new owner and group, in the caller's user namespace
+ * @mode: in with OWNER: the new permission bits
+ * @reserved: 0
+ *
+ * Since version 1.4.
+ *
+ * ESTALE: The region of @id is gone.
+ * EINVAL: The region is no segment, an id stands for nobody, or @mode has other bits.
+ * EPERM: The caller is neither its owner nor its creator, and has no CAP_SYS_ADMIN; for LOCK and
+ *	UNLOCK CAP_IPC_LOCK does as well.
+ */
+struct stm_change_segment {
+    __u32 size;
+    __u32 flags;
+    __aligned_u64 id;
+    __u32 uid;
+    __u32 gid;
+    __u32 mode;
+    __u32 reserved;
+};
+
+/**
+ * struct stm_detach_segment - STM_IOC_DETACH_SEGMENT: shmdt
+ * @size: sizeof(struct stm_detach_segment)
+ * @flags: 0
+ * @address: where the mapping of a segment began
+ *
+ * Unmaps what is left of it in the calling process: the mappings of the same open file that lie
+ * where that mapping of the segment put them. Others are left alone. Since version 1.4.
+ *
+ * EINVAL: No mapping of a segment began at @address.
+ */
+struct stm_detach_segment {
+    __u32 size;
+    __u32 flags;
+    __aligned_u64 address;
 };
 
 /*
@@ -460,8 +553,8 @@ struct stm_destroy {
  * transaction on the mapped handle, and at any request or call of this thread.
  */
 struct stm_start_cell {
-	__aligned_u64 offer;
-	__aligned_u64 begun;
+    __aligned_u64 offer;
+    __aligned_u64 begun;
 };
 #define STM_CELL_ATTACHED (1ull << 32)
 #define STM_CELL_OFFER(site) (3ull << 32 | (site))
@@ -488,11 +581,11 @@ struct stm_start_cell {
  * EFAULT: The cell cannot be written.
  */
 struct stm_cell {
-	__u32 size;
-	__u32 flags;
-	__aligned_u64 address;
-	__u32 signal;
-	__u32 reserved;
+    __u32 size;
+    __u32 flags;
+    __aligned_u64 address;
+    __u32 signal;
+    __u32 reserved;
 };
 
 /*
@@ -569,18 +662,18 @@ struct stm_cell {
 #define STM_WAIT_FLAGS 0x3
 #define STM_WAIT_FOREVER 0xffffffffffffffffull
 struct stm_wait {
-	__u32 size;
-	__u32 flags;
-	__aligned_u64 timeout_ns;
+    __u32 size;
+    __u32 flags;
+    __aligned_u64 timeout_ns;
 };
 
 /*
  * -- Transactions that a program runs by itself --
  *
- * A program may read in its own address space, without a system call, and hand over what it has read
- * and wants to write: one request commits it, or tells that it cannot be. Everything is as for any
- * other transaction: it is atomic, isolated from all others, and appears at one moment in the one
- * serial order. The module trusts nothing of what it is told. A false read set harms only what that
+ * A program may read in its own address space, without a system call, and hand over what it has
+ * read and wants to write: one request commits it, or tells that it cannot be. Everything is as for
+ * any other transaction: it is atomic, isolated from all others, and appears at one moment in the
+ * one serial order. The module trusts nothing of what it is told. A false read set harms only what that
  * transaction itself writes, and its caller may write there anyway. Since version 1.4.
  *
  * Mappings. Beside the region's bytes, at offset 0, a handle that may read can map three other
@@ -593,10 +686,10 @@ struct stm_wait {
  *			   stripe N is at 8 * N. Their pages appear at the first touch.
  *   STM_OFFSET_CLOCK      One page, struct stm_clock.
  *
- * A record is VERSION << 1 when the stripe is unlocked. While a commit has locked it, it is odd, and
- * as an unsigned number above all records that are not. To read a stripe: load its record (acquire),
- * load the bytes (relaxed), an acquire fence, and load the record again. The bytes are those of the
- * snapshot if both loads of the record gave the same even number, and its version is not above the
+ * A record is VERSION << 1 when the stripe is unlocked. While a commit has locked it, it is odd,
+ * and as an unsigned number above all records that are not. To read a stripe: load its record
+ * (acquire), load the bytes (relaxed), an acquire fence, and load the record again. The bytes are
+ * those of the snapshot if both loads of the record gave the same even number, and its version is not above the
  * snapshot. The snapshot is the clock, loaded (acquire) before. If the version is above it, a later
  * snapshot may be taken: load the clock, then check that each stripe read so far is still unlocked
  * and not newer than the old snapshot.
@@ -641,8 +734,8 @@ struct stm_stripe_write {
 
 /**
  * struct stm_sets - what a transaction has read and wants to write in one region
- * @handle: of @others: the descriptor of a handle of the region. Otherwise -1: the handle is that of
- *	the request
+ * @handle: of @others: the descriptor of a handle of the region. Otherwise -1: the handle is that
+ *	of the request
  * @reserved: 0
  * @snapshot: the value of the region's clock at which the reads are valid
  * @reads: address of an array of __u64, STM_READ_RUN()
@@ -659,7 +752,7 @@ struct stm_sets {
 	__u32 write_count;
 };
 
-#define STM_COMMIT_SERIAL 0x1 /* ends the caller's transactions by STM_START_SERIAL on the handles */
+#define STM_COMMIT_SERIAL 0x1 /* ends the transactions by STM_START_SERIAL on the handles */
 #define STM_COMMIT_FLAGS 0x1
 #define STM_MAX_OTHERS 15
 
@@ -688,8 +781,8 @@ struct stm_sets {
  *
  * 0: Committed.
  * EAGAIN: Something that was read has changed, or a stripe stayed locked; nothing was written.
- * EINVAL: A stripe lies outside of the region, the writes are not in ascending order, a mask is 0, a
- *	region is there twice; or SERIAL, and a transaction is missing.
+ * EINVAL: A stripe lies outside of the region, the writes are not in ascending order, a mask is 0,
+ *	a region is there twice; or SERIAL, and a transaction is missing.
  * EBADF: One of @others is no handle, or a handle that has to write may not.
  * EACCES: A handle may not read, and @read_count is not 0.
  * EOPNOTSUPP: A region is plain.
@@ -739,21 +832,21 @@ struct stm_wait_sets {
 };
 
 /* Why a transaction ended, or is doomed. */
-#define STM_REASON_NONE 0		/* it did not end, or it was committed */
-#define STM_REASON_READ_LOCKED 1	/* a commit kept a stripe locked that was to be read */
-#define STM_REASON_READ_VALIDATION 2	/* a read noticed that earlier reads have changed */
-#define STM_REASON_COMMIT_LOCKED 3	/* another commit kept a stripe locked that was written */
-#define STM_REASON_COMMIT_VALIDATION 4	/* the commit noticed that reads have changed */
-#define STM_REASON_TOO_BIG 5		/* more than the module's limits allow */
+#define STM_REASON_NONE 0              /* it did not end, or it was committed */
+#define STM_REASON_READ_LOCKED 1       /* a commit kept a stripe locked that was to be read */
+#define STM_REASON_READ_VALIDATION 2   /* a read noticed that earlier reads have changed */
+#define STM_REASON_COMMIT_LOCKED 3     /* another commit kept a stripe locked that was written */
+#define STM_REASON_COMMIT_VALIDATION 4 /* the commit noticed that reads have changed */
+#define STM_REASON_TOO_BIG 5           /* more than the module's limits allow */
 #define STM_REASON_NO_MEMORY 6
-#define STM_REASON_CANCEL 7		/* the program cancelled */
-#define STM_REASON_RETRY 8		/* STM_IOC_WAIT, or RESTART of a valid transaction */
-#define STM_REASON_SIGNAL 9		/* a signal interrupted a wait within the commit */
-#define STM_REASON_KILLED 10		/* the thread ended, or called exec */
-#define STM_REASON_SERIAL_WAIT 11	/* the thread holds the token itself, by another handle */
-#define STM_REASON_OUT_OF_RANGE 12	/* behind the end of the region */
-#define STM_REASON_FAULT 13		/* the caller's own memory cannot be read or written */
-#define STM_REASON_CLOSED 14		/* the process closed its last descriptor of the file */
+#define STM_REASON_CANCEL 7        /* the program cancelled */
+#define STM_REASON_RETRY 8         /* STM_IOC_WAIT, or RESTART of a valid transaction */
+#define STM_REASON_SIGNAL 9        /* a signal interrupted a wait within the commit */
+#define STM_REASON_KILLED 10       /* the thread ended, or called exec */
+#define STM_REASON_SERIAL_WAIT 11  /* the thread holds the token itself, by another handle */
+#define STM_REASON_OUT_OF_RANGE 12 /* behind the end of the region */
+#define STM_REASON_FAULT 13        /* the caller's own memory cannot be read or written */
+#define STM_REASON_CLOSED 14       /* the process closed its last descriptor of the file */
 #define STM_REASONS 16
 
 /**
@@ -769,16 +862,16 @@ struct stm_wait_sets {
  * @longest_streak: out: most conflicts in a row of any transaction of this thread on this handle
  */
 struct stm_transaction {
-	__u32 size;
-	__u32 flags;
-	__u32 depth;
-	__u32 doom;
-	__u32 last_reason;
-	__u32 serial;
-	__u32 stripes_read;
-	__u32 stripes_written;
-	__u32 conflicts;
-	__u32 longest_streak;
+    __u32 size;
+    __u32 flags;
+    __u32 depth;
+    __u32 doom;
+    __u32 last_reason;
+    __u32 serial;
+    __u32 stripes_read;
+    __u32 stripes_written;
+    __u32 conflicts;
+    __u32 longest_streak;
 };
 
 #define STM_STATISTICS_OF_HANDLE 0x10 /* only of this open file; with BY_HANDLE */
@@ -807,29 +900,29 @@ struct stm_transaction {
  *	and then were touched, or were not
  */
 struct stm_statistics {
-	__u32 size;
-	__u32 flags;
-	__aligned_u64 id;
-	__aligned_u64 starts;
-	__aligned_u64 commits;
-	__aligned_u64 read_only;
-	__aligned_u64 calls;
-	__aligned_u64 aborts[STM_REASONS];
-	__aligned_u64 restarts;
-	__aligned_u64 serial;
-	__aligned_u64 waits;
-	__aligned_u64 signals;
-	__aligned_u64 extensions;
-	__u32 longest_streak;
-	__s32 last_committer_pid;
-	__u32 waiting;
-	__u32 reserved;
-	char name[STM_NAME_SIZE];
-	/* The structure of version 1.0 ended here. */
-	__aligned_u64 load_faults;
-	__aligned_u64 store_faults;
-	__aligned_u64 predicted_used;
-	__aligned_u64 predicted_unused;
+    __u32 size;
+    __u32 flags;
+    __aligned_u64 id;
+    __aligned_u64 starts;
+    __aligned_u64 commits;
+    __aligned_u64 read_only;
+    __aligned_u64 calls;
+    __aligned_u64 aborts[STM_REASONS];
+    __aligned_u64 restarts;
+    __aligned_u64 serial;
+    __aligned_u64 waits;
+    __aligned_u64 signals;
+    __aligned_u64 extensions;
+    __u32 longest_streak;
+    __s32 last_committer_pid;
+    __u32 waiting;
+    __u32 reserved;
+    char name[STM_NAME_SIZE];
+    /* The structure of version 1.0 ended here. */
+    __aligned_u64 load_faults;
+    __aligned_u64 store_faults;
+    __aligned_u64 predicted_used;
+    __aligned_u64 predicted_unused;
 };
 
 /*

@@ -21,7 +21,7 @@ void open_region(World& world, const Step& step, std::size_t place) {
         open.flags = (open.flags & 3u) | 1u | STM_OPEN_BY_ID;
     open.region_flags = step.flags & 7;
     if (step.large >> 27 == 1)
-        open.region_flags = step.large >> 8 & 0xff;
+        open.region_flags = step.large >> 8 & 0x1ff;
     open.mode = (step.large >> 16 & 3) == 0 ? step.large >> 18 & 01777 : 0666;
     open.region_size = bytes_of(step);
     open.id = world.id_of(step);

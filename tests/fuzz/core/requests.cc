@@ -51,7 +51,23 @@ void attachments(World& world, const Step& step, std::size_t place) {
                     world.expected(result, {EINVAL, E2BIG, ENOENT, ESTALE, ENAMETOOLONG}));
 }
 
+namespace {
+
+void change_segment(World& world, const Step& step, std::size_t place) {
+    stm_change_segment argument{};
+    argument.flags = 1u << step.large % 4;
+    argument.id = world.id_of(step);
+    argument.uid = 1000 + step.small % 2;
+    argument.mode = step.small >> 4;
+    const long result = world.control(step, *world.files[place], STM_IOC_CHANGE_SEGMENT, argument);
+    STM_FUZZ_EXPECT(result == 0 || world.expected(result, {EINVAL, E2BIG, ESTALE, EPERM}));
+}
+
+} // namespace
+
 void destroy(World& world, const Step& step, std::size_t place) {
+    if ((step.flags & 12) == 12)
+        return change_segment(world, step, place);
     stm_destroy argument{};
     argument.flags = (1u << step.large % 4) | ((step.flags & 1) != 0 ? STM_DESTROY_DEFERRED : 0);
     if ((step.flags & 2) != 0)
@@ -85,8 +101,9 @@ namespace {
 
 void any_request(World& world, const Step& step, const File& file) {
     static constexpr unsigned kRequests[] = {
-        STM_IOC_VERSION, STM_IOC_OPEN, STM_IOC_SET_SIZE,   STM_IOC_INFO,        STM_IOC_ATTACHMENTS,
-        STM_IOC_DESTROY, STM_IOC_WAIT, STM_IOC_STATISTICS, STM_IOC_TRANSACTION, STM_IOC_CELL};
+        STM_IOC_VERSION,     STM_IOC_OPEN,    STM_IOC_SET_SIZE,       STM_IOC_INFO,
+        STM_IOC_ATTACHMENTS, STM_IOC_DESTROY, STM_IOC_WAIT,           STM_IOC_STATISTICS,
+        STM_IOC_TRANSACTION, STM_IOC_CELL,    STM_IOC_CHANGE_SEGMENT, STM_IOC_DETACH_SEGMENT};
     if ((step.flags & 2) != 0) {
         // Addresses that lead nowhere.
         const long result = world.control(file, kRequests[step.large % std::size(kRequests)],

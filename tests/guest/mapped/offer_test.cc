@@ -292,11 +292,17 @@ TEST_F(Offers, ANumberThatAnotherThreadIsClosing) {
         });
     while (ready != kThreads)
         ::usleep(1000);
-    // And who looks at them all, so that a close has to wait before it can do so itself.
+    // And who looks at them all, so that a close has to wait before it can do so itself. Only then:
+    // with PREEMPT_RT a lock goes to the thread that has waited for it longest, which may not run
+    // yet, and in warm() each look of ours would wait for two of theirs.
+    std::atomic<bool> closing{false};
+    std::atomic<unsigned> looks{0};
     for (int i = 0; i < 2; ++i)
         users.emplace_back([&] {
             const OnProcessor busy(1);
-            while (!done) {
+            for (; !done; ++looks) {
+                while (!closing && !done)
+                    ::usleep(1000);
                 auto statistics = make<struct stm_statistics>();
                 statistics.flags = STM_BY_HANDLE | STM_STATISTICS_OF_HANDLE;
                 EXPECT_EQ(::ioctl(fd(), STM_IOC_STATISTICS, &statistics), 0);
@@ -307,6 +313,10 @@ TEST_F(Offers, ANumberThatAnotherThreadIsClosing) {
         const int place = ::fcntl(fd(), F_DUPFD, 200);
         ASSERT_EQ(place, 200);
         warm(place);
+        const unsigned looks_before = looks;
+        closing = true;
+        while (looks - looks_before < 4)
+            std::this_thread::yield();
         std::atomic<bool> go{false}, ready_to_close{false};
         std::thread closer([&] {
             const OnProcessor busy(1);
@@ -326,6 +336,7 @@ TEST_F(Offers, ANumberThatAnotherThreadIsClosing) {
         EXPECT_EQ(transaction(fd()).depth, 0u) << round;
         stm_cancel(place);
         closer.join();
+        closing = false;
         ::close(place);
         if (HasFailure())
             break;

@@ -88,7 +88,7 @@ TEST_F(Misuse, WhatCanNotStartIsToldAndEnds) {
                                {9999, "not an open descriptor"},
                                {null.get(), "not a handle"},
                                {plain.fd(), "STM_PLAIN"}}) {
-        Death death = death_of([wrong = wrong] { stm_start(wrong); });
+        Death death = death_of([first = wrong] { stm_start(first); });
         EXPECT_EQ(death.signal, SIGABRT);
         EXPECT_NE(death.said.find(text), std::string::npos) << death.said;
     }

@@ -71,7 +71,8 @@ TEST_F(Control, FollowsTheRulesOfSizesInVersion) {
     expect_size_rules(STM_IOC_VERSION, argument_of<stm_version>(0));
 }
 TEST_F(Control, FollowsTheRulesOfSizesInInfo) {
-    expect_size_rules(STM_IOC_INFO, argument_of<stm_info>(STM_BY_NAME, "a"));
+    expect_size_rules(STM_IOC_INFO, argument_of<stm_info>(STM_BY_NAME, "a"),
+                      offsetof(stm_info, segment_bytes));
 }
 TEST_F(Control, FollowsTheRulesOfSizesInTransaction) {
     expect_size_rules(STM_IOC_TRANSACTION, argument_of<stm_transaction>(0));
@@ -97,6 +98,13 @@ TEST_F(Control, FollowsTheRulesOfSizesInOpen) {
     ASSERT_EQ(simulated::live().descriptors, before + 5) << "one for each that was accepted";
     for (int descriptor = 1; descriptor <= 5; ++descriptor)
         simulated::close_descriptor(descriptor);
+}
+TEST_F(Control, FollowsTheRulesOfSizesInChangeSegment) {
+    const File segment =
+        open(control, "segment", kCreate, {kPage, STM_REGION_PLAIN | STM_REGION_SEGMENT, 0600});
+    auto argument = argument_of<stm_change_segment>(STM_SEGMENT_LOCK);
+    argument.id = info_of(segment).id;
+    expect_size_rules(STM_IOC_CHANGE_SEGMENT, argument);
 }
 TEST_F(Control, FollowsTheRulesOfSizesInDestroy) {
     // Each one that is accepted destroys one, so there must be one again.

@@ -133,6 +133,11 @@ const std::vector<Operation> kOperations = {
          return w.keep(
              open(w.control, "new", kCreate | STM_OPEN_EXCL, {kPage, STM_REGION_EPHEMERAL}));
      }},
+    {"OPEN: create a segment",
+     [](World& w) {
+         return w.keep(
+             open(w.control, "new", kCreate, {5000, STM_REGION_PLAIN | STM_REGION_SEGMENT}));
+     }},
     {"OPEN: create without a size",
      [](World& w) { return w.keep(open(w.control, "new", kCreate, {0})); }},
     {"OPEN: give a size",

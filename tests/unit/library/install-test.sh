@@ -14,7 +14,9 @@ pc=$(find prefix -name stm.pc)
 PKG_CONFIG_PATH=$folder/$(dirname "$pc")
 export PKG_CONFIG_PATH
 unset PKG_CONFIG_SYSROOT_DIR || true
-if grep -rl -e "$source" -e "$build" prefix/include prefix/lib* 2>/dev/null |
+# From its root on: a folder may be called as one that is installed, /stm.
+named="(^|[^[:alnum:]_.-])($source|$build)([^[:alnum:]_.-]|\$)"
+if grep -rlE -e "$named" prefix/include prefix/lib* 2>/dev/null |
     grep -v '\.so\|\.a$'; then
     echo 'these name the folders of the build'
     exit 1

@@ -90,6 +90,10 @@ TEST(Tables, AreAligned) {
                               "100  longer\n");
 }
 
+TEST(Tables, WithoutRowsHaveAHeading) {
+    EXPECT_EQ(Table({{"N", Align::right}, {"WORD", Align::left}}).format(), "N  WORD\n");
+}
+
 TEST(Json, OfARegionHasAllThereIs) {
     nlohmann::json json = region_json(example_region());
     EXPECT_EQ(json["name"], "example");

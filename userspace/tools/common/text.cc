@@ -5,10 +5,14 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <cstdlib>
 #include <ctime>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <libsmartcols.h>
 #include <limits>
+#include <memory>
+#include <new>
 
 namespace stm::tools {
 namespace {
@@ -106,31 +110,32 @@ std::string command_word(std::string_view name) {
 }
 
 std::string Table::format() const {
-    std::vector<std::size_t> widths;
+    // Out of memory, all of these fail, and so does the last one.
+    struct libscols_table* table = ::scols_new_table();
+    ::scols_table_set_termforce(table, SCOLS_TERMFORCE_NEVER); // nothing is cut off
+    ::scols_table_set_column_separator(table, "  ");
+    ::scols_table_enable_minout(table, 1);     // no blanks at the ends of lines
+    ::scols_table_enable_noencoding(table, 1); // printable() has seen to that
     for (const Column& column : columns_)
-        widths.push_back(column.heading.size());
-    for (const auto& row : rows_)
+        ::scols_table_new_column(table, column.heading.c_str(), 0,
+                                 column.align == Align::right ? SCOLS_FL_RIGHT : 0);
+    for (const auto& row : rows_) {
+        struct libscols_line* line = ::scols_table_new_line(table, nullptr);
         for (std::size_t index = 0; index < row.size(); ++index)
-            widths[index] = std::max(widths[index], row[index].size());
-
-    std::string result;
-    auto add_line = [&](auto&& cell) {
-        std::string line;
-        for (std::size_t index = 0; index < columns_.size(); ++index) {
-            if (index != 0)
-                line += "  ";
-            if (columns_[index].align == Align::right)
-                line += fmt::format("{:>{}}", cell(index), widths[index]);
-            else
-                line += fmt::format("{:<{}}", cell(index), widths[index]);
-        }
-        line.erase(line.find_last_not_of(' ') + 1);
-        result += line + "\n";
-    };
-    add_line([&](std::size_t index) { return columns_[index].heading; });
-    for (const auto& row : rows_)
-        add_line([&](std::size_t index) { return row[index]; });
-    return result;
+            ::scols_line_set_data(line, index, row[index].c_str());
+    }
+    char* text = nullptr;
+    const int error = ::scols_print_table_to_string(table, &text);
+    ::scols_unref_table(table);
+    const std::unique_ptr<char, decltype(&std::free)> owned(text, &std::free);
+    if (error != 0 || (text == nullptr && !rows_.empty()))
+        throw std::bad_alloc();
+    // The last line gets no end, and a table without lines no heading.
+    std::string result(text != nullptr ? text : "");
+    if (rows_.empty())
+        for (const Column& column : columns_)
+            result += (result.empty() ? "" : "  ") + column.heading;
+    return result + "\n";
 }
 
 } // namespace stm::tools

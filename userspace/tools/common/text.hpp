@@ -41,7 +41,8 @@ namespace stm::tools {
 
 enum class Align { left, right };
 
-/** Rows under a heading in columns two spaces apart; no blanks at the ends of lines. */
+/** Rows under a heading in columns two spaces apart; no blanks at the ends of lines. Widths are
+ * those of the locale's characters. */
 class Table {
 public:
     struct Column {

@@ -4,6 +4,7 @@
 #include "common/module.hpp"
 #include "common/text.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <grp.h>
@@ -88,7 +89,93 @@ const char* attachment_kind(const struct stm_attachment& attachment) {
     return attachment.kind == STM_ATTACHMENT_HANDLE ? "handle" : "mapping";
 }
 
+// Of these, those that another attempt may not meet.
+std::uint64_t conflicts(const struct stm_statistics& numbers) {
+    return numbers.aborts[STM_REASON_READ_LOCKED] + numbers.aborts[STM_REASON_READ_VALIDATION] +
+           numbers.aborts[STM_REASON_COMMIT_LOCKED] + numbers.aborts[STM_REASON_COMMIT_VALIDATION];
+}
+
+std::uint64_t aborts(const struct stm_statistics& numbers) {
+    std::uint64_t sum = 0;
+    for (const auto& [reason, name] : kReasons)
+        sum += numbers.aborts[reason];
+    return sum;
+}
+
+// Each number that only grows, of both structures.
+template <typename Function>
+void for_each_counter(Counters& counters, const Counters& earlier, Function function) {
+    function(counters.region.reads, earlier.region.reads);
+    function(counters.region.writes, earlier.region.writes);
+    function(counters.region.faults, earlier.region.faults);
+    struct stm_statistics& now = counters.numbers;
+    const struct stm_statistics& then = earlier.numbers;
+    function(now.starts, then.starts);
+    function(now.commits, then.commits);
+    function(now.read_only, then.read_only);
+    function(now.calls, then.calls);
+    for (std::size_t reason = 0; reason < STM_REASONS; ++reason)
+        function(now.aborts[reason], then.aborts[reason]);
+    function(now.restarts, then.restarts);
+    function(now.serial, then.serial);
+    function(now.waits, then.waits);
+    function(now.signals, then.signals);
+    function(now.extensions, then.extensions);
+    function(now.load_faults, then.load_faults);
+    function(now.store_faults, then.store_faults);
+    function(now.predicted_used, then.predicted_used);
+    function(now.predicted_unused, then.predicted_unused);
+}
+
 } // namespace
+
+Counters Counters::since(const Counters& earlier) const {
+    Counters result = *this;
+    for_each_counter(result, earlier, [](auto& now, auto then) { now -= then; });
+    return result;
+}
+
+bool Counters::is_busy() const {
+    Counters copy = *this;
+    bool busy = false;
+    for_each_counter(copy, copy, [&](auto& now, auto) { busy = busy || now != 0; });
+    return busy;
+}
+
+std::string HexLines::of(std::uint64_t offset, const std::vector<unsigned char>& bytes) {
+    constexpr std::size_t kColumns = 16;
+    std::string text;
+    for (std::size_t at = 0; at < bytes.size(); at += kColumns) {
+        const auto begin = bytes.begin() + static_cast<std::ptrdiff_t>(at);
+        const auto end = begin + static_cast<std::ptrdiff_t>(std::min(kColumns, bytes.size() - at));
+        std::vector<unsigned char> line(begin, end);
+        if (line == before_) {
+            text += left_out_ ? "" : "*\n";
+            left_out_ = true;
+            continue;
+        }
+        left_out_ = false;
+        text += fmt::format("{:08x} ", offset + at);
+        std::string letters;
+        for (std::size_t column = 0; column < kColumns; ++column) {
+            text += column % 8 == 0 ? " " : "";
+            if (column >= line.size()) {
+                text += "   ";
+                continue;
+            }
+            const unsigned char byte = line[column];
+            text += fmt::format("{:02x} ", byte);
+            letters += byte >= 0x20 && byte < 0x7f ? static_cast<char>(byte) : '.';
+        }
+        text += fmt::format(" |{}|\n", letters);
+        before_ = std::move(line);
+    }
+    return text;
+}
+
+std::string HexLines::end(std::uint64_t offset) const {
+    return fmt::format("{:08x}\n", offset);
+}
 
 std::string list_text(const std::vector<struct stm_info>& regions) {
     Table table({{"MINOR", Align::right},
@@ -112,6 +199,14 @@ std::string list_text(const std::vector<struct stm_info>& regions) {
                    or_dash(fmt::format("{}", fmt::join(traits(region), ","))), id_text(region),
                    name_text(region)});
     return table.format();
+}
+
+std::string names_text(const std::vector<struct stm_info>& regions) {
+    std::string text;
+    for (const struct stm_info& region : regions)
+        if ((region.state & STM_STATE_UNLINKED) == 0 && printable(region.name) == region.name)
+            text += fmt::format("{}\n", region.name);
+    return text;
 }
 
 std::string region_text(const struct stm_info& region) {
@@ -178,10 +273,7 @@ std::string statistics_text(const struct stm_info& region, const struct stm_stat
     number("starts", numbers.starts);
     line("commits", fmt::format("{} ({} read only)", numbers.commits, numbers.read_only));
     number("calls", numbers.calls);
-    std::uint64_t aborts = 0;
-    for (const auto& [reason, name] : kReasons)
-        aborts += numbers.aborts[reason];
-    number("aborts", aborts);
+    number("aborts", aborts(numbers));
     for (const auto& [reason, name] : kReasons)
         if (numbers.aborts[reason] != 0)
             line(fmt::format("  {}", name), fmt::format("{}", numbers.aborts[reason]));
@@ -197,6 +289,31 @@ std::string statistics_text(const struct stm_info& region, const struct stm_stat
          fmt::format("{} used, {} not used", numbers.predicted_used, numbers.predicted_unused));
     line("last committer", pid_text(numbers.last_committer_pid));
     return text;
+}
+
+std::string stat_text(const std::vector<Counters>& rows, double seconds) {
+    const std::string per = seconds > 0 ? "/S" : "";
+    Table table({{"COMMITS" + per, Align::right},
+                 {"CALLS" + per, Align::right},
+                 {"CONFLICTS" + per, Align::right},
+                 {"ABORTS" + per, Align::right},
+                 {"READS" + per, Align::right},
+                 {"WRITES" + per, Align::right},
+                 {"FAULTS" + per, Align::right},
+                 {"WAITING", Align::right},
+                 {"RESIDENT", Align::right},
+                 {"NAME", Align::left}});
+    const auto rate = [seconds](std::uint64_t number) {
+        if (seconds > 0)
+            return fmt::format("{:.0f}", static_cast<double>(number) / seconds);
+        return fmt::format("{}", number);
+    };
+    for (const auto& [region, numbers] : rows)
+        table.add({rate(numbers.commits), rate(numbers.calls), rate(conflicts(numbers)),
+                   rate(aborts(numbers)), rate(region.reads), rate(region.writes),
+                   rate(region.faults), fmt::format("{}", numbers.waiting),
+                   format_size(region.resident_bytes), name_text(region)});
+    return table.format();
 }
 
 std::string limits_text(const struct stm_version& version) {
@@ -297,6 +414,30 @@ nlohmann::json statistics_json(const struct stm_info& region,
             {"predicted_used", numbers.predicted_used},
             {"predicted_unused", numbers.predicted_unused},
             {"last_committer_pid", numbers.last_committer_pid}};
+}
+
+nlohmann::json stat_json(const std::vector<Counters>& rows, double seconds) {
+    nlohmann::json list = nlohmann::json::array();
+    for (const auto& [region, numbers] : rows) {
+        nlohmann::json row = statistics_json(region, numbers);
+        row["conflicts"] = conflicts(numbers);
+        row["reads"] = region.reads;
+        row["writes"] = region.writes;
+        row["faults"] = region.faults;
+        row["resident"] = region.resident_bytes;
+        list.push_back(row);
+    }
+    return {{"seconds", seconds > 0 ? nlohmann::json(seconds) : nlohmann::json(nullptr)},
+            {"regions", list}};
+}
+
+nlohmann::json hexdump_json(const struct stm_info& region, std::uint64_t offset,
+                            const std::string& bytes) {
+    return {{"name", region.name},
+            {"id", region.id},
+            {"offset", offset},
+            {"length", bytes.size() / 2},
+            {"hex", bytes}};
 }
 
 nlohmann::json limits_json(const struct stm_version& version) {

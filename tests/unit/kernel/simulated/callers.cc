@@ -198,4 +198,21 @@ int stm_linux_may_exceed_limits() {
     return Caller::credential().exceeds_limits;
 }
 
+void stm_linux_caller_ids(stm_ids* ids) {
+    ids->uid = Caller::credential().uid;
+    ids->gid = Caller::credential().gid;
+}
+
+void stm_linux_ids_for_caller(stm_ids* /*ids*/) {
+}
+
+int stm_linux_caller_in_group(__u32 gid) {
+    return Caller::credential().gid == gid;
+}
+
+int stm_linux_caller_has(stm_privilege privilege) {
+    return privilege == STM_PRIVILEGE_IPC_OWNER ? Caller::credential().overrides_access
+                                                : Caller::credential().owns_all;
+}
+
 } // extern "C"

@@ -15,6 +15,9 @@ struct stm_node {
 
 namespace stm::simulated {
 
+// The id that stands for no user or group.
+constexpr std::uint32_t kNobody = ~0u;
+
 void get(stm_identity* identity) {
     expect(identity->references.fetch_add(1) > 0, "an identity is referenced after its end");
 }
@@ -108,6 +111,22 @@ int stm_linux_identity_permission(stm_identity* identity, unsigned int access) {
 int stm_linux_identity_owned_by_caller(stm_identity* identity) {
     const Service service("identity_owned_by_caller", Context::no_core_lock);
     return Caller::credential().owns_all || Caller::credential().uid == identity->uid;
+}
+
+int stm_linux_identity_change(stm_identity* identity, const stm_owner* owner) {
+    const Service service("identity_change", Context::no_core_lock);
+    if (owner->uid == kNobody || owner->gid == kNobody)
+        return -EINVAL;
+    identity->uid = owner->uid;
+    identity->gid = owner->gid;
+    identity->mode = owner->mode;
+    return 0;
+}
+
+void stm_linux_identity_ids(stm_identity* identity, stm_ids* ids) {
+    const Service service("identity_ids", Context::may_sleep);
+    ids->uid = identity->uid;
+    ids->gid = identity->gid;
 }
 
 } // extern "C"

@@ -62,4 +62,10 @@ __u32 stm_linux_view_mappings(stm_view* view,
     return static_cast<__u32>(view->mappings.size());
 }
 
+// The address spaces here have no mappings of segments.
+int stm_linux_segment_detach(__u64 /*address*/) {
+    const Service service("segment_detach", Context::no_core_lock);
+    return -EINVAL;
+}
+
 } // extern "C"

@@ -161,7 +161,11 @@ int stm_unlink_deferred(const char *name);
  */
 ssize_t stm_size(int fd);
 
-/** stm_version - the version of the library in use, like STM_VERSION_STRING. Always succeeds. */
+/**
+ * stm_version - the version of the library in use
+ *
+ * Returns a text like STM_VERSION_STRING. It always succeeds, and a signal handler may call it.
+ */
 const char *stm_version(void);
 
 #ifdef __cplusplus
