@@ -15,6 +15,9 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/userspace/lib/include/stm
 install(FILES ${PROJECT_SOURCE_DIR}/include/uapi/stm/ioctl.h
     DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/stm)
 
+# Where Debian's Python looks for modules that a package brings.
+install(FILES ${PROJECT_SOURCE_DIR}/userspace/python/stm.py DESTINATION lib/python3/dist-packages)
+
 # CMake
 install(EXPORT stmTargets NAMESPACE stm:: DESTINATION ${stm_cmake_dir})
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/stmConfig.cmake.in

@@ -106,8 +106,8 @@ struct stm_bed {
 };
 #define STM_MOST_BEDS 16
 /*
- * Whom a waker asks whether a thread that sleeps with one of its keys is to be woken. Any thread may
- * call a @ready that a waker asks.
+ * Whom a waker asks whether a thread that sleeps with one of its keys is to be woken. Any thread
+ * may call a @ready that a waker asks.
  */
 enum stm_wait_asks {
 	STM_ASKS_SLEEPER, /* nobody: the thread wakes and asks itself */

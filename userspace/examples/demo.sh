@@ -127,7 +127,8 @@ through ordinary pointers between stm_start and stm_commit:"
 show bank --way transparent --accounts 32 --seconds 2 --kill-rate 10
 fact "the bank in mapped memory is right" '^every audit saw all the money$'
 
-say "The same bank with variables of <stm/stm.hpp>, which are read without a call. A transfer is one call:"
+say "The same bank with variables of <stm/stm.hpp>. They are read without a system call, and a
+transfer is one:"
 show bank --way typed --seconds 2 --kill-rate 10
 fact "the typed bank is right" '^every audit saw all the money$'
 

@@ -673,8 +673,8 @@ struct stm_wait {
  * A program may read in its own address space, without a system call, and hand over what it has
  * read and wants to write: one request commits it, or tells that it cannot be. Everything is as for
  * any other transaction: it is atomic, isolated from all others, and appears at one moment in the
- * one serial order. The module trusts nothing of what it is told. A false read set harms only what that
- * transaction itself writes, and its caller may write there anyway. Since version 1.4.
+ * one serial order. The module trusts nothing of what it is told. A false read set harms only what
+ * that transaction itself writes, and its caller may write there anyway. Since version 1.4.
  *
  * Mappings. Beside the region's bytes, at offset 0, a handle that may read can map three other
  * things, with MAP_SHARED and PROT_READ alone, at offsets from these on. They stay what they are
@@ -689,10 +689,10 @@ struct stm_wait {
  * A record is VERSION << 1 when the stripe is unlocked. While a commit has locked it, it is odd,
  * and as an unsigned number above all records that are not. To read a stripe: load its record
  * (acquire), load the bytes (relaxed), an acquire fence, and load the record again. The bytes are
- * those of the snapshot if both loads of the record gave the same even number, and its version is not above the
- * snapshot. The snapshot is the clock, loaded (acquire) before. If the version is above it, a later
- * snapshot may be taken: load the clock, then check that each stripe read so far is still unlocked
- * and not newer than the old snapshot.
+ * those of the snapshot if both loads of the record gave the same even number, and its version is
+ * not above the snapshot. The snapshot is the clock, loaded (acquire) before. If the version is
+ * above it, a later snapshot may be taken: load the clock, then check that each stripe read so far
+ * is still unlocked and not newer than the old snapshot.
  */
 #define STM_OFFSET_COMMITTED (1ull << 56)
 #define STM_OFFSET_RECORDS (2ull << 56)

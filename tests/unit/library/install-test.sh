@@ -53,6 +53,23 @@ for standard in c++11 c++17 c++20; do
     "$cxx" -std=$standard $strict program.cc -o by-pkg-config $(pkg-config --cflags --libs stm)
     check by-pkg-config
 done
+# <stm/stm.hpp>, which needs C++20. Without the module it says why.
+cat >typed.cc <<'END'
+#include <cstdio>
+#include <stm/stm.hpp>
+int main() try {
+    struct root { stm::map<int, long> all; stm::queue<int> some; stm::string text; };
+    auto region = stm::region::create("name", 65536);
+    stm::atomically(region, [&](stm::transaction& tx) {
+        auto& r = region.root<root>();
+        r.all.insert(tx, 1, r.some.pop(tx));
+    });
+} catch (const std::system_error& error) {
+    std::printf("%d\n", error.code() == std::errc::no_such_device);
+}
+END
+"$cxx" -std=c++20 $strict typed.cc -o typed $(pkg-config --cflags --libs stm)
+[ "$(STM_DEVICE=/dev/null LD_LIBRARY_PATH=$library ./typed)" = 1 ]
 # Static, by a C compiler alone.
 "$cc" program.c -o static $(pkg-config --cflags stm) "$library/libstm.a" -lpthread
 check static
@@ -88,4 +105,5 @@ STM_DEVICE=/dev/null prefix/bin/stmctl ls 2>message || status=$?
 
 # DESTDIR is honoured.
 DESTDIR=$folder/stage cmake --install "$build" --prefix /opt/stm >>install.log
-[ -e stage/opt/stm/include/stm/stm.h ] && [ -x stage/opt/stm/bin/stmctl ]
+[ -e stage/opt/stm/include/stm/stm.h ] && [ -e stage/opt/stm/include/stm/detail/attempt.hpp ]
+[ -e stage/opt/stm/lib/python3/dist-packages/stm.py ] && [ -x stage/opt/stm/bin/stmctl ]
