@@ -305,31 +305,14 @@ public:
             return usable();
         if (!in_region(part, offset, bytes)) [[unlikely]]
             return AbortReason::out_of_range;
-        const AbortReason reason = reserve_writes(part, offset, bytes);
-        if (reason != AbortReason::none) [[unlikely]]
-            return reason;
-        const auto* source = static_cast<const u8*>(from);
-        state_ = State::complex;
-        while (bytes != 0) {
-            const StripePart piece = first_part(offset, bytes);
-            StripeWrite* write =
-                part.may_have_written(piece.stripe) ? part.writes_.find(piece.stripe) : nullptr;
-            if (write == nullptr)
-                write = &part.writes_.append(piece.stripe);
-            else
-                part.writes_.prepare(*write);
-            part.filter_ |= u64{1} << (piece.stripe & 63);
-            if (piece.bytes == 8)
-                __builtin_memcpy(write->bytes + piece.first, source, 8);
-            else
-                __builtin_memcpy(write->bytes + piece.first, source, piece.bytes);
-            write->mask |= mask_of(piece.first, piece.bytes);
-            offset += piece.bytes;
-            source += piece.bytes;
-            bytes -= piece.bytes;
-            part.bound_ = 0;
+        const u64 stripe = stripe_of(offset);
+        if (bytes - 1 < kStripeBytes - offset % kStripeBytes && !part.may_have_written(stripe) &&
+            part.writes_.has_simple_room()) [[likely]] {
+            state_ = State::complex;
+            put(part, part.writes_.append(stripe), first_part(offset, bytes), from);
+            return AbortReason::none;
         }
-        return AbortReason::none;
+        return store_slowly(part, offset, static_cast<const u8*>(from), bytes);
     }
 
     // Begins a nested part (closed nesting). too_big: nested too deeply. no_memory.
@@ -516,6 +499,39 @@ private:
         }
         const runtime::Status status = part.writes_.reserve(fresh, stripes - fresh, limits_.writes);
         return status.ok() ? AbortReason::none : reason_of_growth(status);
+    }
+
+    [[gnu::noinline]] AbortReason store_slowly(Part& part, u64 offset, const u8* from,
+                                               u64 bytes) noexcept {
+        const AbortReason reason = reserve_writes(part, offset, bytes);
+        if (reason != AbortReason::none) [[unlikely]]
+            return reason;
+        state_ = State::complex;
+        while (bytes != 0) {
+            const StripePart piece = first_part(offset, bytes);
+            StripeWrite* write =
+                part.may_have_written(piece.stripe) ? part.writes_.find(piece.stripe) : nullptr;
+            if (write == nullptr)
+                write = &part.writes_.append(piece.stripe);
+            else
+                part.writes_.prepare(*write);
+            put(part, *write, piece, from);
+            offset += piece.bytes;
+            from += piece.bytes;
+            bytes -= piece.bytes;
+        }
+        return AbortReason::none;
+    }
+
+    [[gnu::always_inline]] static void put(Part& part, StripeWrite& write, StripePart piece,
+                                           const void* from) noexcept {
+        if (piece.bytes == 8)
+            __builtin_memcpy(write.bytes + piece.first, from, 8);
+        else
+            __builtin_memcpy(write.bytes + piece.first, from, piece.bytes);
+        write.mask |= mask_of(piece.first, piece.bytes);
+        part.filter_ |= u64{1} << (piece.stripe & 63);
+        part.bound_ = 0;
     }
 
     // ---- loads ---------------------------------------------------------------------------------

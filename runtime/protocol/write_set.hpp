@@ -24,6 +24,7 @@ class WriteSet : runtime::NonCopyable {
 public:
     static constexpr u32 kInlineWrites = 16;
     static constexpr u32 kFewWrites = 8;
+    static_assert(kFewWrites <= kInlineWrites);
     static constexpr u32 kMaxLevels = 1024;
     // How many are kept from one transaction to the next: 1024 stripes, 80 KiB.
     static constexpr u32 kKeptWrites = 1024;
@@ -45,6 +46,11 @@ public:
         }
         const Slot& slot = slots_[locate(stripe)];
         return slot.generation == generation_ ? &writes_[slot.write] : nullptr;
+    }
+
+    // True if a new stripe needs no room beyond what is there, no index and no savepoint.
+    [[nodiscard]] bool has_simple_room() const noexcept {
+        return writes_.size() < kFewWrites && levels_.size() == 0;
     }
 
     // Makes room for `fresh` new stripes, and in a nested part for saving `overwritten` ones.
