@@ -4,6 +4,9 @@
 
 #include <csignal>
 #include <ctime>
+#include <stm/ioctl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 using namespace stm::test;
 
@@ -27,6 +30,18 @@ long take(stm_region* region, std::uint64_t offset) {
         if (stm_tx_commit(tx) == 0)
             return value;
     }
+}
+
+// Until a thread sleeps for a change of the region.
+void await_waiter(stm_region* region) {
+    auto statistics = stm_statistics{};
+    do {
+        ::usleep(1'000);
+        statistics = stm_statistics{};
+        statistics.size = sizeof statistics;
+        statistics.flags = STM_BY_HANDLE;
+        ASSERT_EQ(::ioctl(stm_region_fd(region), STM_IOC_STATISTICS, &statistics), 0);
+    } while (statistics.waiting == 0);
 }
 
 TEST(TypedWait, EndsWhenAnotherProcessCommits) {
@@ -65,7 +80,7 @@ TEST(TypedWait, AlsoInTwoRegions) {
     for (stm_region* const changed :
          {static_cast<stm_region*>(first), static_cast<stm_region*>(second)}) {
         Child other = Child::doing([&] {
-            ::usleep(50'000);
+            await_waiter(changed);
             set_value(changed, 0, value_at(changed, 0) + 1);
         });
         stm_tx* const tx = stm_tx_begin(first, STM_TX_READ_ONLY);
