@@ -692,7 +692,9 @@ struct stm_wait {
  * those of the snapshot if both loads of the record gave the same even number, and its version is
  * not above the snapshot. The snapshot is the clock, loaded (acquire) before. If the version is
  * above it, a later snapshot may be taken: load the clock, then check that each stripe read so far
- * is still unlocked and not newer than the old snapshot.
+ * is still unlocked and not newer than the old snapshot. A program that reads in several regions,
+ * each with a clock of its own, loads the clocks of all of them whenever it needs one, and then
+ * checks what it has read in all of them. (A process of 32 bits cannot map at such offsets.)
  */
 #define STM_OFFSET_COMMITTED (1ull << 56)
 #define STM_OFFSET_RECORDS (2ull << 56)
@@ -776,19 +778,22 @@ struct stm_sets {
  *
  * With SERIAL the calling thread has begun a transaction with STM_START_SERIAL on each of the
  * handles, and done nothing else in it. As long as it holds the serial tokens, no other transaction
- * commits, so one that has begun to read after that cannot conflict. After 0, EAGAIN, EINTR and
- * EDEADLK these transactions are over; after any other error they are still there.
+ * commits, so one that has begun to read after that cannot conflict. If one of the tokens has been
+ * taken away (see the parameter serial_lease_ms), the others are given back, and the commit is one
+ * like any other. After 0, EAGAIN, EINTR and EDEADLK these transactions are over; after any other
+ * error they are still there.
  *
  * 0: Committed.
  * EAGAIN: Something that was read has changed, or a stripe stayed locked; nothing was written.
  * EINVAL: A stripe lies outside of the region, the writes are not in ascending order, a mask is 0,
- *	a region is there twice; or SERIAL, and a transaction is missing.
+ *	a region is there twice; or SERIAL, and a transaction is missing or has written something.
  * EBADF: One of @others is no handle, or a handle that has to write may not.
  * EACCES: A handle may not read, and @read_count is not 0.
  * EOPNOTSUPP: A region is plain.
  * E2BIG: More than max_stripes stripes, or too many others.
  * ENOSPC, ENOMEM, EINTR: Nothing was written.
  * EDEADLK: See STM_IOC_START.
+ * ECANCELED: SERIAL, and a transaction has lost its file: see STM_IOC_COMMIT.
  */
 struct stm_commit_sets {
 	__u32 size;

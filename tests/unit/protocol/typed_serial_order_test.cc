@@ -47,6 +47,28 @@ protected:
         return false;
     }
 
+    // Does the one, and in its middle, when it has taken so many steps, the other. Returns whether
+    // it has taken as many. The other's own steps do not count.
+    template <typename Other, typename Call>
+    bool in_the_middle(u64 moment, Other other, Call call) {
+        u64 steps = 0;
+        bool inside = false;
+        bool reached = false;
+        for (const auto& region : regions.all) {
+            region->on_step = [&] {
+                if (inside || steps++ != moment)
+                    return;
+                inside = reached = true;
+                other();
+                inside = false;
+            };
+        }
+        call();
+        for (const auto& region : regions.all)
+            region->on_step = nullptr;
+        return reached;
+    }
+
     // Four transactions, of which each precedes the next one if it succeeds, and the last one the
     // first one:
     // - `both` writes `seen` in one region and `lost` in the other one;
@@ -79,12 +101,7 @@ protected:
         u64 base_of_author = 0;
         bool author_commits = false;
         bool single_commits = false;
-        u64 steps = 0;
-        bool reached = false;
         const auto others = [&] {
-            if (steps++ != moment)
-                return;
-            reached = true;
             of_viewer = viewer.begin(protocol::Path::concurrent, seen_region);
             news_of_viewer = load(viewer, news, of_viewer);
             AbortReason of_author = author.begin();
@@ -93,21 +110,8 @@ protected:
             author_commits = commits(author, of_author);
             single_commits = commits(single, of_single);
         };
-        // The others' own steps do not count.
-        bool inside = false;
-        for (const auto& region : regions.all) {
-            region->on_step = [&] {
-                if (inside)
-                    return;
-                inside = true;
-                others();
-                inside = false;
-            };
-        }
-        const bool both_commits = commits(both, of_both);
-        for (const auto& region : regions.all)
-            region->on_step = nullptr;
-        if (!reached)
+        bool both_commits = false;
+        if (!in_the_middle(moment, others, [&] { both_commits = commits(both, of_both); }))
             return false;
         const u64 seen_by_viewer = load(viewer, seen, of_viewer);
         const bool viewer_commits = commits(viewer, of_viewer);
@@ -128,6 +132,48 @@ TEST_F(SerialOrder, HasNoCycleThroughTwoRegions) {
         while (try_cycle(seen_region, moments))
             ++moments;
         EXPECT_GE(moments, 9u);
+    }
+}
+
+// Three transactions, of which each precedes the next one if it succeeds, and the last one the
+// first one:
+// - `both` reads `base` in the first region, and writes in both; one of these stripes is `lost`;
+// - `author` writes `base`, and has read `news` in the other region;
+// - `single` writes `news`, and has read `lost` before: it is alone in that region.
+TEST_F(SerialOrder, NeedsTheLastClockBeforeTheFirstValidation) {
+    for (u64 moment = 0;; ++moment) {
+        regions.all.clear();
+        for (u32 i = 0; i < 2; ++i)
+            regions.all.push_back(std::make_unique<HookedRegion>(4096));
+        const u64 base = 0;
+        const u64 lost = kSecond;
+        const u64 news = kSecond + 64;
+        Tx both(regions, 1);
+        Tx author(regions, 2);
+        Tx single(regions, 3);
+        AbortReason of_single = single.begin(protocol::Path::concurrent, 1);
+        const u64 lost_by_single = load(single, lost, of_single);
+        store(single, news, of_single);
+        AbortReason of_both = both.begin();
+        const u64 base_by_both = load(both, base, of_both);
+        store(both, base + 64, of_both);
+        store(both, lost, of_both);
+        u64 news_by_author = 0;
+        bool author_commits = false;
+        bool single_commits = false;
+        const auto others = [&] {
+            AbortReason of_author = author.begin();
+            news_by_author = load(author, news, of_author);
+            store(author, base, of_author);
+            author_commits = commits(author, of_author);
+            single_commits = commits(single, of_single);
+        };
+        bool both_commits = false;
+        if (!in_the_middle(moment, others, [&] { both_commits = commits(both, of_both); }))
+            return;
+        EXPECT_FALSE(both_commits && author_commits && single_commits && base_by_both == 0 &&
+                     news_by_author == 0 && lost_by_single == 0)
+            << "no serial order, at step " << moment;
     }
 }
 
