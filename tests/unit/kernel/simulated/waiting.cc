@@ -99,7 +99,8 @@ int sleep_locked(std::unique_lock<std::mutex>& held, Sleeper& sleeper, const Que
     return 0;
 }
 
-int sleep(const stm_bed* beds, unsigned count, const Question& question, std::uint64_t timeout_ns) {
+int sleep(const stm_bed* beds, unsigned count, const Question& question, stm_wait_asks asks,
+          std::uint64_t timeout_ns) {
     Sleeper sleeper;
     Bed places[STM_MOST_BEDS];
     for (unsigned i = 0; i < count; ++i) {
