@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <random>
+#include <utility>
 
 namespace stm::test {
 namespace {
@@ -109,6 +111,40 @@ TEST_F(Typed, ConflictsWhenWhatItHasReadHasChanged) {
         load(tx, 128, AbortReason::read_validation);
         EXPECT_EQ(tx.commit(), AbortReason::read_validation);
         EXPECT_EQ(tx.conflicts_in_row(), 1u);
+    }
+}
+
+// Does something else once, before the next access to bytes.
+class HookedMemory : public FlatMemory {
+public:
+    using FlatMemory::FlatMemory;
+    u8* data(u64 stripe) {
+        if (const auto hook = std::exchange(before_access, {}))
+            hook();
+        return FlatMemory::data(stripe);
+    }
+    std::function<void()> before_access;
+};
+
+// Others commit between the look at the record and the load of the bytes.
+TEST(TypedLoad, IsDoneAgainWhenACommitOvertakesIt) {
+    for (const u64 bytes : {8u, 4u, 192u}) {
+        Regions<HookedMemory> regions;
+        regions.all.push_back(std::make_unique<HookedMemory>(4096));
+        TypedTx<HookedMemory> tx(regions, 1);
+        TypedTx<HookedMemory> other(regions, 2);
+        u8 buffer[192] = {};
+        static_cast<void>(tx.begin());
+        EXPECT_EQ(tx.read(0, buffer, 8), AbortReason::none);
+        regions.all[0]->before_access = [&] {
+            const u64 one = 1;
+            static_cast<void>(other.begin());
+            EXPECT_EQ(other.write(0, &one, 8), AbortReason::none);
+            EXPECT_EQ(other.write(640, &one, 8), AbortReason::none);
+            EXPECT_EQ(other.commit(), AbortReason::none);
+        };
+        EXPECT_EQ(tx.read(640, buffer, bytes), AbortReason::read_validation) << bytes;
+        EXPECT_EQ(tx.commit(), AbortReason::read_validation);
     }
 }
 
