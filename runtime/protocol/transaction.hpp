@@ -121,7 +121,7 @@ enum class [[nodiscard]] Validity : runtime::u8{
 template <Memory M, Mutation kMutation = Mutation::none>
 class Transaction : runtime::NonCopyable {
 public:
-    // The owner is from 1 to 2^63 - 1, and no other transaction of this region has it. The memory
+    // The owner is from 1 to 2^62 - 1, and no other transaction of this region has it. The memory
     // must outlive the transaction.
     Transaction(M& memory, u64 owner, Limits limits = {}) noexcept
         : memory_(memory), owner_(owner), limits_{runtime::min(limits.accesses, kMostStripes),
