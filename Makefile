@@ -14,7 +14,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
 
 .DEFAULT_GOAL := help
 .PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest
-.PHONY: fuzz coverage sweep mutants reliability bench install uninstall deb deb-check clean
+.PHONY: fuzz coverage sweep world mutants reliability bench install uninstall deb deb-check clean
 
 help:
 	@echo 'make deps          install the Debian packages that are missing (root or sudo)'
@@ -33,6 +33,8 @@ help:
 	@echo 'make coverage      tell which lines of the module tests and fuzzing reach'
 	@echo 'make mutants       break one promise at a time and check that a test notices'
 	@echo '                   (MUTANTS=WORD…)'
+	@echo 'make world         run programs of others on this memory: PostgreSQL, ipcs, Perl'
+	@echo '                   (KERNELS=…, WORLD="postgresql --rounds 5")'
 	@echo 'make reliability   write docs/reliability.md from the results of the long tests'
 	@echo 'make bench         measure memory and transactions in a guest'
 	@echo '                   (KERNEL=…, BENCH="--json mapped")'
@@ -91,6 +93,10 @@ sweep: deps
 
 reliability:
 	@ci/reliability $(RELIABILITY)
+
+world: deps
+	@ci/world --kernels \
+		'$(if $(filter command line,$(origin KERNELS)),$(KERNELS),$(KERNEL))' $(WORLD)
 
 mutants: deps
 	@tests/mutants/run $(MUTANTS)

@@ -14,7 +14,7 @@ from unittest import mock
 
 sys.path.append(os.path.join(os.path.dirname(__file__), "..", "..", "tests", "guest"))
 import load  # pylint: disable=wrong-import-position
-from vmlib import apt, cache, channel, compilers, initramfs, kbuild, kernels
+from vmlib import apt, cache, channel, compilers, initramfs, kbuild, kernels, roots
 
 
 def test_frames_survive_any_cut():
@@ -175,6 +175,25 @@ def test_the_sources_of_a_release_have_its_updates():
         assert "Suites: testing-security\n" in apt.sources("testing")
         for name in ("trixie-backports", "sid"):
             assert "updates" not in apt.sources(name) and "-security" not in apt.sources(name), name
+
+
+def test_an_old_root_serves_where_no_new_one_can_be_made():
+    def no_network(_release, _final):
+        raise cache.Failure("no network")
+
+    with tempfile.TemporaryDirectory(prefix="stm-test.") as folder, \
+            mock.patch.object(cache, "root", lambda: folder), \
+            mock.patch.object(roots, "_new_base", no_network), \
+            mock.patch.object(cache, "quiet", True):
+        old = os.path.join(folder, "roots", "13_base_20260101")
+        for fresh, expected in ((False, None), (False, old), (True, None)):
+            if expected:
+                os.makedirs(old)
+            try:
+                found = roots._base("13", fresh)  # pylint: disable=protected-access
+            except cache.Failure:
+                found = None
+            assert found == expected, (fresh, found)
 
 
 def test_a_limit_follows_the_load_of_the_machine():

@@ -39,6 +39,20 @@ COMPILERS = {
 WAY = re.compile(r"^Acquire::(Check-\S+|Retries|https?::\S+) \"[^\"]+\";$", re.MULTILINE)
 
 
+def obstacle():
+    """Why this machine cannot enter a root; empty if it can."""
+    if os.geteuid() != 0:
+        return "it needs root"
+    with cache.scratch("root-trial") as folder:
+        for name in ("lower", "upper", "work", "merged"):
+            os.mkdir(os.path.join(folder, name))
+        script = "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged"
+        done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "sh", "-c", script],
+                              cwd=folder, check=False, text=True, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return "it needs namespaces and overlayfs" if done.returncode else ""
+
+
 class Root:
     """One release, with the layers up to one of them."""
 
@@ -74,7 +88,9 @@ class Machine:
                  "DEBIAN_FRONTEND=noninteractive",
                  *(f"{name}={value}" for name, value in (env or {}).items()), *command]
         return subprocess.run(
-            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--",
+            # Ends with this program, however that ends.
+            ["setpriv", "--pdeathsig", "KILL",
+             "unshare", "--mount", "--pid", "--fork", "--kill-child", "--",
              ENTER, ":".join(reversed(self._layers)), self.written,
              os.path.join(self._folder, "work"), os.path.join(self._folder, "merged"),
              *binds, "--", *words],
@@ -93,7 +109,7 @@ def root(release, layer="base", fresh=False):
     """The root of a release; makes the layers that the cache has not."""
     if os.geteuid() != 0:
         raise cache.Failure("making and entering a root needs to be root: sudo ci/check-hosts …")
-    cache.need("debootstrap", "unshare", "chroot", "apt-get")
+    cache.need("debootstrap", "setpriv", "unshare", "chroot", "apt-get")
     with cache.lock(f"root-{release}"):
         base = _base(release, fresh)
         layers = [base]
@@ -117,7 +133,16 @@ def _base(release, fresh):
         made = datetime.datetime.strptime(found[-1].rsplit("_", 1)[1], "%Y%m%d").date()
         if (today - made).days < DAYS:
             return found[-1]
-    final = os.path.join(_folder(), f"{release}_base_{today:%Y%m%d}")
+    try:
+        return _new_base(release, os.path.join(_folder(), f"{release}_base_{today:%Y%m%d}"))
+    except cache.Failure as failure:
+        if not found or fresh:
+            raise
+        cache.say(f"taking an old root of Debian {release}: {failure}")
+        return found[-1]
+
+
+def _new_base(release, final):
     cache.say(f"making a root of Debian {release} (about 400 MB, a minute)")
     with cache.scratch(f"root-{release}") as work:
         lowest = os.path.join(work, "lowest")

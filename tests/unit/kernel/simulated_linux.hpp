@@ -202,6 +202,16 @@ public:
     Sleepless& operator=(const Sleepless&) = delete;
 };
 
+// While it lives, the clock stands still for all threads: none of them is late, however long a busy
+// machine lets it wait. What they sleep takes as long as ever. Not nested.
+class StoppedClock {
+public:
+    StoppedClock();
+    ~StoppedClock();
+    StoppedClock(const StoppedClock&) = delete;
+    StoppedClock& operator=(const StoppedClock&) = delete;
+};
+
 // How many threads are in a wait of a queue.
 int sleepers();
 

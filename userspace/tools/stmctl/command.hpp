@@ -109,6 +109,7 @@ void add_doctor(Program& program);
 void add_dump(Program& program);
 void add_hexdump(Program& program);
 void add_info(Program& program);
+void add_ipcs(Program& program);
 void add_limits(Program& program);
 void add_load(Program& program);
 void add_ls(Program& program);

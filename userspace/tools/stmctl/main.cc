@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
     stm::tools::add_create(program);
     stm::tools::add_rm(program);
     stm::tools::add_attachments(program);
+    stm::tools::add_ipcs(program);
     stm::tools::add_chmod(program);
     stm::tools::add_chown(program);
     stm::tools::add_limits(program);

@@ -3,11 +3,13 @@
 
 #include "common/module.hpp"
 #include "common/text.hpp"
+#include "userspace/connection/sysv_segment.hpp"
 
 #include <algorithm>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <grp.h>
+#include <iterator>
 #include <pwd.h>
 
 namespace stm::tools {
@@ -335,6 +337,32 @@ std::string limits_text(const struct stm_version& version) {
     line("one user", fmt::format("at most {} regions, {}", version.max_user_regions,
                                  bytes(version.max_user_bytes)));
     return text;
+}
+
+std::vector<struct stm_info> sysv_segments(const std::vector<struct stm_info>& regions) {
+    std::vector<struct stm_info> segments;
+    std::copy_if(regions.begin(), regions.end(), std::back_inserter(segments),
+                 connection::is_sysv_segment);
+    // By their index for SHM_STAT: the module gives the highest minor first.
+    std::sort(segments.begin(), segments.end(),
+              [](const auto& one, const auto& other) { return one.minor > other.minor; });
+    return segments;
+}
+
+std::string ipcs_text(const std::vector<struct stm_info>& segments) {
+    std::string text = fmt::format("\n------ Shared Memory Segments --------\n{:<10} {:<10} {:<10} "
+                                   "{:<10} {:<10} {:<10} {:<12}\n",
+                                   "key", "shmid", "owner", "perms", "bytes", "nattch", "status");
+    for (const struct stm_info& segment : segments) {
+        const unsigned mode = connection::sysv_mode(segment);
+        text += fmt::format("0x{:08x} {:<10} {:<10.10} {:<10o} {:<10} {:<10} {:<6} {:<6}\n",
+                            static_cast<unsigned>(connection::sysv_key(segment)),
+                            connection::segment_id(segment.id), user_name(segment.uid),
+                            segment.mode, segment.segment_bytes, segment.mappings,
+                            (mode & SHM_DEST) != 0 ? "dest" : " ",
+                            (mode & SHM_LOCKED) != 0 ? "locked" : " ");
+    }
+    return text + "\n";
 }
 
 nlohmann::json region_json(const struct stm_info& region) {

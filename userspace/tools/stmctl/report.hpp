@@ -55,6 +55,12 @@ private:
 [[nodiscard]] std::string stat_text(const std::vector<Counters>& rows, double seconds);
 [[nodiscard]] std::string limits_text(const struct stm_version& version);
 
+/** Those of them that are System V segments, in the order in which ipcs lists them. */
+[[nodiscard]] std::vector<struct stm_info>
+sysv_segments(const std::vector<struct stm_info>& regions);
+/** What 'ipcs -m' prints of them. */
+[[nodiscard]] std::string ipcs_text(const std::vector<struct stm_info>& segments);
+
 // Numbers are in bytes and nanoseconds, "segment" is the number of shm_create() or null, ids and
 // addresses are numbers too, modes are octal strings as chmod takes them.
 [[nodiscard]] nlohmann::json list_json(const std::vector<struct stm_info>& regions);

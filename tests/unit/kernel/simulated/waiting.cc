@@ -68,6 +68,7 @@ WaitQueue& of(stm_wait_queue* queue) {
 }
 
 std::atomic<int> all_sleepers{0};
+std::atomic<std::uint64_t> stopped_at{0}; // 0: the clock runs
 std::atomic<std::uint64_t> realtime{1'700'000'000'000'000'000};
 
 constexpr std::uint64_t kForever = ~std::uint64_t{0};
@@ -151,6 +152,14 @@ Sleepless::~Sleepless() {
     thread.sleepless = false;
 }
 
+StoppedClock::StoppedClock() {
+    stopped_at = stm_linux_monotonic_ns();
+}
+
+StoppedClock::~StoppedClock() {
+    stopped_at = 0;
+}
+
 } // namespace stm::simulated
 
 using namespace stm::simulated;
@@ -197,6 +206,8 @@ void stm_linux_delay(__u64 nanoseconds) {
 __u64 stm_linux_monotonic_ns() {
     if (thread.sleepless)
         return 1'000'000'000 + thread.slept;
+    if (const std::uint64_t still = stopped_at.load(kRelaxed); still != 0)
+        return still;
     return static_cast<__u64>(std::chrono::steady_clock::now().time_since_epoch().count());
 }
 
