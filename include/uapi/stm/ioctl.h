@@ -506,7 +506,7 @@ struct stm_detach_segment {
  * NO_PREDICTION, or without a site, nothing is mapped and nothing is learnt.
  *
  * SERIAL: The transaction holds the serial token from the beginning, as it would after many
- * conflicts. Since version 1.4.
+ * conflicts. At the start of a nested part it means nothing. Since version 1.4.
  *
  * EOPNOTSUPP: The region is plain.
  * EINTR: A signal arrived while the call waited; nothing has begun.
