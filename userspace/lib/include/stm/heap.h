@@ -62,7 +62,7 @@ int stm_heap_free(stm_tx *tx, stm_region *region, uint64_t offset);
 int stm_heap_usable(stm_tx *tx, stm_region *region, uint64_t offset, size_t *bytes);
 
 /**
- * stm_heap_root - where a region's structures begin
+ * stm_heap_root, stm_heap_set_root - where a region's structures begin
  * @offset: what stm_heap_set_root() has stored, or 0
  * @tag: the same; it tells what lies there, and the heap attaches no meaning to it
  */

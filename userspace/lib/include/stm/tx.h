@@ -76,13 +76,23 @@ stm_region *stm_region_attach(int fd);
  */
 void stm_region_close(stm_region *region);
 
-/* Bytes in the region. */
+/**
+ * stm_region_size - the bytes in a region
+ */
 size_t stm_region_size(const stm_region *region);
-/* The handle that the library uses; it may be passed to poll, fchmod, stm_statistics and so on. */
+
+/**
+ * stm_region_fd - the handle that the library uses
+ *
+ * It may be passed to poll(2), fchmod(2), stm_statistics() and so on.
+ */
 int stm_region_fd(const stm_region *region);
-/*
- * The region's bytes as they are committed, mapped for reading. Outside of transactions only: what
- * is loaded there is no part of any, and two loads may see two states.
+
+/**
+ * stm_region_committed - a region's bytes as they are committed, mapped for reading
+ *
+ * For use outside of transactions: what is loaded there is no part of any, and two loads may see
+ * two states.
  */
 const void *stm_region_committed(const stm_region *region);
 
@@ -153,7 +163,9 @@ int stm_tx_commit(stm_tx *tx);
  */
 void stm_tx_restart(stm_tx *tx);
 
-/* Ends a transaction without an effect. */
+/**
+ * stm_tx_cancel - end a transaction without an effect
+ */
 void stm_tx_cancel(stm_tx *tx);
 
 /**
@@ -175,21 +187,29 @@ int stm_tx_wait(stm_tx *tx, int64_t timeout_ns);
  */
 int stm_tx_valid(stm_tx *tx);
 
-/*
- * Closed nesting. stm_tx_nest() begins a part; stm_tx_merge() makes it part of what is around it;
- * stm_tx_undo() forgets what was stored since then. What was loaded in it stays in the read set,
- * also for stm_tx_wait(), which ends all parts.
+/**
+ * stm_tx_nest, stm_tx_merge, stm_tx_undo - a part of a transaction that can be undone alone
  *
- * stm_tx_nest() returns 0 or -1 with errno ENOMEM or EFBIG.
+ * Closed nesting: stm_tx_nest() begins a part. stm_tx_merge() makes it part of what is around it;
+ * stm_tx_undo() forgets what was stored since it began. What was loaded in it stays in the read
+ * set, also for stm_tx_wait(), which ends all parts.
+ *
+ * stm_tx_nest() returns 0, or -1 with errno:
+ *   ENOMEM  no memory is left
+ *   EFBIG   parts are nested too deeply
  */
 int stm_tx_nest(stm_tx *tx);
 void stm_tx_merge(stm_tx *tx);
 void stm_tx_undo(stm_tx *tx);
 
-/* The running transaction of the calling thread, or NULL. */
+/**
+ * stm_tx_current - the running transaction of the calling thread, or NULL
+ */
 stm_tx *stm_tx_current(void);
 
-/* The number of attempts of this transaction that ended in a conflict so far. */
+/**
+ * stm_tx_conflicts - how many attempts of this transaction have ended in a conflict so far
+ */
 unsigned stm_tx_conflicts(const stm_tx *tx);
 
 #ifdef __cplusplus
