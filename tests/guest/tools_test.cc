@@ -3,6 +3,7 @@
 #include "transactions/transactions.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <fcntl.h>
 #include <fstream>
 #include <initializer_list>
@@ -509,13 +510,116 @@ TEST(Stmctl, DumpsAndLoads) {
     ::unlink(file.c_str());
 }
 
+// What others write meanwhile is in a copy or an archive as a whole or not at all.
+TEST(Stmctl, CopiesOneStateWhileOthersWrite) {
+    constexpr std::size_t kSize = 512 * 1024;
+    Region region("moving", kSize, 0, 0640);
+    const std::string name = in_quotes(region.name());
+    Mapping shared(-1, kPage, PROT_READ | PROT_WRITE, 0, MAP_SHARED | MAP_ANONYMOUS);
+    ASSERT_TRUE(shared.ok());
+    auto* stop = new (shared.data()) std::atomic<bool>(false);
+    const auto write_both_ends = [&](const long& number) {
+        do {
+            stm_start(region.fd());
+            (void)!::pwrite(region.fd(), &number, sizeof number, 0);
+            (void)!::pwrite(region.fd(), &number, sizeof number, kSize - sizeof number);
+        } while (stm_commit(region.fd()) != 0);
+    };
+    Child writer = Child::doing([&] {
+        for (long number = 1; !stop->load(); ++number)
+            write_both_ends(number);
+    });
+    const auto ends_of = [](const std::string& other) {
+        Fd fd(stm_open(other.c_str(), 0, STM_RDONLY, 0));
+        std::pair<long, long> ends{-1, -2};
+        EXPECT_EQ(::pread(fd.get(), &ends.first, sizeof(long), 0), 8);
+        EXPECT_EQ(::pread(fd.get(), &ends.second, sizeof(long), kSize - sizeof(long)), 8);
+        return ends;
+    };
+    EXPECT_TRUE(eventually([&] { return ends_of(region.name()).first > 0; }));
+    for (int round = 0; round < 3; ++round) {
+        const std::string copy = unique_name("copy");
+        nlohmann::json said = json("copy " + name + " " + in_quotes(copy));
+        const auto [first, last] = ends_of(copy);
+        EXPECT_GT(first, 0);
+        EXPECT_EQ(first, last) << "half of a transaction";
+        EXPECT_EQ(said["size"], kSize);
+        EXPECT_EQ(info_of(copy).mode, 0640u);
+        EXPECT_EQ(info_of(copy).region_flags, info_of(region.name()).region_flags);
+        EXPECT_EQ(stm_unlink(copy.c_str()), 0);
+    }
+    const std::string restored = unique_name("restored");
+    const std::string command = build_folder() + "/bin/stmctl ";
+    EXPECT_EQ(shell("(" + command + "dump --archive " + name + " | " + command + "load --archive " +
+                    in_quotes(restored) + ") 2>&1")
+                  .status,
+              0);
+    stop->store(true);
+    EXPECT_EQ(writer.wait(), 0);
+    const auto [first, last] = ends_of(restored);
+    EXPECT_GT(first, 0);
+    EXPECT_EQ(first, last) << "half of a transaction";
+    EXPECT_EQ(info_of(restored).mode, 0640u);
+    EXPECT_EQ(stm_unlink(restored.c_str()), 0);
+}
+
+TEST(Stmctl, RestoresAnArchiveOrChangesNothing) {
+    Region region("archived", 64 * kPage, STM_PLAIN | STM_EXEC, 0604);
+    ASSERT_EQ(::pwrite(region.fd(), "begin", 5, 0), 5);
+    ASSERT_EQ(::pwrite(region.fd(), "end", 3, 64 * kPage - 3), 3);
+    const std::string name = region.name();
+    const std::string file = unique_path("archive");
+    ASSERT_EQ(stmctl("dump --archive " + in_quotes(name) + " > " + in_quotes(file)).status, 0);
+    struct stat status {};
+    ASSERT_EQ(::stat(file.c_str(), &status), 0);
+    EXPECT_LT(status.st_size, static_cast<off_t>(4 * kPage)) << "zeros are left out";
+    const auto load = [&](const std::string& arguments) {
+        return stmctl("load --archive " + arguments + " < " + in_quotes(file));
+    };
+    region.close();
+    ASSERT_EQ(stm_unlink(name.c_str()), 0);
+    EXPECT_EQ(load("").status, 0);
+    EXPECT_EQ(info_of(name).mode, 0604u);
+    EXPECT_EQ(info_of(name).region_flags,
+              static_cast<unsigned>(STM_REGION_PLAIN | STM_REGION_EXEC));
+    EXPECT_EQ(info_of(name).region_size, 64 * kPage);
+    EXPECT_EQ(info_of(name).resident_bytes, 2 * kPage) << "zeros made pages";
+    EXPECT_EQ(stmctl("hexdump " + in_quotes(name) + " 262141 3").text,
+              "0003fffd  65 6e 64                                          |end|\n00040000\n");
+    // It is also what fills a region that is there, if that is of its kind.
+    EXPECT_EQ(load(in_quotes(name)).status, 0);
+    Region small("small", kPage);
+    Output output = load(in_quotes(small.name()));
+    EXPECT_EQ(output.status, 1);
+    EXPECT_NE(output.text.find("smaller or of another kind"), std::string::npos) << output.text;
+    EXPECT_EQ(stmctl("copy " + in_quotes(name) + " " + in_quotes(small.name())).status, 1)
+        << "there is one of that name";
+    // The end is missing, or wrong: nothing happens.
+    const std::string other = unique_name("other");
+    ASSERT_EQ(::truncate(file.c_str(), status.st_size - 5), 0);
+    output = load(in_quotes(other));
+    EXPECT_EQ(output.status, 1);
+    EXPECT_NE(output.text.find("its checksum is wrong"), std::string::npos) << output.text;
+    ASSERT_EQ(::truncate(file.c_str(), status.st_size - 60), 0);
+    output = load(in_quotes(other));
+    EXPECT_EQ(output.status, 1);
+    EXPECT_NE(output.text.find("it ends too early"), std::string::npos) << output.text;
+    ASSERT_EQ(shell("echo text > " + in_quotes(file)).status, 0);
+    output = load(in_quotes(other));
+    EXPECT_EQ(output.status, 1);
+    EXPECT_NE(output.text.find("standard input is no archive"), std::string::npos) << output.text;
+    EXPECT_FALSE(exists(other));
+    ::unlink(file.c_str());
+    EXPECT_EQ(stm_unlink(name.c_str()), 0);
+}
+
 TEST(Stmctl, HasDocumentedExitStatuses) {
     EXPECT_EQ(stmctl("--help").status, 0);
     EXPECT_NE(stmctl("--help").text.find("Exit status"), std::string::npos);
     EXPECT_EQ(stmctl("").status, 2);
     for (const char* command :
          {"", "ls ", "info ", "create ", "rm ", "attachments ", "chmod ", "statistics ", "limits ",
-          "dump ", "load ", "chown ", "stat ", "hexdump ", "doctor ", "completion "}) {
+          "dump ", "load ", "chown ", "stat ", "hexdump ", "doctor ", "completion ", "copy "}) {
         Output help = stmctl(std::string(command) + "--help");
         EXPECT_EQ(help.status, 0);
         EXPECT_NE(help.text.find("Exit status: 0 done, 1 the operation failed, 2 wrong usage, 3"),
@@ -527,8 +631,8 @@ TEST(Stmctl, HasDocumentedExitStatuses) {
               std::string::npos);
     EXPECT_NE(stmctl("--nonsense").text.find("there is no option '--nonsense'"), std::string::npos);
     EXPECT_NE(stmctl("").text.find("give a command"), std::string::npos);
-    for (const char* command :
-         {"info", "statistics", "rm", "dump", "load", "chmod", "chown", "hexdump", "create"}) {
+    for (const char* command : {"info", "statistics", "rm", "dump", "load", "chmod", "chown",
+                                "hexdump", "copy", "create"}) {
         Output output = stmctl(command);
         EXPECT_EQ(output.status, 2) << command;
         EXPECT_NE(output.text.find("NAME"), std::string::npos) << output.text;

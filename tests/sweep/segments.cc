@@ -3,6 +3,7 @@
 // that each try has.
 #include "site.hpp"
 
+#include <csignal>
 #include <sys/ioctl.h>
 
 namespace stm::sweep {
@@ -12,6 +13,8 @@ using test::kPage;
 
 constexpr std::size_t kSegmentBytes = 4 * kPage;
 const std::set<int> kErrors{ENOMEM};
+const std::set<int> kRequestErrors{ENOMEM, EFAULT};
+const std::set<int> kFaultErrors{kSignal + SIGBUS};
 
 std::string segment_name(const Try& attempt) {
     return attempt.name + ":segment";
@@ -50,13 +53,14 @@ void end_segment(Try& attempt) {
     attempt.more[0].reset();
 }
 
-void add_segment(const char* entry, const char* way, void (*prepare)(Try& attempt),
-                 int (*act)(Try& attempt), std::function<void(Try&)> done) {
+void add_segment(const char* entry, const char* way, const std::set<int>& errors,
+                 void (*prepare)(Try& attempt), int (*act)(Try& attempt),
+                 std::function<void(Try&)> done) {
     add({.entry = entry,
          .region = "segment",
          .way = way,
          .flags = STM_PLAIN,
-         .errors = kErrors,
+         .errors = errors,
          .prepare = prepare,
          .act = act,
          .done =
@@ -69,7 +73,7 @@ void add_segment(const char* entry, const char* way, void (*prepare)(Try& attemp
 
 void add_segments() {
     add_segment(
-        "ioctl:STM_IOC_CHANGE_SEGMENT", "owner", make_segment,
+        "ioctl:STM_IOC_CHANGE_SEGMENT", "owner", kRequestErrors, make_segment,
         [](Try& attempt) {
             auto change = test::make<struct stm_change_segment>(STM_SEGMENT_OWNER);
             change.id = attempt.number;
@@ -80,7 +84,7 @@ void add_segments() {
             attempt.expect(segment_info(attempt).mode == 0640, "the mode is the old one");
         });
     add_segment(
-        "ioctl:STM_IOC_DETACH_SEGMENT", "detach", map_segment,
+        "ioctl:STM_IOC_DETACH_SEGMENT", "detach", kRequestErrors, map_segment,
         [](Try& attempt) {
             auto detach = test::make<struct stm_detach_segment>();
             detach.address = reinterpret_cast<std::uintptr_t>(attempt.at(0));
@@ -91,7 +95,7 @@ void add_segments() {
             attempt.expect(segment_info(attempt).mappings == 0, "it is still mapped");
         });
     add_segment(
-        "vm:stm_segment_vm_operations.fault", "store", map_segment,
+        "vm:stm_segment_vm_operations.fault", "store", kFaultErrors, map_segment,
         [](Try& attempt) {
             return guarded([&] { *static_cast<volatile char*>(attempt.at(kPage)) = 'b'; });
         },
@@ -101,7 +105,7 @@ void add_segments() {
                            "the store is lost");
         });
     add_segment(
-        "vm:stm_segment_vm_operations.map_pages", "load-beside-another",
+        "vm:stm_segment_vm_operations.map_pages", "load-beside-another", kFaultErrors,
         [](Try& attempt) {
             map_segment(attempt);
             (void)*static_cast<volatile char*>(attempt.at(kPage));
@@ -111,13 +115,13 @@ void add_segments() {
         },
         [](Try&) {});
     add_segment(
-        "vm:stm_segment_vm_operations.open", "munmap-of-the-middle", map_segment,
+        "vm:stm_segment_vm_operations.open", "munmap-of-the-middle", kErrors, map_segment,
         [](Try& attempt) { return error_of(::munmap(attempt.at(kPage), kPage)); },
         [](Try& attempt) {
             attempt.expect(segment_info(attempt).mappings == 2, "it was not split");
         });
     add_segment(
-        "vm:stm_segment_vm_operations.close", "munmap", map_segment,
+        "vm:stm_segment_vm_operations.close", "munmap", kErrors, map_segment,
         [](Try& attempt) { return error_of(::munmap(attempt.at(0), kSegmentBytes)); },
         [](Try& attempt) {
             attempt.map->release();

@@ -134,7 +134,9 @@ void World::add(stm_handle* handle, int descriptor, unsigned access) {
         regions.push_back(std::make_unique<Region>(
             Region{info.id, (info.region_flags & STM_REGION_PLAIN) != 0, 0, std::nullopt}));
     settle(*region(info.id), info.region_size);
-    STM_FUZZ_EXPECT((info.state & STM_STATE_UNLINKED) == 0 || disturbed);
+    // Only a segment can be opened when it has lost its name.
+    STM_FUZZ_EXPECT((info.state & STM_STATE_UNLINKED) == 0 ||
+                    (info.region_flags & STM_REGION_SEGMENT) != 0 || disturbed);
     if (free != files.end())
         *free = std::move(file);
     else

@@ -104,6 +104,7 @@ void add_attachments(Program& program);
 void add_chmod(Program& program);
 void add_chown(Program& program);
 void add_completion(Program& program);
+void add_copy(Program& program);
 void add_create(Program& program);
 void add_doctor(Program& program);
 void add_dump(Program& program);

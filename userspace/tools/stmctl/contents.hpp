@@ -1,16 +1,63 @@
 // SPDX-License-Identifier: GPL-2.0
-// dump and load: a region's bytes to standard output and from standard input.
+// A region's bytes as a whole: read as one state, and written somewhere else.
 #pragma once
 
-#include "common/module.hpp"
+#include "command.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
 
 namespace stm::tools {
 
+/** Which state of a region is read. */
+enum class Consistency {
+    whole,  // one state of all of it; of a plain region there is none, and it is read in pieces
+    pieces, // each 256 KiB are one state
+};
+
+/** Where the bytes go. Those that are not put are zero. */
+class Sink {
+public:
+    virtual ~Sink() = default;
+    /** Takes bytes that follow those of the call before. */
+    virtual void put(std::uint64_t offset, const char* data, std::size_t size) = 0;
+    /** All that was put is wrong: it begins again. */
+    virtual void rewind() = 0;
+};
+
+/** What was read. */
+struct Reading {
+    std::uint64_t size = 0;
+    std::uint64_t conflicts = 0; // attempts that were in vain
+    std::string digest;          // XXH3 of 128 bits of all bytes, in hexadecimal
+};
+
+/** A region that is open for reading; it stays the same one, whatever becomes of its name. */
+class Source {
+public:
+    Source(const Module& module, const Selector& region);
+
+    [[nodiscard]] const struct stm_info& info() const { return info_; }
+    /**
+     * Reads all of it into the sink. For `whole` this is one transaction, which conflicts with
+     * those of others. After some conflicts in a row the module lets it run alone, so it comes to
+     * an end. It is limited by the module's max_stripes.
+     */
+    [[nodiscard]] Reading read(const Call& call, Consistency consistency, Sink& sink) const;
+
+private:
+    Descriptor handle_;
+    Selector region_;
+    struct stm_info info_ {};
+};
+
 /**
- * Writes the whole region to standard output. When that is a file, blocks of zeros become holes.
- * The region may change meanwhile: each 256 KiB are one state of it, the whole need not be.
+ * Writes the region to standard output: its bytes, or an archive. When that is a file, blocks of
+ * zeros become holes.
  */
-void dump_region(const Module& module, const Selector& region);
+void dump_region(const Call& call, const Source& source, Consistency consistency);
+void archive_region(const Call& call, const Source& source, Consistency consistency);
 
 /**
  * Writes standard input to the region from its beginning; what follows the input's end stays as it
@@ -19,5 +66,16 @@ void dump_region(const Module& module, const Selector& region);
  * written.
  */
 void load_region(const Module& module, const Selector& region);
+
+/**
+ * Makes the region that an archive on standard input is of, or fills the one of that name. `name`
+ * is another name for it; empty: that of the archive. Nothing is changed unless the archive is
+ * whole.
+ */
+void load_archive(const Call& call, const std::string& name);
+
+/** Copies a region to a new one of the same kind, size and mode. */
+void copy_region(const Call& call, const Module& module, const Source& source,
+                 const std::string& to, Consistency consistency);
 
 } // namespace stm::tools

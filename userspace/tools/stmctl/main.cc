@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
     stm::tools::add_limits(program);
     stm::tools::add_dump(program);
     stm::tools::add_load(program);
+    stm::tools::add_copy(program);
     stm::tools::add_hexdump(program);
     stm::tools::add_doctor(program);
     stm::tools::add_completion(program);
