@@ -144,9 +144,10 @@ def segments(server):
 
 def balances(server):
     return server.query(
-        "select (select sum(abalance) from pgbench_accounts), (select sum(bbalance) from "
-        "pgbench_branches), (select sum(tbalance) from pgbench_tellers), (select coalesce(sum(delta), "
-        "0) from pgbench_history)").split("|")
+        "select (select sum(abalance) from pgbench_accounts), "
+        "(select sum(bbalance) from pgbench_branches), "
+        "(select sum(tbalance) from pgbench_tellers), "
+        "(select coalesce(sum(delta), 0) from pgbench_history)").split("|")
 
 
 def children(server):
