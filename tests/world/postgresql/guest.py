@@ -25,6 +25,7 @@ import sys
 import time
 
 FOLDER = "/tmp/stm-postgresql"
+LONGEST = 120  # seconds that a guest may take for what takes two on an idle machine
 SETTINGS = """
 shared_memory_type = sysv
 dynamic_shared_memory_type = sysv
@@ -143,9 +144,10 @@ def segments(server):
 
 def balances(server):
     return server.query(
-        "select (select sum(abalance) from pgbench_accounts), (select sum(bbalance) from "
-        "pgbench_branches), (select sum(tbalance) from pgbench_tellers), (select sum(delta) from "
-        "pgbench_history)").split("|")
+        "select (select sum(abalance) from pgbench_accounts), "
+        "(select sum(bbalance) from pgbench_branches), "
+        "(select sum(tbalance) from pgbench_tellers), "
+        "(select coalesce(sum(delta), 0) from pgbench_history)").split("|")
 
 
 def children(server):
@@ -153,6 +155,10 @@ def children(server):
     with open(f"/proc/{server.postmaster()}/task/{server.postmaster()}/children",
               encoding="utf-8") as file:
         return [int(pid) for pid in file.read().split()]
+
+
+def done_by_bench(server):
+    return int(server.query("select count(*) from pgbench_history"))
 
 
 def end_bench(bench):
@@ -186,11 +192,11 @@ def kill_postmaster(server, tests):
     """The promises of the database hold when its first process is killed in the middle of work."""
     name = server.name
     server.query("create table told (n int primary key)")
-    bench = server.pgbench("-c", "4", "-j", "1", "-T", "60", background=True)
-    time.sleep(1)
+    before = done_by_bench(server)
+    bench = server.pgbench("-c", "4", "-j", "1", "-T", "600", background=True)
     told = 0
-    end = time.monotonic() + 2
-    while time.monotonic() < end:
+    end = time.monotonic() + LONGEST
+    while (told < 10 or done_by_bench(server) < before + 100) and time.monotonic() < end:
         server.query(f"insert into told values ({told})")
         told += 1
     pids = children(server)
@@ -234,8 +240,11 @@ def refuse_while_attached(server, tests):
 def kill_backend(server, tests):
     """The postmaster makes a new segment when a process is killed that may have spoilt the old."""
     name = server.name
-    bench = server.pgbench("-c", "1", "-T", "60", background=True)
-    time.sleep(1)
+    before = done_by_bench(server)
+    bench = server.pgbench("-c", "1", "-T", "600", background=True)
+    end = time.monotonic() + LONGEST
+    while done_by_bench(server) < before + 20 and time.monotonic() < end:
+        time.sleep(0.1)
     victim = int(server.query("select pid from pg_stat_activity where application_name = 'pgbench' "
                               "limit 1"))
     os.kill(victim, signal.SIGKILL)
