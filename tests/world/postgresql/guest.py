@@ -93,7 +93,8 @@ class Server:
             environment.pop("LD_PRELOAD", None)
         process = subprocess.Popen(command, env=environment, cwd=FOLDER, preexec_fn=drop, text=True,
                                    stdin=subprocess.PIPE if text else subprocess.DEVNULL,
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                                   stdout=subprocess.DEVNULL if background else subprocess.PIPE,
+                                   stderr=subprocess.STDOUT)
         if background:
             return process
         output, _ = process.communicate(text, timeout=300)
@@ -164,7 +165,7 @@ def done_by_bench(server):
 def end_bench(bench):
     """Its connections are gone, or about to go; a slow pgbench may not have noticed."""
     bench.terminate()
-    bench.communicate(timeout=60)
+    bench.wait(timeout=60)
 
 
 def wait_for_end(pids):
