@@ -153,7 +153,7 @@ Status copy_in(const Row& row, u64 address, void* structure, u32& given) noexcep
                                                  u64 address) noexcept {
     // copy_in() fills as much of it as the request has. Some kernels would fill all of it with
     // zeros before.
-    __attribute__((uninitialized)) alignas(u64) unsigned char structure[kTable.largest];
+    alignas(u64) unsigned char structure[kTable.largest] __attribute__((uninitialized));
     u32 given = 0;
     const Status copied = copy_in(row, address, structure, given);
     if (!copied.ok())
