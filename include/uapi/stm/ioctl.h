@@ -89,21 +89,21 @@
  * @max_user_bytes: out: largest sum of the sizes of one user's regions in bytes
  */
 struct stm_version {
-    __u32 size;
-    __u32 flags;
-    __u32 abi_major;
-    __u32 abi_minor;
-    __u32 device_major;
-    __u32 page_size;
-    __u32 max_regions;
-    __u32 regions;
-    __aligned_u64 max_region_bytes;
-    __aligned_u64 max_bytes;
-    __aligned_u64 bytes;
-    __aligned_u64 resident_bytes;
-    __u32 max_user_regions;
-    __u32 reserved;
-    __aligned_u64 max_user_bytes;
+	__u32 size;
+	__u32 flags;
+	__u32 abi_major;
+	__u32 abi_minor;
+	__u32 device_major;
+	__u32 page_size;
+	__u32 max_regions;
+	__u32 regions;
+	__aligned_u64 max_region_bytes;
+	__aligned_u64 max_bytes;
+	__aligned_u64 bytes;
+	__aligned_u64 resident_bytes;
+	__u32 max_user_regions;
+	__u32 reserved;
+	__aligned_u64 max_user_bytes;
 };
 
 #define STM_OPEN_READ 0x1     /* the handle may read, and map for reading */
@@ -147,15 +147,15 @@ struct stm_version {
  *gone, or has lost its name. EMFILE, ENFILE: Too many files are open.
  */
 struct stm_open {
-    __u32 size;
-    __u32 flags;
-    __aligned_u64 region_size;
-    __aligned_u64 id;
-    __u32 region_flags;
-    __u32 mode;
-    __u32 minor;
-    __u32 reserved;
-    char name[STM_NAME_SIZE];
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 region_size;
+	__aligned_u64 id;
+	__u32 region_flags;
+	__u32 mode;
+	__u32 minor;
+	__u32 reserved;
+	char name[STM_NAME_SIZE];
 };
 
 /**
@@ -180,9 +180,9 @@ struct stm_open {
  *	`default` forbids the caller to write.
  */
 struct stm_set_size {
-    __u32 size;
-    __u32 flags;
-    __aligned_u64 region_size;
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 region_size;
 };
 
 /* How the structures below name a region: exactly one of these. */
@@ -245,35 +245,35 @@ struct stm_set_size {
  * ESTALE: The region of @id is gone.
  */
 struct stm_info {
-    __u32 size;
-    __u32 flags;
-    __aligned_u64 id;
-    __u32 minor;
-    __u32 region_flags;
-    __u32 state;
-    __u32 mode;
-    __u32 uid;
-    __u32 gid;
-    __aligned_u64 region_size;
-    __aligned_u64 resident_bytes;
-    __u32 handles;
-    __u32 mappings;
-    __s32 creator_pid;
-    __u32 reserved;
-    __aligned_u64 created_ns;
-    __aligned_u64 reads;
-    __aligned_u64 writes;
-    __aligned_u64 faults;
-    char name[STM_NAME_SIZE];
-    /* The structure of version 1.0 ended here. */
-    __aligned_u64 segment_bytes;
-    __aligned_u64 attached_ns;
-    __aligned_u64 detached_ns;
-    __aligned_u64 changed_ns;
-    __s32 last_pid;
-    __u32 creator_uid;
-    __u32 creator_gid;
-    __u32 reserved_too;
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 id;
+	__u32 minor;
+	__u32 region_flags;
+	__u32 state;
+	__u32 mode;
+	__u32 uid;
+	__u32 gid;
+	__aligned_u64 region_size;
+	__aligned_u64 resident_bytes;
+	__u32 handles;
+	__u32 mappings;
+	__s32 creator_pid;
+	__u32 reserved;
+	__aligned_u64 created_ns;
+	__aligned_u64 reads;
+	__aligned_u64 writes;
+	__aligned_u64 faults;
+	char name[STM_NAME_SIZE];
+	/* The structure of version 1.0 ended here. */
+	__aligned_u64 segment_bytes;
+	__aligned_u64 attached_ns;
+	__aligned_u64 detached_ns;
+	__aligned_u64 changed_ns;
+	__s32 last_pid;
+	__u32 creator_uid;
+	__u32 creator_gid;
+	__u32 reserved_too;
 };
 
 #define STM_ATTACHMENT_HANDLE 1  /* an open file; @pid opened it */
@@ -293,14 +293,14 @@ struct stm_info {
  *	caller's pid namespace
  */
 struct stm_attachment {
-    __u32 kind;
-    __s32 pid;
-    __aligned_u64 address;
-    __aligned_u64 length;
-    __aligned_u64 offset;
-    __u32 protection;
-    __u32 reserved;
-    char command[16];
+	__u32 kind;
+	__s32 pid;
+	__aligned_u64 address;
+	__aligned_u64 length;
+	__aligned_u64 offset;
+	__u32 protection;
+	__u32 reserved;
+	char command[16];
 };
 
 /**
@@ -317,13 +317,13 @@ struct stm_attachment {
  * EINVAL: @capacity is too large.
  */
 struct stm_attachments {
-    __u32 size;
-    __u32 flags;
-    __aligned_u64 id;
-    __aligned_u64 buffer;
-    __u32 capacity;
-    __u32 count;
-    char name[STM_NAME_SIZE];
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 id;
+	__aligned_u64 buffer;
+	__u32 capacity;
+	__u32 count;
+	char name[STM_NAME_SIZE];
 };
 
 #define STM_DESTROY_DEFERRED 0x10 /* in use: loses its name now, its memory with its last user */
@@ -344,10 +344,10 @@ struct stm_attachments {
  * EBUSY: The region is in use and DEFERRED was not given, or it is the region `default`.
  */
 struct stm_destroy {
-    __u32 size;
-    __u32 flags;
-    __aligned_u64 id;
-    char name[STM_NAME_SIZE];
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 id;
+	char name[STM_NAME_SIZE];
 };
 
 /*
@@ -391,13 +391,13 @@ struct stm_destroy {
  *	UNLOCK CAP_IPC_LOCK does as well.
  */
 struct stm_change_segment {
-    __u32 size;
-    __u32 flags;
-    __aligned_u64 id;
-    __u32 uid;
-    __u32 gid;
-    __u32 mode;
-    __u32 reserved;
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 id;
+	__u32 uid;
+	__u32 gid;
+	__u32 mode;
+	__u32 reserved;
 };
 
 /**
@@ -412,9 +412,9 @@ struct stm_change_segment {
  * EINVAL: No mapping of a segment began at @address.
  */
 struct stm_detach_segment {
-    __u32 size;
-    __u32 flags;
-    __aligned_u64 address;
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 address;
 };
 
 /*
@@ -553,8 +553,8 @@ struct stm_detach_segment {
  * transaction on the mapped handle, and at any request or call of this thread.
  */
 struct stm_start_cell {
-    __aligned_u64 offer;
-    __aligned_u64 begun;
+	__aligned_u64 offer;
+	__aligned_u64 begun;
 };
 #define STM_CELL_ATTACHED (1ull << 32)
 #define STM_CELL_OFFER(site) (3ull << 32 | (site))
@@ -581,11 +581,11 @@ struct stm_start_cell {
  * EFAULT: The cell cannot be written.
  */
 struct stm_cell {
-    __u32 size;
-    __u32 flags;
-    __aligned_u64 address;
-    __u32 signal;
-    __u32 reserved;
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 address;
+	__u32 signal;
+	__u32 reserved;
 };
 
 /*
@@ -662,9 +662,9 @@ struct stm_cell {
 #define STM_WAIT_FLAGS 0x3
 #define STM_WAIT_FOREVER 0xffffffffffffffffull
 struct stm_wait {
-    __u32 size;
-    __u32 flags;
-    __aligned_u64 timeout_ns;
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 timeout_ns;
 };
 
 /*
@@ -867,16 +867,16 @@ struct stm_wait_sets {
  * @longest_streak: out: most conflicts in a row of any transaction of this thread on this handle
  */
 struct stm_transaction {
-    __u32 size;
-    __u32 flags;
-    __u32 depth;
-    __u32 doom;
-    __u32 last_reason;
-    __u32 serial;
-    __u32 stripes_read;
-    __u32 stripes_written;
-    __u32 conflicts;
-    __u32 longest_streak;
+	__u32 size;
+	__u32 flags;
+	__u32 depth;
+	__u32 doom;
+	__u32 last_reason;
+	__u32 serial;
+	__u32 stripes_read;
+	__u32 stripes_written;
+	__u32 conflicts;
+	__u32 longest_streak;
 };
 
 #define STM_STATISTICS_OF_HANDLE 0x10 /* only of this open file; with BY_HANDLE */
@@ -905,29 +905,29 @@ struct stm_transaction {
  *	and then were touched, or were not
  */
 struct stm_statistics {
-    __u32 size;
-    __u32 flags;
-    __aligned_u64 id;
-    __aligned_u64 starts;
-    __aligned_u64 commits;
-    __aligned_u64 read_only;
-    __aligned_u64 calls;
-    __aligned_u64 aborts[STM_REASONS];
-    __aligned_u64 restarts;
-    __aligned_u64 serial;
-    __aligned_u64 waits;
-    __aligned_u64 signals;
-    __aligned_u64 extensions;
-    __u32 longest_streak;
-    __s32 last_committer_pid;
-    __u32 waiting;
-    __u32 reserved;
-    char name[STM_NAME_SIZE];
-    /* The structure of version 1.0 ended here. */
-    __aligned_u64 load_faults;
-    __aligned_u64 store_faults;
-    __aligned_u64 predicted_used;
-    __aligned_u64 predicted_unused;
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 id;
+	__aligned_u64 starts;
+	__aligned_u64 commits;
+	__aligned_u64 read_only;
+	__aligned_u64 calls;
+	__aligned_u64 aborts[STM_REASONS];
+	__aligned_u64 restarts;
+	__aligned_u64 serial;
+	__aligned_u64 waits;
+	__aligned_u64 signals;
+	__aligned_u64 extensions;
+	__u32 longest_streak;
+	__s32 last_committer_pid;
+	__u32 waiting;
+	__u32 reserved;
+	char name[STM_NAME_SIZE];
+	/* The structure of version 1.0 ended here. */
+	__aligned_u64 load_faults;
+	__aligned_u64 store_faults;
+	__aligned_u64 predicted_used;
+	__aligned_u64 predicted_unused;
 };
 
 /*

@@ -180,6 +180,8 @@ long World::control(const Step& step, const File& file, unsigned request,
     std::size_t first_version = sizeof(argument);
     if constexpr (std::is_same_v<Argument, stm_statistics>)
         first_version = offsetof(stm_statistics, load_faults);
+    if constexpr (std::is_same_v<Argument, stm_info>)
+        first_version = offsetof(stm_info, segment_bytes);
     if (given < first_version)
         STM_FUZZ_EXPECT(result < 0);
     else if (given >= sizeof(argument))

@@ -34,10 +34,10 @@ long take(stm_region* region, std::uint64_t offset) {
 
 // Until a thread sleeps for a change of the region.
 void await_waiter(stm_region* region) {
-    auto statistics = stm_statistics{};
+    struct stm_statistics statistics {};
     do {
         ::usleep(1'000);
-        statistics = stm_statistics{};
+        statistics = {};
         statistics.size = sizeof statistics;
         statistics.flags = STM_BY_HANDLE;
         ASSERT_EQ(::ioctl(stm_region_fd(region), STM_IOC_STATISTICS, &statistics), 0);
