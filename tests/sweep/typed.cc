@@ -79,7 +79,7 @@ void expect_written(Try& attempt) {
 
 void add_commits(const Kind& kind) {
     const auto commits = [&](const char* way, std::function<void(Try&)> prepare,
-                             std::function<void(Try&)> done, bool ends = false) {
+                             std::function<void(Try&)> done) {
         add({.entry = "ioctl:STM_IOC_COMMIT_SETS",
              .region = kind.name,
              .way = way,
@@ -87,8 +87,7 @@ void add_commits(const Kind& kind) {
              .errors = kErrors,
              .prepare = std::move(prepare),
              .act = commit_sets,
-             .done = std::move(done),
-             .ends_transaction = ends});
+             .done = std::move(done)});
     };
     const auto some = [](Try& attempt) {
         prepare_some();
@@ -129,8 +128,7 @@ void add_commits(const Kind& kind) {
         [](Try& attempt) {
             attempt.expect(depth_of(attempt.fd) == 0, "a transaction is left");
             expect_written(attempt);
-        },
-        true);
+        });
 }
 
 void add_waits(const Kind& kind) {
