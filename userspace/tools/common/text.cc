@@ -7,6 +7,8 @@
 #include <charconv>
 #include <cstdlib>
 #include <ctime>
+#include <cwchar>
+#include <cwctype>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <libsmartcols.h>
@@ -89,12 +91,20 @@ std::string format_time(std::uint64_t nanoseconds) {
 
 std::string printable(std::string_view name) {
     std::string result;
-    for (char letter : name) {
-        auto byte = static_cast<unsigned char>(letter);
-        if (byte < 0x20 || byte == 0x7f)
-            result += fmt::format("\\x{:02x}", byte);
-        else
-            result += letter;
+    std::mbstate_t state{};
+    while (!name.empty()) {
+        wchar_t character = 0;
+        std::size_t bytes = std::mbrtowc(&character, name.data(), name.size(), &state);
+        // Not a whole character (the greatest two results), its end, or one that is not shown.
+        if (bytes > name.size() || bytes == 0 ||
+            std::iswprint(static_cast<wint_t>(character)) == 0) {
+            result += fmt::format("\\x{:02x}", static_cast<unsigned char>(name[0]));
+            state = {};
+            bytes = 1;
+        } else {
+            result += name.substr(0, bytes);
+        }
+        name.remove_prefix(bytes);
     }
     return result;
 }

@@ -33,7 +33,8 @@ namespace stm::tools {
 /** Nanoseconds since 1970 as "2024-05-06 07:08:09 UTC". */
 [[nodiscard]] std::string format_time(std::uint64_t nanoseconds);
 
-/** The name with control characters as \xNN, so that a hostile name cannot drive the terminal. */
+/** The name with bytes that are no printable characters of the locale as \xNN, so that a hostile
+ * name cannot drive the terminal. */
 [[nodiscard]] std::string printable(std::string_view name);
 
 /** The name as a word of a shell's command line, in quotes where it needs them. */
