@@ -80,10 +80,6 @@ Status GivenSets::take(Registry& registry, Handle& handle, const stm_sets& sets)
         room(sets.write_count, writes_, kInlineWrites, large_writes_);
     if (!writes.ok())
         return writes.error();
-    const Result<WritePlace*> places =
-        room(sets.write_count, places_, kInlineWrites, large_places_);
-    if (!places.ok())
-        return places.error();
     Status copied = copy_in(*reads, sets.reads, sets.read_count);
     if (copied.ok())
         copied = copy_in(*writes, sets.writes, sets.write_count);
@@ -95,11 +91,25 @@ Status GivenSets::take(Registry& registry, Handle& handle, const stm_sets& sets)
     const u64 owner = handle.region().versions().next_owner.fetch_add(1, Order::relaxed);
     runtime::construct_at<Commit>(&commit_, stripes_, owner, sets.snapshot,
                                   Span<const u64>(*reads, sets.read_count),
-                                  Span<const StripeWrite>(*writes, sets.write_count), *places);
+                                  Span<const StripeWrite>(*writes, sets.write_count), nullptr);
     if (!commit_.is_well_formed())
         return Error::invalid;
     return commit_.stripes_read() + sets.write_count > limit ? Status(Error::too_big)
                                                              : Status(kSuccess);
+}
+
+Status GivenSets::prepare(Span<WritePlace> small) noexcept {
+    const u32 count = commit_.stripes_written();
+    WritePlace* places = small.data();
+    if (count > small.size()) {
+        auto made = runtime::make_array<WritePlace>(count);
+        if (!made.ok())
+            return made.error();
+        large_places_ = runtime::move(*made);
+        places = large_places_.data();
+    }
+    commit_.use(places);
+    return commit_.materialise();
 }
 
 Status GivenSets::take_named(Registry& registry, const stm_sets& sets) noexcept {

@@ -12,6 +12,7 @@
 #include "runtime/protocol/set_commit.hpp"
 #include "runtime/protocol/stripe_sets.hpp"
 #include "runtime/support/result.hpp"
+#include "runtime/support/span.hpp"
 #include "runtime/support/types.hpp"
 #include "runtime/support/unique.hpp"
 #include "runtime/support/utility.hpp"
@@ -42,6 +43,10 @@ public:
     // The same for the handle that the sets name. Error::bad_descriptor: there is none.
     [[nodiscard]] runtime::Status take_named(Registry& registry, const stm_sets& sets) noexcept;
 
+    // Before the commit: what it writes is there. Notes the places in `small`, if there is room,
+    // which lives as long as the commit. Error::no_memory and what else allocating a page can give.
+    [[nodiscard]] runtime::Status prepare(runtime::Span<protocol::WritePlace> small) noexcept;
+
     [[nodiscard]] Handle& handle() noexcept { return *handle_; }
     [[nodiscard]] Region& region() noexcept { return handle_->region(); }
     [[nodiscard]] Commit& commit() noexcept { return commit_; }
@@ -61,7 +66,6 @@ private:
     runtime::UniqueArray<protocol::StripeWrite> large_writes_;
     runtime::UniqueArray<protocol::WritePlace> large_places_;
     u64 reads_[kInlineReads];
-    protocol::WritePlace places_[kInlineWrites];
     protocol::StripeWrite writes_[kInlineWrites];
     // Both exist from take() on, and need no destructor.
     union {

@@ -178,8 +178,13 @@ void tell_others(Members members) noexcept {
 enum class Mode { concurrent, serial };
 
 [[nodiscard, gnu::noinline]] Status commit(Members members, Mode mode, Outcome& outcome) noexcept {
+    // Here, and not among the sets, because all of it together would be too much for one stack
+    // frame.
+    __attribute__((uninitialized)) protocol::WritePlace places[GivenSets::kInlineWrites];
     for (GivenSets* const member : members) {
-        const Status ready = member->commit().materialise();
+        const Status ready =
+            member->prepare(members.size() == 1 ? Span<protocol::WritePlace>(places)
+                                                : Span<protocol::WritePlace>());
         if (!ready.ok())
             return ready;
     }

@@ -109,6 +109,9 @@ public:
         return stripes_written() * u64{kCostOfStripe} + stripes_read() * u64{kCostOfRecord};
     }
 
+    // For a commit that was made without places; before materialise().
+    void use(WritePlace* places) noexcept { log_.places = places; }
+
     // Allocates the pages that it writes. May sleep.
     [[nodiscard]] runtime::Status materialise() noexcept {
         u64 page = ~u64{0};
