@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <clocale>
 #include <cstring>
 #include <gtest/gtest.h>
 
@@ -77,8 +78,15 @@ TEST(Modes, AreOctal) {
 }
 
 TEST(Names, CanNotDriveTheTerminal) {
+    ASSERT_NE(std::setlocale(LC_CTYPE, "C.UTF-8"), nullptr);
     EXPECT_EQ(printable("plain name/ü"), "plain name/ü");
     EXPECT_EQ(printable("\033[2J\n\x7f"), "\\x1b[2J\\x0a\\x7f");
+    EXPECT_EQ(printable("\xffred\xc3"), "\\xffred\\xc3") << "no characters";
+    EXPECT_EQ(printable("\xc2\x9b"), "\\xc2\\x9b") << "a control character beyond ASCII";
+    EXPECT_EQ(printable(std::string_view("a\0b", 3)), "a\\x00b");
+    // A terminal of which nothing is known.
+    ASSERT_NE(std::setlocale(LC_CTYPE, "C"), nullptr);
+    EXPECT_EQ(printable("plain name/ü"), "plain name/\\xc3\\xbc");
 }
 
 TEST(Tables, AreAligned) {
