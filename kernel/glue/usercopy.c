@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* User memory. The checks of copy_*_user and FORTIFY are in C headers, so they are active here. */
 #include <linux/compiler.h>
+#include <linux/fault-inject-usercopy.h>
 #include <linux/mm.h>
 #include <linux/uaccess.h>
 #include <linux/uio.h>
@@ -20,7 +21,8 @@ int stm_linux_copy_words_in(__u64 *to, __u64 from, unsigned int count)
 	unsigned int i;
 
 	stm_linux_death_point();
-	if (count > STM_MOST_WORDS || !user_read_access_begin(words, count * sizeof(*words)))
+	if (should_fail_usercopy() || count > STM_MOST_WORDS ||
+	    !user_read_access_begin(words, count * sizeof(*words)))
 		return -EFAULT;
 	for (i = 0; i + 4 <= count; i += 4) {
 		unsafe_get_user(to[i], words + i, fault);
@@ -40,12 +42,16 @@ fault:
 int stm_linux_get_u32(__u32 *to, __u64 from)
 {
 	stm_linux_death_point();
+	if (should_fail_usercopy())
+		return -EFAULT;
 	return get_user(*to, (const __u32 __user *)u64_to_user_ptr(from));
 }
 
 int stm_linux_put_u64(__u64 to, __u64 value)
 {
 	stm_linux_death_point();
+	if (should_fail_usercopy())
+		return -EFAULT;
 	return put_user(value, (__u64 __user *)u64_to_user_ptr(to));
 }
 
