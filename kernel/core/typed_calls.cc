@@ -209,8 +209,9 @@ enum class Mode { concurrent, serial };
 
 // -- The wait --
 
-// A commit looks at sets up to this cost itself, before it wakes their thread.
-constexpr u64 kQuickWait = 64;
+// A commit looks at sets up to this cost itself, before it wakes their thread. It does so with the
+// queue's lock held and interrupts off, so this times many sleepers has to stay short.
+constexpr u64 kQuickWait = 8;
 
 [[nodiscard, gnu::noinline]] Status sleep_until_change(Members members, u64 timeout_ns) noexcept {
     stm_bed beds[kMostRegions];

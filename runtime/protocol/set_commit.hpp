@@ -30,8 +30,7 @@
 //   that belongs to older bytes of W's stripes was loaded, and these bytes found unlocked after
 //   that, before L of W: before M.
 // - A commit that has validated read what W overwrites: its V, so its C, lies before L of W. It
-// read
-//   what W wrote: its C lies after R of W. The same holds for what W has read or overwritten.
+//   read what W wrote: its C lies after R of W. The same holds for what W has read or overwritten.
 // - A commit without V, whose snapshot is S, read what W overwrites. If W's first advance of that
 //   clock comes before S was loaded, W's lock came before, too, and the stripe was not accepted. If
 //   it comes between S and C, V is done. So it comes after C, and M comes later still.

@@ -2,11 +2,11 @@
 // What one transaction costs in each way of access, beside what people use instead. In a guest that
 // counts instructions the numbers are the same every time. Otherwise they are medians of rounds in
 // which all ways have their turn.
+#include "../fault/report.hpp"
 #include "system_calls.hpp"
 #include "way.hpp"
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 #include <ctime>
 #include <fmt/core.h>
@@ -78,12 +78,6 @@ double time_of(Contestant& contestant, Work work, Random& random) {
     return (now() - begin) / Plan::kTransactions;
 }
 
-double median(std::vector<double> values) {
-    const auto middle = values.begin() + static_cast<long>(values.size() / 2);
-    std::nth_element(values.begin(), middle, values.end());
-    return *middle;
-}
-
 Row measure_alone(const NamedWork& work, const NamedWay& way, Contestant& contestant,
                   Random& random) {
     Row row{work.name, way.name};
@@ -116,7 +110,7 @@ std::vector<Row> measure(const NamedWork& work, const Plan& plan) {
         }
     }
     for (std::size_t i = 0; i < rows.size(); ++i)
-        rows[i].cost = median(samples[i]);
+        rows[i].cost = quartiles_of(samples[i]).median;
     return rows;
 }
 
