@@ -84,7 +84,11 @@ void stm_linux_page_release(struct stm_page *handle)
 
 void *stm_linux_page_memory(struct stm_page *page)
 {
-	return page_address((struct page *)page);
+	/*
+	 * Without a virtual memory map, a page's flags tell in which section of memory it lies.
+	 * These bits never change; Linux changes others at any time, as when a process ends.
+	 */
+	return data_race(page_address((struct page *)page));
 }
 
 void stm_linux_breathe(void)

@@ -116,7 +116,7 @@ int stm_linux_pin(__u64 address, unsigned long bytes, struct stm_pin **pin, void
 	 */
 	set_page_dirty_lock(page);
 	*pin = (struct stm_pin *)page;
-	*memory = page_address(page) + offset_in_page(address);
+	*memory = stm_linux_page_memory((struct stm_page *)page) + offset_in_page(address);
 	return 0;
 }
 
