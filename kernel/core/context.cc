@@ -278,6 +278,12 @@ AbortReason Context::commit(protocol::Admission admission) noexcept {
     return reason;
 }
 
+void Context::end_committed(u64 version) noexcept {
+    transaction_.end_committed(version);
+    (void)count_end(AbortReason::none);
+    counters_.last_version.raise_to(version);
+}
+
 void Context::cancel(AbortReason reason) noexcept {
     if (!transaction_.active())
         return;

@@ -157,8 +157,23 @@ public:
         STM_EXCLUDES(lock_);
     [[nodiscard]] protocol::AbortReason commit(protocol::Admission admission) noexcept
         STM_REQUIRES(lock_);
-    // For a commit of the program's own: whether the transaction holds the token. If so it keeps
-    // the token until its end, or until give_up_token().
+
+    // For a commit of the program's own, which a transaction that has written nothing lends its
+    // token.
+    // Whether it has written something, by calls or in mappings. A page that was mapped for it
+    // counts as far as it has been examined.
+    [[nodiscard]] bool has_written() const noexcept STM_REQUIRES(lock_) {
+        return transaction_.has_written() || footprint_.has_stored();
+    }
+    // The same by what is in its pages, which are in no mapping any more. True also if that cannot
+    // be told.
+    [[nodiscard]] bool has_changed_pages() noexcept STM_REQUIRES(lock_) {
+        return footprint_.collect(transaction_) != protocol::AbortReason::none ||
+               transaction_.has_written();
+    }
+    // Its end. `version`: of the program's commit in this region; 0: that has written nothing here.
+    void end_committed(u64 version) noexcept STM_REQUIRES(lock_);
+    // Whether it holds the token. If so it keeps the token until its end, or until give_up_token().
     [[nodiscard]] bool keep_token() noexcept STM_REQUIRES(lock_) {
         return transaction_.active() && transaction_.keeps_token();
     }
@@ -171,7 +186,10 @@ public:
         return memory_.acquire_serial();
     }
     // False: it has been taken away.
-    [[nodiscard]] bool keep_awaited_token() noexcept STM_EXCLUDES(lock_) {
+    [[nodiscard]] bool keep_awaited_token() noexcept STM_REQUIRES(lock_) {
+        // A transaction of the thread that thinks that it has the token lost it before. It must not
+        // give this one back when it fails meanwhile.
+        transaction_.forget_token();
         return memory_.keep_serial();
     }
     void give_back_token() noexcept STM_EXCLUDES(lock_) { memory_.release_serial(); }

@@ -100,6 +100,14 @@ AbortReason Footprint::touch(Transaction& transaction, u64 index, u64 address, U
     return reason;
 }
 
+bool Footprint::has_stored() const noexcept {
+    for (u32 i = 0; i < pages_.size(); ++i) {
+        if ((pages_[i].touched & STM_TOUCHED_STORE) != 0)
+            return true;
+    }
+    return false;
+}
+
 bool Footprint::is_unstored(u64 index) noexcept {
     const PrivatePages::Page* const page = pages_.find(index);
     return page != nullptr && !page->stored;

@@ -33,6 +33,9 @@ public:
     // The transaction's page of that index, for a fault at that address.
     [[nodiscard]] AbortReason touch(Transaction& transaction, u64 index, u64 address, Use use,
                                     PrivatePages::Data data, stm_page*& page) noexcept;
+    // Whether anything was stored to a page. What was predicted counts as far as it has been
+    // examined.
+    [[nodiscard]] bool has_stored() const noexcept;
     // Whether a store to the page would be the first one.
     [[nodiscard]] bool is_unstored(u64 index) noexcept;
 

@@ -3,7 +3,6 @@
 
 #include "kernel/core/abort_error.hpp"
 #include "kernel/core/lease.hpp"
-#include "kernel/core/transactions.hpp"
 
 namespace stm::kernel {
 
@@ -16,24 +15,31 @@ using runtime::Status;
 using runtime::u32;
 using Guard = Context::Guard;
 
-Status Passes::adopt_transactions() noexcept {
+Status Passes::adopt_transactions(u32& in_the_way) noexcept {
+    in_the_way = kMostRegions;
     for (u32 i = 0; i < members_.size(); ++i) {
         Context* const context = members_[i]->handle().settled_context();
         if (context == nullptr || context->depth() != 1)
             return Error::invalid;
+        const bool has_written = members_[i]->handle().view().has_written(*context);
         const Guard held(context->lock());
         // A conflict is its own: it has read nothing for this commit.
         const AbortReason failure = context->failure();
         if (failure != AbortReason::none && !protocol::is_conflict(failure))
             return error_of(failure);
-        if (context->transaction().has_written())
+        if (has_written)
             return Error::invalid;
         contexts_[i] = context;
     }
     adopted_ = true;
     for (u32 i = 0; i < members_.size(); ++i)
         members_[i]->handle().view().leave(*contexts_[i]);
-    if (keep_adopted_tokens())
+    for (u32 i = 0; i < members_.size(); ++i) {
+        const Guard held(contexts_[i]->lock());
+        if (contexts_[i]->has_changed_pages())
+            in_the_way = i;
+    }
+    if (in_the_way != kMostRegions || keep_adopted_tokens())
         return kSuccess;
     for (u32 i = 0; i < members_.size(); ++i) {
         const Guard held(contexts_[i]->lock());
@@ -53,20 +59,19 @@ bool Passes::keep_adopted_tokens() noexcept {
     return true;
 }
 
-// They have read and written nothing, so none of them can fail.
-void Passes::end_transactions(AbortReason reason) noexcept {
+bool Passes::end_transactions(AbortReason reason) noexcept {
     if (!runtime::exchange(adopted_, false))
-        return;
+        return false;
     for (u32 i = 0; i < members_.size(); ++i) {
-        if (reason == AbortReason::none) {
-            (void)commit_outermost(*contexts_[i]);
-        } else {
-            const Guard held(contexts_[i]->lock());
+        const Guard held(contexts_[i]->lock());
+        if (reason == AbortReason::none)
+            contexts_[i]->end_committed(members_[i]->commit().version());
+        else
             contexts_[i]->cancel(reason);
-        }
         if (passes_[i] == Pass::kept)
             passes_[i] = Pass::none;
     }
+    return true;
 }
 
 Status Passes::get(Path path) noexcept {
@@ -135,7 +140,10 @@ Status Passes::get_token(u32 member) noexcept {
 bool Passes::keep_tokens() noexcept {
     bool all = true;
     for (u32 i = 0; i < members_.size(); ++i) {
-        if (passes_[i] == Pass::token && !contexts_[i]->keep_awaited_token()) {
+        if (passes_[i] != Pass::token)
+            continue;
+        const Guard held(contexts_[i]->lock());
+        if (!contexts_[i]->keep_awaited_token()) {
             passes_[i] = Pass::none;
             all = false;
         }

@@ -39,9 +39,12 @@ public:
     // The calling thread has begun a transaction on each handle, which may hold its region's token.
     // If one of the tokens has been taken away, the others are given back: the commit is one like
     // any other. Error::invalid: there is no such transaction, or it has written something; the
-    // error of one that has failed. From success on end_transactions() is due.
-    [[nodiscard]] runtime::Status adopt_transactions() noexcept;
-    void end_transactions(protocol::AbortReason reason) noexcept;
+    // error of one that has failed. From success on end_transactions() is due. Then `in_the_way` is
+    // kMostRegions, or one in which another thread has stored something meanwhile, so that the
+    // commit must fail.
+    [[nodiscard]] runtime::Status adopt_transactions(u32& in_the_way) noexcept;
+    // They end for that reason, or with what the commit has written. False: there are none.
+    bool end_transactions(protocol::AbortReason reason) noexcept;
 
     // Gets what a commit on that path needs in the regions to which it writes. Error::interrupted,
     // Error::deadlock, Error::no_memory, Error::no_space: it has none of it.

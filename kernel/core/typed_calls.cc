@@ -189,14 +189,21 @@ enum class Mode { concurrent, serial };
             return ready;
     }
     __attribute__((uninitialized)) Passes passes(members);
+    u32 in_the_way = kMostRegions;
     if (mode == Mode::serial) {
-        const Status adopted = passes.adopt_transactions();
+        const Status adopted = passes.adopt_transactions(in_the_way);
         if (!adopted.ok())
             return adopted;
     }
-    const Status status = commit_with(passes, members, outcome);
-    passes.end_transactions(status.ok() ? outcome.reason : AbortReason::signal);
-    if (!status.ok())
+    Status status = kSuccess;
+    if (in_the_way == kMostRegions)
+        status = commit_with(passes, members, outcome);
+    else
+        outcome = {AbortReason::commit_validation, in_the_way};
+    // What they count is the commit.
+    const bool counted =
+        passes.end_transactions(status.ok() ? outcome.reason : AbortReason::signal);
+    if (!status.ok() || counted)
         return status;
     for (u32 i = 0; i < members.size(); ++i) {
         // A conflict is one region's.

@@ -210,10 +210,12 @@ void View::predict(Context& context, u32 site) noexcept {
         context.map_predicted(view_, most);
 }
 
-bool View::has_read(Context& context) noexcept {
+// Asks again when it is known which of the predicted pages were touched.
+template <typename Question>
+bool View::ask(Context& context, Question question) noexcept {
     {
         const Context::Guard held(context.lock());
-        if (context.has_read())
+        if (question(context))
             return true;
         if (context.footprint().pages().empty() ||
             context.stage().viewing() != stm_linux_memory_current())
@@ -222,7 +224,21 @@ bool View::has_read(Context& context) noexcept {
     const ClosedView closed(view_, stm_linux_memory_current());
     const Context::Guard held(context.lock());
     context.footprint().examine_predicted(view_);
-    return context.has_read();
+    return question(context);
+}
+
+bool View::has_read(Context& context) noexcept {
+    return ask(context, [](Context& asked) noexcept {
+        asked.lock().is_held();
+        return asked.has_read();
+    });
+}
+
+bool View::has_written(Context& context) noexcept {
+    return ask(context, [](Context& asked) noexcept {
+        asked.lock().is_held();
+        return asked.has_written();
+    });
 }
 
 void View::leave(Context& context) noexcept {

@@ -57,6 +57,8 @@ public:
     // Whether the transaction has read anything yet. A page that was mapped for it counts once it
     // is touched.
     [[nodiscard]] bool has_read(Context& context) noexcept;
+    // Whether it has written anything yet, in the same sense.
+    [[nodiscard]] bool has_written(Context& context) noexcept;
     // Called at the beginning of its end: takes its pages out of all mappings.
     void leave(Context& context) noexcept;
 
@@ -103,6 +105,8 @@ public:
     void retire(Context& context) noexcept { (void)retire(context, Patience::waits); }
 
 private:
+    template <typename Question>
+    [[nodiscard]] bool ask(Context& context, Question question) noexcept;
     void settle_offer(Context& context) noexcept STM_REQUIRES(context.lock());
     [[nodiscard]] runtime::Status take(Context& context, stm_memory* memory,
                                        Context*& in_the_way) noexcept;

@@ -345,6 +345,15 @@ public:
         return finish(reason);
     }
 
+    // Ends the transaction, which has written nothing, as a part of another commit with that
+    // version.
+    void end_committed(u64 version) noexcept {
+        if (!active_) [[unlikely]]
+            return;
+        committed_version_ = version;
+        static_cast<void>(finish(AbortReason::none));
+    }
+
     // Ends the transaction without an effect. The reason is only counted.
     void cancel(AbortReason reason) noexcept {
         if (!active_) [[unlikely]]
@@ -416,6 +425,9 @@ public:
         if (path_ == Path::serial)
             return_token();
     }
+
+    // The same after the token has been taken away: there is nothing to be given back.
+    void forget_token() noexcept { path_ = Path::concurrent; }
 
     // Whether it has the token, and keeps it for the whole commit that follows. A transaction that
     // lost the token commits like any other.

@@ -777,16 +777,19 @@ struct stm_sets {
  * handles. A commit that writes nothing checks that everything read is still valid.
  *
  * With SERIAL the calling thread has begun a transaction with STM_START_SERIAL on each of the
- * handles, and done nothing else in it. As long as it holds the serial tokens, no other transaction
- * commits, so one that has begun to read after that cannot conflict. If one of the tokens has been
- * taken away (see the parameter serial_lease_ms), the others are given back, and the commit is one
- * like any other. After 0, EAGAIN, EINTR and EDEADLK these transactions are over; after any other
- * error they are still there.
+ * handles, and done nothing else in it, neither by calls nor in mappings. As long as it holds the
+ * serial tokens, no other transaction commits, so one that has begun to read after that cannot
+ * conflict. If one of the tokens has been taken away (see the parameter serial_lease_ms), the
+ * others are given back, and the commit is one like any other. After 0, EAGAIN, EINTR and EDEADLK
+ * these transactions are over; after any other error they are still there. Each of them is counted
+ * in its region's statistics, and ends there as the commit does, which is not counted beside it.
  *
  * 0: Committed.
- * EAGAIN: Something that was read has changed, or a stripe stayed locked; nothing was written.
+ * EAGAIN: Something that was read has changed, or a stripe stayed locked; or SERIAL, and another
+ *	thread of the process has stored to a mapping meanwhile. Nothing was written.
  * EINVAL: A stripe lies outside of the region, the writes are not in ascending order, a mask is 0,
- *	a region is there twice; or SERIAL, and a transaction is missing or has written something.
+ *	a region is there twice; or SERIAL, and a transaction is missing, or has written something
+ *	by a call or by a store to a mapping.
  * EBADF: One of @others is no handle, or a handle that has to write may not.
  * EACCES: A handle may not read, and @read_count is not 0.
  * EOPNOTSUPP: A region is plain.

@@ -235,6 +235,29 @@ TEST_F(TypedInSeveral, HoldTheTokensFromTheStart) {
     EXPECT_EQ(statistics_of(file).serial, 1u);
 }
 
+TEST_F(TypedInSeveral, AreCountedOnceWithTheTokens) {
+    const auto expect = [&](const File& of, std::uint64_t commits, std::uint64_t read_only,
+                            std::uint64_t conflicts) {
+        const stm_statistics statistics = statistics_of(of);
+        EXPECT_EQ(statistics.starts, commits + conflicts);
+        EXPECT_EQ(statistics.commits, commits);
+        EXPECT_EQ(statistics.read_only, read_only);
+        EXPECT_EQ(statistics.aborts[STM_REASON_COMMIT_VALIDATION], conflicts);
+    };
+    const Sets stale = writing(reading(now(file), 0), 64, 1);
+    disturb(0);
+    // It writes in the first region, and reads in the second one.
+    for (const Sets& first : {writing(now(file), 0, 1), stale}) {
+        ASSERT_EQ(start(file, STM_START_SERIAL), 1);
+        ASSERT_EQ(start(second, STM_START_SERIAL), 1);
+        const bool valid = first.reads.empty();
+        EXPECT_EQ(commit_both(file, first, second, reading(now(second), 0), STM_COMMIT_SERIAL),
+                  valid ? 0 : -EAGAIN);
+        expect(file, 1, 0, valid ? 0 : 1);
+        expect(second, 1, 1, valid ? 0 : 1);
+    }
+}
+
 TEST_F(TypedInSeveral, AreOverAfterAConflictWithTheTokens) {
     const Sets stale = writing(reading(now(file), 0), 64, 1);
     disturb(0);

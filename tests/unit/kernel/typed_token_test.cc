@@ -3,6 +3,7 @@
 // for another one does not hold up others for ever.
 #include "tests/unit/kernel/typed_test.hpp"
 
+#include <algorithm>
 #include <atomic>
 
 namespace stm::test {
@@ -13,6 +14,11 @@ protected:
     static void await_sleepers(int count) {
         while (simulated::sleepers() != count)
             std::this_thread::yield();
+    }
+    // Each sleepless thread has a clock of its own.
+    static void sleep_until(std::uint64_t time) {
+        while (stm_linux_monotonic_ns() < time)
+            stm_linux_delay(std::min<std::uint64_t>(time - stm_linux_monotonic_ns(), 10'000'000));
     }
     // So much that it needs the token of its region.
     Sets large(const File& of) const {
@@ -119,6 +125,55 @@ TEST_F(TypedTokens, AreGivenBackAfterEachFailure) {
     }
 }
 
+// Of a thread whose transaction had the token, until another one needed it for longer.
+TEST_F(TypedTokens, AreKeptForAWholeCommitWhoeverClosesTheFile) {
+    settings.serial_lease_ms = 1;
+    settings.serial_lease_max_ms = 1;
+    Sets writes = large(file);
+    for (std::uint64_t stripe = 200; stripe < 300; ++stripe)
+        writes.writes.push_back(write_of(stripe * 64, 1));
+    for (const std::uint32_t flags : {0u, unsigned{STM_COMMIT_SERIAL}}) {
+        for (const bool lost : {false, true}) {
+            if (flags == 0 && !lost)
+                continue; // the thread would wait for itself
+            for (std::size_t step = 1;; ++step) {
+                const simulated::Sleepless sleepless;
+                ASSERT_EQ(start(file, STM_START_SERIAL), 1);
+                const std::uint64_t time = stm_linux_monotonic_ns();
+                if (lost) {
+                    std::thread([&] {
+                        const simulated::Sleepless mine;
+                        sleep_until(time + 5'000'000);
+                        put(other, 64 * 400, step);
+                    }).join();
+                }
+                EXPECT_EQ(transaction_of(file).serial, lost ? 0u : 1u);
+                bool happened = false;
+                long result = 0;
+                {
+                    const simulated::InterleaveCommit between(step, [&] {
+                        happened = true;
+                        std::thread([&] {
+                            const simulated::Sleepless mine;
+                            sleep_until(time + 5'000'000);
+                            stm_core_flush(file.get(), simulated::kLastDescriptor);
+                            const std::uint64_t value = step;
+                            result = write(other, 64 * 400, &value, sizeof(value));
+                        }).join();
+                    });
+                    EXPECT_EQ(commit_sets(file, writes, flags), 0);
+                }
+                (void)cancel(file);
+                if (!happened) {
+                    EXPECT_GT(step, 200u);
+                    break;
+                }
+                EXPECT_EQ(result, -EINTR) << "it waited until a signal came, at step " << step;
+            }
+        }
+    }
+}
+
 TEST_F(TypedTokens, AreNotForTransactionsThatHaveWritten) {
     ASSERT_EQ(start(file, STM_START_SERIAL), 1);
     put(file, 640, 5);
@@ -127,6 +182,76 @@ TEST_F(TypedTokens, AreNotForTransactionsThatHaveWritten) {
     EXPECT_EQ(commit(file), 0);
     EXPECT_EQ(get(file, 640), 5u);
     EXPECT_EQ(get(file, 0), 0u);
+}
+
+class TypedTokensInMappings : public TypedTokens {
+protected:
+    void SetUp() override { ASSERT_EQ(map(file, 0, kBytes / kPage, STM_MAP_WRITE), 0); }
+    static bool store(const File& of, std::uint64_t position, std::uint64_t value) {
+        return MappedTransactions::store(of, position, value);
+    }
+};
+
+TEST_F(TypedTokensInMappings, AreNotForTransactionsThatHaveStored) {
+    ASSERT_EQ(start(file, STM_START_SERIAL), 1);
+    EXPECT_TRUE(store(file, 640, 5));
+    EXPECT_EQ(commit_sets(file, writing(now(file), kPage, 1), STM_COMMIT_SERIAL), -EINVAL);
+    EXPECT_EQ(transaction_of(file).depth, 1u);
+    EXPECT_EQ(get(other, kPage), 0u);
+    EXPECT_EQ(commit(file), 0);
+    EXPECT_EQ(get(file, 640), 5u);
+    // Through a page that was loaded, calls write, too.
+    ASSERT_EQ(start(file, STM_START_SERIAL), 1);
+    EXPECT_EQ(MappedTransactions::load(file, 640), 5u);
+    put(file, 648, 6);
+    EXPECT_EQ(commit_sets(file, writing(now(file), kPage, 1), STM_COMMIT_SERIAL), -EINVAL);
+    EXPECT_EQ(cancel(file), 0);
+    EXPECT_EQ(get(other, 648), 0u);
+    EXPECT_EQ(get(other, kPage), 0u);
+}
+
+TEST_F(TypedTokensInMappings, AreForTransactionsForWhichAPageWasMappedInVain) {
+    const std::uint64_t site = STM_START_SITE(1ull);
+    for (int i = 0; i < 4; ++i) {
+        ASSERT_EQ(start(file, STM_START_RESTART | site), 1);
+        EXPECT_TRUE(store(file, 640, 5));
+        EXPECT_EQ(commit(file), 0);
+    }
+    ASSERT_EQ(start(file, STM_START_SERIAL | site), 1);
+    ASSERT_NE(simulated::mapped_page(file.view(), 0), nullptr) << "it was predicted";
+    EXPECT_EQ(commit_sets(file, writing(now(file), kPage, 1), STM_COMMIT_SERIAL), 0);
+    EXPECT_EQ(get(other, kPage), 1u);
+    ASSERT_EQ(start(file, STM_START_SERIAL | site), 1);
+    ASSERT_TRUE(simulated::touch(file.view(), 0, true));
+    EXPECT_EQ(commit_sets(file, writing(now(file), kPage, 2), STM_COMMIT_SERIAL), -EINVAL);
+    EXPECT_EQ(cancel(file), 0);
+}
+
+// Another thread of the process stores at any moment: with the whole commit or not at all.
+TEST_F(TypedTokensInMappings, HaveNothingCommittedBesideThem) {
+    int times[2] = {};
+    std::uint64_t value = 0;
+    for (EachMoment moment; moment.next();) {
+        ++value;
+        ASSERT_EQ(start(file, STM_START_SERIAL), 1);
+        long result = 0;
+        bool stored = false;
+        moment.in_the_middle([&] { std::thread([&] { stored = store(file, 640, value); }).join(); },
+                             [&] {
+                                 result = commit_sets(file, writing(now(file), kPage, value),
+                                                      STM_COMMIT_SERIAL);
+                             });
+        EXPECT_EQ(stored, result != 0);
+        if (result != 0) {
+            EXPECT_TRUE(result == -EINVAL || result == -EAGAIN) << result;
+            (void)cancel(file);
+        }
+        ++times[result == 0 ? 0 : 1];
+        EXPECT_EQ(get(other, kPage) == value, result == 0);
+        EXPECT_NE(get(other, 640), value) << "it was committed by itself";
+    }
+    EXPECT_GT(times[0], 1);
+    EXPECT_GT(times[1], 1);
 }
 
 } // namespace
