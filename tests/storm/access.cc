@@ -21,6 +21,13 @@ constexpr std::size_t kPage = 4096;
 
 Access::Access(const Self& self, const std::string& name, std::size_t size, Way way)
     : self_(self), name_(name), size_(size) {
+    if (way == Way::typed) {
+        region_ = stm_region_open(name.c_str(), 0, 0, 0);
+        if (region_ == nullptr)
+            give_up("stm_region_open");
+        fd_ = stm_region_fd(region_);
+        return;
+    }
     fd_ = stm_open(name.c_str(), 0, 0, 0);
     if (fd_ < 0)
         give_up("stm_open");
@@ -29,13 +36,16 @@ Access::Access(const Self& self, const std::string& name, std::size_t size, Way 
 }
 
 Access::Access(const Self& self, const Access& other)
-    : self_(self), name_(other.name_), size_(other.size_), owner_(false), fd_(other.fd_) {
+    : self_(self), name_(other.name_), size_(other.size_), owner_(false), fd_(other.fd_),
+      region_(other.region_) {
 }
 
 Access::~Access() {
     if (base_ != nullptr)
         ::munmap(base_, size_);
-    if (owner_)
+    if (owner_ && region_ != nullptr)
+        stm_region_close(region_);
+    else if (owner_)
         ::close(fd_);
 }
 
@@ -52,6 +62,10 @@ std::uint64_t Access::load(std::uint64_t offset) {
     if (base_ != nullptr)
         return *reinterpret_cast<volatile std::uint64_t*>(base_ + offset);
     std::uint64_t value = 0;
+    if (region_ != nullptr) {
+        check(stm_tx_load(tx_, region_, offset, &value, sizeof value), "stm_tx_load");
+        return value;
+    }
     while (::pread(fd_, &value, sizeof value, static_cast<off_t>(offset)) != sizeof value)
         if (errno != EINTR)
             give_up("pread");
@@ -64,9 +78,40 @@ void Access::store(std::uint64_t offset, std::uint64_t value) {
         *reinterpret_cast<volatile std::uint64_t*>(base_ + offset) = value;
         return;
     }
+    if (region_ != nullptr)
+        return check(stm_tx_store(tx_, region_, offset, &value, sizeof value), "stm_tx_store");
     while (::pwrite(fd_, &value, sizeof value, static_cast<off_t>(offset)) != sizeof value)
         if (errno != EINTR)
             give_up("pwrite");
+}
+
+void Access::begin_part() {
+    if (region_ != nullptr)
+        check(stm_tx_nest(tx_), "stm_tx_nest");
+    else
+        stm_start(fd_);
+}
+
+void Access::undo_part() {
+    if (region_ != nullptr)
+        stm_tx_undo(tx_);
+    else
+        stm_cancel(fd_);
+}
+
+void Access::begin_typed() {
+    while ((tx_ = stm_tx_begin(region_, 0)) == nullptr)
+        if (errno != EINTR && errno != ENOMEM)
+            give_up("stm_tx_begin");
+}
+
+// Leaves the body if the transaction has no effect any more. Memory comes and goes.
+void Access::check(int result, const char* what) const {
+    if (result == 0)
+        return;
+    if (result < 0 && errno != ENOMEM)
+        give_up(what);
+    throw Left{};
 }
 
 void Access::carry_out() {
@@ -110,7 +155,7 @@ void Access::carry_out() {
             share();
         break;
     case Order::first:
-        if (base_ == nullptr)
+        if (base_ == nullptr && region_ == nullptr)
             map_second();
         break;
     }
@@ -179,10 +224,24 @@ void Access::map_second() {
     self_.slot->firsts.fetch_add(got == 1 ? 1 : 0);
 }
 
+const char* to_string(Way way) {
+    switch (way) {
+    case Way::calls:
+        return "calls";
+    case Way::mapped:
+        return "mapped";
+    case Way::typed:
+        return "typed";
+    }
+    return "";
+}
+
 void Access::fail(const char* what, std::uint64_t found, std::uint64_t wanted) const {
     self_.board->fail("process %u, %s, %s: %s (%llu, %llu)", self_.index, name_.c_str(),
-                      base_ != nullptr ? "mapped" : "calls", what,
-                      static_cast<unsigned long long>(found),
+                      region_ != nullptr ? "typed"
+                      : base_ != nullptr ? "mapped"
+                                         : "calls",
+                      what, static_cast<unsigned long long>(found),
                       static_cast<unsigned long long>(wanted));
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// How a process of the storm gets at a region: by system calls, or by loads and stores in a
-// mapping. What it is ordered to do to itself happens at one of its accesses.
+// How a process of the storm gets at a region: by system calls, by loads and stores in a mapping,
+// or by typed transactions. What it is ordered to do to itself happens at one of its accesses.
 #pragma once
 
 #include "tests/storm/board.hpp"
@@ -10,11 +10,13 @@
 #include <functional>
 #include <random>
 #include <stm/stm.h>
+#include <stm/tx.h>
 #include <string>
 
 namespace stm::storm {
 
-enum class Way { calls, mapped };
+enum class Way { calls, mapped, typed };
+const char* to_string(Way way);
 
 class Random {
 public:
@@ -38,7 +40,7 @@ class Access {
 public:
     /** Opens the region, which exists. Ends the process when that fails. */
     Access(const Self& self, const std::string& name, std::size_t size, Way way);
-    /** By calls on the same descriptor, which stays the other's. */
+    /** By calls on the same descriptor, or typed on the same region, which stays the other's. */
     Access(const Self& self, const Access& other);
     ~Access();
     Access(const Access&) = delete;
@@ -55,15 +57,17 @@ public:
     template <typename Body>
     void atomically(const Body& body) {
         self_.slot->busy.store(true, std::memory_order_relaxed);
-        do {
-            stm_start(fd_);
-            self_.slot->attempts.fetch_add(1, std::memory_order_relaxed);
-            body();
-            cross();                        // also where the body has no access left
-        } while (stm_try_commit(fd_) != 0); // also for want of memory, which comes and goes
+        if (region_ != nullptr)
+            repeat_typed(body);
+        else
+            repeat(body);
         self_.slot->busy.store(false, std::memory_order_relaxed);
         self_.slot->done.fetch_add(1, std::memory_order_relaxed);
     }
+
+    /** Begins a nested part of the transaction, or undoes it. */
+    void begin_part();
+    void undo_part();
 
     /** A point where an order may be carried out. */
     void cross() {
@@ -80,6 +84,34 @@ public:
     void fail(const char* what, std::uint64_t found = 0, std::uint64_t wanted = 0) const;
 
 private:
+    template <typename Body>
+    void repeat(const Body& body) {
+        do {
+            stm_start(fd_);
+            self_.slot->attempts.fetch_add(1, std::memory_order_relaxed);
+            body();
+            cross();                        // also where the body has no access left
+        } while (stm_try_commit(fd_) != 0); // also for want of memory, which comes and goes
+    }
+    // What leaves the body of a typed transaction that has no effect any more.
+    struct Left {};
+    template <typename Body>
+    void repeat_typed(const Body& body) {
+        int result = -1; // none runs
+        do {
+            if (result < 0)
+                begin_typed();
+            self_.slot->attempts.fetch_add(1, std::memory_order_relaxed);
+            try {
+                body();
+                cross();
+            } catch (const Left&) {
+            }
+            result = stm_tx_commit(tx_);
+        } while (result != 0);
+    }
+    void begin_typed();
+    void check(int result, const char* what) const;
     void carry_out();
     void map(void* where);
     void close_duplicates() const;
@@ -91,7 +123,9 @@ private:
     std::size_t size_;
     bool owner_ = true; // of the descriptor
     int fd_ = -1;
-    char* base_ = nullptr;
+    char* base_ = nullptr;         // mapped
+    stm_region* region_ = nullptr; // typed
+    stm_tx* tx_ = nullptr;
     int wait_ = 0; // accesses until an order is carried out
 };
 

@@ -30,10 +30,10 @@ void Accounts::change(Access& access, Random& random, bool broken) const {
         access.store(from, from_has - amount);
         if (nested) {
             // A part that is undone.
-            stm_start(access.fd());
+            access.begin_part();
             access.store(to, 0);
             access.store(from, 0);
-            stm_cancel(access.fd());
+            access.undo_part();
         }
         access.store(to, access.load(to) + amount);
     });

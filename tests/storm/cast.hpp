@@ -33,7 +33,8 @@ struct Part {
     unsigned historian = 0; // of Role::history: which log
 };
 
-/** The cast, always the same: a slot's number is all that it needs to know. */
+/** The cast, the same for all processes of a storm: a slot's number is all that it needs to know.
+ */
 const std::vector<Part>& cast();
 const char* to_string(Role role);
 
@@ -45,6 +46,9 @@ void set_prefix(const std::string& prefix);
  * calls. */
 std::string planted();
 void set_planted(const std::string& what);
+/** The only way of access whose processes take part; "": all of them do. */
+std::string only();
+void set_only(const std::string& way);
 std::string registers_name(unsigned era);
 
 /** The module's parameter serial_lease_ms while a storm runs: nobody lives for long there. */

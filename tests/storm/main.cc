@@ -29,10 +29,14 @@ int main(int argc, char** argv) {
     app.add_option("--keep", options.keep, "a folder for histories that are found wrong");
     app.add_option("--plant", options.plant, "do wrong on purpose, to see that it is found")
         ->check(CLI::IsMember({"accounts", "locked", "list", "tree", "history", "plain", "calls"}));
+    std::string way;
+    app.add_option("--only", way, "only the processes of one way of access")
+        ->check(CLI::IsMember({"calls", "mapped", "typed"}));
     app.add_flag("!--no-hotplug", options.hotplug, "take no processor out");
     app.add_flag("--plan", show_plan, "only print what would be done, and when");
     app.footer("Exit status: 0 nothing was lost, 1 something is wrong, 2 it could not run.");
     CLI11_PARSE(app, argc, argv);
+    set_only(way);
 
     if (show_plan) {
         for (const Decision& decision :

@@ -511,12 +511,12 @@ private:
             }
     }
 
-    // Everything still works, in both ways, for somebody new.
+    // Everything still works, in each way, for somebody new.
     void last_audits() {
         std::size_t index = 0;
         for (const NamedStructure& each : structures()) {
             const std::string name = prefix() + each.name;
-            for (const Way way : {Way::calls, Way::mapped}) {
+            for (const Way way : {Way::calls, Way::mapped, Way::typed}) {
                 Access access(self_, name, each.structure->size(), way);
                 each.structure->audit(access);
                 each.structure->change(access, random_, false);
@@ -664,7 +664,7 @@ void Storm::report() {
     std::printf("  operations by process:\n");
     for (unsigned slot = 0; slot < size(); ++slot)
         std::printf("    %2u %-26s %-6s %10llu in %llu lives\n", slot, to_string(cast()[slot].role),
-                    cast()[slot].way == Way::calls ? "calls" : "mapped",
+                    to_string(cast()[slot].way),
                     static_cast<unsigned long long>(board_->slots[slot].done.load()),
                     static_cast<unsigned long long>(board_->slots[slot].lives.load()));
     const unsigned count = board_->failures.count.load();

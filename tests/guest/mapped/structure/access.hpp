@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // How a transaction reaches the nodes: by loads and stores through their pointers, by read and
-// write calls, or by both in turn. Each node that is looked at or changed is written down.
+// write calls, by both in turn, or by the functions of <stm/tx.h>. Each node that is looked at or
+// changed is written down.
 #pragma once
 
 #include "journal.hpp"
@@ -8,15 +9,23 @@
 
 #include <bitset>
 #include <cstdlib>
+#include <stm/tx.h>
 #include <unistd.h>
 
 namespace stm::test {
 
-enum class Way { pointers, calls, both };
+enum class Way { pointers, calls, both, typed };
 
 class Access {
 public:
     Access(int fd, Way way, Journal& journal) : fd_(fd), way_(way), journal_(journal) {}
+    /** What is thrown out of a typed transaction that has no effect any more. */
+    struct Left {};
+    /** The typed transaction that runs. */
+    void use(stm_region* region, stm_tx* transaction) {
+        region_ = region;
+        transaction_ = transaction;
+    }
 
     /** A new attempt begins. */
     void begin(std::uint32_t id) {
@@ -87,28 +96,43 @@ private:
     }
     template <typename T>
     T get(const T& place) {
+        T value{};
+        if (way_ == Way::typed) {
+            check(stm_tx_load(transaction_, region_, position_of(&place), &value, sizeof value));
+            return value;
+        }
         // volatile: only in its turn; with calls alone there is nothing at that address.
         if (!by_call())
             return *const_cast<const volatile T*>(&place);
-        T value{};
         if (::pread(fd_, &value, sizeof value, offset_of(&place)) != sizeof value)
             ::abort();
         return value;
     }
     template <typename T>
     void put(T& place, T value) {
-        if (!by_call())
+        if (way_ == Way::typed)
+            check(stm_tx_store(transaction_, region_, position_of(&place), &value, sizeof value));
+        else if (!by_call())
             *const_cast<volatile T*>(&place) = value;
         else if (::pwrite(fd_, &value, sizeof value, offset_of(&place)) != sizeof value)
             ::abort();
     }
-    static off_t offset_of(const void* place) {
-        return static_cast<off_t>(reinterpret_cast<std::uintptr_t>(place) - kBase);
+    static void check(int result) {
+        if (result < 0)
+            ::abort();
+        if (result > 0)
+            throw Left{};
     }
+    static std::uint64_t position_of(const void* place) {
+        return reinterpret_cast<std::uintptr_t>(place) - kBase;
+    }
+    static off_t offset_of(const void* place) { return static_cast<off_t>(position_of(place)); }
 
     int fd_;
     Way way_;
     Journal& journal_;
+    stm_region* region_ = nullptr;
+    stm_tx* transaction_ = nullptr;
     std::uint32_t id_ = 0;
     std::bitset<kNodes> looked_at_;
     std::bitset<kNodes> changed_;

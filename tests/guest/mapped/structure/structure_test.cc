@@ -11,6 +11,7 @@
 
 #include <memory>
 #include <random>
+#include <span>
 
 using namespace stm::test;
 
@@ -44,7 +45,11 @@ public:
         : fd_(stm_open(region.c_str(), 0, 0, 0)), record_(record),
           journal_(record.journals[journal]), access_(fd_.get(), way, journal_),
           structures_(access_) {
-        if (way == Way::calls)
+        if (way == Way::typed) {
+            typed_ = stm_region_attach(fd_.get());
+            EXPECT_NE(typed_, nullptr) << std::strerror(errno);
+        }
+        if (way == Way::calls || way == Way::typed)
             return;
         void* mapped = ::mmap(reinterpret_cast<void*>(kBase), kBytes, PROT_READ | PROT_WRITE,
                               MAP_SHARED | MAP_FIXED_NOREPLACE, fd_.get(), 0);
@@ -52,6 +57,8 @@ public:
         EXPECT_TRUE(mapped_) << std::strerror(errno);
     }
     ~Worker() {
+        if (typed_ != nullptr)
+            stm_region_close(typed_);
         if (mapped_)
             ::munmap(reinterpret_cast<void*>(kBase), kBytes);
     }
@@ -102,7 +109,38 @@ private:
     std::uint32_t new_attempt() { return record_.next_attempt.fetch_add(1) + 1; }
 
     template <typename Body>
-    [[gnu::noinline]] void run(const Body& body) {
+    void run(const Body& body) {
+        if (typed_ != nullptr)
+            run_typed(body);
+        else
+            run_restarted(body);
+    }
+    template <typename Body>
+    void run_typed(const Body& body) {
+        announce();
+        stm_tx* const transaction = stm_tx_begin(typed_, 0);
+        ASSERT_NE(transaction, nullptr) << std::strerror(errno);
+        access_.use(typed_, transaction);
+        int result = 0;
+        do {
+            enter();
+            try {
+                body();
+                journal_.committing();
+            } catch (const Access::Left&) {
+            }
+            if (access_.failed()) {
+                stm_tx_cancel(transaction);
+                journal_.aborted();
+                return;
+            }
+            result = stm_tx_commit(transaction);
+        } while (result > 0);
+        ASSERT_EQ(result, 0) << std::strerror(errno);
+        journal_.committed();
+    }
+    template <typename Body>
+    [[gnu::noinline]] void run_restarted(const Body& body) {
         for (;;) {
             announce();
             stm_start(fd_.get());
@@ -138,6 +176,7 @@ private:
     Structures structures_;
     std::uint32_t id_ = 0;
     bool mapped_ = false;
+    stm_region* typed_ = nullptr;
 };
 
 class MappedStructures : public ::testing::Test {
@@ -199,17 +238,43 @@ protected:
                     history.attempts.size(), commits, journals_);
     }
 
+    // Some are killed, again and again; then all that they saw is checked.
+    void kill_workers(std::span<const Way> ways, unsigned operations, unsigned longest_us,
+                      double most_seconds) {
+        std::mt19937 random(seed_);
+        std::vector<std::unique_ptr<Child>> workers;
+        for (const Way way : ways)
+            workers.push_back(std::make_unique<Child>(start_worker(way, operations, 60)));
+        const double end = seconds() + most_seconds;
+        for (int kills = 0; kills < 40 && seconds() < end; ++kills) {
+            ::usleep(static_cast<useconds_t>(random() % longest_us));
+            const std::size_t victim = random() % workers.size();
+            workers[victim]->kill(SIGKILL);
+            const int status = workers[victim]->wait();
+            // If it was not killed, it had done enough, or saw something.
+            EXPECT_TRUE(status == 128 + SIGKILL || status == 0) << status;
+            workers[victim] = std::make_unique<Child>(start_worker(ways[victim], operations, 60));
+        }
+        record_->stop = true;
+        for (const auto& worker : workers)
+            EXPECT_EQ(worker->wait(), 0);
+        check();
+        EXPECT_EQ(info_of(region_.fd()).handles, 1u);
+        EXPECT_EQ(info_of(region_.fd()).mappings, 0u);
+    }
+
     Region region_;
     Record* record_ = nullptr;
     std::size_t journals_ = 0;
     unsigned seed_ = 0;
 };
 
-constexpr Way kWays[] = {Way::pointers, Way::calls, Way::pointers, Way::both};
+constexpr Way kMixed[] = {Way::pointers, Way::calls, Way::typed, Way::both, Way::pointers};
+constexpr Way kTyped[] = {Way::typed, Way::typed, Way::typed};
 
 TEST_F(MappedStructures, AreWholeInEveryTransactionAndSerialInAll) {
     std::vector<Child> workers;
-    for (const Way way : kWays)
+    for (const Way way : kMixed)
         workers.push_back(start_worker(way, 500, 25));
     for (Child& worker : workers)
         EXPECT_EQ(worker.wait(), 0);
@@ -219,32 +284,11 @@ TEST_F(MappedStructures, AreWholeInEveryTransactionAndSerialInAll) {
 }
 
 TEST_F(MappedStructures, AreWholeWhileProcessesAreKilled) {
-    std::mt19937 random(seed_);
-    std::vector<std::unique_ptr<Child>> workers;
-    for (const Way way : kWays)
-        workers.push_back(std::make_unique<Child>(start_worker(way, 100'000, 60)));
-    const double end = seconds() + 6;
-    for (int kills = 0; kills < 40 && seconds() < end; ++kills) {
-        ::usleep(static_cast<useconds_t>(random() % 150'000));
-        const std::size_t victim = random() % workers.size();
-        workers[victim]->kill(SIGKILL);
-        const int status = workers[victim]->wait();
-        if (status != 128 + SIGKILL) {
-            EXPECT_EQ(status, 0); // its journal is full, or it saw something
-            workers[victim].reset();
-            break;
-        }
-        workers[victim] = std::make_unique<Child>(start_worker(kWays[victim], 100'000, 60));
-    }
-    record_->stop = true;
-    for (auto& worker : workers) {
-        if (worker != nullptr) {
-            EXPECT_EQ(worker->wait(), 0);
-        }
-    }
-    check();
-    EXPECT_EQ(info_of(region_.fd()).handles, 1u);
-    EXPECT_EQ(info_of(region_.fd()).mappings, 0u);
+    kill_workers(kMixed, 100'000, 150'000, 6);
+}
+
+TEST_F(MappedStructures, AreWholeWhileProcessesOfTypedTransactionsAreKilled) {
+    kill_workers(kTyped, 200, 30'000, 3); // they are quick: little is enough
 }
 
 } // namespace
