@@ -15,6 +15,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
 .DEFAULT_GOAL := help
 .PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest
 .PHONY: fuzz coverage sweep world mutants reliability bench install uninstall deb deb-check clean
+.PHONY: check-tracing
 
 help:
 	@echo 'make deps          install the Debian packages that are missing (root or sudo)'
@@ -36,6 +37,7 @@ help:
 	@echo 'make world         run programs of others on this memory: PostgreSQL, ipcs, Perl'
 	@echo '                   (KERNELS=…, WORLD="postgresql --rounds 5")'
 	@echo 'make reliability   write docs/reliability.md from the results of the long tests'
+	@echo 'make check-tracing run perf, trace-cmd and bpftrace beside transactions (KERNELS=…)'
 	@echo 'make bench         measure memory and transactions in a guest'
 	@echo '                   (KERNEL=…, BENCH="--json mapped")'
 	@echo 'make install       install library, headers, tools and module source'
@@ -112,6 +114,9 @@ uninstall:
 
 deb:
 	@ci/deb
+
+check-tracing: deps
+	@ci/check-tracing $(KERNELS)
 
 deb-check: deps
 	@ci/check-hosts $(or $(RELEASES),12) --only packages --no-result

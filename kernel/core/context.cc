@@ -3,6 +3,7 @@
 
 #include "kernel/core/lease.hpp"
 #include "kernel/core/settings.hpp"
+#include "kernel/core/trace.hpp"
 
 namespace stm::kernel {
 
@@ -53,6 +54,8 @@ void Context::take_over() noexcept {
 }
 
 void Context::discard() noexcept {
+    if (stm_linux_traced() != 0 && transaction_.active())
+        stm_linux_trace_repair(traced(region_), STM_TRACE_REPAIR_ENDED, thread());
     cancel(AbortReason::killed);
     detach_cell();
 }
@@ -63,7 +66,9 @@ void Context::back_off(const Advice& advice) noexcept {
     if (advice.until == Advice::Until::gate) {
         // A large commit is being applied: sleep exactly until it is over. A signal is seen by who
         // called.
-        if (memory_.enter_commit().ok())
+        if (traced_wait(region_, STM_TRACE_WAIT_COMMIT, [this]() noexcept {
+                return memory_.enter_commit();
+            }).ok())
             memory_.leave_commit();
         return;
     }
@@ -100,7 +105,8 @@ Context::Plan Context::plan_call() noexcept {
 
 AbortReason Context::await_start(const Plan& plan) noexcept {
     if (plan.path == protocol::Path::serial) {
-        const runtime::Status status = memory_.acquire_serial();
+        const runtime::Status status = traced_wait(
+            region_, STM_TRACE_WAIT_TOKEN, [this]() noexcept { return memory_.acquire_serial(); });
         return status.ok() ? AbortReason::none : protocol::reason_of(status.error());
     }
     back_off(plan.advice);
@@ -129,6 +135,8 @@ AbortReason Context::begin(const Plan& plan, int signal) noexcept {
     if (reason == AbortReason::none) {
         stage_.begin(stm_linux_memory_current());
         note_begin(stm_linux_exec_id(), signal);
+        if (stm_linux_traced() != 0)
+            trace_start(STM_TRACE_STARTED);
     }
     return reason;
 }
@@ -140,6 +148,8 @@ AbortReason Context::begin_call(const Plan& plan) noexcept {
         signal_ = 0;
         // The context may be older than the program that calls.
         exec_id_.store(stm_linux_exec_id(), Order::relaxed);
+        if (stm_linux_traced() != 0)
+            trace_start(STM_TRACE_CALL);
     }
     return reason;
 }
@@ -171,6 +181,8 @@ void Context::begin_by_offer(u32 site, ViewStage::Mapped mapped) noexcept {
     if (current(settings().predicted_pages) != 0)
         footprint_.select(site);
     stage_.take_offer(mapped);
+    if (stm_linux_traced() != 0)
+        trace_start(STM_TRACE_OFFERED);
 }
 
 void Context::detach_cell() noexcept {
@@ -238,6 +250,8 @@ AbortReason Context::count_end(AbortReason reason) noexcept {
         (single_call ? counters_.calls : counters_.commits).add(1);
     if (reason == AbortReason::none && !single_call && transaction_.committed_version() == 0)
         counters_.read_only.add(1);
+    if (stm_linux_traced() != 0)
+        trace_end(reason, single_call ? STM_TRACE_CALL : STM_TRACE_STARTED);
     counters_.longest_streak.raise_to(transaction_.longest_streak());
     counters_.extensions.add(transaction_.extensions() - extensions_counted_);
     extensions_counted_ = transaction_.extensions();
@@ -253,6 +267,8 @@ AbortReason Context::prepare_commit(protocol::Admission& needed) noexcept {
         cancel(reason);
         return end_reason_;
     }
+    if (stm_linux_traced() != 0)
+        trace_sets();
     reason = transaction_.prepare_commit(needed);
     return reason == AbortReason::none ? reason : count_end(reason);
 }
@@ -260,10 +276,12 @@ AbortReason Context::prepare_commit(protocol::Admission& needed) noexcept {
 AbortReason Context::await_admission(protocol::Admission needed) noexcept {
     runtime::Status status = runtime::kSuccess;
     if (needed == protocol::Admission::gate) {
-        status = memory_.enter_commit();
+        status = traced_wait(region_, STM_TRACE_WAIT_COMMIT,
+                             [this]() noexcept { return memory_.enter_commit(); });
     } else {
         do
-            status = memory_.acquire_serial();
+            status = traced_wait(region_, STM_TRACE_WAIT_TOKEN,
+                                 [this]() noexcept { return memory_.acquire_serial(); });
         while (status.ok() && !memory_.keep_serial());
     }
     return status.ok() ? AbortReason::none : protocol::reason_of(status.error());
@@ -290,6 +308,8 @@ void Context::cancel(AbortReason reason) noexcept {
     // What made it end, rather than that it was ended then.
     const AbortReason before = failure();
     const bool told = protocol::is_conflict(before) || failure_ != AbortReason::none;
+    if (stm_linux_traced() != 0)
+        trace_sets();
     transaction_.cancel(reason);
     (void)count_end(told ? before : reason);
 }
@@ -317,6 +337,50 @@ protocol::WaitMask Context::announce_wait() noexcept {
     signal_ = 0; // a change ends the wait
     counters_.waits.add(1);
     return transaction_.announce_wait();
+}
+
+// -- For those who watch --
+
+void Context::trace_start(stm_trace_way way) noexcept {
+    stm_linux_trace_start(traced(region_), way, transaction_.owner(), transaction_.snapshot());
+}
+
+// Before its end, which empties the sets.
+void Context::trace_sets() noexcept {
+    const bool accesses = stm_linux_traces_accesses() != 0;
+    Traced sets;
+    transaction_.for_each_read([&](u64 stripe, u64) noexcept {
+        ++sets.read;
+        if (accesses)
+            stm_linux_trace_access(traced(region_), stripe * protocol::kStripeBytes,
+                                   protocol::kStripeBytes, 0);
+    });
+    transaction_.for_each_write([&](u64 stripe, protocol::ByteMask, const runtime::u8*) noexcept {
+        ++sets.written;
+        if (accesses)
+            stm_linux_trace_access(traced(region_), stripe * protocol::kStripeBytes,
+                                   protocol::kStripeBytes, 1);
+    });
+    // One that was doomed knows what was in the way; another one may find it now.
+    sets.changed = transaction_.doom() == AbortReason::none ? transaction_.first_changed()
+                                                            : transaction_.in_the_way();
+    traced_ = sets;
+}
+
+void Context::trace_end(AbortReason reason, stm_trace_way way) noexcept {
+    const Traced sets = runtime::exchange(traced_, Traced());
+    if (reason == AbortReason::none) {
+        stm_linux_trace_commit(traced(region_), way, transaction_.owner(),
+                               transaction_.committed_version(), sets.read, sets.written);
+        return;
+    }
+    stm_trace_conflict conflict{-1, 0, 0};
+    if (reason == AbortReason::commit_locked || reason == AbortReason::commit_validation)
+        conflict = traced_conflict(memory_, transaction_.in_the_way());
+    else if (protocol::is_conflict(reason))
+        conflict = traced_conflict(memory_, sets.changed);
+    stm_linux_trace_abort(traced(region_), way, transaction_.owner(), static_cast<u32>(reason),
+                          conflict, transaction_.conflicts_in_row());
 }
 
 // -- Conflicts that nobody waits for --

@@ -18,6 +18,7 @@
 #include "kernel/core/start_cell.hpp"
 #include "kernel/core/statistics.hpp"
 #include "kernel/core/view_stage.hpp"
+#include "kernel/interface/trace.h"
 #include "runtime/protocol/abort_reason.hpp"
 #include "runtime/protocol/backoff.hpp"
 #include "runtime/protocol/transaction.hpp"
@@ -310,6 +311,17 @@ private:
         STM_REQUIRES(lock_);
     void note_begin(u64 exec_id, int signal) noexcept STM_REQUIRES(lock_);
     protocol::AbortReason count_end(protocol::AbortReason reason) noexcept STM_REQUIRES(lock_);
+    [[gnu::cold]] void trace_start(stm_trace_way way) noexcept STM_REQUIRES(lock_);
+    [[gnu::cold]] void trace_sets() noexcept STM_REQUIRES(lock_);
+    [[gnu::cold]] void trace_end(protocol::AbortReason reason, stm_trace_way way) noexcept
+        STM_REQUIRES(lock_);
+
+    // What is told of a transaction that ends, since its sets are gone then.
+    struct Traced {
+        u64 read = 0; // stripes
+        u64 written = 0;
+        u64 changed = Transaction::kNoStripe;
+    };
 
     Region& region_;
     runtime::Atomic<stm_thread*> thread_;
@@ -343,6 +355,7 @@ private:
     protocol::AbortReason
         end_reason_ STM_GUARDED_BY(lock_) = protocol::AbortReason::none; // calls too
     u64 extensions_counted_ STM_GUARDED_BY(lock_) = 0;
+    Traced traced_ STM_GUARDED_BY(lock_);
     u64 random_ STM_GUARDED_BY(lock_);
 };
 

@@ -8,6 +8,7 @@
 #include "kernel/core/mapping_rights.hpp"
 #include "kernel/core/plain_calls.hpp"
 #include "kernel/core/registry.hpp"
+#include "kernel/core/trace.hpp"
 #include "kernel/core/transactional_calls.hpp"
 #include "kernel/core/transactional_fault.hpp"
 #include "kernel/core/windows.hpp"
@@ -40,6 +41,14 @@ long count_served(runtime::Atomic<runtime::u64>& calls,
         return runtime::to_errno(bytes.error());
     calls.fetch_add(1, runtime::Order::relaxed);
     return static_cast<long>(*bytes);
+}
+
+stm_fault_result traced_fault(const Region& region, const stm_fault& fault,
+                              stm_fault_result result) noexcept {
+    if (stm_linux_traced() != 0)
+        stm_linux_trace_fault(traced(region), fault.address, fault.index * kPageBytes, fault.write,
+                              result);
+    return result;
 }
 
 } // namespace
@@ -170,7 +179,8 @@ void stm_core_detached(stm_handle* handle) {
 }
 
 stm_fault_result stm_core_fault(stm_handle* handle, stm_fault* fault) {
-    return serve_plain_fault(handle_of(handle).region(), *fault);
+    return traced_fault(handle_of(handle).region(), *fault,
+                        serve_plain_fault(handle_of(handle).region(), *fault));
 }
 
 stm_fault_result stm_core_window_fault(stm_handle* handle, stm_fault* fault) {
@@ -178,11 +188,14 @@ stm_fault_result stm_core_window_fault(stm_handle* handle, stm_fault* fault) {
 }
 
 stm_fault_result stm_core_transactional_fault(stm_handle* handle, stm_fault* fault) {
-    return serve_transactional_fault(handle_of(handle).region(), handle_of(handle).view(), *fault);
+    return traced_fault(
+        handle_of(handle).region(), *fault,
+        serve_transactional_fault(handle_of(handle).region(), handle_of(handle).view(), *fault));
 }
 
 stm_fault_result stm_core_make_writable(stm_handle* handle, stm_fault* fault, stm_page* page) {
-    return make_writable(handle_of(handle).view(), *fault, page);
+    return traced_fault(handle_of(handle).region(), *fault,
+                        make_writable(handle_of(handle).view(), *fault, page));
 }
 
 } // extern "C"

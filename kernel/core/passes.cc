@@ -3,6 +3,7 @@
 
 #include "kernel/core/abort_error.hpp"
 #include "kernel/core/lease.hpp"
+#include "kernel/core/trace.hpp"
 
 namespace stm::kernel {
 
@@ -112,8 +113,10 @@ bool Passes::try_enter_all(u32& closed) noexcept {
 
 Status Passes::get_gates() noexcept {
     for (u32 closed = 0; !try_enter_all(closed);) {
-        const Status entered =
-            token_of(closed).enter({STM_WAIT_KILLABLE, lease_in(members_[closed]->region())});
+        const Region& region = members_[closed]->region();
+        const Status entered = traced_wait(region, STM_TRACE_WAIT_COMMIT, [&]() noexcept {
+            return token_of(closed).enter({STM_WAIT_KILLABLE, lease_in(region), &region});
+        });
         if (!entered.ok())
             return entered;
         passes_[closed] = Pass::gate;
@@ -129,7 +132,8 @@ Status Passes::get_token(u32 member) noexcept {
         const Guard held((*context)->lock());
         (*context)->prepare_to_await_token();
     }
-    const Status waited = (*context)->await_token();
+    const Status waited = traced_wait(members_[member]->region(), STM_TRACE_WAIT_TOKEN,
+                                      [&]() noexcept { return (*context)->await_token(); });
     if (!waited.ok())
         return waited;
     contexts_[member] = *context;

@@ -61,6 +61,10 @@ public:
           created_ns_(stm_linux_realtime_ns()) {}
 
     [[nodiscard]] const RegionName& name() const noexcept { return name_; }
+    // Who has a handle of it may ask without a lock: it is settled before there is one.
+    [[nodiscard]] runtime::u64 id() const noexcept {
+        return static_cast<runtime::u64>(generation_) << 32 | minor_;
+    }
     [[nodiscard]] runtime::u32 flags() const noexcept { return flags_; }
     [[nodiscard]] const stm_settings& settings() const noexcept { return books_.settings; }
     [[nodiscard]] bool plain() const noexcept { return (flags_ & STM_REGION_PLAIN) != 0; }

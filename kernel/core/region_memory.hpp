@@ -19,7 +19,9 @@ public:
 
     // Sets the signals that end a wait for the token from now on, and how long others may have to
     // wait for the token.
-    void set_wait(stm_wait_kind kind, const Lease& lease) noexcept { terms_ = {kind, lease}; }
+    void set_wait(stm_wait_kind kind, const Lease& lease) noexcept {
+        terms_ = {kind, lease, &region_};
+    }
     // The context serves another thread now.
     void set_thread(stm_thread* thread) noexcept {
         thread_ = thread;

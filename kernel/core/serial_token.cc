@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/serial_token.hpp"
 
+#include "kernel/core/trace.hpp"
 #include "runtime/support/lock_guard.hpp"
 
 namespace stm::kernel {
@@ -35,7 +36,7 @@ Status SerialToken::wait_for_turn(Ready ready, const Terms& terms, u32 losses) n
             queue_.wait(ready, rest == 0 ? kLookNs : runtime::min(rest, kLookNs), terms.kind);
         if (waited.ok() || waited.error() != Error::timed_out)
             return waited;
-        take_away(terms.lease);
+        take_away(terms);
     }
     return Error::deadlock;
 }
@@ -138,16 +139,20 @@ bool SerialToken::held_by_caller() noexcept {
     return holder_.load(Order::relaxed) != nullptr && stm_linux_thread_is_current(thread_) != 0;
 }
 
-void SerialToken::take_away(const Lease& lease) noexcept {
+void SerialToken::take_away(const Terms& terms) noexcept {
     {
         const Guard held(lock_);
         if (holder_.load(Order::relaxed) == nullptr || kept_ns_ != 0)
             return;
-        const u64 limit = lease.after(losses_);
+        const u64 limit = terms.lease.after(losses_);
         const bool expired = limit != kForever && stm_linux_monotonic_ns() - since_ns_ > limit;
-        if (stm_linux_thread_runs(thread_, exec_id_) != 0 && !expired)
+        const bool runs = stm_linux_thread_runs(thread_, exec_id_) != 0;
+        if (runs && !expired)
             return;
-        open_locked(lease);
+        if (stm_linux_traced() != 0 && terms.region != nullptr)
+            stm_linux_trace_repair(traced(*terms.region),
+                                   runs ? STM_TRACE_REPAIR_LEASE : STM_TRACE_REPAIR_TOKEN, thread_);
+        open_locked(terms.lease);
     }
     queue_.wake();
 }

@@ -14,6 +14,7 @@
 namespace stm::kernel {
 
 class Context; // known by its address alone
+class Region;
 
 // How long a serial transaction may keep others waiting. This is `first_ns` at first, and twice as
 // long after each time that its context lost the token for this reason, but never more than
@@ -49,6 +50,7 @@ public:
     struct Terms {
         stm_wait_kind kind = STM_WAIT_KILLABLE;
         Lease lease;
+        const Region* region = nullptr; // for those who watch
     };
 
     SerialToken() noexcept : lock_(STM_RANK_TOKEN) {}
@@ -81,7 +83,7 @@ private:
                                                 runtime::u32 losses) noexcept;
     [[nodiscard]] runtime::u64 rest_ns(runtime::u32 losses) const noexcept;
     [[nodiscard]] bool held_by_caller() noexcept;
-    void take_away(const Lease& lease) noexcept STM_EXCLUDES(lock_);
+    void take_away(const Terms& terms) noexcept STM_EXCLUDES(lock_);
     void open_locked(const Lease& lease) noexcept STM_REQUIRES(lock_);
 
     protocol::SerialGate gate_;

@@ -4,6 +4,7 @@
 #include "kernel/core/abort_error.hpp"
 #include "kernel/core/context.hpp"
 #include "kernel/core/deadline.hpp"
+#include "kernel/core/trace.hpp"
 
 namespace stm::kernel {
 
@@ -205,9 +206,11 @@ Status wait(Handle& handle, u64 timeout_ns, u32 flags) noexcept {
         mask = context.announce_wait();
     }
     // A stripe that is locked now is about to change; the program finds out by running again.
-    const Status waited = handle.region().versions().readers.wait(
-        [&] { return context.has_changed(); }, remaining_ns(timeout_ns, flags),
-        STM_WAIT_INTERRUPTIBLE, mask);
+    const Status waited = traced_wait(handle.region(), STM_TRACE_WAIT_CHANGE, [&]() noexcept {
+        return handle.region().versions().readers.wait([&] { return context.has_changed(); },
+                                                       remaining_ns(timeout_ns, flags),
+                                                       STM_WAIT_INTERRUPTIBLE, mask);
+    });
     const Guard held(context.lock());
     context.withdraw_wait(mask);
     if ((flags & STM_WAIT_KEEP) != 0 && !waited.ok()) {

@@ -4,6 +4,7 @@
 #include "kernel/core/deadline.hpp"
 #include "kernel/core/given_sets.hpp"
 #include "kernel/core/passes.hpp"
+#include "kernel/core/trace.hpp"
 #include "runtime/support/allocate.hpp"
 
 namespace stm::kernel {
@@ -175,6 +176,28 @@ void tell_others(Members members) noexcept {
     return kSuccess;
 }
 
+// What those are told who watch.
+[[gnu::cold, gnu::noinline]] void trace(GivenSets& member, AbortReason reason) noexcept {
+    GivenSets::Commit& commit = member.commit();
+    const stm_trace_region region = traced(member.region());
+    if (stm_linux_traces_accesses() != 0) {
+        for (const u64 word : commit.reads()) {
+            const protocol::ReadRun run = protocol::ReadRun::from_word(word);
+            stm_linux_trace_access(region, run.first * protocol::kStripeBytes,
+                                   run.count * protocol::kStripeBytes, 0);
+        }
+        for (const protocol::StripeWrite& write : commit.writes())
+            stm_linux_trace_access(region, write.stripe * protocol::kStripeBytes,
+                                   protocol::kStripeBytes, 1);
+    }
+    if (reason == AbortReason::none)
+        stm_linux_trace_commit(region, STM_TRACE_TYPED, commit.owner(), commit.version(),
+                               commit.stripes_read(), commit.stripes_written());
+    else
+        stm_linux_trace_abort(region, STM_TRACE_TYPED, commit.owner(), static_cast<u32>(reason),
+                              traced_conflict(commit.memory(), commit.in_the_way()), 0);
+}
+
 enum class Mode { concurrent, serial };
 
 [[nodiscard, gnu::noinline]] Status commit(Members members, Mode mode, Outcome& outcome) noexcept {
@@ -207,9 +230,12 @@ enum class Mode { concurrent, serial };
         return status;
     for (u32 i = 0; i < members.size(); ++i) {
         // A conflict is one region's.
-        if (outcome.reason == AbortReason::none || i == outcome.region)
+        if (outcome.reason == AbortReason::none || i == outcome.region) {
             members[i]->handle().typed_counters().count(outcome.reason,
                                                         members[i]->commit().version());
+            if (stm_linux_traced() != 0)
+                trace(*members[i], outcome.reason);
+        }
     }
     return kSuccess;
 }
@@ -239,8 +265,10 @@ constexpr u64 kQuickWait = 8;
     // A commit that wrote to other stripes with the same keys wakes nobody, if that is quick to
     // see.
     const stm_wait_asks asks = cost(members) <= kQuickWait ? STM_ASKS_WAKER : STM_ASKS_SLEEPER;
-    const Status waited = WaitQueue::wait_on(Span<const stm_bed>(beds, members.size()), has_changed,
-                                             asks, timeout_ns, STM_WAIT_INTERRUPTIBLE);
+    const Status waited = traced_wait(members[0]->region(), STM_TRACE_WAIT_CHANGE, [&]() noexcept {
+        return WaitQueue::wait_on(Span<const stm_bed>(beds, members.size()), has_changed, asks,
+                                  timeout_ns, STM_WAIT_INTERRUPTIBLE);
+    });
     for (u32 i = 0; i < members.size(); ++i)
         members[i]->region().versions().wait_filter.withdraw(beds[i].keys);
     return waited;

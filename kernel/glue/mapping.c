@@ -143,6 +143,7 @@ static vm_fault_t shared_fault(struct vm_fault *vmf,
 		.first = vmf->pgoff,
 		.last = vmf->pgoff,
 		.write = !!(vmf->flags & FAULT_FLAG_WRITE),
+		.address = vmf->address,
 	};
 	enum stm_fault_result result;
 	unsigned int before;

@@ -134,6 +134,10 @@ public:
     [[nodiscard]] M& memory() noexcept { return memory_; }
     // After a commit: its version, or 0 if it has written nothing here.
     [[nodiscard]] u64 version() const noexcept { return version_; }
+    [[nodiscard]] u64 owner() const noexcept { return owner_; }
+    // What was read (ReadRun), and what is to be written.
+    [[nodiscard]] runtime::Span<const u64> reads() const noexcept { return reads_; }
+    [[nodiscard]] runtime::Span<const StripeWrite> writes() const noexcept { return log_.writes; }
     // After a conflict: the stripe that was in the way.
     [[nodiscard]] u64 in_the_way() const noexcept { return in_the_way_; }
     // After a commit: the waiters to wake.

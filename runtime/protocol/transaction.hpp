@@ -164,8 +164,10 @@ public:
         const AbortReason reason = begin(path);
         if (reason != AbortReason::none)
             return reason;
-        if (snapshot > snapshot_)
+        if (snapshot > snapshot_) {
+            in_the_way_ = kNoStripe;
             static_cast<void>(doom(AbortReason::read_validation));
+        }
         snapshot_ = snapshot;
         return AbortReason::none;
     }
@@ -187,7 +189,10 @@ public:
         }
         if (access->version == kNotRead)
             access->version = version;
-        return access->version == version ? AbortReason::none : doom(AbortReason::read_validation);
+        if (access->version == version)
+            return AbortReason::none;
+        in_the_way_ = stripe;
+        return doom(AbortReason::read_validation);
     }
 
     // Reads `bytes` bytes from offset on: the snapshot, with what this transaction wrote laid over
@@ -463,6 +468,24 @@ public:
         return doom_ != AbortReason::none
                    ? Validity::changed
                    : check_patiently(PageRead{page, snapshot_, kStripesPerPage, 0});
+    }
+
+    // After a conflict, also when the transaction is over: the stripe that was in the way, or
+    // kNoStripe.
+    static constexpr u64 kNoStripe = ~u64{0};
+    [[nodiscard]] u64 in_the_way() const noexcept { return in_the_way_; }
+    // The first stripe read that has changed or is locked now, or kNoStripe. One by one, without
+    // patience.
+    [[nodiscard, gnu::noinline]] u64 first_changed() const noexcept {
+        for (u32 i = 0; i < accesses_.size(); ++i) {
+            if (check(accesses_[i]) != Validity::valid)
+                return accesses_[i].stripe;
+        }
+        for (u32 i = 0; i < page_reads_.size(); ++i) {
+            if (check(page_reads_[i]) != Validity::valid)
+                return first_changed(page_reads_[i]);
+        }
+        return kNoStripe;
     }
 
     // Calls function(stripe, version) for each stripe of the read set. For a page that was read as
@@ -798,17 +821,17 @@ private:
             const Orec before{orec->load(Order::acquire)};
             if (before.is_locked()) {
                 if (spins == 0)
-                    return {0, AbortReason::read_locked};
+                    return give_up(part.stripe, AbortReason::read_locked);
                 --spins;
                 memory_.pause();
                 continue;
             }
             if (turns == 0)
-                return {0, AbortReason::read_validation};
+                return give_up(part.stripe, AbortReason::read_validation);
             --turns;
             if (expected != kNotRead) {
                 if (before.version() != expected)
-                    return {0, AbortReason::read_validation};
+                    return give_up(part.stripe, AbortReason::read_validation);
             } else if (before.version() > snapshot_) {
                 const AbortReason reason = extend();
                 if (reason != AbortReason::none)
@@ -821,15 +844,22 @@ private:
         }
     }
 
+    Sample give_up(u64 stripe, AbortReason reason) noexcept {
+        in_the_way_ = stripe;
+        return {0, reason};
+    }
+
     // Moves the snapshot to now, if everything read so far is still valid: 3. at the top.
     [[gnu::noinline]] AbortReason extend() noexcept {
         step(memory_, Step::read_clock, 0);
         const u64 now = clock_now(memory_.clock());
         if constexpr (kMutation != Mutation::unchecked_extension) {
             const Validity validity = check_all_patiently();
-            if (validity != Validity::valid)
+            if (validity != Validity::valid) {
+                in_the_way_ = first_changed();
                 return validity == Validity::busy ? AbortReason::read_locked
                                                   : AbortReason::read_validation;
+            }
         }
         // Each page was found unchanged at some moment after the clock was read.
         for (u32 i = 0; i < page_reads_.size(); ++i)
@@ -939,6 +969,18 @@ private:
             }
         }
         return result;
+    }
+
+    u64 first_changed(const PageRead& read) const noexcept {
+        const u64 first = read.page * kStripesPerPage;
+        const Atomic<u64>* const orecs = memory_.orec(first);
+        for (u32 i = 0; orecs != nullptr && i < read.stripes; ++i) {
+            const Orec now{orecs[i].load(Order::acquire)};
+            if (now.is_locked() ? !is_mine_over(now, first + i, read.version)
+                                : now.version() > read.version)
+                return first + i;
+        }
+        return kNoStripe;
     }
 
     // Whether this commit has locked the stripe, and the replaced version is not above that one.
@@ -1072,8 +1114,10 @@ private:
             return kMutation == Mutation::no_commit_validation || read_version == kNotRead ||
                    now == Orec::unlocked(read_version);
         });
-        if (reason != AbortReason::none)
+        if (reason != AbortReason::none) {
+            in_the_way_ = steps.in_the_way();
             return reason;
+        }
         if constexpr (kMutation == Mutation::late_clock) {
             step(memory_, Step::read_clock, 0);
             const bool alone = clock_now(memory_.clock()) == snapshot_;
@@ -1111,13 +1155,17 @@ private:
         if constexpr (kMutation == Mutation::no_commit_validation)
             return AbortReason::none;
         for (u32 i = 0; i < accesses_.size(); ++i) {
-            if (accesses_[i].write == kNoWrite && check(accesses_[i]) != Validity::valid)
+            if (accesses_[i].write == kNoWrite && check(accesses_[i]) != Validity::valid) {
+                in_the_way_ = accesses_[i].stripe;
                 return AbortReason::commit_validation;
+            }
             steps.batch_done(i);
         }
         for (u32 i = 0; i < page_reads_.size(); ++i) {
-            if (check(page_reads_[i]) != Validity::valid)
+            if (check(page_reads_[i]) != Validity::valid) {
+                in_the_way_ = first_changed(page_reads_[i]);
                 return AbortReason::commit_validation;
+            }
             // Four pages have as many records as a batch has stripes.
             steps.batch_done((i + 1) * 4 - 1);
         }
@@ -1150,6 +1198,7 @@ private:
     u32 longest_streak_ = 0;
     u64 extensions_ = 0;
     u64 committed_version_ = 0;
+    u64 in_the_way_ = kNoStripe;
     const Limits limits_;
     AccessTable accesses_;
     GrowingArray<PageRead, 16> page_reads_;

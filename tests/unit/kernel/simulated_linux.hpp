@@ -244,6 +244,38 @@ public:
     MmapLock& operator=(const MmapLock&) = delete;
 };
 
+// -- Tracepoints --
+
+// What the core told those who watch. What a field means depends on the event (interface/trace.h).
+struct Event {
+    std::string what; // "start", "commit", …
+    std::string region;
+    int kind = 0; // way, wait, repair, or the result of a fault
+    std::uint64_t owner = 0;
+    std::uint32_t reason = 0;
+    long long offset = -1;
+    std::uint64_t version = 0;
+    std::uint64_t locked_by = 0;
+    std::uint32_t row = 0;
+    std::uint64_t read = 0;
+    std::uint64_t written = 0;
+};
+
+// While it lives, all events are switched on. One at a time.
+class Watching {
+public:
+    Watching();
+    ~Watching();
+    Watching(const Watching&) = delete;
+    Watching& operator=(const Watching&) = delete;
+
+    // What has happened since the last call.
+    std::vector<Event> take();
+
+private:
+    std::vector<Event> events_;
+};
+
 // -- Timers --
 
 // Calls every timer that is armed, in the calling thread, as if its time had come. Returns how
