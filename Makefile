@@ -34,7 +34,7 @@ help:
 	@echo 'make coverage      tell which lines of the module tests and fuzzing reach'
 	@echo 'make mutants       break one promise at a time and check that a test notices'
 	@echo '                   (MUTANTS=WORD…)'
-	@echo 'make world         run programs of others on this memory: PostgreSQL, ipcs, Perl'
+	@echo 'make world         run programs of others on this memory: PostgreSQL, Boost, languages'
 	@echo '                   (KERNELS=…, WORLD="postgresql --rounds 5")'
 	@echo 'make reliability   write docs/reliability.md from the results of the long tests'
 	@echo 'make check-tracing run perf, trace-cmd and bpftrace beside transactions (KERNELS=…)'

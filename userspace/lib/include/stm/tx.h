@@ -37,6 +37,23 @@
  * began it; each thread has at most one at a time, and while it runs the thread begins no other
  * transactions on the same regions. A child made by fork may go on to use the regions of its
  * parent, but not a transaction that runs. No function may be called in a signal handler.
+ *
+ * Other languages. All that a foreign function interface needs are calls with numbers and
+ * pointers; tests/world/languages has a bank in Python, Rust and Go. What their runtimes do besides
+ * is for the program to mind:
+ *   - A task that its runtime may move to another thread of the system (a goroutine, a virtual
+ *     thread, an async function at each await) has to stay on one thread from stm_tx_begin() to the
+ *     end of the transaction: runtime.LockOSThread() in Go.
+ *   - A runtime's own signals (SIGURG in Go) may end a wait: -1 with EINTR from stm_tx_begin(),
+ *     stm_tx_commit() or stm_tx_wait(). The transaction is over then, and is begun again.
+ *   - An exception or panic that leaves the body has to call stm_tx_cancel(). None may pass through
+ *     the functions of this header, which call none of the program's.
+ *   - errno has to be read by the same thread, before the runtime calls anything else.
+ *   - A runtime with threads of its own (Go, the JVM) cannot fork. It starts a program, which opens
+ *     the region by its name.
+ * The transactions of <stm/transaction.h> are impossible there: stm_start() returns twice, and a
+ * restart leaves functions that the runtime believes to run. So are loads and stores by the
+ * language's own references; <stm/stm.hpp> has these for C++ alone.
  */
 #ifndef STM_TX_H
 #define STM_TX_H
