@@ -50,14 +50,16 @@ func open(name string) (region, error) {
 
 func (tx transaction) load(offset int) (int64, error) {
 	var value int64
-	if C.stm_tx_load(tx.tx, tx.region.handle, C.uint64_t(offset), unsafe.Pointer(&value), 8) != 0 {
+	to := unsafe.Pointer(&value)
+	if C.stm_tx_load(tx.tx, tx.region.handle, C.uint64_t(offset), to, 8) != 0 {
 		return 0, errLeft
 	}
 	return value, nil
 }
 
 func (tx transaction) store(offset int, value int64) error {
-	if C.stm_tx_store(tx.tx, tx.region.handle, C.uint64_t(offset), unsafe.Pointer(&value), 8) != 0 {
+	from := unsafe.Pointer(&value)
+	if C.stm_tx_store(tx.tx, tx.region.handle, C.uint64_t(offset), from, 8) != 0 {
 		return errLeft
 	}
 	return nil

@@ -68,8 +68,8 @@ def use(bank, languages, seconds, each):
     end = time.monotonic() + seconds
     deadline = end + 300
     auditors = [language.start("audit", "300") for language in languages]
-    # Until the time is over, and five programs of each language were killed in their work: a language
-    # may need seconds to begin.
+    # Until the time is over, and five programs of each language were killed in their work: one may
+    # need seconds to begin.
     told = dict(before)
     kills = {language.name: 0 for language in languages}
     while time.monotonic() < deadline and (time.monotonic() < end or min(kills.values()) < 5):
