@@ -3,7 +3,8 @@
 
 A root is a stack of layers, each a folder of `roots` in the cache:
   base       what debootstrap makes, with git and make: what is there before the sources are
-  packages   with those of ci/packages.txt, as `make deps` installs them
+  host       with what host code needs of ci/packages.txt
+  packages   with all of it, as `make deps` installs them
   compilers  with the other compilers of that release
 A base is named by the day, another layer by what it is made of. After a week there is a new base,
 and so new layers. What a command writes goes to an overlay, which is thrown away.
@@ -17,6 +18,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 
 from . import apt, cache
 
@@ -24,6 +26,7 @@ RELEASES = {"12": "bookworm", "13": "trixie", "testing": "testing"}
 ENTER = os.path.join(cache.CI, "hosts", "enter")
 HOME = "/root"  # of the user root, in each root
 DAYS = 7
+DAY = 86400
 
 # What is in no minimal Debian and has to be there before the sources are.
 BASE = ["git", "make"]
@@ -113,9 +116,11 @@ def root(release, layer="base", fresh=False):
     with cache.lock(f"root-{release}"):
         base = _base(release, fresh)
         layers = [base]
+        if layer in ("host", "packages", "compilers"):
+            layers.append(_packages(release, "host", layers, "--host"))
         if layer in ("packages", "compilers"):
-            layers.append(_packages(release, base))
-        if layer == "compilers":
+            layers.append(_packages(release, "packages", layers))
+        if layer == "compilers" and COMPILERS[release]:
             layers.append(_compilers(release, layers))
         return Root(release, layers)
 
@@ -159,28 +164,33 @@ def _new_base(release, final):
     return final
 
 
-def _packages(release, base):
-    names = {name: os.path.join(cache.CI, name) for name in ("packages.txt", "deps")}
-    key = _key(base, *(_read(path) for path in names.values()))
+def _packages(release, name, below, *words):
+    """What ci/deps installs. What that says names the layer: no other change makes a new one."""
+    script = f"/mnt/deps {' '.join(words)}"
+    said = cache.run([os.path.join(cache.CI, "deps"), "--list", *words])
     binds = [f"{cache.CI}:/mnt:ro"]
-    script = "/mnt/deps && apt-get clean"
-    return _layer(release, "packages", key, [base], ["sh", "-c", script], binds)
+    return _layer(release, name, _key(below[-1], script, said), below,
+                  ["sh", "-c", f"{script} && apt-get clean"], binds)
 
 
 def _compilers(release, layers):
-    names = [*COMPILERS[release], "ccache"]
-    script = f"apt-get install -qq -y --no-install-recommends {' '.join(names)} && apt-get clean"
+    script = ("apt-get install -qq -y --no-install-recommends "
+              f"{' '.join(COMPILERS[release])} && apt-get clean")
     return _layer(release, "compilers", _key(layers[-1], script), layers, ["sh", "-c", script])
 
 
 def _layer(release, name, key, below, command, binds=()):
     final = os.path.join(_folder(), f"{release}_{name}_{key}")
     if not os.path.isdir(final):
+        for path in glob.glob(os.path.join(_folder(), f"{release}_{name}_*")):
+            if time.time() - os.stat(path).st_mtime > DAY:  # nothing has used it since
+                shutil.rmtree(path)
         cache.say(f"installing {name} in the root of Debian {release}")
         with Root(release, below).use(name) as machine:
             machine.prepare(f"install {name} in the root of Debian {release}", command,
                             binds=binds)
             os.rename(machine.written, final)
+    os.utime(final)
     return final
 
 
