@@ -238,6 +238,7 @@ private:
 
     long call(unsigned kind, Random& random);
     long any_request(Random& random);
+    long typed_request(Random& random);
     long memory_call(Random& random);
     long file_call(Random& random);
     long process_call(Random& random);
@@ -282,6 +283,7 @@ long Worker::call(unsigned kind, Random& random) {
         const unsigned long argument = random() % 8 == 0   ? some(random)
                                        : random() % 4 == 0 ? STM_START_RESTART
                                        : random() % 4 == 0 ? STM_START_SIGNAL(SIGUSR1)
+                                       : random() % 8 == 0 ? STM_START_SERIAL
                                                            : 0;
         const unsigned long site = random() % 2 == 0 ? STM_START_SITE(random() % 4) : 0;
         return ioctl(file(random), STM_IOC_START, argument | site);
@@ -343,7 +345,10 @@ long Worker::call(unsigned kind, Random& random) {
 }
 
 long Worker::any_request(Random& random) {
-    switch (random() % 9) {
+    switch (random() % 11) {
+    case 9:
+    case 10:
+        return typed_request(random);
     case 0: {
         stm_set_size size{};
         size.region_size = some(random);
@@ -405,10 +410,64 @@ long Worker::any_request(Random& random) {
         return request(STM_IOC_VERSION, version, random);
     }
     case 7: // a known number, and anything as its structure
-        return ioctl(file(random), STM_IOC_VERSION + random() % 0x18, memory(random, 300));
+        return ioctl(file(random), STM_IOC_VERSION + random() % 0x1a, memory(random, 300));
     default:
         return ioctl(file(random), some(random), some(random));
     }
+}
+
+// Sets that are well formed, or nearly so.
+long Worker::typed_request(Random& random) {
+    constexpr unsigned kMost = 20;
+    constexpr unsigned kStripes = 2 * kPage / 64;
+    thread_local std::uint64_t reads[2][kMost];
+    thread_local stm_stripe_write writes[2][kMost];
+    stm_sets sets[2]{};
+    for (unsigned part = 0; part < 2; ++part) {
+        const auto read_count = static_cast<std::uint32_t>(random() % kMost);
+        const auto write_count = static_cast<std::uint32_t>(random() % 4 == 0 ? 0 : random() % 5);
+        for (std::uint64_t& read : reads[part])
+            read =
+                random() % 64 == 0 ? random() : STM_READ_RUN(random() % kStripes, 1 + random() % 4);
+        std::uint64_t stripe = random() % 4;
+        for (stm_stripe_write& write : writes[part]) {
+            write.stripe = stripe;
+            write.mask = random() % 32 == 0 ? 0 : random() | 1;
+            std::memset(write.bytes, static_cast<int>(random()), sizeof(write.bytes));
+            stripe += random() % 32 == 0 ? random() : 1 + random() % 8;
+        }
+        sets[part].handle = part == 0 ? -1 : file(random);
+        // The clock is not looked at: a small number is often one that was.
+        sets[part].snapshot = random() % 4 == 0 ? random() : random() % 2000;
+        sets[part].reads = reinterpret_cast<std::uint64_t>(reads[part]);
+        sets[part].writes = reinterpret_cast<std::uint64_t>(writes[part]);
+        if (random() % 16 == 0)
+            sets[part].reads = reinterpret_cast<std::uint64_t>(memory(random, sizeof(reads[part])));
+        if (random() % 16 == 0)
+            sets[part].writes =
+                reinterpret_cast<std::uint64_t>(memory(random, sizeof(writes[part])));
+        sets[part].read_count =
+            random() % 32 == 0 ? static_cast<std::uint32_t>(some(random)) : read_count;
+        sets[part].write_count =
+            random() % 32 == 0 ? static_cast<std::uint32_t>(some(random)) : write_count;
+    }
+    const std::uint32_t other_count = random() % 32 == 0 ? static_cast<std::uint32_t>(some(random))
+                                                         : static_cast<std::uint32_t>(random() % 2);
+    if (random() % 4 == 0) {
+        stm_wait_sets wait{};
+        wait.sets = sets[0];
+        wait.others = reinterpret_cast<std::uint64_t>(&sets[1]);
+        wait.other_count = other_count;
+        wait.sets.write_count = sets[1].write_count = 0;
+        wait.timeout_ns = random() % 2'000'000;
+        return request(STM_IOC_WAIT_SETS, wait, random);
+    }
+    stm_commit_sets commit{};
+    commit.flags = random() % 8 == 0 ? STM_COMMIT_SERIAL : 0;
+    commit.sets = sets[0];
+    commit.others = reinterpret_cast<std::uint64_t>(&sets[1]);
+    commit.other_count = other_count;
+    return request(STM_IOC_COMMIT_SETS, commit, random);
 }
 
 long Worker::memory_call(Random& random) {
@@ -427,8 +486,13 @@ long Worker::memory_call(Random& random) {
                                             : MAP_SHARED;
         const std::size_t length =
             random() % 16 == 0 ? some(random) % (1ull << 40) : kPage * (1 + random() % 5);
-        void* const fresh = mmap(nullptr, length, kProtections[random() % std::size(kProtections)],
-                                 how, file(random), static_cast<off_t>(kPage * (random() % 4)));
+        const bool window = random() % 4 == 0;
+        const int protection = window && random() % 8 != 0
+                                   ? PROT_READ
+                                   : kProtections[random() % std::size(kProtections)];
+        const std::uint64_t begin = window ? (1 + random() % 4) << 56 : 0;
+        void* const fresh = mmap(nullptr, length, protection, how, file(random),
+                                 static_cast<off_t>(begin + kPage * (random() % 4)));
         if (fresh == MAP_FAILED)
             return -1;
         if (size != 0)

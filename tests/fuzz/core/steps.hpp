@@ -26,6 +26,11 @@ void validate(World& world, const Step& step, std::size_t place);
 void wait(World& world, const Step& step, std::size_t place);
 void transaction_info(World& world, const Step& step, std::size_t place);
 
+// typed.cc
+void typed_read(World& world, const Step& step, std::size_t place);
+void typed_commit(World& world, const Step& step, std::size_t place);
+void typed_wait(World& world, const Step& step, std::size_t place);
+
 // mappings.cc
 void map(World& world, const Step& step, std::size_t place);
 void load(World& world, const Step& step, std::size_t place);

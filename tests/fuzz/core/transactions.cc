@@ -16,11 +16,12 @@ struct StartArgument {
     explicit StartArgument(const Step& step)
         : flags((step.flags & 7) == 1   ? STM_START_RESTART
                 : (step.flags & 7) == 2 ? step.large
+                : (step.flags & 7) == 3 ? STM_START_SERIAL
                                         : 0),
           signal((step.flags & 8) != 0 ? STM_START_SIGNAL(step.small % 66) : 0),
           site(STM_START_SITE(step.large >> 3 & 3)) {}
 
-    bool restarts() const { return (flags & 0xff) == STM_START_RESTART; }
+    bool restarts() const { return (flags & STM_START_RESTART) != 0; }
 };
 
 void not_started(World& world, File& file, long result, std::size_t depth, bool restart) {

@@ -227,8 +227,10 @@ void World::forget(File& file, std::size_t actor) {
 
 void World::orphan(std::size_t actor) {
     for (const auto& file : files) {
-        if (file)
-            forget(*file, actor);
+        if (!file)
+            continue;
+        forget(*file, actor);
+        file->typed[actor] = nullptr;
     }
 }
 
@@ -261,7 +263,8 @@ void expect_reason(long result, const Observer& seen) {
 // -- Contents --
 
 bool World::in_between(const Region& region) {
-    if (writing != region.id)
+    if (writing != region.id &&
+        std::find(committing.begin(), committing.end(), region.id) == committing.end())
         return false;
     guessed = true;
     return true;
@@ -292,6 +295,10 @@ void World::forget_model(const Region& region) {
         if (!file || file->region != region.id)
             continue;
         for (auto& one : file->transactions) {
+            if (one)
+                one->seen.reset();
+        }
+        for (auto& one : file->typed) {
             if (one)
                 one->seen.reset();
         }

@@ -57,6 +57,13 @@ struct Transaction {
     bool has_no_view = false;     // and gets none any more
 };
 
+// A transaction that the program runs by itself.
+struct Typed {
+    std::optional<Observer> seen;
+    std::uint64_t snapshot = 0;
+    std::vector<std::uint64_t> reads; // STM_READ_RUN()
+};
+
 struct File {
     stm_handle* handle = nullptr;
     int descriptor = -1; // -1: of a device node
@@ -67,6 +74,7 @@ struct File {
     std::vector<Mapping> mappings;
     bool was_mapped = false;
     std::array<std::unique_ptr<Transaction>, kActors> transactions;
+    std::array<std::unique_ptr<Typed>, kActors> typed;
     std::array<std::size_t, kProcesses> viewers; // whose transaction has the view
 };
 
@@ -124,8 +132,8 @@ public:
 
     // -- Contents --
 
-    // Whether a write call by itself is in the middle of its work there: when it takes effect is
-    // not known, so what others see is not compared.
+    // Whether a write call by itself, or a commit of given sets, is in the middle of its work
+    // there: when it takes effect is not known, so what others see is not compared.
     bool in_between(const Region& region);
     // What is committed, as a new handle sees it; nothing if there can be none.
     std::optional<Bytes> contents(const Region& region);
@@ -150,6 +158,7 @@ public:
     std::size_t who = 0;
     const simulated::FailPoint* fail = nullptr;
     std::uint64_t writing = ~std::uint64_t{0}; // the region of a write call by itself
+    std::vector<std::uint64_t> committing;     // regions of commits of given sets
     bool guessed = false;                      // by others, meanwhile
     bool disturbed = false;                    // another call was in the middle of this one
     unsigned value = 0;                        // written last

@@ -42,7 +42,7 @@ protected:
     File other_second = open(control, "second", kOpen, {0, 0, 0});
 };
 
-// Each has the token of one region and has to pass the other one's gate.
+// Each has the token of one region, the first of its sets, and has to pass the other one's gate.
 TEST_F(TypedTokens, AreGivenUpByACommitThatHasToWait) {
     const Sets in_first = writing(now(file), 0, 1);
     const Sets in_second = writing(now(second), 0, 1);
@@ -54,7 +54,7 @@ TEST_F(TypedTokens, AreGivenUpByACommitThatHasToWait) {
         begun = true;
         while (!go)
             std::this_thread::yield();
-        EXPECT_EQ(commit_in_both(other, in_first, other_second, in_second, STM_COMMIT_SERIAL), 0);
+        EXPECT_EQ(commit_in_both(other_second, in_second, other, in_first, STM_COMMIT_SERIAL), 0);
     });
     while (!begun)
         std::this_thread::yield();
@@ -95,6 +95,7 @@ TEST_F(TypedTokens, AreNotKeptWhileAnotherOneIsWaitedFor) {
 }
 
 TEST_F(TypedTokens, AreGivenBackAfterEachFailure) {
+    settings.serial_lease_ms = 0; // nobody takes away what is kept
     for (const std::uint32_t flags : {0u, unsigned{STM_COMMIT_SERIAL}}) {
         for (std::size_t step = 1;; ++step) {
             ASSERT_LT(step, 1000u);
