@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // The tracepoints, as anybody reads them in tracefs: docs/tracing.md.
 #include "guest.hpp"
+#include "tracing.hpp"
 
 #include <filesystem>
 #include <fstream>
@@ -58,8 +59,7 @@ std::string word(const std::string& line, const std::string& name) {
 class Tracing : public ::testing::Test {
 protected:
     void SetUp() override {
-        if (!std::filesystem::exists("/sys/kernel/tracing/events/stm"))
-            GTEST_SKIP() << "this kernel has no tracepoints";
+        SKIP_UNLESS_TRACED();
         name = unique_name("traced");
         fd = stm_open(name.c_str(), 65536, STM_CREATE, 0600);
         ASSERT_GE(fd, 0);
