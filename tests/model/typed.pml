@@ -143,7 +143,8 @@ inline validate(where) {
 	:: i < STRIPES ->
 		atomic {
 			if
-			:: read[AT(t, i)] != NOT_READ && ((where) == REGIONS || REGION(i) == (where)) ->
+			:: read[AT(t, i)] != NOT_READ &&
+			   ((where) == REGIONS || REGION(i) == (where)) ->
 				check(i);
 				if
 				:: !ok -> goto give_up

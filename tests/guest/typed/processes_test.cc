@@ -134,7 +134,7 @@ TEST(TypedProcesses, OfSixtyFourNoneSuffersManyConflictsInARow) {
 TEST(TypedProcesses, OfSixtyFourNoneSuffersManyConflictsInARowAlsoWhenAllOfThemSleep) {
     const TypedRegion region("counter", kPage);
     constexpr int kProcesses = 64;
-    constexpr int kEach = 5;
+    constexpr int kEach = 3;
     const Mapping worst(-1, kProcesses * sizeof(unsigned), PROT_READ | PROT_WRITE, 0,
                         MAP_SHARED | MAP_ANONYMOUS);
     StartingLine line(kProcesses);

@@ -288,7 +288,7 @@ TEST_F(MappedStructures, AreWholeWhileProcessesAreKilled) {
 }
 
 TEST_F(MappedStructures, AreWholeWhileProcessesOfTypedTransactionsAreKilled) {
-    kill_workers(kTyped, 200, 30'000, 3); // they are quick: little is enough
+    kill_workers(kTyped, 200, 30'000, 1); // they are quick: little is enough
 }
 
 } // namespace
