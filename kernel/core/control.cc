@@ -69,18 +69,20 @@ struct Row {
     u32 number = 0;
     u32 size = 0; // of the structure in bytes; 0: the argument is a number, and nothing is copied
     u32 first_size = 0;
+    u32 read_size = 0; // what is behind that is an answer alone: the function finds zeros there
     Result<i32> (*run)(const Request& request, void* structure) noexcept = nullptr;
 };
 
 template <Result<i32> (*kFunction)(const Request&) noexcept>
 constexpr Row with_number(u32 number) noexcept {
-    return {number, 0, 0,
+    return {number, 0, 0, 0,
             [](const Request& request, void*) noexcept { return kFunction(request); }};
 }
 
 template <typename Structure, Result<i32> (*kFunction)(const Request&, Structure&) noexcept>
-constexpr Row with(u32 number, u32 first_size = sizeof(Structure)) noexcept {
-    return {number, sizeof(Structure), first_size,
+constexpr Row with(u32 number, u32 first_size = sizeof(Structure),
+                   u32 read_size = sizeof(Structure)) noexcept {
+    return {number, sizeof(Structure), first_size, read_size,
             [](const Request& request, void* structure) noexcept {
                 return kFunction(request, *static_cast<Structure*>(structure));
             }};
@@ -104,7 +106,8 @@ constexpr Row kRows[] = {
     with<stm_statistics, tell_statistics>(STM_IOC_STATISTICS,
                                           __builtin_offsetof(stm_statistics, load_faults)),
     with<stm_cell, attach_cell>(STM_IOC_CELL),
-    with<stm_commit_sets, commit_given_sets>(STM_IOC_COMMIT_SETS),
+    with<stm_commit_sets, commit_given_sets>(STM_IOC_COMMIT_SETS, sizeof(stm_commit_sets),
+                                             __builtin_offsetof(stm_commit_sets, version)),
     with<stm_wait_sets, wait_for_given_sets>(STM_IOC_WAIT_SETS),
 };
 
@@ -123,7 +126,8 @@ struct Table {
             Row& place = rows[place_of(row.number)];
             // While compiling: a check that fails is an error then.
             runtime::expects(place.run == nullptr, "two requests have one number");
-            runtime::expects(row.size % sizeof(u64) == 0 && row.size <= STM_MOST_WORDS * 8,
+            runtime::expects(row.size % sizeof(u64) == 0 && row.size <= STM_MOST_WORDS * 8 &&
+                                 row.read_size % sizeof(u64) == 0,
                              "a structure is no whole number of words");
             place = row;
             largest = runtime::max(largest, row.size);
@@ -133,17 +137,35 @@ struct Table {
 constexpr Table kTable;
 
 // Any size up to a page is some version's; a larger one is no structure of ours.
-Status copy_in(const Row& row, u64 address, void* structure, u32& given) noexcept {
-    const Status copied = runtime::status_from_errno(stm_linux_get_u32(&given, address));
-    if (!copied.ok())
-        return copied;
+Status check_size(const Row& row, u32 given) noexcept {
     if (given < row.first_size)
         return Error::invalid;
-    if (given > kPageBytes)
-        return Error::too_big;
-    if (given == row.size) [[likely]]
-        return runtime::status_from_errno(stm_linux_copy_words_in(static_cast<__u64*>(structure),
-                                                                  address, row.size / sizeof(u64)));
+    return given > kPageBytes ? Status(Error::too_big) : Status(runtime::kSuccess);
+}
+
+// Sets all of the structure.
+Status copy_in(const Row& row, u64 address, void* structure, u32& given) noexcept {
+    auto* const words = static_cast<__u64*>(structure);
+    if (row.first_size == row.size) [[likely]] {
+        // No version of the structure is shorter, so one copy is all that most callers need.
+        const Status copied = runtime::status_from_errno(
+            stm_linux_copy_words_in(words, address, row.read_size / sizeof(u64)));
+        if (!copied.ok())
+            return copied;
+        __builtin_memcpy(&given, structure, sizeof(given));
+        if (given == row.size) [[likely]] {
+            for (u32 word = row.read_size / sizeof(u64); word < row.size / sizeof(u64); ++word)
+                words[word] = 0;
+            return runtime::kSuccess;
+        }
+    } else {
+        const Status copied = runtime::status_from_errno(stm_linux_get_u32(&given, address));
+        if (!copied.ok())
+            return copied;
+    }
+    const Status checked = check_size(row, given);
+    if (!checked.ok())
+        return checked;
     return runtime::status_from_errno(
         stm_linux_copy_struct_in(structure, row.size, address, given));
 }

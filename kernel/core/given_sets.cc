@@ -28,7 +28,7 @@ static_assert(protocol::ReadRun::from_word(STM_READ_RUN(5, 3)).count == 3);
 namespace {
 
 template <typename T>
-Status copy_in(T* to, u64 from, u64 count) noexcept {
+[[gnu::always_inline]] inline Status copy_in(T* to, u64 from, u64 count) noexcept {
     static_assert(sizeof(T) % sizeof(u64) == 0);
     if (count == 0)
         return kSuccess;
@@ -41,25 +41,37 @@ Status copy_in(T* to, u64 from, u64 count) noexcept {
 
 } // namespace
 
-template <typename T>
-Result<T*> GivenSets::room(u32 count, T* inline_room, u32 inline_count,
-                           runtime::UniqueArray<T>& large) noexcept {
-    if (count <= inline_count) [[likely]]
-        return inline_room;
-    auto made = runtime::make_array<T>(count);
-    if (!made.ok())
-        return made.error();
-    large = runtime::move(*made);
-    return large.data();
-}
-
-Status GivenSets::check_rights(const Handle& handle, const stm_sets& sets) noexcept {
+[[gnu::always_inline]] inline Status GivenSets::check_rights(const Handle& handle,
+                                                             const stm_sets& sets) noexcept {
     if (handle.region().plain())
         return Error::not_supported;
     if (sets.write_count != 0 && (handle.access() & STM_ACCESS_WRITE) == 0)
         return Error::bad_descriptor;
     if (sets.read_count != 0 && (handle.access() & STM_ACCESS_READ) == 0)
         return Error::access;
+    return kSuccess;
+}
+
+[[gnu::noinline]] Status GivenSets::make_room(const stm_sets& sets, u64*& reads,
+                                              StripeWrite*& writes) noexcept {
+    auto large = runtime::make<Large>();
+    if (!large.ok())
+        return large.error();
+    large_ = runtime::move(*large);
+    if (sets.read_count > kInlineReads) {
+        auto made = runtime::make_array<u64>(sets.read_count);
+        if (!made.ok())
+            return made.error();
+        large_->reads = runtime::move(*made);
+        reads = large_->reads.data();
+    }
+    if (sets.write_count > kInlineWrites) {
+        auto made = runtime::make_array<StripeWrite>(sets.write_count);
+        if (!made.ok())
+            return made.error();
+        large_->writes = runtime::move(*made);
+        writes = large_->writes.data();
+    }
     return kSuccess;
 }
 
@@ -73,16 +85,16 @@ Status GivenSets::take(Registry& registry, Handle& handle, const stm_sets& sets)
     const u64 limit = current(handle.region().settings().max_stripes);
     if (u64{sets.read_count} + sets.write_count > limit)
         return Error::too_big;
-    const Result<u64*> reads = room(sets.read_count, reads_, kInlineReads, large_reads_);
-    if (!reads.ok())
-        return reads.error();
-    const Result<StripeWrite*> writes =
-        room(sets.write_count, writes_, kInlineWrites, large_writes_);
-    if (!writes.ok())
-        return writes.error();
-    Status copied = copy_in(*reads, sets.reads, sets.read_count);
+    u64* reads = reads_;
+    StripeWrite* writes = writes_;
+    if (sets.read_count > kInlineReads || sets.write_count > kInlineWrites) [[unlikely]] {
+        const Status made = make_room(sets, reads, writes);
+        if (!made.ok())
+            return made;
+    }
+    Status copied = copy_in(reads, sets.reads, sets.read_count);
     if (copied.ok())
-        copied = copy_in(*writes, sets.writes, sets.write_count);
+        copied = copy_in(writes, sets.writes, sets.write_count);
     if (!copied.ok())
         return copied;
     handle_ = &handle;
@@ -90,25 +102,35 @@ Status GivenSets::take(Registry& registry, Handle& handle, const stm_sets& sets)
     // A number that no other commit gets.
     const u64 owner = handle.region().versions().next_owner.fetch_add(1, Order::relaxed);
     runtime::construct_at<Commit>(&commit_, stripes_, owner, sets.snapshot,
-                                  Span<const u64>(*reads, sets.read_count),
-                                  Span<const StripeWrite>(*writes, sets.write_count), nullptr);
+                                  Span<const u64>(reads, sets.read_count),
+                                  Span<const StripeWrite>(writes, sets.write_count), nullptr);
     if (!commit_.is_well_formed())
         return Error::invalid;
     return commit_.stripes_read() + sets.write_count > limit ? Status(Error::too_big)
                                                              : Status(kSuccess);
 }
 
-Status GivenSets::prepare(Span<WritePlace> small) noexcept {
-    const u32 count = commit_.stripes_written();
-    WritePlace* places = small.data();
-    if (count > small.size()) {
-        auto made = runtime::make_array<WritePlace>(count);
-        if (!made.ok())
-            return made.error();
-        large_places_ = runtime::move(*made);
-        places = large_places_.data();
+[[gnu::noinline]] Status GivenSets::make_places() noexcept {
+    if (!large_) {
+        auto large = runtime::make<Large>();
+        if (!large.ok())
+            return large.error();
+        large_ = runtime::move(*large);
     }
-    commit_.use(places);
+    auto made = runtime::make_array<WritePlace>(commit_.stripes_written());
+    if (!made.ok())
+        return made.error();
+    large_->places = runtime::move(*made);
+    commit_.use(large_->places.data());
+    return kSuccess;
+}
+
+Status GivenSets::prepare(WritePlace* small) noexcept {
+    if (small != nullptr && commit_.stripes_written() <= kInlineWrites) [[likely]] {
+        commit_.use(small);
+    } else if (const Status made = make_places(); !made.ok()) {
+        return made;
+    }
     return commit_.materialise();
 }
 

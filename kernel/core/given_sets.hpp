@@ -12,7 +12,6 @@
 #include "runtime/protocol/set_commit.hpp"
 #include "runtime/protocol/stripe_sets.hpp"
 #include "runtime/support/result.hpp"
-#include "runtime/support/span.hpp"
 #include "runtime/support/types.hpp"
 #include "runtime/support/unique.hpp"
 #include "runtime/support/utility.hpp"
@@ -43,9 +42,10 @@ public:
     // The same for the handle that the sets name. Error::bad_descriptor: there is none.
     [[nodiscard]] runtime::Status take_named(Registry& registry, const stm_sets& sets) noexcept;
 
-    // Before the commit: what it writes is there. Notes the places in `small`, if there is room,
-    // which lives as long as the commit. Error::no_memory and what else allocating a page can give.
-    [[nodiscard]] runtime::Status prepare(runtime::Span<protocol::WritePlace> small) noexcept;
+    // Before the commit: what it writes is there. Notes the places in `small`, which has
+    // kInlineWrites of them and lives as long as the commit, or none. Error::no_memory and what
+    // else allocating a page can give.
+    [[nodiscard]] runtime::Status prepare(protocol::WritePlace* small) noexcept;
 
     [[nodiscard]] Handle& handle() noexcept { return *handle_; }
     [[nodiscard]] Region& region() noexcept { return handle_->region(); }
@@ -53,18 +53,21 @@ public:
     [[nodiscard]] bool writes() const noexcept { return commit_.stripes_written() != 0; }
 
 private:
-    // Room for `count` elements: the inline ones, or an allocation.
-    template <typename T>
-    [[nodiscard]] static runtime::Result<T*> room(u32 count, T* inline_room, u32 inline_count,
-                                                  runtime::UniqueArray<T>& large) noexcept;
     [[nodiscard]] static runtime::Status check_rights(const Handle& handle,
                                                       const stm_sets& sets) noexcept;
+    [[nodiscard]] runtime::Status make_room(const stm_sets& sets, u64*& reads,
+                                            protocol::StripeWrite*& writes) noexcept;
+    [[nodiscard]] runtime::Status make_places() noexcept;
 
     Handle* handle_ = nullptr;
     stm_file* file_ = nullptr; // of a handle that the sets name
-    runtime::UniqueArray<u64> large_reads_;
-    runtime::UniqueArray<protocol::StripeWrite> large_writes_;
-    runtime::UniqueArray<protocol::WritePlace> large_places_;
+    // Room for what is too large for the rest of this object.
+    struct Large {
+        runtime::UniqueArray<u64> reads;
+        runtime::UniqueArray<protocol::StripeWrite> writes;
+        runtime::UniqueArray<protocol::WritePlace> places;
+    };
+    runtime::Unique<Large> large_;
     u64 reads_[kInlineReads];
     protocol::StripeWrite writes_[kInlineWrites];
     // Both exist from take() on, and need no destructor.

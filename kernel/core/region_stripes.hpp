@@ -42,8 +42,25 @@ public:
                stripe % protocol::kStripesPerPage * protocol::kStripeBytes;
     }
 
+    [[nodiscard]] runtime::Status materialise(u64 stripe, protocol::StripePlace& place) noexcept {
+        stm_page* orecs = versions_.orecs.find(stripe / kOrecsPerPage);
+        stm_page* data = region_.pages().find(protocol::page_of_stripe(stripe));
+        if (orecs == nullptr || data == nullptr) [[unlikely]] {
+            const runtime::Status status = materialise(stripe);
+            if (!status.ok())
+                return status;
+            orecs = versions_.orecs.find(stripe / kOrecsPerPage);
+            data = region_.pages().find(protocol::page_of_stripe(stripe));
+        }
+        place = {static_cast<runtime::Atomic<u64>*>(stm_linux_page_memory(orecs)) +
+                     stripe % kOrecsPerPage,
+                 static_cast<u8*>(stm_linux_page_memory(data)) +
+                     stripe % protocol::kStripesPerPage * protocol::kStripeBytes};
+        return runtime::kSuccess;
+    }
+
     // Records come first: if a page has data and records, both are complete.
-    [[nodiscard]] runtime::Status materialise(u64 stripe) noexcept {
+    [[nodiscard, gnu::noinline]] runtime::Status materialise(u64 stripe) noexcept {
         const auto orecs =
             versions_.orecs.obtain(stripe / kOrecsPerPage, region_.identity(), kOrecIndex);
         if (!orecs.ok())

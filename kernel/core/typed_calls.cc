@@ -3,6 +3,7 @@
 
 #include "kernel/core/deadline.hpp"
 #include "kernel/core/given_sets.hpp"
+#include "kernel/core/lease.hpp"
 #include "kernel/core/passes.hpp"
 #include "kernel/core/trace.hpp"
 #include "runtime/support/allocate.hpp"
@@ -142,21 +143,19 @@ struct Outcome {
 
 [[nodiscard]] Outcome commit_on(Path path, Members members) noexcept {
     __attribute__((uninitialized)) GivenSets::Commit* parts[kMostRegions];
-    for (u32 i = 0; i < members.size(); ++i)
+    const u32 count = static_cast<u32>(members.size());
+    for (u32 i = 0; i < count; ++i)
         parts[i] = &members[i]->commit();
-    const protocol::SetsResult result =
-        protocol::commit_sets(Span<GivenSets::Commit* const>(parts, members.size()), path);
+    const protocol::SetsResult result = protocol::commit_sets(parts, count, path);
     return {result.reason, result.part};
 }
 
-void tell_others(Members members) noexcept {
-    for (GivenSets* const member : members) {
-        if (member->commit().version() == 0)
-            continue;
-        if (const protocol::WaitMask mask = member->commit().waiters(); mask != 0)
-            member->commit().memory().wake(mask);
-        member->region().versions().changed();
-    }
+void tell_others(GivenSets& sets) noexcept {
+    if (sets.commit().version() == 0)
+        return;
+    if (const protocol::WaitMask mask = sets.commit().waiters(); mask != 0)
+        sets.commit().memory().wake(mask);
+    sets.region().versions().changed();
 }
 
 // With the transactions that have been adopted, or none.
@@ -170,8 +169,8 @@ void tell_others(Members members) noexcept {
     if (!got.ok())
         return got;
     outcome = commit_on(path, members);
-    if (outcome.reason == AbortReason::none)
-        tell_others(members);
+    for (u32 i = 0; i < members.size() && outcome.reason == AbortReason::none; ++i)
+        tell_others(*members[i]);
     passes.give_back();
     return kSuccess;
 }
@@ -198,16 +197,25 @@ void tell_others(Members members) noexcept {
                               traced_conflict(commit.memory(), commit.in_the_way()), 0);
 }
 
+void count(Members members, const Outcome& outcome) noexcept {
+    for (u32 i = 0; i < members.size(); ++i) {
+        // A conflict is one region's.
+        if (outcome.reason == AbortReason::none || i == outcome.region) {
+            members[i]->handle().typed_counters().count(outcome.reason,
+                                                        members[i]->commit().version());
+            if (stm_linux_traced() != 0)
+                trace(*members[i], outcome.reason);
+        }
+    }
+}
+
 enum class Mode { concurrent, serial };
 
-[[nodiscard, gnu::noinline]] Status commit(Members members, Mode mode, Outcome& outcome) noexcept {
-    // Here, and not among the sets, because all of it together would be too much for one stack
-    // frame.
+[[nodiscard, gnu::noinline]] Status commit_with_passes(Members members, Mode mode,
+                                                       Outcome& outcome) noexcept {
     __attribute__((uninitialized)) protocol::WritePlace places[GivenSets::kInlineWrites];
     for (GivenSets* const member : members) {
-        const Status ready =
-            member->prepare(members.size() == 1 ? Span<protocol::WritePlace>(places)
-                                                : Span<protocol::WritePlace>());
+        const Status ready = member->prepare(members.size() == 1 ? places : nullptr);
         if (!ready.ok())
             return ready;
     }
@@ -226,18 +234,40 @@ enum class Mode { concurrent, serial };
     // What they count is the commit.
     const bool counted =
         passes.end_transactions(status.ok() ? outcome.reason : AbortReason::signal);
-    if (!status.ok() || counted)
-        return status;
-    for (u32 i = 0; i < members.size(); ++i) {
-        // A conflict is one region's.
-        if (outcome.reason == AbortReason::none || i == outcome.region) {
-            members[i]->handle().typed_counters().count(outcome.reason,
-                                                        members[i]->commit().version());
-            if (stm_linux_traced() != 0)
-                trace(*members[i], outcome.reason);
-        }
+    if (status.ok() && !counted)
+        count(members, outcome);
+    return status;
+}
+
+// One region, which is what most commits have, without any other transaction of the thread. There
+// is one gate, so there is nothing that the passes would have to see to.
+[[nodiscard, gnu::noinline]] Status commit_alone(GivenSets* const only, Outcome& outcome) noexcept {
+    GivenSets& sets = *only;
+    // Here, and not among the sets, because all of it together would be too much for one stack
+    // frame.
+    __attribute__((uninitialized)) protocol::WritePlace places[GivenSets::kInlineWrites];
+    const Status ready = sets.prepare(places);
+    if (!ready.ok())
+        return ready;
+    SerialToken& token = sets.region().versions().token;
+    if (!token.try_enter()) [[unlikely]] {
+        const Status entered = token.enter({STM_WAIT_KILLABLE, lease_in(sets.region())});
+        if (!entered.ok())
+            return entered;
     }
+    GivenSets::Commit* const part = &sets.commit();
+    outcome.reason = protocol::commit_sets(&part, 1, Path::concurrent).reason;
+    if (outcome.reason == AbortReason::none)
+        tell_others(sets);
+    token.leave();
+    count(Members(&only, 1), outcome);
     return kSuccess;
+}
+
+[[nodiscard]] Status commit(Members members, Mode mode, Outcome& outcome) noexcept {
+    const bool alone = members.size() == 1 && mode == Mode::concurrent && members[0]->writes() &&
+                       path_for(members) == Path::concurrent;
+    return alone ? commit_alone(members[0], outcome) : commit_with_passes(members, mode, outcome);
 }
 
 // -- The wait --

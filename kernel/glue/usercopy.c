@@ -24,14 +24,18 @@ int stm_linux_copy_words_in(__u64 *to, __u64 from, unsigned int count)
 	if (should_fail_usercopy() || count > STM_MOST_WORDS ||
 	    !user_read_access_begin(words, count * sizeof(*words)))
 		return -EFAULT;
-	for (i = 0; i + 4 <= count; i += 4) {
-		unsafe_get_user(to[i], words + i, fault);
-		unsafe_get_user(to[i + 1], words + i + 1, fault);
-		unsafe_get_user(to[i + 2], words + i + 2, fault);
-		unsafe_get_user(to[i + 3], words + i + 3, fault);
+	for (i = count / 8; i; i--, to += 8, words += 8) {
+		unsafe_get_user(to[0], words, fault);
+		unsafe_get_user(to[1], words + 1, fault);
+		unsafe_get_user(to[2], words + 2, fault);
+		unsafe_get_user(to[3], words + 3, fault);
+		unsafe_get_user(to[4], words + 4, fault);
+		unsafe_get_user(to[5], words + 5, fault);
+		unsafe_get_user(to[6], words + 6, fault);
+		unsafe_get_user(to[7], words + 7, fault);
 	}
-	for (; i < count; i++)
-		unsafe_get_user(to[i], words + i, fault);
+	for (i = count % 8; i; i--)
+		unsafe_get_user(*to++, words++, fault);
 	user_read_access_end();
 	return 0;
 fault:

@@ -17,11 +17,12 @@ enum class Path : runtime::u8 { concurrent, serial };
 
 // One commit to one region. The log has size() stripes, and in_order(i) gives the i-th in ascending
 // order: its `stripe`, `mask` and `bytes`, and `replaced`, where the commit keeps the word of the
-// record that it locks over.
+// record that it locks over. Log may be a reference; a small one is better copied, so that the
+// compiler need not look at it again after each access to shared memory.
 template <StripeMemory M, typename Log, Mutation kMutation = Mutation::none>
 class CommitSteps {
 public:
-    CommitSteps(M& memory, u64 owner, Log& log, Path path) noexcept
+    CommitSteps(M& memory, u64 owner, Log log, Path path) noexcept
         : memory_(memory), owner_(owner), log_(log), path_(path) {}
 
     // Locks all stripes, or none. accepts(write, now) tells whether the commit may still succeed
@@ -32,7 +33,8 @@ public:
     // one waits for. The wait is bounded, so this is for speed alone.
     template <typename Accepts>
     [[gnu::always_inline]] AbortReason lock_all(u32& spins, Accepts accepts) noexcept {
-        for (u32 i = 0; i < log_.size(); ++i) {
+        const u32 count = log_.size();
+        for (u32 i = 0; i < count; ++i) {
             const AbortReason reason = lock(log_.in_order(i), spins, accepts);
             if (reason != AbortReason::none) {
                 in_the_way_ = log_.in_order(i).stripe;
@@ -46,18 +48,20 @@ public:
     // After lock_all() has failed: the stripe that it could not lock.
     [[nodiscard]] u64 in_the_way() const noexcept { return in_the_way_; }
 
-    void apply_all() noexcept {
+    [[gnu::always_inline]] void apply_all() noexcept {
         // F of the proof: a thread that sees a store of data must see the locks.
         runtime::fence(Order::release);
-        for (u32 i = 0; i < log_.size(); ++i) {
+        const u32 count = log_.size();
+        for (u32 i = 0; i < count; ++i) {
             auto&& write = log_.in_order(i);
             store_masked(memory_, write.stripe, data_of(write), write.mask, write.bytes);
             batch_done(i);
         }
     }
 
-    void release_all(u64 version) noexcept {
-        for (u32 i = 0; i < log_.size(); ++i) {
+    [[gnu::always_inline]] void release_all(u64 version) noexcept {
+        const u32 count = log_.size();
+        for (u32 i = 0; i < count; ++i) {
             auto&& write = log_.in_order(i);
             step(memory_, Step::release_orec, write.stripe);
             const u64 word = kMutation == Mutation::old_version ? write.replaced
@@ -128,7 +132,7 @@ private:
 
     M& memory_;
     const u64 owner_;
-    Log& log_;
+    Log log_;
     const Path path_;
     u64 in_the_way_ = 0;
 };

@@ -72,6 +72,27 @@ concept Memory = StripeMemory<M> && requires(M& memory, WaitMask mask) {
     { memory.wake(mask) } -> runtime::same_as<void>;
 };
 
+// Where a stripe is.
+struct StripePlace {
+    runtime::Atomic<u64>* orec;
+    u8* data;
+};
+
+// Allocates the page of the stripe, unless it is there, and sets the stripe's place. A memory that
+// does both at once has a function materialise(s, place).
+template <StripeMemory M>
+[[nodiscard, gnu::always_inline]] inline runtime::Status
+materialise_at(M& memory, u64 stripe, StripePlace& place) noexcept {
+    if constexpr (requires { memory.materialise(stripe, place); }) {
+        return memory.materialise(stripe, place);
+    } else {
+        const runtime::Status status = memory.materialise(stripe);
+        if (status.ok())
+            place = {memory.orec(stripe), memory.data(stripe)};
+        return status;
+    }
+}
+
 // What a commit does at most with preemption disabled. The sum decides how long a thread of a
 // higher priority waits for its processor: less than 100 us, with nothing in the processor's
 // caches. It is counted in records to be validated. tests/bench/critical measures what each is

@@ -28,7 +28,8 @@ public:
 
     ReadLog() noexcept {
         inline_[0] = kNoRun;
-        clear();
+        use_inline();
+        end_ = begin_;
     }
     ~ReadLog() {
         if (is_allocated())
@@ -78,7 +79,7 @@ public:
     }
 
     // Joins neighbours that were noted one after the other: less for a commit to look at.
-    void join_neighbours() noexcept {
+    [[gnu::always_inline]] void join_neighbours() noexcept {
         if (is_on() && end_ - begin_ > 1)
             join();
     }
@@ -91,14 +92,10 @@ public:
         join();
     }
 
-    void clear() noexcept {
-        if (begin_ != nullptr && is_allocated() && limit_ - begin_ >= kManyRuns) {
+    [[gnu::always_inline]] void clear() noexcept {
+        if (limit_ - begin_ >= kManyRuns) [[unlikely]] {
             stm_free(begin_ - 1);
-            begin_ = nullptr;
-        }
-        if (begin_ == nullptr) {
-            begin_ = inline_ + 1;
-            limit_ = begin_ + kInlineRuns;
+            use_inline();
         }
         end_ = begin_;
     }
@@ -108,10 +105,18 @@ public:
                        : runtime::Span<const u64>();
     }
 
+    [[nodiscard]] static consteval bool begins_with_its_end() noexcept {
+        return __builtin_offsetof(ReadLog, end_) == 0 && __builtin_offsetof(ReadLog, limit_) == 8;
+    }
+
 private:
     static constexpr u64 kNoRun = ~u64{0};
 
     [[nodiscard]] bool is_allocated() const noexcept { return begin_ != inline_ + 1; }
+    void use_inline() noexcept {
+        begin_ = inline_ + 1;
+        limit_ = begin_ + kInlineRuns;
+    }
 
     // Makes the last run longer if these stripes follow it; returns by how many.
     u64 extend_last(u64 first, u64 count) noexcept {

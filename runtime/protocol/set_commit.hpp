@@ -74,20 +74,23 @@ public:
     // write. All of it is private memory that nobody changes meanwhile.
     SetCommit(M& memory, u64 owner, u64 snapshot, runtime::Span<const u64> reads,
               runtime::Span<const StripeWrite> writes, WritePlace* places) noexcept
-        : memory_(memory), owner_(owner), snapshot_(snapshot), reads_(reads), log_{writes, places} {
-    }
+        : memory_(memory), owner_(owner), snapshot_(snapshot),
+          reads_(reads), log_{writes.data(), places, static_cast<u32>(writes.size())} {}
 
-    // Whether the sets fit the region, and the writes are in ascending order. Everything else is
-    // called only if they do.
-    [[nodiscard]] bool is_well_formed() const noexcept {
+    // Whether the sets fit the region, and the writes are in ascending order. This comes first, and
+    // everything else only if they do.
+    [[nodiscard]] bool is_well_formed() noexcept {
         const u64 stripes = stripes_in(0, memory_.size());
+        u64 count = 0;
         for (const u64 word : reads_) {
             const ReadRun run = ReadRun::from_word(word);
-            if (run.first >= stripes || run.count > stripes - run.first)
+            if (run.first + run.count > stripes) // both are far below 2^63
                 return false;
+            count += run.count;
         }
+        stripes_read_ = count;
         u64 next = 0;
-        for (const StripeWrite& write : log_.writes) {
+        for (const StripeWrite& write : writes()) {
             if (write.stripe < next || write.stripe >= stripes || write.mask == 0)
                 return false;
             next = write.stripe + 1;
@@ -96,12 +99,7 @@ public:
     }
 
     // How many stripes it has read, at most.
-    [[nodiscard]] u64 stripes_read() const noexcept {
-        u64 count = 0;
-        for (const u64 word : reads_)
-            count += ReadRun::from_word(word).count;
-        return count;
-    }
+    [[nodiscard]] u64 stripes_read() const noexcept { return stripes_read_; }
     [[nodiscard]] u32 stripes_written() const noexcept { return log_.size(); }
     // What it costs, as kMaxConcurrentCost counts.
     [[nodiscard]] u64 cost() const noexcept {
@@ -114,19 +112,19 @@ public:
     // Allocates the pages that it writes. May sleep.
     [[nodiscard]] runtime::Status materialise() noexcept {
         u64 page = ~u64{0};
-        WritePlace first{}; // of the page
+        StripePlace first{};
         for (u32 i = 0; i < log_.size(); ++i) {
             const u64 stripe = log_.writes[i].stripe;
             if (page_of_stripe(stripe) != page) {
                 page = page_of_stripe(stripe);
-                const runtime::Status status = memory_.materialise(stripe);
+                const runtime::Status status =
+                    materialise_at(memory_, page * kStripesPerPage, first);
                 if (!status.ok())
                     return status;
-                first = {memory_.orec(page * kStripesPerPage), memory_.data(page * kStripesPerPage),
-                         0};
             }
             const u64 in_page = stripe % kStripesPerPage;
-            log_.places[i] = {first.orec + in_page, first.data + in_page * kStripeBytes, 0};
+            log_.places[i].orec = first.orec + in_page;
+            log_.places[i].data = first.data + in_page * kStripeBytes;
         }
         return runtime::kSuccess;
     }
@@ -137,7 +135,9 @@ public:
     [[nodiscard]] u64 owner() const noexcept { return owner_; }
     // What was read (ReadRun), and what is to be written.
     [[nodiscard]] runtime::Span<const u64> reads() const noexcept { return reads_; }
-    [[nodiscard]] runtime::Span<const StripeWrite> writes() const noexcept { return log_.writes; }
+    [[nodiscard]] runtime::Span<const StripeWrite> writes() const noexcept {
+        return {log_.writes, log_.count};
+    }
     // After a conflict: the stripe that was in the way.
     [[nodiscard]] u64 in_the_way() const noexcept { return in_the_way_; }
     // After a commit: the waiters to wake.
@@ -146,7 +146,7 @@ public:
         if (version_ == 0 || filter.idle()) [[likely]]
             return 0;
         WaitMask mask = 0;
-        for (const StripeWrite& write : log_.writes)
+        for (const StripeWrite& write : writes())
             mask |= wait_bit(write.stripe);
         return filter.awaited(mask);
     }
@@ -180,7 +180,7 @@ public:
 
     // -- The steps of commit_sets(); validate() also alone --
 
-    AbortReason lock(Path path, u32& spins) noexcept {
+    [[gnu::always_inline]] AbortReason lock(Path path, u32& spins) noexcept {
         Steps steps = this->steps(path);
         // What was not read may have any version.
         const AbortReason reason =
@@ -217,8 +217,8 @@ public:
         }
         return AbortReason::none;
     }
-    void apply(Path path) noexcept { steps(path).apply_all(); }
-    void release(Path path) noexcept { steps(path).release_all(version_); }
+    [[gnu::always_inline]] void apply(Path path) noexcept { steps(path).apply_all(); }
+    [[gnu::always_inline]] void release(Path path) noexcept { steps(path).release_all(version_); }
     void restore(Path path) noexcept {
         steps(path).restore_all();
         version_ = 0;
@@ -233,10 +233,11 @@ private:
         u64& replaced;
     };
     struct Log {
-        runtime::Span<const StripeWrite> writes;
+        const StripeWrite* writes;
         WritePlace* places;
+        u32 count;
 
-        [[nodiscard]] u32 size() const noexcept { return static_cast<u32>(writes.size()); }
+        [[nodiscard]] u32 size() const noexcept { return count; }
         [[nodiscard, gnu::always_inline]] Entry in_order(u32 position) const noexcept {
             const StripeWrite& write = writes[position];
             WritePlace& place = places[position];
@@ -283,6 +284,7 @@ private:
     const u64 snapshot_;
     const runtime::Span<const u64> reads_;
     Log log_;
+    u64 stripes_read_ = 0;
     u64 version_ = 0;
     u64 in_the_way_ = 0;
 };
@@ -295,56 +297,63 @@ struct SetsResult {
 
 // C for all parts: see "Several clocks".
 template <typename Part>
-void advance_clocks(runtime::Span<Part* const> parts) noexcept {
-    const Part* last = nullptr;
-    for (Part* const part : parts) {
-        if (part->advance())
-            last = part;
-    }
-    if (parts.size() == 1) [[likely]]
+[[gnu::always_inline]] inline void advance_clocks(Part* const* parts, u32 count) noexcept {
+    if (count == 1) {
+        parts[0]->advance();
         return;
-    for (Part* const part : parts) {
-        if (part != last)
-            part->advance();
+    }
+    const Part* last = nullptr;
+    for (u32 i = 0; i < count; ++i) {
+        if (parts[i]->advance())
+            last = parts[i];
+    }
+    for (u32 i = 0; i < count; ++i) {
+        if (parts[i] != last)
+            parts[i]->advance();
     }
     runtime::fence(Order::seq_cst);
 }
 
 // Commits all parts together, or none. On the serial path each of the regions is this transaction's
 // alone; otherwise it has entered the gate of each one that it writes to, and all of them together
-// cost at most kMaxConcurrentCost.
+// cost at most kMaxConcurrentCost. Inlined, so that a caller with one region has no loops.
 template <typename Part>
-[[nodiscard]] SetsResult commit_sets(runtime::Span<Part* const> parts, Path path) noexcept {
+[[nodiscard, gnu::always_inline]] inline SetsResult commit_sets(Part* const* parts, const u32 count,
+                                                                const Path path) noexcept {
     auto& memory = parts[0]->memory();
-    const u32 count = static_cast<u32>(parts.size());
     if (path == Path::concurrent)
         memory.begin_critical();
     u32 spins = runtime::min(memory.spin_limit(), kMaxConcurrentSpins);
-    SetsResult result{AbortReason::none, 0};
+    AbortReason reason = AbortReason::none;
+    u32 part = 0; // the one that is in the way
     u32 locked = 0;
-    for (; locked < count && result.reason == AbortReason::none; ++locked)
-        result = {parts[locked]->lock(path, spins), locked};
-    if (result.reason != AbortReason::none) {
-        --locked; // it has given back what it had
-    } else {
-        advance_clocks(parts);
-        const bool alone = count == 1 && parts[0]->follows_its_snapshot();
-        for (u32 i = 0; i < count && !alone && result.reason == AbortReason::none; ++i)
-            result = {parts[i]->validate(path), i};
+    while (locked < count && reason == AbortReason::none) {
+        part = locked;
+        reason = parts[part]->lock(path, spins); // all, or none
+        if (reason == AbortReason::none)
+            ++locked;
     }
-    if (result.reason == AbortReason::none) {
+    if (reason == AbortReason::none) {
+        advance_clocks(parts, count);
+        const bool alone = count == 1 && parts[0]->follows_its_snapshot();
+        for (u32 i = 0; i < count && !alone && reason == AbortReason::none; ++i) {
+            part = i;
+            reason = parts[part]->validate(path);
+        }
+    }
+    if (reason == AbortReason::none) [[likely]] {
         step(memory, Step::publish, 0);
-        for (Part* const part : parts)
-            part->apply(path);
-        for (Part* const part : parts)
-            part->release(path);
+        for (u32 i = 0; i < count; ++i)
+            parts[i]->apply(path);
+        for (u32 i = 0; i < count; ++i)
+            parts[i]->release(path);
     } else {
         for (u32 i = 0; i < locked; ++i)
             parts[i]->restore(path);
     }
     if (path == Path::concurrent)
         memory.end_critical();
-    return result;
+    return {reason, part};
 }
 
 } // namespace stm::protocol

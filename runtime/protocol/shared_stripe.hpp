@@ -9,6 +9,13 @@
 
 namespace stm::protocol {
 
+// A word of private memory at any address.
+[[nodiscard, gnu::always_inline]] inline u64 load_word(const u8* from) noexcept {
+    u64 word;
+    __builtin_memcpy(&word, from, sizeof(word));
+    return word;
+}
+
 // Calls copy(byte, bytes) for each run of ones in the mask.
 template <typename Copy>
 [[gnu::always_inline]] inline void for_each_run(ByteMask mask, Copy copy) noexcept {
@@ -63,6 +70,14 @@ template <StripeMemory M>
 // be locked by the caller.
 template <StripeMemory M>
 inline void store_masked(M& memory, u64 stripe, u8* data, ByteMask mask, const u8* from) noexcept {
+    if constexpr (!SteppedMemory<M>) {
+        // Most writes are of one word.
+        const u32 first = static_cast<u32>(__builtin_ctzll(mask));
+        if (mask >> first == 0xff && first % 8 == 0) [[likely]] {
+            runtime::store_shared_word(data + first, load_word(from + first));
+            return;
+        }
+    }
     for_each_run(mask, [&](u32 first, u32 bytes) {
         if constexpr (SteppedMemory<M>)
             detail::in_steps(

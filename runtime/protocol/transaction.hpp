@@ -1106,7 +1106,7 @@ private:
 
     // From the first lock to the last release.
     AbortReason commit_locked(Path path) noexcept {
-        CommitSteps<M, RedoLog, kMutation> steps(memory_, owner_, log_, path);
+        CommitSteps<M, RedoLog&, kMutation> steps(memory_, owner_, log_, path);
         u32 spins = runtime::min(memory_.spin_limit(), kMaxConcurrentSpins);
         // What was also read is compared here: nobody else changes it from then on.
         AbortReason reason = steps.lock_all(spins, [this](const Write& write, Orec now) noexcept {

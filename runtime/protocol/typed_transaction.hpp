@@ -141,13 +141,24 @@ public:
             region_ = place.region;
             place_ = place.place;
         }
+        [[gnu::always_inline]] void prepare_commit() noexcept {
+            reads_.join_neighbours();
+            writes_.sort();
+        }
+        [[gnu::always_inline]] void end() noexcept {
+            bound_ = 0;
+            filter_ = 0;
+            reads_.clear();
+            writes_.clear();
+        }
         [[nodiscard]] bool may_have_written(u64 stripe) const noexcept {
             return (filter_ >> (stripe & 63) & 1) != 0;
         }
         // Unlocked and not newer than the snapshot. A locked record is above any limit.
         [[nodiscard]] bool accepts(Orec orec) const noexcept { return orec.word() <= limit_; }
 
-        // The first line: 64 bytes with a view of four pointers.
+        // The first line: 64 bytes with a view of four pointers. Programs load by it themselves:
+        // see is_load_line().
         V view_{};
         // Loads of a word below it need no look at the writes: 0 once the transaction has written
         // here, or cannot go on.
@@ -186,7 +197,6 @@ public:
         else
             part.reads_.start();
         mode_ = mode;
-        count_ = 1;
         state_ = State::simple;
         return part;
     }
@@ -255,23 +265,14 @@ public:
     // Loads an aligned word, if that is simple: nothing was written, nothing is in the way, and
     // there is room in the log. False: load_slowly() does it. `to` may be written in any case.
     [[nodiscard, gnu::always_inline]] bool load_word(Part& part, u64 offset, void* to) noexcept {
-        if constexpr (SteppedMemory<V>)
-            return false;
-        if (offset >= part.bound_) [[unlikely]]
-            return false;
-        const u64 stripe = stripe_of(offset);
-        const Atomic<u64>* const orec = part.view_.orec(stripe);
-        const Orec before{orec->load(Order::acquire)};
-        if (!part.accepts(before)) [[unlikely]]
-            return false;
-        const u64 value = runtime::load_shared_word(part.view_.at(offset));
-        __builtin_memcpy(to, &value, sizeof(value));
-        if constexpr (kMutation != TypedMutation::no_second_sample) {
-            runtime::fence(Order::acquire);
-            if (!orec->is(before.word())) [[unlikely]]
-                return false;
-        }
-        return part.reads_.try_note(stripe);
+        return offset < part.bound_ && sample_word(part, offset, to);
+    }
+
+    // The same, if the transaction has written in the region, but not to the word's stripe.
+    [[nodiscard, gnu::always_inline]] bool load_word_beside_writes(Part& part, u64 offset,
+                                                                   void* to) noexcept {
+        return is_ready() && offset < part.view_.size() &&
+               !part.may_have_written(stripe_of(offset)) && sample_word(part, offset, to);
     }
 
     [[gnu::noinline]] AbortReason load_slowly(Part& part, u64 offset, void* to,
@@ -313,6 +314,22 @@ public:
             return AbortReason::none;
         }
         return store_slowly(part, offset, static_cast<const u8*>(from), bytes);
+    }
+
+    // Notes an aligned word, if that is simple: it is one of few stripes, and no nested part runs.
+    // False: store() does it.
+    [[nodiscard, gnu::always_inline]] bool store_word(Part& part, u64 offset,
+                                                      const void* from) noexcept {
+        if (!is_ready() || offset >= part.view_.size() || !part.writes_.has_simple_room())
+            [[unlikely]]
+            return false;
+        const u64 stripe = stripe_of(offset);
+        StripeWrite* write = part.may_have_written(stripe) ? part.writes_.find(stripe) : nullptr;
+        if (write == nullptr)
+            write = &part.writes_.append_simply(stripe);
+        state_ = State::complex;
+        put(part, *write, {stripe, static_cast<u32>(offset % kStripeBytes), 8}, from);
+        return true;
     }
 
     // Begins a nested part (closed nesting). too_big: nested too deeply. no_memory.
@@ -379,10 +396,15 @@ public:
     // Makes the sets such as a commit wants them. Nothing may be loaded or stored afterwards; end()
     // follows.
     void prepare_commit() noexcept {
-        for (u32 i = 0; i < count_; ++i) {
-            parts_[i]->reads_.join_neighbours();
-            parts_[i]->writes_.sort();
-        }
+        for (u32 i = 0; i < count_; ++i)
+            parts_[i]->prepare_commit();
+    }
+    [[gnu::always_inline]] void prepare_only_part() noexcept { first_.prepare_commit(); }
+    // The part of a transaction that has only one, is not doomed, and has written; otherwise
+    // nullptr.
+    [[nodiscard, gnu::always_inline]] Part* only_part() noexcept {
+        return count_ == 1 && state_ == State::complex && first_.writes_.size() != 0 ? &first_
+                                                                                     : nullptr;
     }
 
     // Dooms the transaction, for that reason if it was not doomed before.
@@ -406,20 +428,25 @@ public:
         return true;
     }
 
+    // Ends one that was committed and has only one part.
+    [[gnu::always_inline]] void end_only_part() noexcept {
+        conflicts_ = 0;
+        first_.end();
+        count_ = 1;
+        depth_ = 0;
+        state_ = State::idle;
+        keeps_log_ = logs_wanted_ != 0;
+    }
+
     // Ends it. Conflicts in a row are counted. A retry neither is one nor ends the row.
     void end(AbortReason reason) noexcept {
         if (reason == AbortReason::none)
             conflicts_ = 0;
         else if (reason != AbortReason::explicit_retry)
             conflicts_ = is_conflict(reason) ? conflicts_ + 1 : 0;
-        for (u32 i = 0; i < count_; ++i) {
-            Part& part = *parts_[i];
-            part.bound_ = 0;
-            part.filter_ = 0;
-            part.reads_.clear();
-            part.writes_.clear();
-        }
-        count_ = 0;
+        for (u32 i = 0; i < count_; ++i)
+            parts_[i]->end();
+        count_ = 1;
         depth_ = 0;
         doom_ = AbortReason::none;
         state_ = State::idle;
@@ -438,6 +465,16 @@ public:
     void want_logs() noexcept {
         logs_wanted_ = kLogsKept;
         keeps_log_ = true;
+    }
+
+    // Whether a part begins with the view, the bound, the limit, and the read log's end and its
+    // limit, which are all that a load of a word needs; and an engine with its first part.
+    [[nodiscard]] static consteval bool is_load_line() noexcept {
+        return __builtin_offsetof(TypedTransaction, first_) == 0 &&
+               __builtin_offsetof(Part, view_) == 0 &&
+               __builtin_offsetof(Part, bound_) == sizeof(V) &&
+               __builtin_offsetof(Part, limit_) == sizeof(V) + 8 &&
+               __builtin_offsetof(Part, reads_) == sizeof(V) + 16 && ReadLog::begins_with_its_end();
     }
 
     [[nodiscard]] bool active() const noexcept { return state_ != State::idle; }
@@ -535,6 +572,25 @@ private:
     }
 
     // ---- loads ---------------------------------------------------------------------------------
+
+    // An aligned word in the region, to which the transaction has not written.
+    [[nodiscard, gnu::always_inline]] bool sample_word(Part& part, u64 offset, void* to) noexcept {
+        if constexpr (SteppedMemory<V>)
+            return false;
+        const u64 stripe = stripe_of(offset);
+        const Atomic<u64>* const orec = part.view_.orec(stripe);
+        const Orec before{orec->load(Order::acquire)};
+        if (!part.accepts(before)) [[unlikely]]
+            return false;
+        const u64 value = runtime::load_shared_word(part.view_.at(offset));
+        __builtin_memcpy(to, &value, sizeof(value));
+        if constexpr (kMutation != TypedMutation::no_second_sample) {
+            runtime::fence(Order::acquire);
+            if (!orec->is(before.word())) [[unlikely]]
+                return false;
+        }
+        return part.reads_.try_note(stripe);
+    }
 
     // Within one stripe.
     AbortReason load_piece(Part& part, StripePart piece, u8* to) noexcept {
@@ -742,7 +798,7 @@ private:
     Mode mode_ = Mode::update;
     AbortReason doom_ = AbortReason::none;
     bool keeps_log_ = false; // the next read-only transaction does
-    u32 count_ = 0;
+    u32 count_ = 1;          // of the parts; the first one is always there
     u32 depth_ = 0;
     u32 conflicts_ = 0;
     u32 logs_wanted_ = 0; // so many more read-only transactions keep a log, whatever happens

@@ -88,6 +88,15 @@ public:
         return write;
     }
 
+    // The same if has_simple_room().
+    [[gnu::always_inline]] StripeWrite& append_simply(u64 stripe) noexcept {
+        StripeWrite& write = writes_.next();
+        write.stripe = stripe;
+        write.mask = 0;
+        writes_.commit_append();
+        return write;
+    }
+
     // Call this before the bytes of a stripe that is there change.
     [[gnu::always_inline]] void prepare(StripeWrite& write) noexcept {
         if (levels_.size() != 0) [[unlikely]]
@@ -161,23 +170,18 @@ public:
 
     // Ascending, as the commit wants them. Stripes cannot be found afterwards. Mostly they are
     // sorted already, or few.
-    void sort() noexcept {
-        const u32 count = writes_.size();
-        bool sorted = true;
-        for (u32 i = 1; i < count && sorted; ++i)
-            sorted = writes_[i - 1].stripe < writes_[i].stripe;
-        if (sorted)
-            return;
-        for (u32 root = count / 2; root-- > 0;)
-            sift(root, count);
-        for (u32 end = count - 1; end > 0; --end) {
-            runtime::swap(writes_[0], writes_[end]);
-            sift(0, end);
+    [[gnu::always_inline]] void sort() noexcept {
+        for (u32 i = 1; i < writes_.size(); ++i) {
+            if (writes_[i - 1].stripe >= writes_[i].stripe)
+                return sort_from(i);
         }
     }
 
     [[gnu::always_inline]] void clear() noexcept {
-        if (writes_.size() != 0 || levels_.size() != 0)
+        if (writes_.size() <= kFewWrites && writes_.capacity() <= kKeptWrites &&
+            level_of_.size() == 0 && levels_.size() == 0) [[likely]]
+            writes_.truncate(0);
+        else
             clear_all();
     }
 
@@ -260,6 +264,23 @@ private:
         level_of_[number] = levels_.size();
     }
 
+    // Those before `first` are in order.
+    [[gnu::noinline]] void sort_from(u32 first) noexcept {
+        const u32 count = writes_.size();
+        if (count <= kFewWrites) {
+            for (; first < count; ++first) {
+                for (u32 i = first; i > 0 && writes_[i].stripe < writes_[i - 1].stripe; --i)
+                    runtime::swap(writes_[i], writes_[i - 1]);
+            }
+            return;
+        }
+        for (u32 root = count / 2; root-- > 0;)
+            sift(root, count);
+        for (u32 end = count - 1; end > 0; --end) {
+            runtime::swap(writes_[0], writes_[end]);
+            sift(0, end);
+        }
+    }
     void sift(u32 root, u32 count) noexcept {
         for (;;) {
             u32 child = root * 2 + 1;

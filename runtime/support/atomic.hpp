@@ -224,6 +224,10 @@ inline void copy_from_shared(void* to, const void* from, usize bytes) noexcept {
     return __atomic_load_n(static_cast<const detail::SharedWord*>(from), __ATOMIC_RELAXED);
 }
 
+[[gnu::always_inline]] inline void store_shared_word(void* to, u64 word) noexcept {
+    __atomic_store_n(static_cast<detail::SharedWord*>(to), word, __ATOMIC_RELAXED);
+}
+
 // word ^ load_shared_word(from), in one instruction; compilers would make two.
 [[nodiscard]] [[gnu::always_inline]] inline u64 xor_shared_word(u64 word,
                                                                 const void* from) noexcept {

@@ -765,13 +765,13 @@ struct stm_sets {
  * @sets: those of the handle of the request
  * @others: address of an array of struct stm_sets, of other regions
  * @other_count: number of elements, at most STM_MAX_OTHERS
- * @reason: out after EAGAIN: STM_REASON_*
+ * @reserved: 0
  * @version: out after 0: of this commit, in the region of the handle of the request; 0: it has
  *	written nothing there
+ * @stripe: out after EAGAIN: the stripe that was in the way
+ * @reason: out after EAGAIN: STM_REASON_*
  * @region: out after EAGAIN: the number of the region that was in the way: 0 for @sets, 1 for the
  *	first of @others
- * @reserved: 0
- * @stripe: out after EAGAIN: the stripe that was in the way
  *
  * All sets take effect at one moment, or none does. A region may be there once only, whatever its
  * handles. A commit that writes nothing checks that everything read is still valid.
@@ -804,11 +804,11 @@ struct stm_commit_sets {
 	struct stm_sets sets;
 	__aligned_u64 others;
 	__u32 other_count;
-	__u32 reason;
-	__aligned_u64 version;
-	__u32 region;
 	__u32 reserved;
+	__aligned_u64 version;
 	__aligned_u64 stripe;
+	__u32 reason;
+	__u32 region;
 };
 
 /**

@@ -24,26 +24,45 @@ std::string own_name(const char* way) {
 
 class Typed {
     // What a body does after a conflict has no effect, so it may go on to its end with zeros.
-    struct Words {
-        stm_tx* tx;
-        stm_region* region;
+    class Words {
+    public:
+        Words(stm_tx* tx, stm_region* region) : tx_(tx), region_(region) {}
 
-        long load(std::size_t index) {
-            long value = 0;
-            if (stm_tx_load(tx, region, index * 8, &value, sizeof(value)) < 0)
-                fail("stm_tx_load");
-            return value;
+        [[nodiscard]] long load(std::size_t index) const {
+            std::uint64_t value;
+            if (stm_tx_load_word(tx_, region_, index * 8, &value) < 0)
+                fail("stm_tx_load_word");
+            return static_cast<long>(value);
         }
         void store(std::size_t index, long value) {
-            if (stm_tx_store(tx, region, index * 8, &value, sizeof(value)) < 0)
+            if (stm_tx_store(tx_, region_, index * 8, &value, sizeof(value)) < 0)
                 fail("stm_tx_store");
         }
         long sum(std::size_t first, std::size_t count) {
             long values[kAccounts];
-            if (stm_tx_load(tx, region, first * 8, values, count * 8) < 0)
+            if (stm_tx_load(tx_, region_, first * 8, values, count * 8) < 0)
                 fail("stm_tx_load");
             return std::accumulate(values, values + count, 0L);
         }
+
+    private:
+        stm_tx* tx_;
+        stm_region* region_;
+    };
+    // The same in a transaction that only reads.
+    class Reader : public Words {
+    public:
+        Reader(stm_tx* tx, stm_region* region) : Words(tx, region), view_(stm_tx_view_of(tx)) {}
+
+        [[nodiscard]] long load(std::size_t index) const {
+            std::uint64_t value;
+            if (stm_tx_view_load_word(&view_, index * 8, &value) < 0)
+                fail("stm_tx_view_load_word");
+            return static_cast<long>(value);
+        }
+
+    private:
+        stm_tx_view view_;
     };
 
 public:
@@ -58,26 +77,32 @@ public:
     Typed& operator=(const Typed&) = delete;
 
     template <typename Body>
-    long atomically(Body body, int flags = 0) {
-        Words words{stm_tx_begin(region_, flags), region_};
-        if (words.tx == nullptr)
+    long atomically(Body body) {
+        return run<Words>(body, 0);
+    }
+    template <typename Body>
+    long read_only(Body body) {
+        return run<Reader>(body, STM_TX_READ_ONLY);
+    }
+
+private:
+    template <typename View, typename Body>
+    long run(Body body, int flags) {
+        stm_tx* const tx = stm_tx_begin(region_, flags);
+        if (tx == nullptr)
             fail("stm_tx_begin");
         long result = 0;
         int ended = 0;
         do {
-            result = body(words);
-            ended = stm_tx_commit(words.tx);
+            View view(tx, region_);
+            result = body(view);
+            ended = stm_tx_commit(tx);
         } while (ended > 0);
         if (ended < 0)
             fail("stm_tx_commit");
         return result;
     }
-    template <typename Body>
-    long read_only(Body body) {
-        return atomically(body, STM_TX_READ_ONLY);
-    }
 
-private:
     stm_region* region_;
 };
 

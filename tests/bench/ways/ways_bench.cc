@@ -56,7 +56,7 @@ struct Plan {
 
     // The first ones bring caches and what is learnt into their steady state.
     static constexpr int kWarmUp = 300;
-    static constexpr int kTransactions = 200;
+    static constexpr int kTransactions = 1000;
 };
 
 double now() {

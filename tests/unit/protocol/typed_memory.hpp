@@ -130,8 +130,8 @@ private:
         std::vector<Commit*> all;
         for (Commit& part : parts)
             all.push_back(&part);
-        const auto result = protocol::commit_sets(
-            runtime::Span<Commit* const>(all.data(), all.size()), protocol::Path::concurrent);
+        const auto result = protocol::commit_sets(all.data(), static_cast<u32>(all.size()),
+                                                  protocol::Path::concurrent);
         for (Commit& part : parts)
             part.memory().leave_commit();
         if (parts.size() == 1)

@@ -153,6 +153,41 @@ stm_tx *stm_tx_begin(stm_region *region, int flags);
 int stm_tx_load(stm_tx *tx, stm_region *region, uint64_t offset, void *to, size_t bytes);
 
 /**
+ * stm_tx_load_word - load an aligned word of 8 bytes
+ * @offset: a multiple of 8
+ *
+ * The same as stm_tx_load(), but most of it is compiled into the program.
+ */
+static inline int stm_tx_load_word(stm_tx *tx, stm_region *region, uint64_t offset, uint64_t *to);
+
+/**
+ * stm_tx_view - what a transaction that only reads needs for a load
+ *
+ * With STM_TX_READ_ONLY this mostly stays the same from stm_tx_begin() or STM_TX_AGAIN to
+ * stm_tx_commit(), so a compiler can keep it in registers. Its members are for the library.
+ */
+typedef struct stm_tx_view {
+	stm_tx *tx;
+	stm_region *region;
+	const uint64_t *records;
+	const unsigned char *data;
+	uint64_t bound;
+	uint64_t limit;
+} stm_tx_view;
+
+/**
+ * stm_tx_view_of - get the view of the region with which a transaction began, for one attempt
+ */
+static inline stm_tx_view stm_tx_view_of(stm_tx *tx);
+
+/**
+ * stm_tx_view_load_word - the same as stm_tx_load_word(), by a view
+ *
+ * After another call has given STM_TX_AGAIN it may still succeed, with words of the same snapshot.
+ */
+static inline int stm_tx_view_load_word(const stm_tx_view *view, uint64_t offset, uint64_t *to);
+
+/**
  * stm_tx_store - store bytes, at the commit
  * @from: private memory
  *
@@ -233,5 +268,7 @@ unsigned stm_tx_conflicts(const stm_tx *tx);
 }
 #endif
 #pragma GCC visibility pop
+
+#include <stm/detail/load_word.h>
 
 #endif /* STM_TX_H */

@@ -39,6 +39,11 @@ bool has_key = false;
 
 // ---- the thread's object -----------------------------------------------------------------------
 
+void end_attempt(stm_tx& tx, AbortReason reason) {
+    tx.engine.end(reason);
+    tx.part = &tx.engine.part(0);
+}
+
 void forget_parents_transaction() {
     stm_tx* const tx = this_thread;
     if (tx == nullptr)
@@ -46,9 +51,9 @@ void forget_parents_transaction() {
     // The tokens belong to the parent's thread.
     tx->is_serial = false;
     tx->error = 0;
-    tx->known_count = 0;
+    tx->known_count = 1;
     if (tx->engine.active())
-        tx->engine.end(AbortReason::explicit_cancel);
+        end_attempt(*tx, AbortReason::explicit_cancel);
 }
 
 // Ends the tokens, too.
@@ -122,18 +127,21 @@ int take_tokens(stm_tx& tx) {
 
 // ---- begin and end -----------------------------------------------------------------------------
 
-[[gnu::always_inline]] inline void begin_attempt(stm_tx& tx, stm_region& first) {
-    const Mode mode = (tx.flags & STM_TX_READ_ONLY) != 0 ? Mode::read_only : Mode::update;
-    tx.part = &tx.engine.begin(mode, first.place);
+Mode mode_of(const stm_tx& tx) {
+    return (tx.flags & STM_TX_READ_ONLY) != 0 ? Mode::read_only : Mode::update;
+}
+
+[[gnu::always_inline]] inline void begin_attempt(stm_tx& tx, stm_region& first, Mode mode) {
+    tx.engine.begin(mode, first.place);
     tx.region = &first;
 }
 
 // The transaction is over. Returns -1 with errno.
 int fail_for_good(stm_tx& tx, int error) {
     give_tokens_back(tx);
-    tx.engine.end(AbortReason::explicit_cancel);
+    end_attempt(tx, AbortReason::explicit_cancel);
     tx.error = 0;
-    tx.known_count = 0;
+    tx.known_count = 1;
     errno = error;
     return -1;
 }
@@ -166,7 +174,7 @@ void wait_for(u64 nanoseconds) {
 // errno: then the transaction is over.
 int begin_again(stm_tx& tx, AbortReason reason) {
     give_tokens_back(tx);
-    tx.engine.end(reason);
+    end_attempt(tx, reason);
     bool serial = tx.wants_tokens || (tx.flags & STM_TX_SERIAL) != 0;
     tx.wants_tokens = false;
     if (is_conflict(reason) && !serial) {
@@ -184,7 +192,7 @@ int begin_again(stm_tx& tx, AbortReason reason) {
         if (error == EINTR || error == EDEADLK || error == ENOMEM)
             return fail_for_good(tx, error);
     }
-    begin_attempt(tx, *tx.known[0]);
+    begin_attempt(tx, *tx.known[0], mode_of(tx));
     if (serial)
         tx.engine.make_complex();
     return STM_TX_AGAIN;
@@ -337,6 +345,23 @@ int public_error(int error) {
     return error == E2BIG ? EFBIG : error;
 }
 
+void clear_answer(struct stm_commit_sets& request) {
+    request.reserved = 0;
+    request.version = 0;
+    request.stripe = 0;
+    request.reason = 0;
+    request.region = 0;
+}
+
+// After a request that has failed.
+AbortReason failure_of(const struct stm_commit_sets& request) {
+    errno = public_error(errno);
+    if (errno != EAGAIN)
+        return AbortReason::explicit_cancel;
+    return request.reason == STM_REASON_COMMIT_LOCKED ? AbortReason::commit_locked
+                                                      : AbortReason::commit_validation;
+}
+
 // Commits. none, a conflict, or another reason with errno.
 AbortReason submit(stm_tx& tx) {
     tx.engine.prepare_commit();
@@ -344,21 +369,38 @@ AbortReason submit(stm_tx& tx) {
     struct stm_commit_sets request;
     sets.give_to(request);
     request.flags = tx.is_serial ? STM_COMMIT_SERIAL : 0;
-    request.reason = 0;
-    request.version = 0;
-    request.region = 0;
-    request.reserved = 0;
-    request.stripe = 0;
-    const int error = ::ioctl(sets.handle(), STM_IOC_COMMIT_SETS, &request) == 0 ? 0 : errno;
-    if (error == 0 || error == EAGAIN)
+    clear_answer(request);
+    const bool done = ::ioctl(sets.handle(), STM_IOC_COMMIT_SETS, &request) == 0;
+    if (done || errno == EAGAIN)
         tx.is_serial = false;
-    if (error == 0)
+    return done ? AbortReason::none : failure_of(request);
+}
+
+// The same for a part that is the only one, without a token.
+[[gnu::always_inline]] inline AbortReason submit_one(stm_region& region, const Part& part) {
+    const auto reads = part.reads().runs();
+    const auto writes = part.writes().writes();
+    struct stm_commit_sets request;
+    request.size = sizeof request;
+    request.flags = 0;
+    request.sets.handle = -1;
+    request.sets.reserved = 0;
+    request.sets.snapshot = part.snapshot();
+    request.sets.reads = address_of(reads.data());
+    request.sets.writes = address_of(writes.data());
+    request.sets.read_count = static_cast<u32>(reads.size());
+    request.sets.write_count = static_cast<u32>(writes.size());
+    request.others = 0;
+    request.other_count = 0;
+    clear_answer(request);
+    if (::ioctl(region.handle.get(), STM_IOC_COMMIT_SETS, &request) == 0) [[likely]]
         return AbortReason::none;
-    errno = public_error(error);
-    if (error != EAGAIN)
-        return AbortReason::explicit_cancel;
-    return request.reason == STM_REASON_COMMIT_LOCKED ? AbortReason::commit_locked
-                                                      : AbortReason::commit_validation;
+    return failure_of(request);
+}
+
+// For that reason; errno tells which if it is none of the conflicts.
+[[gnu::noinline]] int after_failed_commit(stm_tx& tx, AbortReason reason) {
+    return is_conflict(reason) ? begin_again(tx, reason) : fail_for_good(tx, errno);
 }
 
 [[gnu::noinline]] int commit_slowly(stm_tx& tx) {
@@ -371,13 +413,24 @@ AbortReason submit(stm_tx& tx) {
     AbortReason reason = tx.engine.doom();
     if (reason == AbortReason::none && tx.engine.has_written())
         reason = submit(tx);
-    if (is_conflict(reason))
-        return begin_again(tx, reason);
     if (reason != AbortReason::none)
-        return fail_for_good(tx, errno);
+        return after_failed_commit(tx, reason);
     give_tokens_back(tx);
-    tx.engine.end(AbortReason::none);
-    tx.known_count = 0;
+    end_attempt(tx, AbortReason::none);
+    tx.known_count = 1;
+    return 0;
+}
+
+[[gnu::noinline]] int commit_update(stm_tx& tx) {
+    Part* const part = tx.engine.only_part();
+    if (part == nullptr || tx.is_serial) [[unlikely]]
+        return commit_slowly(tx);
+    tx.engine.prepare_only_part();
+    const AbortReason reason = submit_one(*tx.known[0], *part);
+    if (reason != AbortReason::none) [[unlikely]]
+        return after_failed_commit(tx, reason);
+    tx.engine.end_only_part();
+    tx.known_count = 1;
     return 0;
 }
 
@@ -418,7 +471,6 @@ int sleep_on(const Sets& sets, std::int64_t timeout_ns) {
     if (error == 0) {
         tx->flags = flags;
         tx->known[0] = region;
-        tx->known_count = 1;
         if ((flags & STM_TX_SERIAL) != 0)
             error = take_tokens(*tx);
     }
@@ -426,7 +478,7 @@ int sleep_on(const Sets& sets, std::int64_t timeout_ns) {
         errno = error;
         return nullptr;
     }
-    begin_attempt(*tx, *region);
+    begin_attempt(*tx, *region, mode_of(*tx));
     if (tx->is_serial)
         tx->engine.make_complex();
     return tx;
@@ -455,43 +507,61 @@ int load_slowly(stm_tx& tx, stm_region& region, u64 offset, void* to, u64 bytes)
 }
 
 int load_word_slowly(stm_tx& tx, stm_region& region, u64 offset, void* to) {
+    if (tx.engine.load_word_beside_writes(*tx.part, offset, to)) [[likely]]
+        return 0;
     return load_slowly(tx, region, offset, to, sizeof(u64));
 }
 
+namespace {
+
+[[gnu::noinline]] int store_slowly(stm_tx& tx, stm_region& region, u64 offset, const void* from,
+                                   u64 bytes) {
+    if (tx.error != 0) {
+        errno = tx.error;
+        return -1;
+    }
+    if ((tx.flags & STM_TX_READ_ONLY) != 0 || !region.may_write)
+        return fail(tx, tx.engine.active() ? EROFS : EINVAL);
+    AbortReason reason = AbortReason::none;
+    if (tx.region != &region)
+        reason = turn_to(tx, region);
+    if (reason == AbortReason::none && &region != tx.known[0])
+        reason = know_as_writable(tx, region);
+    if (reason == AbortReason::none)
+        reason = tx.engine.store(*tx.part, offset, from, bytes);
+    return result_of(tx, reason);
+}
+
+} // namespace
 } // namespace stm::library::typed
 
 using namespace stm::library::typed;
 
 stm_tx* stm_tx_begin(stm_region* region, int flags) {
     stm_tx* const tx = this_thread;
-    if (tx == nullptr || tx->engine.active() || (flags & ~STM_TX_READ_ONLY) != 0) [[unlikely]]
+    if (tx == nullptr || tx->engine.active()) [[unlikely]]
         return begin_slowly(region, flags);
     tx->flags = flags;
     tx->known[0] = region;
-    tx->known_count = 1;
-    begin_attempt(*tx, *region);
+    if (flags == STM_TX_READ_ONLY)
+        begin_attempt(*tx, *region, Mode::read_only);
+    else if (flags == 0)
+        begin_attempt(*tx, *region, Mode::update);
+    else
+        return begin_slowly(region, flags);
     return tx;
 }
 
 int stm_tx_store(stm_tx* tx, stm_region* region, uint64_t offset, const void* from, size_t bytes) {
-    if (tx->error != 0) [[unlikely]] {
-        errno = tx->error;
-        return -1;
-    }
-    if ((tx->flags & STM_TX_READ_ONLY) != 0 || !region->may_write) [[unlikely]]
-        return fail(*tx, tx->engine.active() ? EROFS : EINVAL);
-    AbortReason reason = AbortReason::none;
-    if (tx->region != region)
-        reason = turn_to(*tx, *region);
-    if (reason == AbortReason::none && region != tx->known[0])
-        reason = know_as_writable(*tx, *region);
-    if (reason == AbortReason::none) [[likely]]
-        reason = tx->engine.store(*tx->part, offset, from, bytes);
-    return result_of(*tx, reason);
+    if (bytes == 8 && offset % 8 == 0 && tx->region == region && tx->known[0] == region &&
+        tx->flags == 0 && region->may_write && tx->engine.store_word(*tx->part, offset, from))
+        [[likely]]
+        return 0;
+    return store_slowly(*tx, *region, offset, from, bytes);
 }
 
 int stm_tx_commit(stm_tx* tx) {
-    return tx->engine.end_simply() ? 0 : commit_slowly(*tx);
+    return tx->engine.end_simply() ? 0 : commit_update(*tx);
 }
 
 void stm_tx_restart(stm_tx* tx) {
@@ -501,7 +571,7 @@ void stm_tx_restart(stm_tx* tx) {
         // The caller learns of it from the next call.
         const int error = errno;
         tx->known_count = 1;
-        begin_attempt(*tx, *tx->known[0]);
+        begin_attempt(*tx, *tx->known[0], mode_of(*tx));
         static_cast<void>(fail(*tx, error));
     }
 }

@@ -19,17 +19,25 @@
 struct stm_tx {
     static constexpr std::uint32_t kMost = stm::library::typed::Engine::kMaxParts;
 
+    /* Programs know these two: see struct stm_tx_line. */
+    stm_region* known[kMost] = {};
     alignas(64) stm::library::typed::Engine engine;
+
     stm_region* region = nullptr;
-    stm::library::typed::Engine::Part* part = nullptr;
-    int flags = 0; // STM_TX_*
+    stm::library::typed::Engine::Part* part = &engine.part(0); // this one, too, if none runs
+    int flags = 0;                                             // STM_TX_*
     int error = 0; // what has failed: the transaction cannot commit
     bool is_serial = false;
-    bool wants_tokens = false; // the next attempt is serial
-    std::uint32_t known_count = 0;
+    bool wants_tokens = false;     // the next attempt is serial
+    std::uint32_t known_count = 1; // 1, too, if none runs
     stm::runtime::u64 random = 1;
-    stm_region* known[kMost] = {};
 };
+
+static_assert(offsetof(stm_tx, known) == offsetof(struct stm_tx_line, region));
+static_assert(offsetof(stm_tx, engine) == offsetof(struct stm_tx_line, records));
+static_assert(stm::library::typed::Engine::is_load_line());
+static_assert(sizeof(stm::library::typed::View) ==
+              offsetof(struct stm_tx_line, bound) - offsetof(struct stm_tx_line, records));
 
 namespace stm::library::typed {
 

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * stm_tx_load_word() of <stm/tx.h>: a load of a word that nothing is in the way of
+ *
+ * The word is taken if the record of its stripe is unlocked and not newer than the transaction's
+ * snapshot, before and after. stm_tx_load() does the rest: other regions, what the transaction has
+ * stored itself, newer snapshots, conflicts, mistakes.
+ */
+#ifndef STM_DETAIL_LOAD_WORD_H
+#define STM_DETAIL_LOAD_WORD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stm/tx.h>
+
+/*
+ * What a transaction begins with. This is a part of the library's binary interface, and for this
+ * header alone.
+ */
+struct stm_tx_line {
+	stm_region *region; /* the first one, to which all of this belongs */
+	stm_region *others[15];
+	const uint64_t *records;   /* of ownership, one for each stripe of 64 bytes */
+	const unsigned char *data; /* the committed bytes */
+	const uint64_t *clock;
+	uint64_t size;
+	uint64_t bound;	   /* words below it can be loaded so; 0: none */
+	uint64_t limit;	   /* of records; a locked one is above any limit */
+	uint64_t *log_end; /* of the numbers of stripes that were loaded; NULL: no log */
+	uint64_t *log_limit;
+} __attribute__((__may_alias__));
+
+typedef uint64_t __attribute__((__may_alias__)) stm_tx_word;
+
+/*
+ * Loads a word, and tells whether it is what the snapshot has: 1 or 0.
+ *
+ * The record, the word, and the record again are looked at in this order. x86-64 loads in the order
+ * of the program, so it is enough that the compiler keeps the order of these three; it may keep
+ * everything else in registers from one load to the next. Race detectors want to see atomic loads.
+ */
+__attribute__((__always_inline__)) static inline int
+stm_tx_sample(const uint64_t *records, const unsigned char *data, uint64_t limit, uint64_t offset,
+	      uint64_t *to)
+{
+	const uint64_t *const record = records + offset / 64;
+	const stm_tx_word *const word = (const stm_tx_word *)(data + offset);
+	uint64_t before;
+	int unchanged;
+
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+	__asm__ volatile("movq %[record], %[before]\n\t"
+			 "movq %[word], %[value]\n\t"
+			 "cmpq %[before], %[record]"
+			 : [before] "=&r"(before), [value] "=&r"(*to), "=@cce"(unchanged)
+			 : [record] "m"(*record), [word] "m"(*word));
+#else
+	before = __atomic_load_n(record, __ATOMIC_ACQUIRE);
+	*to = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+	unchanged = __atomic_load_n(record, __ATOMIC_RELAXED) == before;
+#endif
+	if (__builtin_expect(!unchanged, 0))
+		return 0;
+	return before <= limit;
+}
+
+/* With a variable of its own, so that the caller's need not be in memory. */
+__attribute__((__always_inline__)) static inline int
+stm_tx_call_load(stm_tx *tx, stm_region *region, uint64_t offset, uint64_t *to)
+{
+	uint64_t word = 0;
+	const int result = stm_tx_load(tx, region, offset, &word, sizeof(word));
+
+	*to = word;
+	return result;
+}
+
+__attribute__((__always_inline__)) static inline int
+stm_tx_load_word(stm_tx *tx, stm_region *region, uint64_t offset, uint64_t *to)
+{
+	struct stm_tx_line *const line = (struct stm_tx_line *)tx;
+
+	if (__builtin_expect(
+		    line->region == region && offset < line->bound && offset % 8 == 0 &&
+			    stm_tx_sample(line->records, line->data, line->limit, offset, to),
+		    1)) {
+		uint64_t *const end = line->log_end;
+
+		if (end == NULL || end[-1] == offset / 64)
+			return 0;
+		if (end != line->log_limit) {
+			*end = offset / 64;
+			line->log_end = end + 1;
+			return 0;
+		}
+	}
+	return stm_tx_call_load(tx, region, offset, to);
+}
+
+__attribute__((__always_inline__)) static inline stm_tx_view stm_tx_view_of(stm_tx *tx)
+{
+	const struct stm_tx_line *const line = (const struct stm_tx_line *)tx;
+	stm_tx_view view;
+
+	view.tx = tx;
+	view.region = line->region;
+	view.records = line->records;
+	view.data = line->data;
+	view.bound = line->log_end == NULL ? line->bound : 0;
+	view.limit = line->limit;
+	return view;
+}
+
+__attribute__((__always_inline__)) static inline int
+stm_tx_view_load_word(const stm_tx_view *view, uint64_t offset, uint64_t *to)
+{
+	if (__builtin_expect(offset < view->bound && offset % 8 == 0 &&
+				     stm_tx_sample(view->records, view->data, view->limit, offset,
+						   to),
+			     1))
+		return 0;
+	return stm_tx_call_load(view->tx, view->region, offset, to);
+}
+
+#endif /* STM_DETAIL_LOAD_WORD_H */
