@@ -88,6 +88,35 @@ struct stm_heap_report {
  */
 int stm_heap_check(stm_tx *tx, stm_region *region, struct stm_heap_report *report);
 
+/**
+ * stm_heap_allocate_mapped, stm_heap_free_mapped - the same in a mapping, by plain pointers
+ * @base, @size: a mapping of the whole region, in which the calling thread has a transaction by
+ *	stm_start()
+ * @bytes, @alignment: as for stm_heap_allocate()
+ * @block: a block, at its address in this mapping
+ *
+ * The heap is the same: what is allocated in one way may be freed in the other one. These functions
+ * load and store in the mapping, so the transaction may begin again in their middle, as at any
+ * load. In mappings whole pages conflict, and many blocks are described in one page. So processes
+ * that allocate in this way at the same time often conflict.
+ *
+ * Return 0, or -1 with errno: EBADMSG, ENOSPC, EINVAL.
+ */
+int stm_heap_allocate_mapped(void *base, size_t size, size_t bytes, size_t alignment, void **block);
+int stm_heap_free_mapped(void *base, size_t size, void *block);
+
+/**
+ * stm_heap_root_mapped, stm_heap_set_root_mapped - stm_heap_root() and stm_heap_set_root() in a
+ * mapping
+ * @base, @size: as for stm_heap_allocate_mapped()
+ * @block: of the root, or NULL
+ * @tag: as for stm_heap_root()
+ *
+ * Return 0, or -1 with errno: EBADMSG, ENOSPC.
+ */
+int stm_heap_root_mapped(void *base, size_t size, void **block, uint64_t *tag);
+int stm_heap_set_root_mapped(void *base, size_t size, void *block, uint64_t tag);
+
 #ifdef __cplusplus
 }
 #endif

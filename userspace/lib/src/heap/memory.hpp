@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// A region as its heap sees it: values at offsets, by a transaction.
+// A region as its heap sees it: values at offsets, by a typed transaction, or in a mapping by the
+// transaction that runs there.
 #pragma once
 
 #include "userspace/lib/src/heap/layout.hpp"
@@ -16,10 +17,17 @@ namespace stm::heap {
 class Memory {
 public:
     Memory(stm_tx* tx, stm_region* region) : tx_(tx), region_(region) {}
+    // Of a mapping of the whole region. Nothing fails; instead of that the transaction may begin
+    // again in the middle of any function.
+    Memory(void* base, u64 size) : base_(static_cast<char*>(base)), size_(size) {}
 
     template <typename T>
     T load(u64 offset) {
         T value{};
+        if (base_ != nullptr) {
+            __builtin_memcpy(&value, base_ + offset, sizeof value);
+            return value;
+        }
         if (result_ == 0)
             result_ = stm_tx_load(tx_, region_, offset, &value, sizeof value);
         if (result_ != 0)
@@ -29,17 +37,23 @@ public:
 
     template <typename T>
     void store(u64 offset, const T& value) {
-        if (result_ == 0)
+        if (base_ != nullptr)
+            __builtin_memcpy(base_ + offset, &value, sizeof value);
+        else if (result_ == 0)
             result_ = stm_tx_store(tx_, region_, offset, &value, sizeof value);
     }
 
     [[nodiscard]] int result() const { return result_; }
-    [[nodiscard]] u64 size() const { return stm_region_size(region_); }
-    [[nodiscard]] unsigned conflicts() const { return stm_tx_conflicts(tx_); }
+    [[nodiscard]] u64 size() const { return base_ != nullptr ? size_ : stm_region_size(region_); }
+    [[nodiscard]] unsigned conflicts() const {
+        return base_ != nullptr ? 0 : stm_tx_conflicts(tx_);
+    }
 
 private:
-    stm_tx* tx_;
-    stm_region* region_;
+    stm_tx* tx_ = nullptr;
+    stm_region* region_ = nullptr;
+    char* base_ = nullptr;
+    u64 size_ = 0;
     int result_ = 0;
 };
 
