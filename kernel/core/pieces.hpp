@@ -23,7 +23,9 @@ public:
             size_ = sizeof(small_);
             return runtime::kSuccess;
         }
-        auto large = runtime::make_array<runtime::u8>(runtime::min<runtime::u64>(bytes, largest));
+        // Nobody gets bytes of a piece that were not copied into it before.
+        auto large =
+            runtime::make_array_to_fill<runtime::u8>(runtime::min<runtime::u64>(bytes, largest));
         if (!large.ok())
             return large.error();
         large_ = runtime::move(*large);

@@ -697,14 +697,70 @@ private:
     [[gnu::noinline]] AbortReason read_parts(u64 offset, u8* target, u64 bytes) noexcept {
         while (bytes != 0) {
             const StripePart part = first_part(offset, bytes);
-            const AbortReason reason = read_part(part, target);
-            if (reason != AbortReason::none) [[unlikely]]
-                return reason;
-            offset += part.bytes;
-            target += part.bytes;
-            bytes -= part.bytes;
+            u64 done = read_stripes(part, target, bytes);
+            if (done == 0) {
+                const AbortReason reason = read_part(part, target);
+                if (reason != AbortReason::none) [[unlikely]]
+                    return reason;
+                done = part.bytes;
+            }
+            offset += done;
+            target += done;
+            bytes -= done;
         }
         return AbortReason::none;
+    }
+
+    // Reads whole stripes of one page together, the first of which is `part`, if nothing is in the
+    // way. Returns how many bytes; 0: those of `part` have to be read by themselves.
+    u64 read_stripes(StripePart part, u8* to, u64 bytes) noexcept {
+        const u32 count = static_cast<u32>(
+            runtime::min(bytes >> kStripeShift, kStripesPerPage - part.stripe % kStripesPerPage));
+        if (SteppedMemory<M> || part.bytes != kStripeBytes || count < 2)
+            return 0;
+        const u64 accesses = u64{accesses_.size()} + count;
+        if (accesses > limits_.accesses ||
+            (!accesses_.has_room(accesses) && reserve_accesses(count) != AbortReason::none))
+            return 0;
+        step(memory_, Step::sample_orec, part.stripe);
+        const Atomic<u64>* const orecs = memory_.orec(part.stripe);
+        if (orecs == nullptr || !none_newer(orecs, count, snapshot_))
+            return 0;
+        runtime::copy_from_shared(to, memory_.data(part.stripe), u64{count} << kStripeShift);
+        runtime::fence(Order::acquire);
+        step(memory_, Step::resample_orec, part.stripe);
+        for (u32 i = 0; i < count; ++i) {
+            // Those before have been read as they should, whatever becomes of this one.
+            if (!note_sampled(part.stripe + i, Orec{orecs[i].load(Order::relaxed)},
+                              to + (u64{i} << kStripeShift)))
+                return u64{i} << kStripeShift;
+        }
+        return u64{count} << kStripeShift;
+    }
+
+    // The second sample of a stripe that has been copied. By 2. at the top it has the same version
+    // as at the first one if neither is above the snapshot. There is room for it.
+    [[gnu::always_inline]] bool note_sampled(u64 stripe, Orec now, u8* to) noexcept {
+        if constexpr (kMutation != Mutation::no_second_sample) {
+            if (now.is_locked() || now.version() > snapshot_) [[unlikely]]
+                return false;
+        }
+        const auto place = accesses_.locate(stripe);
+        if (place.access == nullptr) [[likely]] {
+            accesses_.insert_at(place.slot, stripe, now.version());
+            return true;
+        }
+        Access& access = *place.access;
+        if (access.version != kNotRead && access.version != now.version())
+            return false;
+        access.version = now.version();
+        if (access.write != kNoWrite) {
+            const Write& write = log_[access.write];
+            for_each_run(write.mask, [&](u32 first, u32 bytes) {
+                __builtin_memcpy(to + first, write.bytes + first, bytes);
+            });
+        }
+        return true;
     }
 
     [[gnu::noinline]] void write_parts(u64 offset, const u8* source, u64 bytes) noexcept {

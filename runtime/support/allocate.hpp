@@ -54,4 +54,20 @@ requires constructible_from<T>
     return UniqueArray<T>::adopt(objects, count);
 }
 
+// The same without any values: the caller sets what it looks at.
+template <trivially_destructible T>
+requires trivially_copyable<T>
+[[nodiscard]] Result<UniqueArray<T>> make_array_to_fill(usize count) noexcept {
+    static_assert(alignof(T) <= kAllocationAlignment, "stm_allocate does not align that much");
+    const Result<usize> bytes = checked_mul(count, sizeof(T));
+    if (!bytes.ok())
+        return bytes.error();
+    if (count == 0)
+        return UniqueArray<T>();
+    void* const memory = stm_allocate(*bytes);
+    if (memory == nullptr)
+        return Error::no_memory;
+    return UniqueArray<T>::adopt(static_cast<T*>(memory), count);
+}
+
 } // namespace stm::runtime

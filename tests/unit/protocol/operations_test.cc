@@ -47,6 +47,67 @@ TEST_F(Tx, OutsideOfTheRegionDoesNothing) {
     EXPECT_EQ(tx.commit(), AbortReason::none);
 }
 
+// Long reads look at many records together, with the same results as reads of single words.
+
+TEST_F(Tx, LongReadsShowWhatIsCommittedAndItsOwnWrites) {
+    for (u64 offset = 0; offset < 3 * kPageBytes; offset += 8)
+        put(offset, offset);
+    ASSERT_EQ(tx.begin(), AbortReason::none);
+    const u64 own = 7;
+    ASSERT_EQ(tx.write(64, &own, 8), AbortReason::none);
+    ASSERT_EQ(tx.write(kPageBytes + 12, &own, 4), AbortReason::none);
+    std::vector<u64> values(3 * kPageBytes / 8 - 2);
+    ASSERT_EQ(tx.read(8, values.data(), values.size() * 8), AbortReason::none);
+    for (u64 i = 0; i < values.size(); ++i) {
+        u64 expected = (i + 1) * 8;
+        if (expected == 64)
+            expected = 7;
+        if (expected == kPageBytes + 8)
+            expected = (expected & 0xffffffff) | u64{7} << 32;
+        EXPECT_EQ(values[i], expected) << "word " << i + 1;
+    }
+    EXPECT_EQ(tx.stripes_touched(), 3 * kStripesPerPage);
+    EXPECT_EQ(tx.commit(), AbortReason::none);
+}
+
+TEST_F(Tx, LongReadsGoIntoTheReadSet) {
+    put(0, 1);
+    u64 values[kPageBytes / 8];
+    ASSERT_EQ(tx.begin(), AbortReason::none);
+    ASSERT_EQ(tx.read(0, values, sizeof values), AbortReason::none);
+    ASSERT_EQ(tx.write(1 << 16, &one, 8), AbortReason::none);
+    put(sizeof values - 8, 2);
+    EXPECT_EQ(tx.validate(), Validity::changed);
+    EXPECT_EQ(tx.commit(), AbortReason::commit_validation);
+}
+
+TEST_F(Tx, LongReadsAreOfOneSnapshot) {
+    put(0, 1);
+    u64 values[kPageBytes / 8];
+    ASSERT_EQ(tx.begin(), AbortReason::none);
+    EXPECT_EQ(get(0), 1u);
+    // Newer than the snapshot, but nothing that was read has changed.
+    put(640, 2);
+    ASSERT_EQ(tx.read(0, values, sizeof values), AbortReason::none);
+    EXPECT_EQ(values[80], 2u);
+    EXPECT_EQ(tx.extensions(), 1u);
+    put(128, 3);
+    ASSERT_EQ(tx.read(192, values, 128), AbortReason::none);
+    EXPECT_EQ(tx.read(0, values, sizeof values), AbortReason::read_validation);
+    EXPECT_EQ(tx.commit(), AbortReason::read_validation);
+}
+
+TEST_F(Tx, LongReadsStopAtTheLimit) {
+    put(0, 1);
+    Transaction<PagedMemory> small{memory, 3, {.accesses = 10, .writes = 10, .pages = 10}};
+    u64 values[kPageBytes / 8];
+    ASSERT_EQ(small.begin(), AbortReason::none);
+    ASSERT_EQ(small.read(0, values, 640), AbortReason::none);
+    ASSERT_EQ(small.read(0, values, 640), AbortReason::none) << "the same stripes";
+    EXPECT_EQ(small.read(0, values, 641), AbortReason::too_big);
+    small.cancel(AbortReason::explicit_cancel);
+}
+
 TEST_F(Tx, ConflictDoomsUntilTheEnd) {
     ASSERT_EQ(tx.begin(), AbortReason::none);
     EXPECT_EQ(get(0), 0u);
