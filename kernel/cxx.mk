@@ -10,11 +10,12 @@ unknown-flags = $(eval unknown-flags := $(shell echo | LC_ALL=C $(CXX) \
 	$(filter-out $(c-only-flags),$(KBUILD_CFLAGS)) -x c++ -fsyntax-only - 2>&1 | \
 	sed -n "s/^.*'\(-[^']*\)'.*$$/\1/p"))$(unknown-flags)
 
+# -mno-outline-atomics: libgcc's functions for old and new arm64 processors are not in the kernel.
 # -fcheck-new: operator new may return null. -g0: pahole cannot read the debug information of C++
 # and fails the build of the module's BTF.
 cxx-flags := -std=gnu++20 -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-use-cxa-atexit \
 	-fcheck-new -ffreestanding -Wall -Wextra -Werror -Wno-unused-parameter -DSTM_KERNEL_CORE \
-	$(if $(STM_CXX_DEBUG),-g,-g0)
+	$(if $(STM_CXX_DEBUG),-g,-g0) $(if $(CONFIG_ARM64),-mno-outline-atomics)
 
 # Of the kernel's own C compiler, gcc in the name of its file, and only there: a folder may be
 # called gcc, too. One given on make's command line goes before; that of the environment is for user

@@ -59,10 +59,19 @@ static inline void stm_release_fault_lock(struct vm_fault *vmf)
 }
 #endif
 
-/* A protection with which a page table entry is "not accessed yet": x86's bit for that. */
+/*
+ * A protection with which a page table entry is "not accessed yet". x86 sets the bit by itself; an
+ * arm64 processor that does not takes a fault for it, which Linux serves without asking us.
+ */
 static inline pgprot_t stm_never_accessed(pgprot_t protection)
 {
+#if defined(_PAGE_ACCESSED)
 	return __pgprot(pgprot_val(protection) & ~_PAGE_ACCESSED);
+#elif defined(PTE_AF)
+	return __pgprot(pgprot_val(protection) & ~PTE_AF);
+#else
+#error "stm does not know how this processor notes that a page was accessed"
+#endif
 }
 
 static inline struct class *stm_class_create(const char *name)

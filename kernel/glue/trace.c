@@ -12,7 +12,7 @@
  * One key for all events: the core asks whether anybody watches at all. Linux calls the two
  * functions when the first one begins to watch an event, and when the last one has ceased to.
  */
-#ifdef CONFIG_JUMP_LABEL
+#ifdef STM_JUMP_LABELS
 /* The core declares it, as something that it does not know. */
 extern struct static_key stm_trace_key;
 struct static_key stm_trace_key = STATIC_KEY_INIT_FALSE;
