@@ -49,8 +49,8 @@ TEST(Stmctl, SaysWhatIsWrongWithACommandLine) {
     for (const char* command : {"info", "statistics", "rm", "dump", "load", "chmod", "chown",
                                 "hexdump", "copy", "create"})
         expect(command, 2, "NAME");
-    for (const char* arguments : {"info --id x7", "info name --id 7", "create x", "create x 5Q",
-                                  "create x 4K --mode 9"})
+    for (const char* arguments :
+         {"info --id x7", "info name --id 7", "create x", "create x 5Q", "create x 4K --mode 9"})
         expect(arguments, 2, "");
 }
 
