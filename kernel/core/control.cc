@@ -143,6 +143,11 @@ Status check_size(const Row& row, u32 given) noexcept {
     return given > kPageBytes ? Status(Error::too_big) : Status(runtime::kSuccess);
 }
 
+void clear_answer(const Row& row, __u64* words) noexcept {
+    for (u32 word = row.read_size / sizeof(u64); word < row.size / sizeof(u64); ++word)
+        words[word] = 0;
+}
+
 // Sets all of the structure.
 Status copy_in(const Row& row, u64 address, void* structure, u32& given) noexcept {
     auto* const words = static_cast<__u64*>(structure);
@@ -154,8 +159,7 @@ Status copy_in(const Row& row, u64 address, void* structure, u32& given) noexcep
             return copied;
         __builtin_memcpy(&given, structure, sizeof(given));
         if (given == row.size) [[likely]] {
-            for (u32 word = row.read_size / sizeof(u64); word < row.size / sizeof(u64); ++word)
-                words[word] = 0;
+            clear_answer(row, words);
             return runtime::kSuccess;
         }
     } else {
@@ -166,8 +170,10 @@ Status copy_in(const Row& row, u64 address, void* structure, u32& given) noexcep
     const Status checked = check_size(row, given);
     if (!checked.ok())
         return checked;
-    return runtime::status_from_errno(
-        stm_linux_copy_struct_in(structure, row.size, address, given));
+    const Status copied =
+        runtime::status_from_errno(stm_linux_copy_struct_in(structure, row.size, address, given));
+    clear_answer(row, words);
+    return copied;
 }
 
 // Not inlined: a request with a number needs no room for a structure on its stack.

@@ -16,6 +16,12 @@ using runtime::Status;
 using runtime::u32;
 using Guard = Context::Guard;
 
+Status await_gate(Region& region) noexcept {
+    return traced_wait(region, STM_TRACE_WAIT_COMMIT, [&]() noexcept {
+        return region.versions().token.enter({STM_WAIT_KILLABLE, lease_in(region), &region});
+    });
+}
+
 Status Passes::adopt_transactions(u32& in_the_way) noexcept {
     in_the_way = kMostRegions;
     for (u32 i = 0; i < members_.size(); ++i) {
@@ -113,10 +119,7 @@ bool Passes::try_enter_all(u32& closed) noexcept {
 
 Status Passes::get_gates() noexcept {
     for (u32 closed = 0; !try_enter_all(closed);) {
-        const Region& region = members_[closed]->region();
-        const Status entered = traced_wait(region, STM_TRACE_WAIT_COMMIT, [&]() noexcept {
-            return token_of(closed).enter({STM_WAIT_KILLABLE, lease_in(region), &region});
-        });
+        const Status entered = await_gate(members_[closed]->region());
         if (!entered.ok())
             return entered;
         passes_[closed] = Pass::gate;

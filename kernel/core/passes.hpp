@@ -24,6 +24,10 @@ namespace stm::kernel {
 
 inline constexpr runtime::u32 kMostRegions = STM_MAX_OTHERS + 1;
 
+// A commit becomes one of those inside the region's gate, and waits while it is closed. The caller
+// is inside no other one. Error::interrupted, Error::deadlock.
+[[nodiscard]] runtime::Status await_gate(Region& region) noexcept;
+
 class Passes : runtime::NonCopyable {
     using u32 = runtime::u32;
 

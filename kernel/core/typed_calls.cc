@@ -3,7 +3,6 @@
 
 #include "kernel/core/deadline.hpp"
 #include "kernel/core/given_sets.hpp"
-#include "kernel/core/lease.hpp"
 #include "kernel/core/passes.hpp"
 #include "kernel/core/trace.hpp"
 #include "runtime/support/allocate.hpp"
@@ -251,7 +250,7 @@ enum class Mode { concurrent, serial };
         return ready;
     SerialToken& token = sets.region().versions().token;
     if (!token.try_enter()) [[unlikely]] {
-        const Status entered = token.enter({STM_WAIT_KILLABLE, lease_in(sets.region())});
+        const Status entered = await_gate(sets.region());
         if (!entered.ok())
             return entered;
     }
@@ -318,17 +317,16 @@ Result<i32> commit_given_sets(const Request& request, stm_commit_sets& argument)
     const Status status = commit(all.members(), mode, outcome);
     if (!status.ok())
         return status.error();
-    GivenSets::Commit& culprit = all.members()[outcome.region]->commit();
     if (outcome.reason != AbortReason::none) {
         argument.reason = static_cast<u32>(outcome.reason);
         argument.region = outcome.region;
-        argument.stripe = culprit.in_the_way();
+        argument.stripe = all.members()[outcome.region]->commit().in_the_way();
         const Status answered = answer(request, argument);
         return answered.ok() ? Error::again : answered.error();
     }
     // It is committed, whatever becomes of the answer.
     (void)stm_linux_put_u64(request.argument + __builtin_offsetof(stm_commit_sets, version),
-                            culprit.version());
+                            all.members()[0]->commit().version());
     return 0;
 }
 

@@ -153,6 +153,34 @@ TEST_F(Typed, CommitsAndConflictsAreWatched) {
     EXPECT_EQ(aborts[0].version, commits[1].version);
 }
 
+// Of one region, and of two.
+TEST_F(Typed, TheWaitOfACommitIsWatched) {
+    const File second = open(control, "second", kCreate, {kBytes, 0, 0666});
+    settings.serial_lease_ms = 50;
+    for (const bool several : {false, true}) {
+        const simulated::Sleepless sleepless;
+        ASSERT_EQ(start(other, STM_START_SERIAL), 1);
+        Watching watching;
+        {
+            OtherThread thread;
+            const AsThread as(thread);
+            const Sets sets = writing(now(file), 0, 5);
+            EXPECT_EQ(several ? commit_both(file, sets, second, writing(now(second), 0, 5))
+                              : commit_sets(file, sets),
+                      0);
+        }
+        const std::vector<Event> events = watching.take();
+        const std::vector<Event> waits = only(events, "wait");
+        ASSERT_EQ(waits.size(), 1u) << several;
+        EXPECT_EQ(waits[0].region, "tx");
+        EXPECT_EQ(waits[0].kind, STM_TRACE_WAIT_COMMIT);
+        const std::vector<Event> repairs = only(events, "repair");
+        ASSERT_EQ(repairs.size(), 1u) << several;
+        EXPECT_EQ(repairs[0].kind, STM_TRACE_REPAIR_LEASE);
+        EXPECT_EQ(cancel(other), 0);
+    }
+}
+
 TEST_F(Transactions, NobodyIsToldWhenNobodyWatches) {
     std::vector<Event> events;
     {

@@ -161,6 +161,22 @@ TEST_F(Typed, AreCounted) {
     EXPECT_EQ(statistics.aborts[STM_REASON_COMMIT_VALIDATION], 1u);
 }
 
+// What is an answer alone is not taken from the caller.
+TEST_F(Typed, AnswerALongerStructureAsTheirOwn) {
+    struct Longer : stm_commit_sets {
+        std::uint64_t more;
+    } longer{};
+    const Sets sets = writing(reading(now(file), 0), 64, 1);
+    disturb(0);
+    longer.sets = sets.argument();
+    longer.version = 77;
+    EXPECT_EQ(request(file, STM_IOC_COMMIT_SETS, longer), -EAGAIN);
+    EXPECT_EQ(longer.version, 0u);
+    EXPECT_EQ(longer.reason, unsigned{STM_REASON_COMMIT_VALIDATION});
+    longer.more = 1;
+    EXPECT_EQ(request(file, STM_IOC_COMMIT_SETS, longer), -E2BIG);
+}
+
 // -- Several regions --
 
 class TypedInSeveral : public Typed {
@@ -182,6 +198,16 @@ TEST_F(TypedInSeveral, CommitInAllOrNone) {
     EXPECT_EQ(get(second, 0), 2u);
     EXPECT_EQ(record_of(file, 0) % 2, 0u);
     EXPECT_EQ(record_of(second, 0) % 2, 0u);
+}
+
+TEST_F(TypedInSeveral, TellTheVersionInTheRegionOfTheRequest) {
+    for (const std::uint64_t value : {1, 2, 3})
+        put(second, 64, value);
+    EXPECT_EQ(commit_both(file, writing(now(file), 0, 1), second, writing(now(second), 0, 2)), 0);
+    EXPECT_EQ(last.version, clock_of(file));
+    EXPECT_EQ(last.version, record_of(file, 0) >> 1);
+    EXPECT_EQ(commit_both(file, reading(now(file), 0), second, writing(now(second), 0, 3)), 0);
+    EXPECT_EQ(last.version, 0u) << "it has written nothing there";
 }
 
 TEST_F(TypedInSeveral, ValidateWhatTheyOnlyRead) {
@@ -294,6 +320,14 @@ TEST_F(Typed, CannotWaitForTheirOwnThread) {
     ASSERT_EQ(start(other, STM_START_SERIAL), 1);
     EXPECT_EQ(commit_sets(file, writing(now(file), 0, 5)), -EDEADLK);
     EXPECT_EQ(cancel(other), 0);
+}
+
+TEST_F(TypedInSeveral, CannotWaitForTheirOwnThread) {
+    ASSERT_EQ(start(other, STM_START_SERIAL), 1);
+    EXPECT_EQ(commit_both(second, writing(now(second), 0, 4), file, writing(now(file), 0, 5)),
+              -EDEADLK);
+    EXPECT_EQ(cancel(other), 0);
+    EXPECT_EQ(get(second, 0), 0u);
 }
 
 } // namespace
