@@ -6,11 +6,14 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdarg>
 #include <cstring>
 #include <functional>
 #include <stm/ioctl.h>
 #include <string>
+#include <sys/mman.h>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -73,12 +76,19 @@ using stm::library::typed::u64;
 using stm::library::typed::u8;
 using stm::library::typed::View;
 
+// One for each view.
+u64 new_place() {
+    static u64 last = 0;
+    return ++last;
+}
+
 // A region in this program's memory. Its handle is a number that nobody opens.
 class PlayedRegion {
 public:
     explicit PlayedRegion(int fd, bool may_write = true) {
         region.place.view = View(records, bytes, &clock, sizeof bytes);
-        region.place.region = region.place.place = static_cast<u64>(fd);
+        region.place.region = static_cast<u64>(fd);
+        region.place.place = new_place();
         region.handle = stm::connection::Descriptor(fd);
         region.may_write = may_write;
     }
@@ -253,6 +263,188 @@ TEST_F(TypedRequests, ChangesAreSeenBetweenLoads) {
     EXPECT_EQ(stm_tx_nest(tx), STM_TX_AGAIN);
     EXPECT_EQ(stm_tx_commit(tx), STM_TX_AGAIN);
     EXPECT_EQ(stm_tx_commit(tx), 0);
+}
+
+// ---- Loads that are compiled into the program --------------------------------------------------
+
+using Load = int (*)(stm_tx* tx, stm_region* region, u64 offset, u64* to);
+
+int load(stm_tx* tx, stm_region* region, u64 offset, u64* to) {
+    return stm_tx_load(tx, region, offset, to, sizeof *to);
+}
+int load_by_view(stm_tx* tx, stm_region*, u64 offset, u64* to) {
+    const stm_tx_view view = stm_tx_view_of(tx);
+    return stm_tx_view_load_word(&view, offset, to);
+}
+
+class CompiledLoads : public TypedRequests, public testing::WithParamInterface<Load> {
+protected:
+    // The word there, or what the load has returned instead of 0.
+    u64 word(stm_tx* tx, u64 offset) {
+        u64 value = 0;
+        const int result = GetParam()(tx, first, offset, &value);
+        return result == 0 ? value : static_cast<u64>(result);
+    }
+    static int store(stm_tx* tx, stm_region* region, u64 offset, u64 value) {
+        return stm_tx_store(tx, region, offset, &value, sizeof value);
+    }
+    void put(u64 offset, u64 value) { std::memcpy(first.bytes + offset, &value, sizeof value); }
+};
+
+INSTANTIATE_TEST_SUITE_P(, CompiledLoads,
+                         testing::Values(Load{load}, Load{stm_tx_load_word}, Load{load_by_view}));
+
+TEST_P(CompiledLoads, GiveWhatTheTransactionHasStored) {
+    put(8, 1);
+    put(64, 2);
+    stm_tx* const tx = stm_tx_begin(first, 0);
+    EXPECT_EQ(word(tx, 8), 1u);
+    EXPECT_EQ(store(tx, first, 8, 3), 0);
+    EXPECT_EQ(word(tx, 8), 3u);
+    EXPECT_EQ(word(tx, 64), 2u);
+    EXPECT_EQ(stm_tx_nest(tx), 0);
+    EXPECT_EQ(store(tx, first, 8, 4), 0);
+    EXPECT_EQ(store(tx, first, 64, 5), 0);
+    EXPECT_EQ(word(tx, 8), 4u);
+    EXPECT_EQ(word(tx, 64), 5u);
+    stm_tx_undo(tx);
+    EXPECT_EQ(word(tx, 8), 3u);
+    EXPECT_EQ(word(tx, 64), 2u);
+    EXPECT_EQ(store(tx, first, 16, 6), 0);
+    EXPECT_EQ(word(tx, 16), 6u);
+    EXPECT_EQ(stm_tx_commit(tx), 0);
+    EXPECT_EQ(taken(), Texts{"commit 101 (1 read, 1 written)"}) << "two neighbours are one run";
+    stm_tx_begin(first, 0);
+    EXPECT_EQ(word(tx, 8), 1u) << "nothing is left of the last one; this module commits nothing";
+    EXPECT_EQ(stm_tx_commit(tx), 0);
+}
+
+TEST_P(CompiledLoads, AreNotedHoweverMany) {
+    stm_tx* const tx = stm_tx_begin(first, 0);
+    for (int i = 0; i < 100; ++i) {
+        EXPECT_EQ(word(tx, 0), 0u);
+        EXPECT_EQ(word(tx, 640), 0u);
+    }
+    EXPECT_EQ(store(tx, first, 128, 1), 0);
+    EXPECT_EQ(stm_tx_commit(tx), 0);
+    EXPECT_EQ(taken(), Texts{"commit 101 (200 read, 1 written)"});
+}
+
+// Each thread has its own object, so nothing is left of other tests here.
+TEST_P(CompiledLoads, AreOfOneSnapshot) {
+    std::thread([&] {
+        for (const int flags : {0, STM_TX_READ_ONLY}) {
+            stm_tx* const tx = stm_tx_begin(first, flags);
+            EXPECT_EQ(word(tx, 0), 0u);
+            first.change(0);
+            EXPECT_EQ(word(tx, 0), u64{STM_TX_AGAIN});
+            EXPECT_EQ(stm_tx_commit(tx), STM_TX_AGAIN);
+            EXPECT_EQ(word(tx, 0), 0u);
+            EXPECT_EQ(stm_tx_commit(tx), 0);
+        }
+    }).join();
+}
+
+TEST_P(CompiledLoads, NeedATransactionAndAWordInTheRegion) {
+    const u64 failed = static_cast<u64>(-1);
+    for (const int flags : {0, STM_TX_READ_ONLY}) {
+        stm_tx* const tx = stm_tx_begin(first, flags);
+        put(4, 0x0102030405060708);
+        EXPECT_EQ(word(tx, 4), 0x0102030405060708u) << "at any offset";
+        EXPECT_EQ(word(tx, sizeof first.bytes), failed);
+        EXPECT_EQ(errno, ERANGE);
+        EXPECT_EQ(word(tx, 0), failed) << "it has failed for good";
+        EXPECT_EQ(stm_tx_commit(tx), -1);
+        EXPECT_EQ(errno, ERANGE);
+        EXPECT_EQ(word(tx, 0), failed) << "none runs";
+        EXPECT_EQ(errno, EINVAL);
+        stm_tx_begin(first, flags);
+        EXPECT_EQ(word(tx, 64), 0u);
+        EXPECT_EQ(stm_tx_commit(tx), 0);
+        EXPECT_EQ(word(tx, 64), failed) << "none runs any more";
+        EXPECT_EQ(errno, EINVAL);
+    }
+}
+
+TEST_P(CompiledLoads, MayBeMixedWithOtherRegions) {
+    put(8, 1);
+    second.bytes[8] = 2;
+    stm_tx* const tx = stm_tx_begin(first, 0);
+    for (int i = 0; i < 3; ++i) {
+        u64 value = 0;
+        EXPECT_EQ(word(tx, 8), 1u);
+        EXPECT_EQ(stm_tx_load_word(tx, second, 8, &value), 0);
+        EXPECT_EQ(value, 2u);
+    }
+    EXPECT_EQ(store(tx, second, 16, 3), 0);
+    EXPECT_EQ(word(tx, 16), 0u);
+    EXPECT_EQ(store(tx, first, 16, 4), 0);
+    EXPECT_EQ(word(tx, 16), 4u);
+    EXPECT_EQ(stm_tx_commit(tx), 0);
+    EXPECT_EQ(taken(), Texts{"commit 101 (1 read, 1 written) 102(1 read, 1 written)"});
+}
+
+// ---- A commit between the look at the record and the load of the word --------------------------
+
+// The first page of its bytes cannot be read at first. Whoever tries is overtaken by a commit to
+// stripes 0 and 64.
+class OvertakingRegion {
+public:
+    OvertakingRegion() {
+        there = this;
+        struct sigaction action {};
+        action.sa_handler = [](int) { there->commit(); };
+        sigemptyset(&action.sa_mask);
+        sigaction(SIGSEGV, &action, &before_);
+        mprotect(bytes_, kPage, PROT_NONE);
+        region.place.view = View(records_, bytes_, &clock_, 2 * kPage);
+        region.place.region = 104;
+        region.place.place = new_place();
+        region.handle = stm::connection::Descriptor(104);
+    }
+    ~OvertakingRegion() {
+        static_cast<void>(region.handle.release());
+        sigaction(SIGSEGV, &before_, nullptr);
+        munmap(bytes_, 2 * kPage);
+    }
+
+    stm_region region;
+
+private:
+    static constexpr std::size_t kPage = 4096;
+    static inline OvertakingRegion* there = nullptr;
+
+    void commit() {
+        mprotect(bytes_, kPage, PROT_READ | PROT_WRITE);
+        clock_.store(6, stm::runtime::Order::relaxed);
+        for (const u64 stripe : {0, 64}) {
+            bytes_[stripe * 64] = 1;
+            records_[stripe].store(6 << 1, stm::runtime::Order::relaxed);
+        }
+    }
+
+    u8* const bytes_ = static_cast<u8*>(
+        mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    Atomic<u64> records_[128];
+    Atomic<u64> clock_{5};
+    struct sigaction before_ {};
+};
+
+TEST_P(CompiledLoads, AreDoneAgainWhenACommitOvertakesThem) {
+    const auto try_with = [&](int flags) {
+        OvertakingRegion overtaking;
+        stm_tx* const tx = stm_tx_begin(&overtaking.region, flags);
+        u64 value = 7;
+        EXPECT_EQ(GetParam()(tx, &overtaking.region, 4096, &value), 0);
+        EXPECT_EQ(value, 0u);
+        EXPECT_EQ(GetParam()(tx, &overtaking.region, 0, &value), STM_TX_AGAIN);
+        EXPECT_EQ(stm_tx_commit(tx), STM_TX_AGAIN);
+        EXPECT_EQ(GetParam()(tx, &overtaking.region, 0, &value), 0);
+        EXPECT_EQ(value, 1u);
+        EXPECT_EQ(stm_tx_commit(tx), 0);
+    };
+    for (const int flags : {0, STM_TX_READ_ONLY})
+        std::thread(try_with, flags).join();
 }
 
 } // namespace
