@@ -2,6 +2,7 @@
 // A program of threads that use <stm/stm.hpp>, for the sanitizers. Its twin has a fault of its own.
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <stdexcept>
 #include <stm/stm.hpp>
 #include <string>
@@ -27,8 +28,8 @@ struct everything {
 
 [[maybe_unused]] long unprotected = 0; // for the twin
 
-void use(const stm::region& region, everything& all, int thread) {
-    for (int i = 0; i < 200; ++i) {
+void use(const stm::region& region, everything& all, int thread, int turns) {
+    for (int i = 0; i < turns; ++i) {
         std::string said; // its destructor runs in every attempt
         try {
             stm::atomically(region, [&](stm::transaction& tx) {
@@ -59,13 +60,15 @@ void use(const stm::region& region, everything& all, int thread) {
 
 } // namespace
 
-int main() {
+// One argument: how often, a multiple of ten.
+int main(int argc, char** argv) {
+    const int turns = argc > 1 ? std::atoi(argv[1]) : 200;
     const std::string name = "clean:" + std::to_string(getpid());
     const auto region = stm::region::create(name, 1 << 20, STM_EPHEMERAL);
     auto& all = region.root<everything>();
     std::vector<std::thread> threads;
     for (int thread = 0; thread < 3; ++thread)
-        threads.emplace_back([&, thread] { use(region, all, thread); });
+        threads.emplace_back([&, thread] { use(region, all, thread, turns); });
     for (std::thread& thread : threads)
         thread.join();
     const long count = stm::read_only(region, [&](stm::read_transaction& tx) {
@@ -80,5 +83,5 @@ int main() {
     const volatile char* read = beyond + 8 + (unprotected == 0 ? 1 : 0);
     static_cast<void>(*read);
 #endif
-    return count == 3 * 180 ? 0 : 1;
+    return count == 3 * turns * 9 / 10 ? 0 : 1;
 }
