@@ -15,7 +15,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
 .DEFAULT_GOAL := help
 .PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest
 .PHONY: fuzz coverage sweep world mutants reliability bench install uninstall deb deb-check clean
-.PHONY: check-tracing
+.PHONY: check-tracing arm64
 
 help:
 	@echo 'make deps          install the Debian packages that are missing (root or sudo)'
@@ -39,6 +39,7 @@ help:
 	@echo 'make check-tracing run perf, trace-cmd and bpftrace beside transactions (KERNELS=…)'
 	@echo 'make bench         measure memory and transactions in a guest'
 	@echo '                   (KERNEL=…, BENCH="--json mapped")'
+	@echo 'make arm64         compile for 64-bit ARM what there is for it, and test it'
 	@echo 'make install       install library, headers, tools and module source'
 	@echo '                   (DESTDIR=, PREFIX=$(PREFIX)); make uninstall takes it away again'
 	@echo 'make deb           build the packages of Debian, into build/deb'
@@ -104,6 +105,9 @@ mutants: deps
 
 bench: deps
 	@ci/bench --kernel '$(KERNEL)' $(BENCH)
+
+arm64: deps
+	@ci/arm64
 
 install:
 	@ci/install '$(PREFIX)' '$(DESTDIR)'

@@ -28,9 +28,9 @@ Dir::Etc::sourceparts "/dev/null";
 Dir::Etc::preferences "/dev/null";
 Dir::Etc::preferencesparts "/dev/null";
 Dir::State::status "/dev/null";
-APT::Architecture "amd64";
+APT::Architecture "{architecture}";
 #clear APT::Architectures;
-APT::Architectures {{ "amd64"; }};
+APT::Architectures {{ "{architecture}"; }};
 APT::Sandbox::User "{user}";
 Acquire::GzipIndexes "true";
 Acquire::Languages "none";
@@ -45,9 +45,11 @@ Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 class Release:
     """What one release of Debian has: 'bookworm', 'trixie-backports', 'testing', …"""
 
-    def __init__(self, name):
+    def __init__(self, name, architecture):
         self.name = name
-        self._folder = os.path.join(cache.root(), "apt", name)
+        self._architecture = architecture
+        self._folder = os.path.join(cache.root(), "apt", name if architecture == "amd64"
+                                    else f"{name}-{architecture}")
         self._updated = False
         self.said = ""
 
@@ -101,7 +103,7 @@ class Release:
             return
         self._updated = True
         self._prepare(update=False)
-        with cache.lock(f"apt-{self.name}"), \
+        with cache.lock(f"apt-{os.path.basename(self._folder)}"), \
                 cache.progress(f"refreshing the package lists of {self}"):
             done = self._run(["apt-get", "update", "-qq"])
         if done.returncode:
@@ -118,7 +120,8 @@ class Release:
             os.makedirs(os.path.join(self._folder, part), exist_ok=True)
         user = "root" if os.geteuid() == 0 else ""
         _write(f"{self._folder}/debian.sources", sources(self.name))
-        _write(f"{self._folder}/apt.conf", CONFIG.format(folder=self._folder, user=user))
+        _write(f"{self._folder}/apt.conf", CONFIG.format(
+            folder=self._folder, user=user, architecture=self._architecture))
         stamp = os.path.join(self._folder, "updated")
         if update and (not os.path.exists(stamp) or time.time() - os.path.getmtime(stamp) > DAY):
             self.update()
@@ -134,9 +137,9 @@ class Release:
 
 
 @functools.lru_cache(maxsize=None)
-def release(name):
+def release(name, architecture="amd64"):
     """One object for each release, which refreshes its lists once."""
-    return Release(name)
+    return Release(name, architecture)
 
 
 def sources(name):
