@@ -196,15 +196,17 @@ void tell_others(GivenSets& sets) noexcept {
                               traced_conflict(commit.memory(), commit.in_the_way()), 0);
 }
 
-void count(Members members, const Outcome& outcome) noexcept {
+void count(GivenSets& member, AbortReason reason) noexcept {
+    member.handle().typed_counters().count(reason, member.commit().version());
+    if (stm_linux_traced() != 0)
+        trace(member, reason);
+}
+
+void count_all(Members members, const Outcome& outcome) noexcept {
     for (u32 i = 0; i < members.size(); ++i) {
         // A conflict is one region's.
-        if (outcome.reason == AbortReason::none || i == outcome.region) {
-            members[i]->handle().typed_counters().count(outcome.reason,
-                                                        members[i]->commit().version());
-            if (stm_linux_traced() != 0)
-                trace(*members[i], outcome.reason);
-        }
+        if (outcome.reason == AbortReason::none || i == outcome.region)
+            count(*members[i], outcome.reason);
     }
 }
 
@@ -234,14 +236,13 @@ enum class Mode { concurrent, serial };
     const bool counted =
         passes.end_transactions(status.ok() ? outcome.reason : AbortReason::signal);
     if (status.ok() && !counted)
-        count(members, outcome);
+        count_all(members, outcome);
     return status;
 }
 
 // One region, which is what most commits have, without any other transaction of the thread. There
 // is one gate, so there is nothing that the passes would have to see to.
-[[nodiscard, gnu::noinline]] Status commit_alone(GivenSets* const only, Outcome& outcome) noexcept {
-    GivenSets& sets = *only;
+[[nodiscard, gnu::noinline]] Status commit_alone(GivenSets& sets, Outcome& outcome) noexcept {
     // Here, and not among the sets, because all of it together would be too much for one stack
     // frame.
     __attribute__((uninitialized)) protocol::WritePlace places[GivenSets::kInlineWrites];
@@ -259,14 +260,14 @@ enum class Mode { concurrent, serial };
     if (outcome.reason == AbortReason::none)
         tell_others(sets);
     token.leave();
-    count(Members(&only, 1), outcome);
+    count(sets, outcome.reason);
     return kSuccess;
 }
 
 [[nodiscard]] Status commit(Members members, Mode mode, Outcome& outcome) noexcept {
     const bool alone = members.size() == 1 && mode == Mode::concurrent && members[0]->writes() &&
                        path_for(members) == Path::concurrent;
-    return alone ? commit_alone(members[0], outcome) : commit_with_passes(members, mode, outcome);
+    return alone ? commit_alone(*members[0], outcome) : commit_with_passes(members, mode, outcome);
 }
 
 // -- The wait --

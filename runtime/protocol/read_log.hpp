@@ -57,7 +57,7 @@ public:
     // Notes stripes one behind the other. too_big: more different runs than the limit, which is
     // noticed at twice the limit at the latest; no_memory.
     [[nodiscard]] AbortReason note(u64 first, u64 count, u32 limit) noexcept {
-        if (!is_on())
+        if (!is_on() || (count == 1 && end_[-1] == first))
             return AbortReason::none;
         while (count != 0) {
             if (const u64 more = extend_last(first, count); more != 0) {
@@ -80,7 +80,8 @@ public:
 
     // Joins neighbours that were noted one after the other: less for a commit to look at.
     [[gnu::always_inline]] void join_neighbours() noexcept {
-        if (is_on() && end_ - begin_ > 1)
+        constexpr int kFew = 4; // which a commit has looked at before they were joined
+        if (is_on() && end_ - begin_ > kFew)
             join();
     }
 

@@ -104,6 +104,7 @@ using Lines = std::unordered_map<Place, Line, Hash>;
 } // namespace
 
 struct stm_tx {
+    struct stm_tx_line line {}; // nothing is below its bound: each load is a call
     int flags = 0;
     std::uint64_t snapshot = 0;
     unsigned conflicts = 0;

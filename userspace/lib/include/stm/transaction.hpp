@@ -165,7 +165,7 @@ public:
 
     /** For the library's own functions. */
     read_transaction(detail::attempt& attempt, const detail::attachment& home)
-        : attempt_(&attempt), home_(&home) {}
+        : attempt_(&attempt), home_(&home), view_(stm_tx_view_of(attempt.tx())) {}
 
 protected:
     [[nodiscard]] const detail::attachment& region_of(std::uintptr_t address) const {
@@ -180,8 +180,26 @@ protected:
             room() {}
             T value;
         } to;
+        if constexpr (sizeof(T) <= sizeof(std::uint64_t)) {
+            const std::uint64_t inside = offset % sizeof(std::uint64_t);
+            std::uint64_t word;
+            if (inside + sizeof(T) <= sizeof word && peek_word(where, offset - inside, word))
+                [[likely]] {
+                std::memcpy(static_cast<void*>(std::addressof(to.value)),
+                            reinterpret_cast<const std::byte*>(&word) + inside, sizeof(T));
+                return to.value;
+            }
+        }
         load_bytes(where, offset, std::addressof(to.value), sizeof(T));
         return to.value;
+    }
+    /** Loads the aligned word around a value, if nothing is in the way. */
+    [[nodiscard]] bool peek_word(const detail::attachment& where, std::uint64_t offset,
+                                 std::uint64_t& to) const {
+        // While the transaction may store, nothing is below the view's bound.
+        if (offset < view_.bound && where.handle == view_.region)
+            return stm_tx_view_peek_word(&view_, offset, &to) != 0;
+        return stm_tx_peek_word(attempt_->tx(), where.handle, offset, &to) != 0;
     }
     void load_bytes(const detail::attachment& where, std::uint64_t offset, void* to,
                     std::size_t bytes) const {
@@ -236,6 +254,8 @@ protected:
     const detail::attachment* home_;
 
 private:
+    stm_tx_view view_;
+
     [[nodiscard]] const detail::attachment& other_region_of(std::uintptr_t address) const {
         const detail::attachment* found = detail::attachments::all().find(address);
         if (found == nullptr)

@@ -64,6 +64,37 @@ stm_tx_sample(const uint64_t *records, const unsigned char *data, uint64_t limit
 	return before <= limit;
 }
 
+/* Whether the word could be loaded so: 1 or 0. What *to has after 0 must not be used. */
+__attribute__((__always_inline__)) static inline int
+stm_tx_peek_word(stm_tx *tx, stm_region *region, uint64_t offset, uint64_t *to)
+{
+	struct stm_tx_line *const line = (struct stm_tx_line *)tx;
+	uint64_t *end;
+
+	if (__builtin_expect(line->region != region || offset >= line->bound || offset % 8 != 0 ||
+				     !stm_tx_sample(line->records, line->data, line->limit, offset,
+						    to),
+			     0))
+		return 0;
+	end = line->log_end;
+	if (end == NULL || end[-1] == offset / 64)
+		return 1;
+	if (end == line->log_limit)
+		return 0;
+	*end = offset / 64;
+	line->log_end = end + 1;
+	return 1;
+}
+
+__attribute__((__always_inline__)) static inline int
+stm_tx_view_peek_word(const stm_tx_view *view, uint64_t offset, uint64_t *to)
+{
+	return __builtin_expect(offset < view->bound && offset % 8 == 0 &&
+					stm_tx_sample(view->records, view->data, view->limit,
+						      offset, to),
+				1);
+}
+
 /* With a variable of its own, so that the caller's need not be in memory. */
 __attribute__((__always_inline__)) static inline int
 stm_tx_call_load(stm_tx *tx, stm_region *region, uint64_t offset, uint64_t *to)
@@ -78,22 +109,8 @@ stm_tx_call_load(stm_tx *tx, stm_region *region, uint64_t offset, uint64_t *to)
 __attribute__((__always_inline__)) static inline int
 stm_tx_load_word(stm_tx *tx, stm_region *region, uint64_t offset, uint64_t *to)
 {
-	struct stm_tx_line *const line = (struct stm_tx_line *)tx;
-
-	if (__builtin_expect(
-		    line->region == region && offset < line->bound && offset % 8 == 0 &&
-			    stm_tx_sample(line->records, line->data, line->limit, offset, to),
-		    1)) {
-		uint64_t *const end = line->log_end;
-
-		if (end == NULL || end[-1] == offset / 64)
-			return 0;
-		if (end != line->log_limit) {
-			*end = offset / 64;
-			line->log_end = end + 1;
-			return 0;
-		}
-	}
+	if (stm_tx_peek_word(tx, region, offset, to))
+		return 0;
 	return stm_tx_call_load(tx, region, offset, to);
 }
 
@@ -114,10 +131,7 @@ __attribute__((__always_inline__)) static inline stm_tx_view stm_tx_view_of(stm_
 __attribute__((__always_inline__)) static inline int
 stm_tx_view_load_word(const stm_tx_view *view, uint64_t offset, uint64_t *to)
 {
-	if (__builtin_expect(offset < view->bound && offset % 8 == 0 &&
-				     stm_tx_sample(view->records, view->data, view->limit, offset,
-						   to),
-			     1))
+	if (stm_tx_view_peek_word(view, offset, to))
 		return 0;
 	return stm_tx_call_load(view->tx, view->region, offset, to);
 }
