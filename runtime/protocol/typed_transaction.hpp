@@ -192,12 +192,16 @@ public:
         step(part.view_, Step::read_clock, 0);
         part.limit_ = Orec::unlocked(clock_now(part.view_.clock())).word();
         part.bound_ = part.view_.size();
-        if (mode == Mode::read_only && !keeps_log_) [[likely]]
-            part.reads_.switch_off();
-        else
-            part.reads_.start();
         mode_ = mode;
         state_ = State::simple;
+        if (mode != Mode::read_only) {
+            part.reads_.start();
+        } else if (!keeps_log_) [[likely]] {
+            part.reads_.switch_off();
+        } else {
+            part.reads_.start();
+            state_ = State::complex; // end() tells how long logs are kept
+        }
         return part;
     }
 
@@ -506,7 +510,7 @@ private:
     static constexpr u32 kLogsKept = 64; // transactions
     static constexpr u32 kMaxTurns = 8;
 
-    // `simple`: it has loaded in one region, and done nothing else.
+    // `simple`: it has loaded in one region, and done nothing else; with a log only if it may write.
     enum class State : runtime::u8 { idle, simple, complex, doomed };
 
     [[nodiscard]] bool is_ready() const noexcept {

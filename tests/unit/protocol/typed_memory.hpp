@@ -70,16 +70,25 @@ public:
     AbortReason read(u64 address, void* to, u64 bytes) {
         Part* part = nullptr;
         const AbortReason reason = part_of(address, part);
-        return reason != AbortReason::none
-                   ? reason
-                   : engine_.load(*part, address % Regions<M>::kSpan, to, bytes);
+        if (reason != AbortReason::none)
+            return reason;
+        // The short ways first, as in the library.
+        const u64 offset = address % Regions<M>::kSpan;
+        if (bytes == 8 && offset % 8 == 0 &&
+            (engine_.load_word(*part, offset, to) ||
+             engine_.load_word_beside_writes(*part, offset, to)))
+            return AbortReason::none;
+        return engine_.load(*part, offset, to, bytes);
     }
     AbortReason write(u64 address, const void* from, u64 bytes) {
         Part* part = nullptr;
         const AbortReason reason = part_of(address, part);
-        return reason != AbortReason::none
-                   ? reason
-                   : engine_.store(*part, address % Regions<M>::kSpan, from, bytes);
+        if (reason != AbortReason::none)
+            return reason;
+        const u64 offset = address % Regions<M>::kSpan;
+        if (bytes == 8 && offset % 8 == 0 && engine_.store_word(*part, offset, from))
+            return AbortReason::none;
+        return engine_.store(*part, offset, from, bytes);
     }
     AbortReason begin_nested() { return engine_.nest(); }
     void commit_nested() { engine_.merge(); }
@@ -87,10 +96,16 @@ public:
     AbortReason validate() { return engine_.validate(); }
 
     AbortReason commit() {
+        if (engine_.end_simply())
+            return AbortReason::none;
+        const bool is_only = engine_.only_part() != nullptr;
         AbortReason reason = engine_.doom();
         if (reason == AbortReason::none && engine_.has_written())
             reason = commit_sets();
-        engine_.end(reason);
+        if (is_only && reason == AbortReason::none)
+            engine_.end_only_part();
+        else
+            engine_.end(reason);
         return reason;
     }
     void cancel(AbortReason reason) {

@@ -225,6 +225,30 @@ TEST_F(Typed, ReadOnlyOnesKeepALogAfterTwoConflicts) {
     tx.cancel(AbortReason::explicit_cancel);
 }
 
+// Also if nothing is in their way from then on.
+TEST_F(Typed, ReadOnlyOnesDoNotKeepALogForEver) {
+    for (const bool waits : {false, true}) {
+        Tx tx(regions, 1);
+        tx.set_mode(Mode::read_only);
+        if (waits)
+            tx.engine().want_logs();
+        for (int attempt = 0; attempt < 2 && !waits; ++attempt) {
+            static_cast<void>(tx.begin());
+            others_write(64, 7);
+            load(tx, 64, AbortReason::read_validation);
+            EXPECT_EQ(tx.commit(), AbortReason::read_validation);
+        }
+        unsigned kept = 0;
+        for (bool has_log = true; has_log && kept < 1000; kept += has_log ? 1 : 0) {
+            static_cast<void>(tx.begin());
+            has_log = tx.engine().has_log();
+            EXPECT_EQ(load(tx, 64), 7u);
+            EXPECT_EQ(tx.commit(), AbortReason::none);
+        }
+        EXPECT_EQ(kept, waits ? 64u : 1u);
+    }
+}
+
 TEST_F(Typed, ReadOnlyOnesOverTwoRegionsKeepALog) {
     Tx tx(regions, 1);
     tx.set_mode(Mode::read_only);
