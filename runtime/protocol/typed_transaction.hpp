@@ -510,7 +510,8 @@ private:
     static constexpr u32 kLogsKept = 64; // transactions
     static constexpr u32 kMaxTurns = 8;
 
-    // `simple`: it has loaded in one region, and done nothing else; with a log only if it may write.
+    // `simple`: it has loaded in one region, and done nothing else; with a log only if it may
+    // write.
     enum class State : runtime::u8 { idle, simple, complex, doomed };
 
     [[nodiscard]] bool is_ready() const noexcept {
