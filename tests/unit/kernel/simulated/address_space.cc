@@ -31,7 +31,8 @@ private:
 } // namespace
 
 void put(stm_memory* memory) {
-    static DeadMemories dead;
+    // Never destroyed: the first process ends when the program does, after what came later.
+    static DeadMemories& dead = *new DeadMemories;
     if (was_last(memory, "an address space is given back once too often"))
         dead.add(memory);
 }
