@@ -205,6 +205,20 @@ TEST_F(TypedRequests, GiveTheTokenBack) {
                               "cancel 102", "cancel 101"}));
 }
 
+// It wanted tokens, and was cancelled before it could take them.
+TEST_F(TypedRequests, TakeNoTokenForWhatAnotherTransactionWanted) {
+    stm_tx* tx = stm_tx_begin(first, STM_TX_SERIAL);
+    EXPECT_EQ(add(tx, first, 8), 0);
+    EXPECT_EQ(add(tx, second, 8), STM_TX_AGAIN);
+    stm_tx_cancel(tx);
+    static_cast<void>(taken());
+    tx = stm_tx_begin(first, 0);
+    EXPECT_EQ(add(tx, first, 8), 0);
+    EXPECT_EQ(add(tx, second, 8), 0);
+    EXPECT_EQ(stm_tx_commit(tx), 0);
+    EXPECT_EQ(taken(), Texts{"commit 101 (1 read, 1 written) 102(1 read, 1 written)"});
+}
+
 TEST_F(TypedRequests, EndTheTransactionIfTheyFail) {
     const struct {
         int error;

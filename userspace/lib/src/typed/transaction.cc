@@ -50,6 +50,7 @@ void forget_parents_transaction() {
         return;
     // The tokens belong to the parent's thread.
     tx->is_serial = false;
+    tx->wants_tokens = false;
     tx->error = 0;
     tx->known_count = 1;
     if (tx->engine.active())
@@ -140,6 +141,7 @@ Mode mode_of(const stm_tx& tx) {
 int fail_for_good(stm_tx& tx, int error) {
     give_tokens_back(tx);
     end_attempt(tx, AbortReason::explicit_cancel);
+    tx.wants_tokens = false;
     tx.error = 0;
     tx.known_count = 1;
     errno = error;
