@@ -697,9 +697,11 @@ private:
     [[gnu::noinline]] AbortReason read_parts(u64 offset, u8* target, u64 bytes) noexcept {
         while (bytes != 0) {
             const StripePart part = first_part(offset, bytes);
-            u64 done = read_stripes(part, target, bytes);
+            AbortReason reason = AbortReason::none;
+            u64 done = read_stripes(part, target, bytes, reason);
             if (done == 0) {
-                const AbortReason reason = read_part(part, target);
+                if (reason == AbortReason::none)
+                    reason = read_part(part, target);
                 if (reason != AbortReason::none) [[unlikely]]
                     return reason;
                 done = part.bytes;
@@ -712,16 +714,21 @@ private:
     }
 
     // Reads whole stripes of one page together, the first of which is `part`, if nothing is in the
-    // way. Returns how many bytes; 0: those of `part` have to be read by themselves.
-    u64 read_stripes(StripePart part, u8* to, u64 bytes) noexcept {
+    // way. Returns how many bytes; 0: those of `part` have to be read by themselves, or the reason
+    // is no_memory.
+    u64 read_stripes(StripePart part, u8* to, u64 bytes, AbortReason& reason) noexcept {
         const u32 count = static_cast<u32>(
             runtime::min(bytes >> kStripeShift, kStripesPerPage - part.stripe % kStripesPerPage));
         if (SteppedMemory<M> || part.bytes != kStripeBytes || count < 2)
             return 0;
         const u64 accesses = u64{accesses_.size()} + count;
-        if (accesses > limits_.accesses ||
-            (!accesses_.has_room(accesses) && reserve_accesses(count) != AbortReason::none))
+        if (accesses > limits_.accesses)
             return 0;
+        if (!accesses_.has_room(accesses)) {
+            reason = reserve_accesses(count);
+            if (reason != AbortReason::none)
+                return 0;
+        }
         step(memory_, Step::sample_orec, part.stripe);
         const Atomic<u64>* const orecs = memory_.orec(part.stripe);
         if (orecs == nullptr || !none_newer(orecs, count, snapshot_))
