@@ -94,6 +94,8 @@ constexpr Row kRows[] = {
     with<stm_set_size, set_size>(STM_IOC_SET_SIZE),
     with<stm_info, tell_info>(STM_IOC_INFO, __builtin_offsetof(stm_info, segment_bytes)),
     with<stm_attachments, tell_attachments>(STM_IOC_ATTACHMENTS),
+    with<stm_place, name_place>(STM_IOC_NAME_PLACE),
+    with<stm_places, tell_places>(STM_IOC_PLACES),
     with<stm_destroy, destroy_region>(STM_IOC_DESTROY),
     with<stm_change_segment, change_segment>(STM_IOC_CHANGE_SEGMENT),
     with<stm_detach_segment, detach_segment>(STM_IOC_DETACH_SEGMENT),

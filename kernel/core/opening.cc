@@ -141,6 +141,32 @@ Result<i32> open_region(const Request& request, stm_open& argument) noexcept {
     return descriptor;
 }
 
+Result<i32> name_place(const Request& request, stm_place& argument) noexcept {
+    if (argument.flags != 0 || argument.length == 0)
+        return Error::invalid;
+    const bool empty = argument.name[0] == '\0';
+    for (u32 i = 0; empty && i < sizeof(argument.name); ++i) {
+        if (argument.name[i] != '\0')
+            return Error::invalid;
+    }
+    if (!empty) {
+        const auto name = PlaceName::from_field(runtime::Span<const char>(argument.name));
+        if (!name.ok())
+            return name.error();
+    }
+    // A handle of minor 0 was opened without a question for the rights to `default`.
+    if ((request.handle.access() & STM_ACCESS_WRITE) == 0)
+        return Error::bad_descriptor;
+    const Status prepared = request.registry.prepare_use(request.handle);
+    if (!prepared.ok())
+        return prepared.error();
+    Region& region = request.handle.region();
+    if (argument.offset > region.size() || argument.length > region.size() - argument.offset)
+        return Error::invalid;
+    argument.size = sizeof(argument); // as a list shows it
+    return done(request.registry.name_place(region, argument));
+}
+
 Result<i32> set_size(const Request& request, stm_set_size& argument) noexcept {
     if (argument.flags != 0)
         return Error::invalid;

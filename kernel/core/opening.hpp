@@ -13,6 +13,8 @@ namespace stm::kernel {
 // The new descriptor.
 [[nodiscard]] runtime::Result<runtime::i32> open_region(const Request& request,
                                                         stm_open& argument) noexcept;
+[[nodiscard]] runtime::Result<runtime::i32> name_place(const Request& request,
+                                                       stm_place& argument) noexcept;
 [[nodiscard]] runtime::Result<runtime::i32> set_size(const Request& request,
                                                      stm_set_size& argument) noexcept;
 [[nodiscard]] runtime::Result<runtime::i32> destroy_region(const Request& request,

@@ -16,6 +16,7 @@
 #include "kernel/core/identity.hpp"
 #include "kernel/core/lock.hpp"
 #include "kernel/core/page_store.hpp"
+#include "kernel/core/places.hpp"
 #include "kernel/core/process.hpp"
 #include "kernel/core/segment.hpp"
 #include "kernel/core/statistics.hpp"
@@ -125,6 +126,7 @@ private:
     runtime::Unique<UserAccount> spare_account_; // for a user's first region
     runtime::IntrusiveList<Attachment> users_;   // the handles that use it
     runtime::u32 user_count_ = 0;
+    Places places_;
     TransactionCounters past_; // of the handles that were closed
 };
 

@@ -628,6 +628,28 @@ u32 Registry::list_attachments(Region& region, runtime::Span<stm_attachment> ent
     return list.count;
 }
 
+Status Registry::name_place(Region& region, const stm_place& place) noexcept {
+    {
+        const Guard held(lock_);
+        if (region.places_.has_list() || place.name[0] == '\0')
+            return region.places_.name(place);
+    }
+    auto list = Places::make_list();
+    if (!list.ok())
+        return list.error();
+    // What is not used is freed without the lock.
+    Places::List spare = runtime::move(*list);
+    const Guard held(lock_);
+    if (!region.places_.has_list())
+        region.places_.use(runtime::move(spare));
+    return region.places_.name(place);
+}
+
+u32 Registry::list_places(Region& region, runtime::Span<stm_place> list) noexcept {
+    const Guard held(lock_);
+    return region.places_.list(list);
+}
+
 void Registry::describe_limits(stm_version& version) noexcept {
     version.max_region_bytes = current(settings_.max_region_bytes);
     version.max_bytes = current(settings_.max_bytes);

@@ -123,6 +123,11 @@ public:
     // Fills the list with as many of the region's handles and their mappings as fit. Returns how
     // many there are.
     [[nodiscard]] u32 list_attachments(Region& region, runtime::Span<stm_attachment> list) noexcept;
+    // A part of the region gets a name, or loses it; it lies in the region. Error::no_memory, and
+    // what Places::name() has.
+    [[nodiscard]] Status name_place(Region& region, const stm_place& place) noexcept;
+    // Fills the list with as many of the region's names as fit. Returns how many there are.
+    [[nodiscard]] u32 list_places(Region& region, runtime::Span<stm_place> list) noexcept;
     void describe_limits(stm_version& version) noexcept;
     // Sums up all handles that the region has and had.
     void describe_transactions(Region& region, stm_statistics& statistics) noexcept;

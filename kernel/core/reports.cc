@@ -97,6 +97,30 @@ Result<i32> tell_attachments(const Request& request, stm_attachments& argument) 
     return done(answer(request, argument));
 }
 
+Result<i32> tell_places(const Request& request, stm_places& argument) noexcept {
+    if ((argument.flags & ~u32{STM_BY_FLAGS}) != 0)
+        return Error::invalid;
+    const Result<u32> capacity = Untrusted<u32>(argument.capacity).checked(0, STM_MAX_PLACES);
+    if (!capacity.ok())
+        return capacity.error();
+    const Result<Ref<Region>> region =
+        named_region(request, argument.flags, argument, Purpose::tell);
+    if (!region.ok())
+        return region.error();
+    auto entries = runtime::make_array<stm_place>(*capacity);
+    if (!entries.ok())
+        return entries.error();
+    const u32 count = request.registry.list_places(**region, entries->span());
+    const u64 stored = runtime::min<u64>(count, *capacity) * sizeof(stm_place);
+    const Status copied = runtime::status_from_errno(
+        stored == 0 ? 0 : stm_linux_copy_out(argument.buffer, entries->data(), stored));
+    if (!copied.ok())
+        return copied.error();
+    argument.count = count;
+    argument.id = request.registry.id_of(**region);
+    return done(answer(request, argument));
+}
+
 Result<i32> tell_transaction(const Request& request, stm_transaction& argument) noexcept {
     if (argument.flags != 0)
         return Error::invalid;

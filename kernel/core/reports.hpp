@@ -15,6 +15,8 @@ namespace stm::kernel {
                                                       stm_info& argument) noexcept;
 [[nodiscard]] runtime::Result<runtime::i32> tell_attachments(const Request& request,
                                                              stm_attachments& argument) noexcept;
+[[nodiscard]] runtime::Result<runtime::i32> tell_places(const Request& request,
+                                                        stm_places& argument) noexcept;
 [[nodiscard]] runtime::Result<runtime::i32> tell_transaction(const Request& request,
                                                              stm_transaction& argument) noexcept;
 [[nodiscard]] runtime::Result<runtime::i32> tell_statistics(const Request& request,

@@ -36,7 +36,7 @@ constexpr std::array<Meaning, 32> kMeanings{{
     {"close", close_file},
     {"close a descriptor", close_descriptor},
     {"read", read},
-    {"read", read},
+    {"NAME_PLACE, or PLACES", places},
     {"typed read", typed_read},
     {"write", write},
     {"write", write},

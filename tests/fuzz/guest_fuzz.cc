@@ -345,10 +345,25 @@ long Worker::call(unsigned kind, Random& random) {
 }
 
 long Worker::any_request(Random& random) {
-    switch (random() % 11) {
+    switch (random() % 13) {
     case 9:
     case 10:
         return typed_request(random);
+    case 11: {
+        stm_place place{};
+        place.offset = some(random);
+        place.length = random() % 2 == 0 ? 64 : some(random);
+        std::fill_n(place.name, random() % 64 == 0 ? sizeof(place.name) : random() % 4, 'p');
+        return request(STM_IOC_NAME_PLACE, place, random);
+    }
+    case 12: {
+        stm_places list{};
+        list.flags = 1u << random() % 3;
+        list.capacity = static_cast<std::uint32_t>(random() % 16);
+        list.buffer = reinterpret_cast<std::uint64_t>(memory(random, 16 * sizeof(stm_place)));
+        random_name(list.name, random);
+        return request(STM_IOC_PLACES, list, random);
+    }
     case 0: {
         stm_set_size size{};
         size.region_size = some(random);

@@ -27,6 +27,8 @@ const Request kRequests[] = {
     {"SET_SIZE", STM_IOC_SET_SIZE, sizeof(struct stm_set_size), 0x1},
     {"INFO", STM_IOC_INFO, sizeof(struct stm_info), 0x10, offsetof(struct stm_info, segment_bytes)},
     {"ATTACHMENTS", STM_IOC_ATTACHMENTS, sizeof(struct stm_attachments), 0x10},
+    {"NAME_PLACE", STM_IOC_NAME_PLACE, sizeof(struct stm_place), 0x1},
+    {"PLACES", STM_IOC_PLACES, sizeof(struct stm_places), 0x10},
     {"DESTROY", STM_IOC_DESTROY, sizeof(struct stm_destroy), 0x20},
     {"COMMIT_SETS", STM_IOC_COMMIT_SETS, sizeof(struct stm_commit_sets), 0x2},
     {"WAIT_SETS", STM_IOC_WAIT_SETS, sizeof(struct stm_wait_sets), 0x1},
@@ -72,6 +74,16 @@ std::vector<char> correct(const Request& request, const std::string& name) {
         break;
     case STM_IOC_ATTACHMENTS:
         fill(make_named<struct stm_attachments>(name, STM_BY_NAME));
+        break;
+    case STM_IOC_NAME_PLACE: {
+        auto place = make<struct stm_place>(0);
+        place.length = 64;
+        std::strcpy(place.name, "head");
+        fill(place);
+        break;
+    }
+    case STM_IOC_PLACES:
+        fill(make_named<struct stm_places>(name, STM_BY_NAME));
         break;
     case STM_IOC_DESTROY:
         fill(make_named<struct stm_destroy>(name, STM_BY_NAME));
@@ -188,7 +200,8 @@ TEST_P(Interface, RefusesBadPointers) {
 }
 
 TEST_P(Interface, RefusesAnArgumentThatCanNotBeAnswered) {
-    if (GetParam().number == STM_IOC_DESTROY || is_of_sets(GetParam().number))
+    if (GetParam().number == STM_IOC_DESTROY || GetParam().number == STM_IOC_NAME_PLACE ||
+        is_of_sets(GetParam().number))
         GTEST_SKIP() << "it answers nothing, or nothing that matters";
     Mapping page(-1, kPage, PROT_READ | PROT_WRITE, 0, MAP_PRIVATE | MAP_ANONYMOUS);
     std::vector<char> good = argument();
@@ -229,7 +242,7 @@ TEST_P(Interface, WithRandomArgumentsBreaksNothing) {
             bad[4] = static_cast<char>(bad[4] & ~STM_OPEN_CREATE);
         if (GetParam().number == STM_IOC_DESTROY)
             bad[4] = static_cast<char>(bad[4] & ~(STM_BY_HANDLE | STM_BY_ID | STM_BY_NAME));
-        if (GetParam().number == STM_IOC_ATTACHMENTS)
+        if (GetParam().number == STM_IOC_ATTACHMENTS || GetParam().number == STM_IOC_PLACES)
             std::memset(&bad[16], 0, 8);
         if (GetParam().number == STM_IOC_WAIT_SETS)
             std::memset(&bad[offsetof(struct stm_wait_sets, timeout_ns)], 0, 8);

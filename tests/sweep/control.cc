@@ -3,6 +3,7 @@
 #include "site.hpp"
 
 #include <cerrno>
+#include <cstring>
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
@@ -156,6 +157,41 @@ void add_descriptions() {
                          attempt.expect(attempt.result == 3, "not two handles and a mapping");
                      }});
     }
+    add({.entry = "ioctl:STM_IOC_NAME_PLACE",
+         .region = "transactional",
+         .way = "by-handle",
+         .flags = 0,
+         .errors = {ENOMEM, EFAULT},
+         .act =
+             [](Try& attempt) {
+                 auto place = test::make<struct stm_place>(0);
+                 place.length = 64;
+                 std::strcpy(place.name, "head");
+                 return test::request(attempt.fd.get(), STM_IOC_NAME_PLACE, &place);
+             },
+         .done = [](Try&) {}});
+    add({.entry = "ioctl:STM_IOC_PLACES",
+         .region = "transactional",
+         .way = "by-handle",
+         .flags = 0,
+         .errors = {ENOMEM, EFAULT},
+         .prepare =
+             [](Try& attempt) {
+                 auto place = test::make<struct stm_place>(0);
+                 place.length = 64;
+                 std::strcpy(place.name, "head");
+                 (void)test::request(attempt.fd.get(), STM_IOC_NAME_PLACE, &place);
+             },
+         .act =
+             [](Try& attempt) {
+                 auto list = test::make<struct stm_places>(STM_BY_HANDLE);
+                 list.buffer = reinterpret_cast<std::uintptr_t>(attempt.buffer.data());
+                 list.capacity = 4;
+                 const int error = test::request(attempt.fd.get(), STM_IOC_PLACES, &list);
+                 attempt.result = static_cast<int>(list.count);
+                 return error;
+             },
+         .done = [](Try& attempt) { attempt.expect(attempt.result == 1, "not one name"); }});
 }
 
 void add_destroys() {

@@ -29,7 +29,7 @@
 
 /* The version of this interface. Minor versions only add; another major version is incompatible. */
 #define STM_ABI_MAJOR 1
-#define STM_ABI_MINOR 4
+#define STM_ABI_MINOR 5
 
 /* Bytes of a region's name, with its terminating NUL. Any non-empty string that fits is a name. */
 #define STM_NAME_SIZE 256
@@ -45,6 +45,8 @@
 #define STM_IOC_CHANGE_SEGMENT _IO(STM_IOC_TYPE, 0x06)
 #define STM_IOC_DETACH_SEGMENT _IO(STM_IOC_TYPE, 0x07)
 
+#define STM_IOC_NAME_PLACE _IO(STM_IOC_TYPE, 0x08)
+#define STM_IOC_PLACES _IO(STM_IOC_TYPE, 0x09)
 #define STM_IOC_START _IO(STM_IOC_TYPE, 0x10)
 #define STM_IOC_COMMIT _IO(STM_IOC_TYPE, 0x11)
 #define STM_IOC_CANCEL _IO(STM_IOC_TYPE, 0x12)
@@ -317,6 +319,59 @@ struct stm_attachment {
  * EINVAL: @capacity is too large.
  */
 struct stm_attachments {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 id;
+	__aligned_u64 buffer;
+	__u32 capacity;
+	__u32 count;
+	char name[STM_NAME_SIZE];
+};
+
+#define STM_PLACE_NAME_SIZE 40 /* with the terminating NUL */
+#define STM_MAX_PLACES 256     /* of one region */
+
+/**
+ * struct stm_place - STM_IOC_NAME_PLACE: give a name to a part of the handle's region
+ * @size: sizeof(struct stm_place)
+ * @flags: 0
+ * @offset: of its first byte in the region
+ * @length: its bytes, at least 1
+ * @name: NUL terminated and padded; empty: the name of this offset and length is taken away
+ *
+ * Names are for people: tools show them beside conflicts. They change nothing else. A part has one
+ * name, and the last one counts. Parts may overlap; a byte is called as the shortest part is that
+ * it lies in. The names live as long as the region, and their memory is charged to the caller's
+ * memory cgroup. The handle has to be open for writing.
+ *
+ * EBADF: the handle is not open for writing.
+ * EINVAL: the part is empty or not all in the region; something follows the name's NUL.
+ * ENAMETOOLONG: @name has no NUL.
+ * ENOSPC: the region has STM_MAX_PLACES names.
+ * ENOENT: @name is empty, and the part has none.
+ */
+struct stm_place {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 offset;
+	__aligned_u64 length;
+	char name[STM_PLACE_NAME_SIZE];
+};
+
+/**
+ * struct stm_places - STM_IOC_PLACES: list the names of the parts of a region
+ * @size: sizeof(struct stm_places)
+ * @flags: STM_BY_HANDLE, STM_BY_ID or STM_BY_NAME
+ * @id: in with BY_ID; out: the region's id
+ * @buffer: address of an array of struct stm_place; the oldest name comes first
+ * @capacity: number of elements in the array, at most STM_MAX_PLACES
+ * @count: out: number of names; only the first @capacity were stored
+ * @name: in with BY_NAME
+ *
+ * ENOENT, ESTALE: As for STM_IOC_INFO.
+ * EINVAL: @capacity is too large.
+ */
+struct stm_places {
 	__u32 size;
 	__u32 flags;
 	__aligned_u64 id;

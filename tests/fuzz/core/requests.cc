@@ -97,14 +97,46 @@ void set_size(World& world, const Step& step, std::size_t place) {
     }
 }
 
+void places(World& world, const Step& step, std::size_t place) {
+    if ((step.flags & 1) != 0) {
+        std::vector<stm_place> list(step.small % 8);
+        stm_places argument{};
+        argument.flags = 1u << step.large % 5;
+        argument.id = world.id_of(step);
+        argument.capacity =
+            (step.flags & 2) != 0 ? static_cast<std::uint32_t>(list.size()) : step.large >> 16;
+        if (argument.capacity > list.size())
+            list.resize(std::min<std::size_t>(argument.capacity, STM_MAX_PLACES));
+        argument.buffer = reinterpret_cast<std::uint64_t>(list.data());
+        name(argument.name, step.large >> 8);
+        const long result = world.control(step, *world.files[place], STM_IOC_PLACES, argument);
+        STM_FUZZ_EXPECT(result == 0 ||
+                        world.expected(result, {EINVAL, E2BIG, ENOENT, ESTALE, ENAMETOOLONG}));
+        STM_FUZZ_EXPECT(result != 0 || argument.count <= STM_MAX_PLACES);
+        return;
+    }
+    stm_place argument{};
+    argument.flags = (step.flags & 6) == 6 ? 1 : 0;
+    argument.offset = step.small;
+    argument.length = step.large & 0xffff;
+    argument.name[0] = static_cast<char>(step.large >> 16);
+    argument.name[1] = static_cast<char>(step.large >> 24);
+    if ((step.flags & 8) != 0)
+        std::fill(std::begin(argument.name), std::end(argument.name), 'x');
+    const long result = world.control(step, *world.files[place], STM_IOC_NAME_PLACE, argument);
+    STM_FUZZ_EXPECT(result == 0 || world.expected(result, {EINVAL, E2BIG, ENOENT, ENOSPC, EBADF,
+                                                           EACCES, EFBIG, ENAMETOOLONG}));
+    world.look_at_size(place);
+}
+
 namespace {
 
 void any_request(World& world, const Step& step, const File& file) {
     static constexpr unsigned kRequests[] = {
-        STM_IOC_VERSION,     STM_IOC_OPEN,     STM_IOC_SET_SIZE,       STM_IOC_INFO,
-        STM_IOC_ATTACHMENTS, STM_IOC_DESTROY,  STM_IOC_WAIT,           STM_IOC_STATISTICS,
-        STM_IOC_TRANSACTION, STM_IOC_CELL,     STM_IOC_CHANGE_SEGMENT, STM_IOC_DETACH_SEGMENT,
-        STM_IOC_COMMIT_SETS, STM_IOC_WAIT_SETS};
+        STM_IOC_VERSION,     STM_IOC_OPEN,      STM_IOC_SET_SIZE,       STM_IOC_INFO,
+        STM_IOC_ATTACHMENTS, STM_IOC_DESTROY,   STM_IOC_WAIT,           STM_IOC_STATISTICS,
+        STM_IOC_TRANSACTION, STM_IOC_CELL,      STM_IOC_CHANGE_SEGMENT, STM_IOC_DETACH_SEGMENT,
+        STM_IOC_COMMIT_SETS, STM_IOC_WAIT_SETS, STM_IOC_NAME_PLACE,     STM_IOC_PLACES};
     if ((step.flags & 2) != 0) {
         // Addresses that lead nowhere.
         const long result = world.control(file, kRequests[step.large % std::size(kRequests)],

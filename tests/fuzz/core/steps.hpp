@@ -43,6 +43,7 @@ void end(World& world, const Step& step, std::size_t place);
 // requests.cc
 void set_size(World& world, const Step& step, std::size_t place);
 void info(World& world, const Step& step, std::size_t place);
+void places(World& world, const Step& step, std::size_t place);
 void attachments(World& world, const Step& step, std::size_t place);
 void destroy(World& world, const Step& step, std::size_t place);
 void statistics(World& world, const Step& step, std::size_t place);

@@ -87,6 +87,15 @@ TEST_F(Control, FollowsTheRulesOfSizesInStatistics) {
 TEST_F(Control, FollowsTheRulesOfSizesInAttachments) {
     expect_size_rules(STM_IOC_ATTACHMENTS, argument_of<stm_attachments>(STM_BY_NAME, "a"));
 }
+TEST_F(Control, FollowsTheRulesOfSizesInPlaces) {
+    expect_size_rules(STM_IOC_PLACES, argument_of<stm_places>(STM_BY_NAME, "a"));
+}
+TEST_F(Control, FollowsTheRulesOfSizesInNamePlace) {
+    auto argument = argument_of<stm_place>(0);
+    argument.length = 64;
+    argument.name[0] = 'a';
+    expect_size_rules(STM_IOC_NAME_PLACE, argument);
+}
 TEST_F(Control, FollowsTheRulesOfSizesInSetSize) {
     auto argument = argument_of<stm_set_size>(0);
     argument.region_size = kPage;

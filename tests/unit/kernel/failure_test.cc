@@ -113,6 +113,21 @@ const std::vector<Operation> kOperations = {
     {"INFO by next", [](World& w) { return ask<stm_info>(w.control, STM_IOC_INFO, STM_BY_NEXT); }},
     {"ATTACHMENTS by handle", [](World& w) { return attachments(w.plain, STM_BY_HANDLE, ""); }},
     {"ATTACHMENTS by name", [](World& w) { return attachments(w.control, STM_BY_NAME, "tx"); }},
+    {"NAME_PLACE",
+     [](World& w) {
+         auto place = argument_of<stm_place>(0);
+         place.length = 8;
+         place.name[0] = 'a';
+         return request(w.transactional, STM_IOC_NAME_PLACE, place);
+     }},
+    {"PLACES by name",
+     [](World& w) {
+         std::array<stm_place, 4> list{};
+         auto argument = argument_of<stm_places>(STM_BY_NAME, "tx");
+         argument.buffer = reinterpret_cast<std::uint64_t>(list.data());
+         argument.capacity = list.size();
+         return request(w.control, STM_IOC_PLACES, argument);
+     }},
     {"START", [](World& w) { return start(w.transactional); }, Compare::all_but_what_stays},
     {"TRANSACTION",
      [](World& w) { return ask<stm_transaction>(w.transactional, STM_IOC_TRANSACTION, 0); }},

@@ -4,6 +4,7 @@
 #include "error.hpp"
 #include "open_flags.hpp"
 
+#include <cstring>
 #include <sys/ioctl.h>
 
 namespace stm::library {
@@ -71,6 +72,23 @@ ssize_t stm_size(int fd) {
     if (::ioctl(fd, STM_IOC_INFO, &request) < 0)
         return fail(errno, "descriptor %d is not a handle", fd);
     return static_cast<ssize_t>(request.region_size);
+}
+
+int stm_name(int fd, size_t offset, size_t size, const char* name) {
+    struct stm_place request {};
+    request.size = sizeof request;
+    request.offset = offset;
+    request.length = size;
+    const std::size_t length = name == nullptr ? 0 : std::strlen(name);
+    if (length >= sizeof request.name)
+        return fail(ENAMETOOLONG, "stm_name: '%s' has more than %zu bytes", name,
+                    sizeof request.name - 1);
+    if (length != 0)
+        std::memcpy(request.name, name, length);
+    if (::ioctl(fd, STM_IOC_NAME_PLACE, &request) < 0)
+        return fail(errno, "stm_name: '%s' is no name for bytes %zu to %zu",
+                    name == nullptr ? "" : name, offset, offset + size);
+    return 0;
 }
 
 const char* stm_version() {

@@ -142,6 +142,27 @@ int stm_open(const char *name, size_t size, int flags, mode_t mode);
 int stm_unlink(const char *name);
 
 /**
+ * stm_name - give a name to a part of a region, for people
+ * @fd: a handle that is open for writing
+ * @offset: of the part's first byte in the region
+ * @size: its bytes, at least 1
+ * @name: at most 39 bytes; NULL or empty takes the name of this offset and size away
+ *
+ * Tools show the name beside conflicts: stmctl top, trace and heatmap. It changes nothing else. A
+ * part has one name, the last one that it was given. Parts may overlap; a byte is called as the
+ * shortest part is that it lies in. A region keeps up to 256 names as long as it lives.
+ *
+ * Returns 0, or -1 with errno:
+ *   EINVAL        the part is empty, or not all of it lies in the region
+ *   ENAMETOOLONG  @name is too long
+ *   ENOSPC        the region has 256 names
+ *   ENOENT        there is no name to be taken away
+ *   EBADF         the handle is not open for writing
+ *   ENOTTY        @fd is no handle, or the module is older than the library
+ */
+int stm_name(int fd, size_t offset, size_t size, const char *name);
+
+/**
  * stm_unlink_deferred - take a region's name away now, and destroy it with its last user
  * @name: its name
  *
