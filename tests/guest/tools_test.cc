@@ -84,6 +84,54 @@ TEST(Stmctl, ShowsWhatTransactionsDid) {
     EXPECT_EQ(stmctl("statistics nothing").status, 1);
 }
 
+TEST(Stmctl, HasNothingToTraceForOtherUsers) {
+    // Only the administrator may; the message says so.
+    EXPECT_EQ(as_user(kNobody,
+                      [] {
+                          const Output output = stmctl("trace --seconds 1");
+                          EXPECT_EQ(output.status, 1);
+                          EXPECT_NE(output.text.find("as root"), std::string::npos) << output.text;
+                          EXPECT_EQ(stmctl("top --once --interval 0.1").status, 0);
+                      }),
+              0);
+}
+
+TEST(Names, ArePartsOfARegionAndGoWithIt) {
+    Region region("named", 2 * kPage, 0, 0644);
+    EXPECT_EQ(stm_name(region.fd(), 64, 128, "accounts"), 0);
+    EXPECT_EQ(stm_name(region.fd(), 64, 128, "numbers"), 0) << "the last one counts";
+    EXPECT_EQ(stm_name(region.fd(), 0, 64, "head"), 0);
+    const auto names = [&] {
+        std::vector<struct stm_place> list(8);
+        auto request = make_named<struct stm_places>(region.name(), STM_BY_NAME);
+        request.buffer = reinterpret_cast<std::uintptr_t>(list.data());
+        request.capacity = 8;
+        EXPECT_EQ(stm::test::request(STM_IOC_PLACES, &request), 0);
+        std::string all;
+        for (unsigned i = 0; i < request.count; ++i)
+            all += std::string(list[i].name) + " ";
+        return all;
+    };
+    EXPECT_EQ(names(), "numbers head ");
+    EXPECT_EQ(stm_name(region.fd(), 0, 64, nullptr), 0);
+    EXPECT_EQ(names(), "numbers ");
+    EXPECT_EQ(stm_name(region.fd(), 0, 64, ""), -1);
+    EXPECT_EQ(errno, ENOENT);
+    EXPECT_EQ(stm_name(region.fd(), kPage, 2 * kPage, "long"), -1);
+    EXPECT_EQ(errno, EINVAL);
+    EXPECT_EQ(stm_name(region.fd(), 0, 8, std::string(40, 'x').c_str()), -1);
+    EXPECT_EQ(errno, ENAMETOOLONG);
+    EXPECT_EQ(stm_name(-1, 0, 8, "a"), -1);
+    EXPECT_EQ(errno, EBADF);
+    EXPECT_EQ(as_user(kNobody,
+                      [&] {
+                          const Fd reader(stm_open(region.name().c_str(), 0, STM_RDONLY, 0));
+                          EXPECT_EQ(stm_name(reader.get(), 0, 8, "a"), -1);
+                          EXPECT_EQ(errno, EBADF);
+                      }),
+              0);
+}
+
 TEST(Stmctl, ListsRegions) {
     Region region("listed", 3 * kPage, 0, 0600);
     nlohmann::json list = json("ls")["regions"];

@@ -144,6 +144,22 @@ std::vector<struct stm_attachment> Module::attachments(const Selector& region) c
     }
 }
 
+std::vector<struct stm_place> Module::places(const Selector& region) const {
+    std::vector<struct stm_place> list(STM_MAX_PLACES);
+    struct stm_places request {};
+    request.size = sizeof request;
+    region.apply(request);
+    request.buffer = reinterpret_cast<std::uintptr_t>(list.data());
+    request.capacity = STM_MAX_PLACES;
+    if (::ioctl(connection_.device.get(), STM_IOC_PLACES, &request) < 0) {
+        if (errno == ENOTTY)
+            return {};
+        throw failure(errno, region);
+    }
+    list.resize(std::min<std::size_t>(request.count, list.size()));
+    return list;
+}
+
 struct stm_statistics Module::statistics(const Selector& region) const {
     struct stm_statistics request {};
     request.size = sizeof request;

@@ -68,6 +68,8 @@ public:
     [[nodiscard]] struct stm_info info_of_handle(const Descriptor& handle,
                                                  const std::string& text) const;
     [[nodiscard]] std::vector<struct stm_attachment> attachments(const Selector& region) const;
+    /** The names of its parts; none if the module knows no names. */
+    [[nodiscard]] std::vector<struct stm_place> places(const Selector& region) const;
     [[nodiscard]] struct stm_statistics statistics(const Selector& region) const;
     [[nodiscard]] Descriptor open(const Selector& region, Access access) const;
     void destroy(const Selector& region, When when) const;

@@ -108,6 +108,7 @@ void add_copy(Program& program);
 void add_create(Program& program);
 void add_doctor(Program& program);
 void add_dump(Program& program);
+void add_heatmap(Program& program);
 void add_hexdump(Program& program);
 void add_info(Program& program);
 void add_ipcs(Program& program);
@@ -117,5 +118,7 @@ void add_ls(Program& program);
 void add_rm(Program& program);
 void add_stat(Program& program);
 void add_statistics(Program& program);
+void add_top(Program& program);
+void add_trace(Program& program);
 
 } // namespace stm::tools

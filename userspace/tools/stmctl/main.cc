@@ -12,6 +12,9 @@ int main(int argc, char** argv) {
     stm::tools::add_info(program);
     stm::tools::add_statistics(program);
     stm::tools::add_stat(program);
+    stm::tools::add_top(program);
+    stm::tools::add_trace(program);
+    stm::tools::add_heatmap(program);
     stm::tools::add_create(program);
     stm::tools::add_rm(program);
     stm::tools::add_attachments(program);
