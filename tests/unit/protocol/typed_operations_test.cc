@@ -344,11 +344,13 @@ TEST_F(Typed, DoesWhatTheModelDoes) {
         std::vector<std::vector<u8>> around;
         static_cast<void>(tx.begin(protocol::Path::concurrent, random() % 2));
         const u64 actions = random() % (round % 10 == 0 ? 200 : 20);
+        // Half of them use words of few stripes, again and again.
+        const bool few = round % 2 != 0;
         for (u64 i = 0; i < actions; ++i) {
             const u64 kind = random() % 10;
-            u64 place = random() % (2 * kBytes);
+            u64 place = few ? random() % 2 * kBytes + random() % 512 : random() % (2 * kBytes);
             u64 bytes = random() % 4 == 0 ? random() % 3000 : random() % 70;
-            if (random() % 3 == 0) {
+            if (random() % 3 == 0 || (few && random() % 8 != 0)) {
                 place &= ~u64{7};
                 bytes = 8;
             }
