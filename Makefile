@@ -14,8 +14,8 @@ export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
 
 .DEFAULT_GOAL := help
 .PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest
-.PHONY: fuzz coverage sweep world mutants reliability bench install uninstall deb deb-check clean
-.PHONY: check-tracing arm64
+.PHONY: fuzz coverage sweep world soak mutants reliability bench install uninstall deb deb-check
+.PHONY: clean check-tracing arm64
 
 help:
 	@echo 'make deps          install the Debian packages that are missing (root or sudo)'
@@ -33,8 +33,11 @@ help:
 	@echo '                   (kernel debug; SWEEP="--quick WORD…")'
 	@echo 'make coverage      tell which lines of the module tests and fuzzing reach'
 	@echo 'make mutants       break one promise at a time and check that a test notices'
+	@echo '                   (MUTANTS=WORD…)'
 	@echo 'make world         run programs of others on this memory: PostgreSQL, Boost, others'
 	@echo '                   (KERNELS=…, WORLD="postgresql --rounds 5")'
+	@echo 'make soak          run all of these at once for two hours, on the debug kernel'
+	@echo '                   (SECONDS=7200)'
 	@echo 'make reliability   write docs/reliability.md from the results of the long tests'
 	@echo 'make check-tracing run perf, trace-cmd and bpftrace beside transactions (KERNELS=…)'
 	@echo 'make bench         measure memory and transactions in a guest'
@@ -99,6 +102,9 @@ reliability:
 world: deps
 	@ci/world --kernels \
 		'$(if $(filter command line,$(origin KERNELS)),$(KERNELS),$(KERNEL))' $(WORLD)
+
+soak: deps
+	@ci/soak $(if $(SECONDS),--seconds '$(SECONDS)')
 
 mutants: deps
 	@tests/mutants/run $(MUTANTS)

@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""What ci/soak runs in the guest: soak.py BUILD_DIR --seconds N
+
+Each program runs again and again beside the others until the time is over. Every half a minute, the
+state of the kernel is noted; at the end, when nothing runs any more, regions, handles and slabs must
+be those of the beginning. The last lines are the figures as JSON, and 'N passed, N failed'.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+
+REPO = os.path.realpath(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../.."))
+MOST_GROWTH = 128 * 1024  # kB of the kernel's memory that may be in caches of its own
+
+
+def programs(build):
+    """Names and commands. Each ends by itself, with 0 if all was right."""
+    world = os.path.join(build, "tests/world")
+    banks = {f"bank, {way}": ["bank", "--way", way, "--seconds", "20", "--kill-rate", "3",
+                              "--processes", "2", "--accounts", "64", "--json"]
+             for way in ("calls", "transparent", "typed", "mutex")}
+    return {
+        "storm": [os.path.join(build, "tests/storm/storm"), "--seconds", "30"],
+        **banks,
+        "stamp": [os.path.join(world, "stamp/stamp"), "typed", "mapped", "calls"],
+        "boost": [os.path.join(world, "boost-interprocess/boost_interprocess_test"),
+                  "--gtest_filter=*/ARegion"],
+        "glibc": [os.path.join(world, "glibc-objects/glibc_objects_test")],
+        "postgresql": ["python3", os.path.join(REPO, "tests/world/postgresql/guest.py"),
+                       os.path.join(build, "lib/libstm-sysv.so"), "--rounds", "2"],
+        "tools": ["python3", os.path.join(REPO, "tests/world/tools/guest.py"), build, "strace",
+                  "gdb, attach", "perf"],
+    }
+
+
+def memory_kb():
+    """Of the kernel alone: what cannot be reclaimed, page tables and stacks."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        values = dict(re.findall(r"^(\w+): +(\d+)", file.read(), re.MULTILINE))
+    return sum(int(values[name]) for name in ("SUnreclaim", "PageTables", "KernelStack"))
+
+
+def regions():
+    """Their names and handles; the region of minor 0 is always there."""
+    found = json.loads(subprocess.run(["stmctl", "ls", "--json"], check=True,
+                                      stdout=subprocess.PIPE, text=True).stdout)
+    return found["regions"] if isinstance(found, dict) else found
+
+
+class Again(threading.Thread):
+    """Runs one program until the time is over, and counts."""
+
+    def __init__(self, name, command, end):
+        super().__init__()
+        self.what, self.command, self.until = name, command, end
+        self.rounds, self.problem = 0, ""
+
+    def run(self):
+        while time.monotonic() < self.until and not self.problem:
+            environment = {**os.environ, "STM_TEST_TIME_SCALE": "10"}
+            done = subprocess.run(self.command, check=False, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/tmp",
+                                  text=True, errors="replace", env=environment)
+            if done.returncode != 0:
+                self.problem = f"exit status {done.returncode}\n{done.stdout[-3000:]}"
+            self.rounds += 1
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("build_dir")
+    parser.add_argument("--seconds", type=float, required=True)
+    args = parser.parse_args()
+    before, middle = len(regions()), memory_kb()
+    began = time.monotonic()
+    all_of_them = [Again(name, command, began + args.seconds)
+                   for name, command in programs(os.path.realpath(args.build_dir)).items()]
+    for one in all_of_them:
+        one.start()
+    while any(one.is_alive() for one in all_of_them):
+        time.sleep(30)
+        rounds = ", ".join(f"{one.what} {one.rounds}" for one in all_of_them)
+        print(f"{time.monotonic() - began:6.0f} s  kernel {memory_kb() // 1024} MB, "
+              f"{len(regions())} regions; rounds: {rounds}", flush=True)
+        if time.monotonic() - began < args.seconds / 2:
+            middle = memory_kb()
+    time.sleep(5)
+    passed = failed = 0
+    checks = [(f"{one.what}, {one.rounds} rounds", not one.problem, one.problem)
+              for one in all_of_them]
+    left = regions()
+    checks.append(("no region is left", len(left) == before, str(left)))
+    grown = memory_kb() - middle
+    checks.append((f"the kernel's memory is flat: {grown} kB since the middle",
+                   grown < MOST_GROWTH, ""))
+    for what, good, detail in checks:
+        print(f"ok      {what}" if good else f"FAILED  {what}: {detail}")
+        passed, failed = passed + good, failed + (not good)
+    print(json.dumps({"rounds": sum(one.rounds for one in all_of_them),
+                      "kernel_kb_grown": max(grown, 0)}))
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

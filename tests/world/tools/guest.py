@@ -1,0 +1,316 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Tools that people point at programs, in a guest, beside regions and transactions.
+
+  guest.py BUILD_DIR [WORD…]
+
+Each line says what a tool was asked to do, and what came of it: 'works', or 'refused', with how.
+Each must be what is written here. A WORD keeps the lines that it is in. The last lines are the
+table for docs/world.md, as JSON, and 'N passed, N failed'.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+REPO = os.path.realpath(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../.."))
+WAYS = ("plain", "mapped", "typed")
+BUILD = os.path.realpath(sys.argv[1])
+SUBJECT = os.path.join(BUILD, "tests/world/tools/subject")
+BANK = os.path.join(BUILD, "bin/bank")
+CORE = "/tmp/world-core"
+LONGEST = 400  # seconds that a busy guest may take
+
+
+def run(*command, limit=LONGEST, environment=None):
+    """Its status, and what it says."""
+    done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace", timeout=limit,
+                          env={**os.environ, **(environment or {})})
+    return done.returncode, done.stdout
+
+
+class Subject:
+    """A program that counts in a region until it is told to end, and knows whether all is there."""
+
+    def __init__(self, way, threads=1, prefix=()):
+        self.way = way
+        self.process = subprocess.Popen([*prefix, SUBJECT, way, str(threads)],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, text=True)
+        self.said = []
+        for line in self.process.stdout:
+            self.said.append(line)
+            if line == "ready\n":
+                break
+        self.pid = self.process.pid
+
+    def end(self):
+        """Whether it ended well."""
+        self.process.send_signal(signal.SIGTERM)
+        self.said += [self.process.communicate(timeout=LONGEST)[0]]
+        run("stmctl", "rm", "subject")
+        return self.process.returncode == 0
+
+    def told(self):
+        return "".join(self.said)
+
+
+@contextlib.contextmanager
+def subject(way, **options):
+    one = Subject(way, **options)
+    try:
+        yield one
+    finally:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
+        run("stmctl", "rm", "subject")
+
+
+def gdb(*arguments, commands=()):
+    words = ["gdb", "-batch", "-nx", "-ex", "set pagination off", "-ex", "set confirm off"]
+    for command in commands:
+        words += ["-ex", command]
+    return run(*words, *arguments, environment={"DEBUGINFOD_URLS": ""})[1]
+
+
+def need(condition, text):
+    if not condition:
+        raise AssertionError(text[-1500:])
+
+
+# -- gdb --
+
+def gdb_attach():
+    for way in WAYS:
+        with subject(way, threads=2) as one:
+            text = gdb("-p", str(one.pid), commands=(
+                "print/x *watched", "break counting", "continue", "next", "print/x *watched",
+                "delete", "detach"))
+            need(len(re.findall(r"^\$\d = 0x[0-9a-f]{8}", text, re.MULTILINE)) == 2, way + text)
+            need("hit Breakpoint" in text, way + text)
+            need(one.end(), way + one.told())
+    return ("works: it reads the region, stops in the middle of transactions and detaches; they "
+            "are committed then, or repeated")
+
+
+def gdb_watch():
+    for way in ("plain", "mapped"):
+        with subject(way) as one:
+            text = gdb("-p", str(one.pid), commands=("watch *watched", "continue", "delete",
+                                                     "detach"))
+            need(re.search(r"Old value = \d+\nNew value = \d+", text), way + text)
+            need(one.end(), way + one.told())
+    return ("works in plain and transactional mappings, for the stores of the process itself; "
+            "other processes' stores trigger none, as in any shared memory")
+
+
+def gdb_write():
+    with subject("plain") as one:
+        text = gdb("-p", str(one.pid), commands=("set var *(long*)watched = 5", "print *watched",
+                                                 "detach"))
+        need("$1 = 5" in text, text)
+    with subject("typed") as one:
+        text = gdb("-p", str(one.pid), commands=("set var *(long*)watched = 5", "detach"))
+        need("Cannot access memory" in text, text)
+        need(one.end(), one.told())
+    return ("works in plain regions; refused where <stm/stm.hpp> and <stm/tx.h> read: \"Cannot "
+            "access memory\"")
+
+
+def gdb_core():
+    with open("/proc/sys/kernel/core_pattern", "w", encoding="ascii") as file:
+        file.write(CORE)
+    for way in WAYS:
+        with subject(way) as one:
+            with open(f"/proc/{one.pid}/coredump_filter", "w", encoding="ascii") as file:
+                file.write("0x7f")
+            subprocess.run(["prlimit", "--core=unlimited", "-p", str(one.pid)], check=True)
+            os.kill(one.pid, signal.SIGABRT)
+            one.process.wait()
+        text = gdb(SUBJECT, CORE, commands=("print way", "print/x *watched"))
+        os.remove(CORE)
+        need(f'"{way}"' in text and "= 0x0" in text, way + text)
+    return ("works; regions are left out, whatever coredump_filter says, and gdb shows zeros there "
+            "(see [memory-calls.md](memory-calls.md))")
+
+
+# -- Tracers --
+
+def strace():
+    for way in ("calls", "transparent", "typed"):
+        status, text = run("strace", "-f", "-qq", "-o", "/tmp/world-strace", BANK, "--way", way,
+                           "--seconds", "3", "--kill-rate", "2", "--processes", "2")
+        need(status == 0, way + text)
+        with open("/tmp/world-strace", encoding="utf-8", errors="replace") as file:
+            log = file.read()
+        need("/dev/stm" in log and "ioctl(" in log, way + log[-1000:])
+    with subject("mapped", threads=2) as one:
+        tracer = subprocess.Popen(["strace", "-f", "-qq", "-p", str(one.pid), "-o",
+                                   "/tmp/world-strace"], stderr=subprocess.DEVNULL)
+        time.sleep(3)
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(timeout=60)
+        need(one.end(), one.told())
+    return "works: all audits of the bank are right beneath it, with kills, and after an attach"
+
+
+def perf():
+    status, text = run("perf", "record", "-e", "cpu-clock", "-F", "200", "-g", "-o",
+                       "/tmp/world-perf", BANK, "--way", "typed", "--seconds", "3")
+    need(status == 0, text)
+    status, text = run("perf", "report", "-i", "/tmp/world-perf", "--stdio", "--no-children", "-g",
+                       "none")
+    need(status == 0 and "stm_linux_" in text and "libstm.so" in text, text)
+    status, text = run("perf", "stat", "-a", "-e", "page-faults,context-switches", "sleep", "1")
+    need(status == 0 and "page-faults" in text, text)
+    return "works: functions of the module and of the library have their names in a report"
+
+
+def bpftrace():
+    with subject("mapped") as one:
+        status, text = run("bpftrace", "-e", f"uprobe:{BUILD}/lib/libstm.so.0:stm_commit "
+                           "{ @commits = count(); } interval:s:3 { exit(); }")
+        need(status == 0 and re.search(r"@commits: [1-9]", text), text)
+        need(one.end(), one.told())
+    return ("works; [tracing.md](tracing.md) has what it can say by the module's own tracepoints")
+
+
+def rr():
+    status, text = run("rr", "record", "-n", SUBJECT, "plain", "1", "1",
+                       environment={"_RR_TRACE_DIR": "/tmp/world-rr"})
+    if status == 0:
+        status, text = run("rr", "replay", "-a", environment={"_RR_TRACE_DIR": "/tmp/world-rr"})
+        need(status == 0, text)
+        return "works"
+    need(re.search(r"PMU|CPU type|performance counter|microarchitecture|perf_event", text), text)
+    return ("refused by rr itself, which wants a processor with performance counters that it "
+            "knows; the guest has none")
+
+
+# -- Valgrind and the sanitizers --
+
+def memcheck():
+    for way in ("plain", "typed"):
+        with subject(way, threads=2, prefix=("valgrind", "--error-exitcode=9", "-q")) as one:
+            time.sleep(5)
+            need(one.end(), way + one.told())
+    return "works for plain regions and for <stm/stm.hpp> and <stm/tx.h>: nothing is reported"
+
+
+def memcheck_mapped():
+    with subject("mapped", prefix=("valgrind", "--error-exitcode=9", "-q")) as one:
+        time.sleep(5)
+        need(one.end(), one.told())
+    return "works for transactions in mappings, too"
+
+
+def helgrind():
+    with subject("plain", threads=2, prefix=("valgrind", "--tool=helgrind", "-q")) as one:
+        time.sleep(5)
+        one.end()
+        need(one.process.returncode == 0, one.told())
+    with subject("typed", threads=2, prefix=("valgrind", "--tool=helgrind", "-q")) as one:
+        time.sleep(5)
+        need(one.end(), one.told())
+    return ("runs; it knows no transactions, and says of atomic loads and stores what it says of "
+            "any: that they may race")
+
+
+# -- Others --
+
+def criu():
+    os.makedirs("/tmp/world-criu", exist_ok=True)
+    seen = set()
+    for way in WAYS:
+        with subject(way) as one:
+            status, text = run("criu", "dump", "-t", str(one.pid), "-D", "/tmp/world-criu",
+                               "--shell-job", "-v1")
+            need(status != 0, way + text)
+            seen.add(re.findall(r"Error \([^)]*\): (.*)", text)[-1])
+            need(one.end(), way + one.told())
+    if all("kernel features" in one for one in seen):
+        return ("refused by CRIU itself, which wants modules of Linux that the guest does not "
+                "have; the program goes on")
+    return f"refused, and the program goes on: \"{sorted(seen)[0]}\""
+
+
+def stress(*stressors):
+    """The storm of a bank in each way beside stressors."""
+    banks = [subprocess.Popen([BANK, "--way", way, "--seconds", "12", "--kill-rate", "3",
+                               "--processes", "2", "--accounts", "32", "--json"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+             for way in ("calls", "transparent", "typed")]
+    status, text = run("stress-ng", "--temp-path", "/tmp", "--timeout", "10", "--oomable",
+                       *stressors)
+    for bank in banks:
+        said = bank.communicate(timeout=LONGEST)[0]
+        need(bank.returncode == 0, said)
+    return status, text
+
+
+def stress_dev():
+    status, text = stress("--dev", "2", "--dev-file", "/dev/stm")
+    need(status == 0, text)
+    return "works: what it asks is refused or answered, and all audits are right beside it"
+
+
+def stress_memory():
+    words = []
+    for name in ("mmap", "userfaultfd", "pagemove", "vm-splice", "fork", "remap"):
+        words += ["--" + name, "1"]
+    status, text = stress(*words, "--mmap-bytes", "32M", "--userfaultfd-bytes", "16M",
+                          "--pagemove-bytes", "4M")
+    need(status == 0, text)
+    # This one ends with 2 in the guest, also without this project; what counts is the banks.
+    stress("--madvise", "1")
+    return "works: all audits of banks in three ways are right beside them, with kills"
+
+
+LINES = (
+    ("gdb", "attach, breakpoint in a transaction, detach", gdb_attach),
+    ("gdb", "watchpoint in a mapping", gdb_watch),
+    ("gdb", "store to a region", gdb_write),
+    ("gdb", "core of a program with regions", gdb_core),
+    ("strace", "`strace -f`, `strace -p`", strace),
+    ("valgrind", "memcheck", memcheck),
+    ("valgrind", "memcheck, mapped", memcheck_mapped),
+    ("valgrind", "helgrind", helgrind),
+    ("perf", "`record -g`, `report`, `stat`", perf),
+    ("bpftrace", "a uprobe in the library", bpftrace),
+    ("CRIU", "`criu dump`", criu),
+    ("stress-ng", "`--dev --dev-file /dev/stm`", stress_dev),
+    ("stress-ng", "`madvise`, `mmap`, `userfaultfd`, `pagemove`, `vm-splice`, `fork`, `remap`",
+     stress_memory),
+    ("rr", "`record`, `replay`", rr),
+)
+
+
+def main():
+    wanted = sys.argv[2:]
+    passed = failed = 0
+    table = []
+    for tool, what, check in LINES:
+        if wanted and not any(word in f"{tool} {what}" for word in wanted):
+            continue
+        try:
+            result = check()
+            passed += 1
+            print(f"ok      {tool}, {what}: {result}", flush=True)
+            table.append([tool, what, result])
+        except (AssertionError, OSError, subprocess.SubprocessError) as problem:
+            failed += 1
+            print(f"FAILED  {tool}, {what}: {problem}", flush=True)
+    print(json.dumps({"table": table}))
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
