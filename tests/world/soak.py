@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """What ci/soak runs in the guest: soak.py BUILD_DIR --seconds N
 
-Each program runs again and again beside the others until the time is over. Every half a minute, the
-state of the kernel is noted; at the end, when nothing runs any more, regions, handles and slabs must
-be those of the beginning. The last lines are the figures as JSON, and 'N passed, N failed'.
+Each program runs again and again beside the others until the time is over. Every half a minute the
+state of the kernel is told. When nothing runs any more, no region may be left, and the kernel's
+memory must be about what it was in the middle. The last lines are the figures as JSON, and 'N
+passed, N failed'.
 """
 
 import argparse
