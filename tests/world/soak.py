@@ -56,7 +56,7 @@ def regions():
 
 
 def is_about_others(name, output):
-    """A storm counts all regions at its end, and others have some: that alone is no mistake here."""
+    """A storm counts all regions at its end, and others have some: that alone is no mistake."""
     wrong = re.findall(r"^WRONG: (.*)$", output, re.MULTILINE)
     return name == "storm" and wrong and all(
         re.search(r"\d (regions|bytes of regions|resident bytes) instead of", line)
