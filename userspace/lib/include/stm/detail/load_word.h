@@ -32,6 +32,15 @@ struct stm_tx_line {
 
 typedef uint64_t __attribute__((__may_alias__)) stm_tx_word;
 
+/* Both compilers have ThreadSanitizer, and say so in ways of their own. */
+#if defined(__SANITIZE_THREAD__)
+#define STM_TX_RACES_ARE_SOUGHT
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define STM_TX_RACES_ARE_SOUGHT
+#endif
+#endif
+
 /*
  * Loads a word, and tells whether it is what the snapshot has: 1 or 0.
  *
@@ -48,7 +57,7 @@ stm_tx_sample(const uint64_t *records, const unsigned char *data, uint64_t limit
 	uint64_t before;
 	int unchanged;
 
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+#if defined(__x86_64__) && !defined(STM_TX_RACES_ARE_SOUGHT)
 	__asm__ volatile("movq %[record], %[before]\n\t"
 			 "movq %[word], %[value]\n\t"
 			 "cmpq %[before], %[record]"
@@ -63,6 +72,8 @@ stm_tx_sample(const uint64_t *records, const unsigned char *data, uint64_t limit
 		return 0;
 	return before <= limit;
 }
+
+#undef STM_TX_RACES_ARE_SOUGHT
 
 /* Whether the word could be loaded so: 1 or 0. What *to has after 0 must not be used. */
 __attribute__((__always_inline__)) static inline int
