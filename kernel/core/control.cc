@@ -138,43 +138,35 @@ struct Table {
 };
 constexpr Table kTable;
 
-// Any size up to a page is some version's; a larger one is no structure of ours.
-Status check_size(const Row& row, u32 given) noexcept {
-    if (given < row.first_size)
-        return Error::invalid;
-    return given > kPageBytes ? Status(Error::too_big) : Status(runtime::kSuccess);
-}
-
-void clear_answer(const Row& row, __u64* words) noexcept {
+[[gnu::always_inline]] inline void clear_answer(const Row& row, void* structure) noexcept {
+    auto* const words = static_cast<u64*>(structure);
     for (u32 word = row.read_size / sizeof(u64); word < row.size / sizeof(u64); ++word)
         words[word] = 0;
 }
 
-// Sets all of the structure.
-Status copy_in(const Row& row, u64 address, void* structure, u32& given) noexcept {
-    auto* const words = static_cast<__u64*>(structure);
-    if (row.first_size == row.size) [[likely]] {
-        // No version of the structure is shorter, so one copy is all that most callers need.
-        const Status copied = runtime::status_from_errno(
-            stm_linux_copy_words_in(words, address, row.read_size / sizeof(u64)));
-        if (!copied.ok())
-            return copied;
-        __builtin_memcpy(&given, structure, sizeof(given));
-        if (given == row.size) [[likely]] {
-            clear_answer(row, words);
-            return runtime::kSuccess;
-        }
-    } else {
-        const Status copied = runtime::status_from_errno(stm_linux_get_u32(&given, address));
-        if (!copied.ok())
-            return copied;
-    }
-    const Status checked = check_size(row, given);
-    if (!checked.ok())
-        return checked;
+// Any size up to a page is some version's; a larger one is no structure of ours.
+[[gnu::noinline]] Status copy_other_version_in(const Row& row, u64 address, void* structure,
+                                               u32 given) noexcept {
+    if (given < row.first_size)
+        return Error::invalid;
+    if (given > kPageBytes)
+        return Error::too_big;
     const Status copied =
         runtime::status_from_errno(stm_linux_copy_struct_in(structure, row.size, address, given));
-    clear_answer(row, words);
+    clear_answer(row, structure);
+    return copied;
+}
+
+// Sets all of the structure. No more is read than the caller says that there is.
+Status copy_in(const Row& row, u64 address, void* structure, u32& given) noexcept {
+    const Status sized = runtime::status_from_errno(stm_linux_get_u32(&given, address));
+    if (!sized.ok())
+        return sized;
+    if (given != row.size) [[unlikely]]
+        return copy_other_version_in(row, address, structure, given);
+    const Status copied = runtime::status_from_errno(stm_linux_copy_words_in(
+        static_cast<__u64*>(structure), address, row.read_size / sizeof(u64)));
+    clear_answer(row, structure);
     return copied;
 }
 
