@@ -182,7 +182,7 @@ protected:
         } to;
         if constexpr (sizeof(T) <= sizeof(std::uint64_t)) {
             const std::uint64_t inside = offset % sizeof(std::uint64_t);
-            std::uint64_t word;
+            std::uint64_t word = 0; // compilers do not see that it is set where it is looked at
             if (inside + sizeof(T) <= sizeof word && peek_word(where, offset - inside, word))
                 [[likely]] {
                 std::memcpy(static_cast<void*>(std::addressof(to.value)),
