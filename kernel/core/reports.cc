@@ -72,22 +72,26 @@ Result<i32> tell_info(const Request& request, stm_info& argument) noexcept {
     return done(answer(request, argument));
 }
 
-Result<i32> tell_attachments(const Request& request, stm_attachments& argument) noexcept {
+namespace {
+
+// A list of a region's, of which the caller has room for at most `most` entries.
+// list(region, entries) fills what there is room for, and returns how many there are.
+template <typename Entry, typename Structure, typename List>
+Result<i32> tell_list(const Request& request, Structure& argument, u32 most, List list) noexcept {
     if ((argument.flags & ~u32{STM_BY_FLAGS}) != 0)
         return Error::invalid;
-    const Result<u32> capacity = Untrusted<u32>(argument.capacity).checked(0, kMaxAttachments);
+    const Result<u32> capacity = Untrusted<u32>(argument.capacity).checked(0, most);
     if (!capacity.ok())
         return capacity.error();
     const Result<Ref<Region>> region =
         named_region(request, argument.flags, argument, Purpose::tell);
     if (!region.ok())
         return region.error();
-    auto entries = runtime::make_array<stm_attachment>(*capacity);
+    auto entries = runtime::make_array<Entry>(*capacity);
     if (!entries.ok())
         return entries.error();
-
-    const u32 count = request.registry.list_attachments(**region, entries->span());
-    const u64 stored = runtime::min<u64>(count, *capacity) * sizeof(stm_attachment);
+    const u32 count = list(**region, entries->span());
+    const u64 stored = runtime::min<u64>(count, *capacity) * sizeof(Entry);
     const Status copied = runtime::status_from_errno(
         stored == 0 ? 0 : stm_linux_copy_out(argument.buffer, entries->data(), stored));
     if (!copied.ok())
@@ -97,28 +101,20 @@ Result<i32> tell_attachments(const Request& request, stm_attachments& argument) 
     return done(answer(request, argument));
 }
 
+} // namespace
+
+Result<i32> tell_attachments(const Request& request, stm_attachments& argument) noexcept {
+    return tell_list<stm_attachment>(request, argument, kMaxAttachments,
+                                     [&](Region& region, auto entries) noexcept {
+                                         return request.registry.list_attachments(region, entries);
+                                     });
+}
+
 Result<i32> tell_places(const Request& request, stm_places& argument) noexcept {
-    if ((argument.flags & ~u32{STM_BY_FLAGS}) != 0)
-        return Error::invalid;
-    const Result<u32> capacity = Untrusted<u32>(argument.capacity).checked(0, STM_MAX_PLACES);
-    if (!capacity.ok())
-        return capacity.error();
-    const Result<Ref<Region>> region =
-        named_region(request, argument.flags, argument, Purpose::tell);
-    if (!region.ok())
-        return region.error();
-    auto entries = runtime::make_array<stm_place>(*capacity);
-    if (!entries.ok())
-        return entries.error();
-    const u32 count = request.registry.list_places(**region, entries->span());
-    const u64 stored = runtime::min<u64>(count, *capacity) * sizeof(stm_place);
-    const Status copied = runtime::status_from_errno(
-        stored == 0 ? 0 : stm_linux_copy_out(argument.buffer, entries->data(), stored));
-    if (!copied.ok())
-        return copied.error();
-    argument.count = count;
-    argument.id = request.registry.id_of(**region);
-    return done(answer(request, argument));
+    return tell_list<stm_place>(request, argument, STM_MAX_PLACES,
+                                [&](Region& region, auto entries) noexcept {
+                                    return request.registry.list_places(region, entries);
+                                });
 }
 
 Result<i32> tell_transaction(const Request& request, stm_transaction& argument) noexcept {

@@ -30,33 +30,10 @@ requires constructible_from<T, Arguments...>
         runtime::construct_at<T>(memory, runtime::forward<Arguments>(arguments)...));
 }
 
-// Makes `count` objects by T(), with zeros in all bytes that it does not set. Error::overflow:
-// their size does not fit into usize. Error::no_memory: there is no memory. An array of no objects
-// owns nothing.
+// An array of `count` objects without any values: the caller sets what it looks at.
+// Error::overflow: their size does not fit into usize. Error::no_memory: there is no memory. An
+// array of no objects owns nothing.
 template <trivially_destructible T>
-requires constructible_from<T>
-[[nodiscard]] Result<UniqueArray<T>> make_array(usize count) noexcept {
-    static_assert(alignof(T) <= kAllocationAlignment, "stm_allocate does not align that much");
-    const Result<usize> bytes = checked_mul(count, sizeof(T));
-    if (!bytes.ok())
-        return bytes.error();
-    if (count == 0)
-        return UniqueArray<T>();
-    void* memory = stm_allocate(*bytes);
-    if (memory == nullptr)
-        return Error::no_memory;
-    __builtin_memset(memory, 0, *bytes);
-    T* objects = static_cast<T*>(memory);
-    if constexpr (!__is_trivially_constructible(T)) {
-        for (usize index = 0; index < count; ++index)
-            runtime::construct_at<T>(objects + index);
-    }
-    return UniqueArray<T>::adopt(objects, count);
-}
-
-// The same without any values: the caller sets what it looks at.
-template <trivially_destructible T>
-requires trivially_copyable<T>
 [[nodiscard]] Result<UniqueArray<T>> make_array_to_fill(usize count) noexcept {
     static_assert(alignof(T) <= kAllocationAlignment, "stm_allocate does not align that much");
     const Result<usize> bytes = checked_mul(count, sizeof(T));
@@ -68,6 +45,22 @@ requires trivially_copyable<T>
     if (memory == nullptr)
         return Error::no_memory;
     return UniqueArray<T>::adopt(static_cast<T*>(memory), count);
+}
+
+// The same by T(), with zeros in all bytes that it does not set.
+template <trivially_destructible T>
+requires constructible_from<T>
+[[nodiscard]] Result<UniqueArray<T>> make_array(usize count) noexcept {
+    Result<UniqueArray<T>> made = make_array_to_fill<T>(count);
+    if (!made.ok() || count == 0)
+        return made;
+    T* const objects = made->data();
+    __builtin_memset(static_cast<void*>(objects), 0, count * sizeof(T));
+    if constexpr (!__is_trivially_constructible(T)) {
+        for (usize index = 0; index < count; ++index)
+            runtime::construct_at<T>(objects + index);
+    }
+    return made;
 }
 
 } // namespace stm::runtime
