@@ -32,13 +32,16 @@ constexpr NamedWork kWorks[] = {
     {"list-20", Work::list_20},
 };
 
+enum class Whose { ours, others };
 struct NamedWay {
     const char* name;
+    Whose whose;
     std::unique_ptr<Contestant> (*make)();
 };
 constexpr NamedWay kWays[] = {
-    {"typed", make_typed},           {"calls", make_calls},   {"mapped", make_mapped},
-    {"mutex-undo", make_mutex_undo}, {"libitm", make_libitm}, {"lmdb", make_lmdb},
+    {"typed", Whose::ours, make_typed},     {"calls", Whose::ours, make_calls},
+    {"mapped", Whose::ours, make_mapped},   {"mutex-undo", Whose::others, make_mutex_undo},
+    {"libitm", Whose::others, make_libitm}, {"lmdb", Whose::others, make_lmdb},
 };
 
 struct Row {
@@ -51,6 +54,7 @@ struct Row {
 
 struct Plan {
     bool counted = false;
+    bool only_ours = false;
     int rounds = 31;
     std::string only;
 
@@ -95,22 +99,30 @@ Row measure_alone(const NamedWork& work, const NamedWay& way, Contestant& contes
 }
 
 std::vector<Row> measure(const NamedWork& work, const Plan& plan) {
-    std::vector<std::unique_ptr<Contestant>> contestants;
-    std::vector<Random> randoms(std::size(kWays));
-    std::vector<Row> rows;
-    std::vector<std::vector<double>> samples(std::size(kWays));
-    for (std::size_t i = 0; i < std::size(kWays); ++i) {
-        contestants.push_back(kWays[i].make());
-        rows.push_back(measure_alone(work, kWays[i], *contestants[i], randoms[i]));
+    struct Turn {
+        std::unique_ptr<Contestant> contestant;
+        Random random;
+        Row row;
+        std::vector<double> samples;
+    };
+    std::vector<Turn> turns;
+    for (const NamedWay& way : kWays) {
+        if (plan.only_ours && way.whose == Whose::others)
+            continue;
+        Turn& turn = turns.emplace_back();
+        turn.contestant = way.make();
+        turn.row = measure_alone(work, way, *turn.contestant, turn.random);
     }
-    for (int round = 0; round < (plan.counted ? 1 : plan.rounds); ++round) {
-        for (std::size_t turn = 0; turn < std::size(kWays); ++turn) {
-            const std::size_t i = (turn + static_cast<std::size_t>(round)) % std::size(kWays);
-            samples[i].push_back(time_of(*contestants[i], work.work, randoms[i]));
+    for (int round = 0; round < plan.rounds; ++round)
+        for (std::size_t i = 0; i < turns.size(); ++i) {
+            Turn& turn = turns[(i + static_cast<std::size_t>(round)) % turns.size()];
+            turn.samples.push_back(time_of(*turn.contestant, work.work, turn.random));
         }
+    std::vector<Row> rows;
+    for (Turn& turn : turns) {
+        turn.row.cost = quartiles_of(turn.samples).median;
+        rows.push_back(turn.row);
     }
-    for (std::size_t i = 0; i < rows.size(); ++i)
-        rows[i].cost = quartiles_of(samples[i]).median;
     return rows;
 }
 
@@ -146,6 +158,7 @@ int run(int argc, char** argv) {
     app.add_flag("--json", json, "print JSON");
     app.add_flag("--counted", plan.counted,
                  "this is a guest that counts instructions: nanoseconds stand for them");
+    app.add_flag("--ours", plan.only_ours, "only our ways");
     app.add_option("--rounds", plan.rounds, "of which the median is taken")
         ->check(CLI::PositiveNumber)
         ->capture_default_str();
