@@ -10,6 +10,7 @@
 #include <linux/device/class.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
+#include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/sched/coredump.h>
 #include <linux/sched/mm.h>
@@ -37,9 +38,18 @@ static inline void stm_vm_flags_change(struct vm_area_struct *vma, vm_flags_t se
 /*
  * Since Linux 6.4 each mapping has a lock. In a fault of the program it may replace mmap_lock. It
  * is held until mmap_lock is given back.
+ *
+ * Only for mappings with the operation map_pages does Linux serve a program's fault under that lock
+ * alone. Without it Linux gives up half-way and begins again with mmap_lock, which all threads of
+ * the process share. There is nothing to map that the fault operation would not map.
  */
 #ifdef CONFIG_PER_VMA_LOCK
 #define STM_MAPPINGS_HAVE_LOCKS 1
+static inline vm_fault_t stm_map_nothing_around(struct vm_fault *vmf, pgoff_t first, pgoff_t last)
+{
+	return 0;
+}
+#define STM_MAP_PAGES stm_map_nothing_around
 static inline void stm_lock_mapping(struct vm_area_struct *vma)
 {
 	vma_start_write(vma);
@@ -50,6 +60,7 @@ static inline void stm_release_fault_lock(struct vm_fault *vmf)
 }
 #else
 #define STM_MAPPINGS_HAVE_LOCKS 0
+#define STM_MAP_PAGES NULL
 static inline void stm_lock_mapping(struct vm_area_struct *vma)
 {
 }
@@ -58,6 +69,19 @@ static inline void stm_release_fault_lock(struct vm_fault *vmf)
 	mmap_read_unlock(vmf->vma->vm_mm);
 }
 #endif
+
+/*
+ * The leader of the process that an address space belongs to, or null; a kernel that does not
+ * account memory by groups does not know it. The caller is in an RCU section.
+ */
+static inline struct task_struct *stm_mm_owner(struct mm_struct *mm)
+{
+#ifdef CONFIG_MEMCG
+	return rcu_dereference(mm->owner);
+#else
+	return NULL;
+#endif
+}
 
 /*
  * A protection with which a page table entry is "not accessed yet". x86 sets the bit by itself; an
@@ -151,6 +175,12 @@ static inline bool stm_may_be_looked_into(struct task_struct *task, struct mm_st
 #else
 #error "stm does not know how this kernel protects a process: it has no get_dumpable()"
 #endif
+}
+
+/* With PREEMPT_RT the lock that sending a signal takes sleeps. */
+static inline bool stm_can_send_signals(void)
+{
+	return !IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible();
 }
 
 /*

@@ -5,10 +5,10 @@
  */
 #ifdef STM_TEST_HOOKS
 #include <linux/module.h>
-#include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 
+#include "kernel/glue/compat.h"
 #include "kernel/interface/services.h"
 
 static int death_pid;
@@ -22,9 +22,8 @@ MODULE_PARM_DESC(death_at, "For tests: the step at which to kill it");
 static bool death_is_due; /* for the victim alone */
 
 /*
- * Only the victim counts steps, so no step is lost. With PREEMPT_RT no signal can be sent while
- * preemption is disabled, because the lock for that sleeps. Nothing looks at signals there, so it
- * is the same for the victim to get its signal at the first step behind.
+ * Only the victim counts steps, so no step is lost. Where no signal can be sent, nothing looks at
+ * signals either, so it is the same for the victim to get its signal at the first step behind.
  */
 void stm_linux_death_point(void)
 {
@@ -36,7 +35,7 @@ void stm_linux_death_point(void)
 	WRITE_ONCE(death_at, left);
 	if (left >= 0)
 		death_is_due = left == 0;
-	if (!death_is_due || (IS_ENABLED(CONFIG_PREEMPT_RT) && !preemptible()))
+	if (!death_is_due || !stm_can_send_signals())
 		return;
 	death_is_due = false;
 	send_sig(SIGKILL, current, 1);

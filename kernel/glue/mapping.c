@@ -262,29 +262,14 @@ static vm_fault_t stm_page_mkwrite(struct vm_fault *vmf)
 	return fault_charged_to_owner(vmf, make_writable);
 }
 
-/*
- * Only with this operation does Linux serve a program's fault under the lock of its mapping alone.
- * Without it Linux gives up half-way and begins again with mmap_lock, which all threads of the
- * process share. There is nothing to map that the fault operation would not map.
- */
-static vm_fault_t __maybe_unused map_nothing_around(struct vm_fault *vmf, pgoff_t first,
-						    pgoff_t last)
-{
-	return 0;
-}
-
 static const struct vm_operations_struct stm_plain_vm_operations = {
 	.fault = stm_plain_fault,
-#if STM_MAPPINGS_HAVE_LOCKS
-	.map_pages = map_nothing_around,
-#endif
+	.map_pages = STM_MAP_PAGES,
 };
 
 static const struct vm_operations_struct stm_window_vm_operations = {
 	.fault = stm_window_fault,
-#if STM_MAPPINGS_HAVE_LOCKS
-	.map_pages = map_nothing_around,
-#endif
+	.map_pages = STM_MAP_PAGES,
 };
 
 static void stm_segment_open(struct vm_area_struct *vma)
@@ -302,18 +287,14 @@ static const struct vm_operations_struct stm_segment_vm_operations = {
 	.open = stm_segment_open,
 	.close = stm_segment_close,
 	.fault = stm_plain_fault,
-#if STM_MAPPINGS_HAVE_LOCKS
-	.map_pages = map_nothing_around,
-#endif
+	.map_pages = STM_MAP_PAGES,
 };
 
 /* page_mkwrite makes Linux map the pages of a writable mapping read-only at first. */
 static const struct vm_operations_struct stm_transactional_vm_operations = {
 	.fault = stm_transactional_fault,
 	.page_mkwrite = stm_page_mkwrite,
-#if STM_MAPPINGS_HAVE_LOCKS
-	.map_pages = map_nothing_around,
-#endif
+	.map_pages = STM_MAP_PAGES,
 };
 
 int stm_file_mmap(struct file *file, struct vm_area_struct *vma)

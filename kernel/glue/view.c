@@ -67,7 +67,7 @@ static bool may_see_addresses(struct task_struct *task, struct mm_struct *mm)
 static void describe_mapping(struct vm_area_struct *vma, bool all_addresses,
 			     struct stm_mapping *mapping)
 {
-	struct task_struct *task = NULL;
+	struct task_struct *task;
 
 	memset(mapping, 0, sizeof(*mapping));
 	mapping->length = vma->vm_end - vma->vm_start;
@@ -76,9 +76,7 @@ static void describe_mapping(struct vm_area_struct *vma, bool all_addresses,
 			      (vma->vm_flags & VM_WRITE ? 2 : 0) |
 			      (vma->vm_flags & VM_EXEC ? 4 : 0);
 	rcu_read_lock();
-#ifdef CONFIG_MEMCG
-	task = rcu_dereference(vma->vm_mm->owner);
-#endif
+	task = stm_mm_owner(vma->vm_mm);
 	if (task) {
 		mapping->pid = task_tgid_vnr(task);
 		/* The caller learns nothing more of a process outside its container. */
@@ -180,9 +178,9 @@ static void lock_mappings(struct address_space *space, const struct mm_struct *m
 }
 
 /*
- * A fault holds mmap_lock for reading, or the lock of its mapping alone: see map_nothing_around()
- * in mapping.c. An address space of another process, or of none, ends with its last user, and all
- * of its mappings with it.
+ * A fault holds mmap_lock for reading, or the lock of its mapping alone: see STM_MAP_PAGES in
+ * compat.h. An address space of another process, or of none, ends with its last user, and all of
+ * its mappings with it.
  */
 int stm_linux_view_close(struct stm_view *view, struct stm_memory *memory)
 {
