@@ -7,6 +7,7 @@
 #include "kernel/core/transactions.hpp"
 #include "kernel/core/typed_calls.hpp"
 #include "kernel/core/uapi.hpp"
+#include "kernel/core/vectored_calls.hpp"
 #include "kernel/interface/services.h"
 #include "runtime/support/assert.hpp"
 
@@ -111,6 +112,7 @@ constexpr Row kRows[] = {
     with<stm_commit_sets, commit_given_sets>(STM_IOC_COMMIT_SETS, sizeof(stm_commit_sets),
                                              __builtin_offsetof(stm_commit_sets, version)),
     with<stm_wait_sets, wait_for_given_sets>(STM_IOC_WAIT_SETS),
+    with<stm_vector, access_vector>(STM_IOC_VECTOR),
 };
 
 // The rows at the places of their numbers, and room for the largest of their structures.

@@ -36,7 +36,7 @@ public:
     [[nodiscard]] runtime::usize size() const noexcept { return size_; }
 
 private:
-    runtime::u8 small_[256];
+    alignas(runtime::u64) runtime::u8 small_[256];
     runtime::UniqueArray<runtime::u8> large_;
     runtime::usize size_ = 0;
 };

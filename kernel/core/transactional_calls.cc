@@ -4,7 +4,7 @@
 #include "kernel/core/abort_error.hpp"
 #include "kernel/core/context.hpp"
 #include "kernel/core/pieces.hpp"
-#include "kernel/core/transactions.hpp"
+#include "kernel/core/single_call.hpp"
 
 namespace stm::kernel {
 
@@ -56,18 +56,6 @@ Outcome move(const Call& call, u64 position, u64 bytes) noexcept {
     return {moved.bytes, moved.ended == Moved::By::user_buffer ? AbortReason::fault : reason};
 }
 
-// The transaction of the calling thread has failed and is over, whatever the program does with the
-// call's result: it may have meant to do all of the call, or nothing.
-Error fail(Context& context, AbortReason reason) noexcept {
-    const Guard held(context.lock());
-    if (protocol::is_conflict(reason)) {
-        context.tell_doomed();
-        return error_of(reason);
-    }
-    context.fail(reason);
-    return error_of(context.failure()); // that of the first one that failed
-}
-
 // Within a transaction of the program's own. What went through before the caller's buffer ended is
 // a part of it, and told by a short count.
 Result<u64> move_inside(const Call& call, u64 position, u64 bytes) noexcept {
@@ -83,49 +71,29 @@ Result<u64> move_inside(const Call& call, u64 position, u64 bytes) noexcept {
     if (reason == AbortReason::none || reason == AbortReason::fault)
         return done;
     stm_linux_buffer_revert(call.user, done);
-    return fail(call.context, reason);
+    return fail_by_call(call.context, reason);
 }
 
-// Begins the transaction of a single call.
-AbortReason begin_call(Context& context) noexcept {
-    Context::Plan plan;
-    {
-        const Guard held(context.lock());
-        plan = context.plan_call();
-        if (!plan.waits()) [[likely]]
-            return context.begin_call(plan);
-    }
-    const AbortReason waited = context.await_start(plan);
-    if (waited != AbortReason::none)
-        return waited;
-    const Guard held(context.lock());
-    return context.begin_call(plan);
-}
-
-// As a transaction of its own, again after each conflict.
+// As a transaction of its own.
 Result<u64> move_alone(const Call& call, u64 position, u64 bytes) noexcept {
-    for (;;) {
-        const AbortReason begun = begin_call(call.context);
-        if (begun != AbortReason::none)
-            return error_of(begun);
-        const auto [done, reason] = move(call, position, bytes);
-        AbortReason ended = reason;
+    u64 done = 0;
+    // A call that did not happen did not happen for the caller's buffer either.
+    const auto take_back = [&]() noexcept {
+        if (done != 0)
+            stm_linux_buffer_revert(call.user, runtime::exchange(done, 0));
+    };
+    const AbortReason ended = run_single_call(call.context, [&]() noexcept {
+        take_back();
+        const Outcome outcome = move(call, position, bytes);
+        done = outcome.done;
         // What was copied before a fault counts, as in a file.
-        if (reason == AbortReason::none || (reason == AbortReason::fault && done != 0)) {
-            ended = commit_outermost(call.context);
-        } else {
-            const Guard held(call.context.lock());
-            call.context.cancel(reason);
-        }
-        if (ended == AbortReason::none)
-            return done;
-        // The call did not happen, also for the caller's buffer.
-        stm_linux_buffer_revert(call.user, done);
-        if (!protocol::is_conflict(ended))
-            return error_of(ended);
-        if (stm_linux_dying() != 0)
-            return Error::interrupted;
-    }
+        return outcome.reason == AbortReason::fault && done != 0 ? AbortReason::none
+                                                                 : outcome.reason;
+    });
+    if (ended == AbortReason::none)
+        return done;
+    take_back();
+    return error_of(ended);
 }
 
 Result<u64> move_in_parts(const Call& call, u64 position, u64 length) noexcept {
@@ -148,7 +116,7 @@ Result<u64> refuse(Handle& handle, AbortReason reason) noexcept {
     Context* const context = handle.settled_context();
     if (context == nullptr || context->depth() == 0)
         return error_of(reason);
-    return fail(*context, reason);
+    return fail_by_call(*context, reason);
 }
 
 Result<u64> move_transactional(Handle& handle, Direction direction, stm_user_buffer* user,

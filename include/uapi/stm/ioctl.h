@@ -29,7 +29,7 @@
 
 /* The version of this interface. Minor versions only add; another major version is incompatible. */
 #define STM_ABI_MAJOR 1
-#define STM_ABI_MINOR 5
+#define STM_ABI_MINOR 6
 
 /* Bytes of a region's name, with its terminating NUL. Any non-empty string that fits is a name. */
 #define STM_NAME_SIZE 256
@@ -57,6 +57,7 @@
 #define STM_IOC_CELL _IO(STM_IOC_TYPE, 0x17)
 #define STM_IOC_COMMIT_SETS _IO(STM_IOC_TYPE, 0x18)
 #define STM_IOC_WAIT_SETS _IO(STM_IOC_TYPE, 0x19)
+#define STM_IOC_VECTOR _IO(STM_IOC_TYPE, 0x1a)
 
 /*
  * The kind of a region. It is fixed when the region is created. On Linux 7 the module cannot be
@@ -660,6 +661,69 @@ struct stm_cell {
  * At a greater depth only E2BIG, ENOMEM, ENOSPC and ECANCELED are possible. The part is over then,
  * and the transaction around it cannot commit.
  */
+
+#define STM_PIECE_WRITE 0x1 /* to the region; without it, from the region */
+#define STM_PIECE_FLAGS 0x1
+
+/**
+ * struct stm_vector_piece - a read or a write, one of several in a call
+ * @offset: of its first byte in the region
+ * @address: of the caller's memory that it fills, or whose bytes it writes
+ * @bytes: number of bytes; 0: the piece does nothing
+ * @flags: STM_PIECE_*
+ */
+struct stm_vector_piece {
+	__aligned_u64 offset;
+	__aligned_u64 address;
+	__u32 bytes;
+	__u32 flags;
+};
+
+#define STM_VECTOR_COMMIT 0x1 /* ends the innermost part after the pieces */
+#define STM_VECTOR_FLAGS 0x1
+#define STM_MAX_PIECES 1024
+
+/**
+ * struct stm_vector - STM_IOC_VECTOR: read and write at several offsets
+ * @size: sizeof(struct stm_vector)
+ * @flags: STM_VECTOR_*
+ * @pieces: address of an array of struct stm_vector_piece
+ * @count: number of elements, at most STM_MAX_PIECES
+ * @reserved: 0
+ *
+ * The pieces are done one after the other, as by read and write calls: a piece that reads finds
+ * what the pieces before it wrote. They belong to the calling thread's transaction on the handle.
+ * If there is none, all of them together are a transaction of their own, which is tried again after
+ * each conflict. Memory of a piece that reads must not overlap that of another piece. Otherwise it
+ * is not specified what is there in the end, or is written. Since version 1.6.
+ *
+ * There is no short result. If a piece fails, the transaction fails with it, and the memory of all
+ * pieces that read may have been changed.
+ *
+ * COMMIT: The call ends the innermost part of the transaction as well, as STM_IOC_COMMIT does. If a
+ * piece fails, the call returns its error, and the transaction is over and has no effect. A nested
+ * part is over then, and the transaction around it cannot commit.
+ *
+ * 0: All was done, and with COMMIT committed.
+ * EAGAIN: Within a transaction: a conflict; it is doomed, or over with COMMIT.
+ * EFAULT: Memory of a piece cannot be read or written.
+ * ENOSPC: A piece is not all in the region.
+ * ENOMEM, E2BIG, EDEADLK, ECANCELED, EINTR: As for read, write and STM_IOC_COMMIT.
+ *
+ * These have changed nothing, also not the transaction:
+ *   EINVAL: COMMIT, and there is no transaction; or an unknown flag.
+ *   EFAULT: The array cannot be read.
+ *   EBADF: The handle is not open for reading, or not for writing, which a piece needs.
+ *   EOPNOTSUPP: The region is plain.
+ *   E2BIG: @count is too large.
+ */
+struct stm_vector {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 pieces;
+	__u32 count;
+	__u32 reserved;
+};
 
 /*
  * STM_IOC_CANCEL: undo the innermost part, or with STM_CANCEL_ALL the whole transaction

@@ -2,7 +2,9 @@
 #include "way.hpp"
 
 #include <cerrno>
+#include <iterator>
 #include <numeric>
+#include <stm/access.h>
 #include <stm/stm.h>
 #include <stm/tx.h>
 #include <sys/mman.h>
@@ -171,6 +173,101 @@ private:
     Handle handle_{"calls"};
 };
 
+// Several reads or writes in one call. What only reads needs no transaction around its one call.
+// The last writes and the commit are one call: they are kept until the transaction ends, or until
+// something is read.
+class Vectored {
+    class Words {
+    public:
+        explicit Words(int fd) : fd_(fd) {}
+
+        long load(std::size_t index) {
+            write_kept();
+            long value = 0;
+            const stm_piece piece = stm_read_piece(index * 8, &value, sizeof(value));
+            access(&piece, 1);
+            return value;
+        }
+        void store(std::size_t index, long value) {
+            if (kept_ == std::size(pieces_))
+                write_kept();
+            values_[kept_] = value;
+            pieces_[kept_] = stm_write_piece(index * 8, &values_[kept_], sizeof(value));
+            ++kept_;
+        }
+        template <std::size_t kCount>
+        void load_all(const std::size_t (&places)[kCount], long (&values)[kCount]) {
+            write_kept();
+            stm_piece pieces[kCount];
+            for (std::size_t i = 0; i < kCount; ++i)
+                pieces[i] = stm_read_piece(places[i] * 8, &values[i], sizeof(values[i]));
+            access(pieces, kCount);
+        }
+        template <std::size_t kCount>
+        void store_all(const std::size_t (&places)[kCount], long (&values)[kCount]) {
+            for (std::size_t i = 0; i < kCount; ++i)
+                store(places[i], values[i]);
+        }
+        long sum(std::size_t first, std::size_t count) {
+            write_kept();
+            long values[kAccounts];
+            const stm_piece piece = stm_read_piece(first * 8, values, count * 8);
+            access(&piece, 1);
+            return std::accumulate(values, values + count, 0L);
+        }
+        // 0, or more after a conflict.
+        int commit() {
+            const int ended = stm_access_and_commit(fd_, pieces_, kept_);
+            if (ended < 0)
+                fail("stm_access_and_commit");
+            return ended;
+        }
+
+    private:
+        void access(const stm_piece* pieces, unsigned count) const {
+            if (stm_access(fd_, pieces, count) < 0)
+                fail("stm_access");
+        }
+        void write_kept() {
+            if (kept_ != 0)
+                access(pieces_, kept_);
+            kept_ = 0;
+        }
+
+        int fd_;
+        unsigned kept_ = 0;
+        stm_piece pieces_[4];
+        long values_[4];
+    };
+
+public:
+    template <typename Body>
+    long atomically(Body body) {
+        long result = 0;
+        int ended = 0;
+        do {
+            stm_start(handle_.fd());
+            Words words(handle_.fd());
+            result = body(words);
+            ended = words.commit();
+        } while (ended > 0);
+        return result;
+    }
+    template <typename Body>
+    long read_only(Body body) {
+        return atomically(body);
+    }
+    // One call is a transaction of its own.
+    template <typename Body>
+    long read_at_once(Body body) {
+        Words words(handle_.fd());
+        return body(words);
+    }
+
+private:
+    Handle handle_{"vectored"};
+};
+
 class Mapped {
     struct Words {
         volatile long* memory;
@@ -217,6 +314,10 @@ std::unique_ptr<Contestant> make_typed() {
 
 std::unique_ptr<Contestant> make_calls() {
     return std::make_unique<ContestantOf<Calls>>();
+}
+
+std::unique_ptr<Contestant> make_vectored() {
+    return std::make_unique<ContestantOf<Vectored>>();
 }
 
 std::unique_ptr<Contestant> make_mapped() {

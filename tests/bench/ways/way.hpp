@@ -30,6 +30,7 @@ private:
 // Ours. Each has a region of its own.
 std::unique_ptr<Contestant> make_typed();
 std::unique_ptr<Contestant> make_calls();
+std::unique_ptr<Contestant> make_vectored();
 std::unique_ptr<Contestant> make_mapped();
 // Others. The mutex is robust, shared between processes, and has an undo log, so that what a killed
 // owner left behind can be put in order. libitm works between threads only.

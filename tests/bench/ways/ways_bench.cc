@@ -39,9 +39,13 @@ struct NamedWay {
     std::unique_ptr<Contestant> (*make)();
 };
 constexpr NamedWay kWays[] = {
-    {"typed", Whose::ours, make_typed},     {"calls", Whose::ours, make_calls},
-    {"mapped", Whose::ours, make_mapped},   {"mutex-undo", Whose::others, make_mutex_undo},
-    {"libitm", Whose::others, make_libitm}, {"lmdb", Whose::others, make_lmdb},
+    {"typed", Whose::ours, make_typed},
+    {"calls", Whose::ours, make_calls},
+    {"vectored", Whose::ours, make_vectored},
+    {"mapped", Whose::ours, make_mapped},
+    {"mutex-undo", Whose::others, make_mutex_undo},
+    {"libitm", Whose::others, make_libitm},
+    {"lmdb", Whose::others, make_lmdb},
 };
 
 struct Row {

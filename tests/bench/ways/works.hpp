@@ -3,7 +3,8 @@
 // ways of access.
 //
 // A Words has load(index) and store(index, value), and sum(first, count) for words one behind the
-// other.
+// other. One that can do several at once has load_all(places, values) and store_all(places,
+// values) as well.
 #pragma once
 
 #include <cstddef>
@@ -63,8 +64,21 @@ inline Operation next_operation(Random& random) {
 }
 
 template <typename Words>
+concept HasVectors = requires(Words words, const std::size_t (&places)[2], long (&values)[2]) {
+    words.load_all(places, values);
+    words.store_all(places, values);
+};
+
+template <typename Words>
 long read_8(Words& words, const std::size_t (&places)[8]) {
     long sum = 0;
+    if constexpr (HasVectors<Words>) {
+        long values[8];
+        words.load_all(places, values);
+        for (const long value : values)
+            sum += value;
+        return sum;
+    }
     for (const std::size_t place : places)
         sum += words.load(place);
     return sum;
@@ -72,6 +86,17 @@ long read_8(Words& words, const std::size_t (&places)[8]) {
 
 template <typename Words>
 void transfer(Words& words, std::size_t from, std::size_t to) {
+    if constexpr (HasVectors<Words>) {
+        const std::size_t places[2] = {from, to};
+        long values[2];
+        words.load_all(places, values);
+        if (from != to) {
+            --values[0];
+            ++values[1];
+        }
+        words.store_all(places, values);
+        return;
+    }
     words.store(from, words.load(from) - 1);
     words.store(to, words.load(to) + 1);
 }
@@ -189,8 +214,18 @@ long change_map(Words& words, Operation operation) {
     return 0;
 }
 
+// A transaction that reads everything by one access.
+template <typename Way, typename Body>
+long read_at_once(Way& way, Body body) {
+    if constexpr (requires { way.read_at_once(body); })
+        return way.read_at_once(body);
+    else
+        return way.read_only(body);
+}
+
 // Does the work once. way.atomically(body) calls body(words) in a transaction, perhaps again;
-// way.read_only(body) the same for one that stores nothing. The random numbers are drawn before, so
+// way.read_only(body) the same for one that stores nothing, and way.read_at_once(body), if there is
+// such a function, for one that makes a single access. The random numbers are drawn before, so
 // that all ways do the same.
 template <typename Way>
 long do_work(Way& way, Work work, Random& random) {
@@ -200,7 +235,7 @@ long do_work(Way& way, Work work, Random& random) {
 #pragma GCC unroll 8
         for (std::size_t& place : places)
             place = random() % kAccounts;
-        return way.read_only([&](auto& words) { return read_8(words, places); });
+        return read_at_once(way, [&](auto& words) { return read_8(words, places); });
     }
     case Work::bank_2r2w: {
         const std::size_t from = random() % kAccounts;
@@ -216,7 +251,7 @@ long do_work(Way& way, Work work, Random& random) {
             return 0L;
         });
     case Work::sum_1024:
-        return way.read_only([&](auto& words) { return words.sum(0, kAccounts); });
+        return read_at_once(way, [&](auto& words) { return words.sum(0, kAccounts); });
     case Work::list_20: {
         const Operation operation = next_operation(random);
         const auto body = [&](auto& words) {

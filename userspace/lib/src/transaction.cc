@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The end of a transaction, and what delays a restart.
+// The end of a transaction, several accesses in one call, and what delays a restart.
 #include "futile.hpp"
 #include "thread_state.hpp"
 
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <stm/access.h>
 #include <stm/ioctl.h>
 #include <stm/transaction.h>
 #include <sys/ioctl.h>
@@ -12,18 +15,46 @@ using namespace stm::library;
 
 namespace {
 
+/** The request that ends the innermost part. */
+class End {
+public:
+    End() = default;
+    explicit End(stm_vector* vector) : vector_(vector) {}
+    /** 0, or why not. */
+    [[nodiscard]] int request(int fd) const {
+        const int result = vector_ == nullptr ? ::ioctl(fd, STM_IOC_COMMIT, 0)
+                                              : ::ioctl(fd, STM_IOC_VECTOR, vector_);
+        return result == 0 ? 0 : errno;
+    }
+    /** After an error: also a request that was refused, and so changed nothing, ends the part. */
+    void make_sure(const ThreadTransaction& transaction, int error) const {
+        if (vector_ == nullptr || error == EAGAIN)
+            return;
+        stm_transaction now = {};
+        now.size = sizeof(now);
+        if (::ioctl(transaction.fd, STM_IOC_TRANSACTION, &now) == 0 &&
+            static_cast<int>(now.depth) == transaction.depth)
+            ::ioctl(transaction.fd, STM_IOC_CANCEL, 0);
+    }
+
+private:
+    stm_vector* vector_ = nullptr; // accesses that come before; null: there are none
+};
+
 // 0, or why not.
-int commit(ThreadState& thread, ThreadTransaction* transaction, int fd) {
+int commit(ThreadState& thread, ThreadTransaction* transaction, int fd, End end) {
     if (transaction != nullptr && transaction->phantoms > 0) {
         --transaction->phantoms;
         return 0;
     }
-    const int error = ::ioctl(fd, STM_IOC_COMMIT, 0) == 0 ? 0 : errno;
+    const int error = end.request(fd);
     if (transaction == nullptr) {
         if (error == 0)
             thread.look(); // a transaction whose number is closed is over
         return error;
     }
+    if (error != 0)
+        end.make_sure(*transaction, error);
     if (transaction->depth > 1) {
         if (error == 0)
             --transaction->depth;
@@ -44,16 +75,16 @@ int commit(ThreadState& thread, ThreadTransaction* transaction, int fd) {
 
 enum class Teller { stm_commit, stm_try_commit };
 
-int commit_and_tell(int fd, Teller teller) {
+int commit_and_tell(int fd, Teller teller, End end = {}) {
     ThreadState* const thread = ThreadState::current();
     int error = 0;
     ThreadTransaction* transaction = nullptr;
     if (thread == nullptr) { // the program made a transaction by system calls, or none
-        error = ::ioctl(fd, STM_IOC_COMMIT, 0) == 0 ? 0 : errno;
+        error = end.request(fd);
     } else {
         const Section section(*thread);
         transaction = thread->running_on(fd);
-        error = commit(*thread, transaction, fd);
+        error = commit(*thread, transaction, fd, end);
         if (transaction == nullptr)
             transaction = thread->find(fd);
     }
@@ -66,6 +97,29 @@ int commit_and_tell(int fd, Teller teller) {
     return error;
 }
 
+int result_of_try(int error) {
+    if (error == 0)
+        return 0;
+    return error == EAGAIN ? 1 : -1;
+}
+
+// The pieces go to the kernel as they are.
+static_assert(sizeof(stm_piece) == sizeof(stm_vector_piece) &&
+              offsetof(stm_piece, offset) == offsetof(stm_vector_piece, offset) &&
+              offsetof(stm_piece, memory) == offsetof(stm_vector_piece, address) &&
+              offsetof(stm_piece, bytes) == offsetof(stm_vector_piece, bytes) &&
+              offsetof(stm_piece, flags) == offsetof(stm_vector_piece, flags) &&
+              STM_PIECE_IS_WRITTEN == STM_PIECE_WRITE);
+
+stm_vector vector_of(const stm_piece* pieces, unsigned count, unsigned flags) {
+    stm_vector vector = {};
+    vector.size = sizeof(vector);
+    vector.flags = flags;
+    vector.pieces = reinterpret_cast<std::uintptr_t>(pieces);
+    vector.count = count;
+    return vector;
+}
+
 } // namespace
 
 int stm_commit(int fd) {
@@ -73,10 +127,17 @@ int stm_commit(int fd) {
 }
 
 int stm_try_commit(int fd) {
-    const int error = commit_and_tell(fd, Teller::stm_try_commit);
-    if (error == 0)
-        return 0;
-    return error == EAGAIN ? 1 : -1;
+    return result_of_try(commit_and_tell(fd, Teller::stm_try_commit));
+}
+
+int stm_access(int fd, const struct stm_piece* pieces, unsigned count) {
+    stm_vector vector = vector_of(pieces, count, 0);
+    return ::ioctl(fd, STM_IOC_VECTOR, &vector);
+}
+
+int stm_access_and_commit(int fd, const struct stm_piece* pieces, unsigned count) {
+    stm_vector vector = vector_of(pieces, count, STM_VECTOR_COMMIT);
+    return result_of_try(commit_and_tell(fd, Teller::stm_try_commit, End(&vector)));
 }
 
 void stm_cancel(int fd) {
