@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/single_call.hpp"
 
+#include "kernel/core/abort_error.hpp"
+
 namespace stm::kernel {
 
 using protocol::AbortReason;

@@ -3,11 +3,11 @@
 // transaction of a call that is one of its own.
 #pragma once
 
-#include "kernel/core/abort_error.hpp"
 #include "kernel/core/context.hpp"
 #include "kernel/core/transactions.hpp"
 #include "kernel/interface/services.h"
-#include "runtime/support/result.hpp"
+#include "runtime/protocol/abort_reason.hpp"
+#include "runtime/support/error.hpp"
 
 namespace stm::kernel {
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/vectored_calls.hpp"
 
+#include "kernel/core/abort_error.hpp"
 #include "kernel/core/pieces.hpp"
 #include "kernel/core/single_call.hpp"
 #include "runtime/support/span.hpp"
@@ -109,7 +110,7 @@ Status Vector::check(const Handle& handle) noexcept {
         if ((piece.flags & ~u32{STM_PIECE_FLAGS}) != 0)
             return Error::invalid;
         (writes(piece) ? writes_ : reads_) = true;
-        if (piece.offset > size || piece.bytes > size - piece.offset)
+        if (piece.bytes != 0 && (piece.offset > size || piece.bytes > size - piece.offset))
             unfit_ = AbortReason::out_of_range;
         sum += (u64{piece.bytes} + sizeof(u64) - 1) / sizeof(u64) * sizeof(u64);
     }
