@@ -110,6 +110,7 @@ mutants: deps
 	@tests/mutants/run $(MUTANTS)
 
 bench: deps
+	@ci/deps --bench
 	@ci/bench --kernel '$(KERNEL)' $(BENCH)
 
 arm64: deps

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-// LMDB, without synchronisation to a disk, as an application uses it: accounts and elements are
-// keys.
+// LMDB, without synchronisation to a disk, as an application uses it: accounts, elements and what
+// waits in a queue are keys.
+#include "scratch_folder.hpp"
 #include "way.hpp"
 
-#include <cstdlib>
-#include <filesystem>
 #include <lmdb.h>
-#include <stdexcept>
 
 namespace stm::bench {
 namespace {
@@ -18,89 +16,105 @@ void check(int error, const char* what) {
 
 class Lmdb : public Contestant {
 public:
+    // The environment must not be open when a process forks.
     Lmdb() {
+        enter();
+        writing([&] {
+            for (std::size_t account = 0; account < kAccounts; ++account)
+                put(accounts_, account, 100);
+            put(accounts_, kHot, 0);
+            for (std::size_t worker = 0; worker < kMostWorkers; ++worker)
+                put(accounts_, kOwn + worker * kPageWords, 0);
+            for (std::size_t key = 0; key < kKeys; key += 2)
+                put(set_, key, 1);
+            for (std::size_t key = 0; key < kQueueMost / 2; ++key)
+                put(queue_, key, 0);
+            return 0L;
+        });
+        leave();
+    }
+    ~Lmdb() override { leave(); }
+
+    void enter() override {
         check(mdb_env_create(&environment_), "mdb_env_create");
         check(mdb_env_set_mapsize(environment_, 64 << 20), "mdb_env_set_mapsize");
         check(mdb_env_set_maxdbs(environment_, 4), "mdb_env_set_maxdbs");
-        check(mdb_env_open(environment_, folder_.path.c_str(),
+        check(mdb_env_open(environment_, folder_.path().c_str(),
                            MDB_NOSYNC | MDB_NOMETASYNC | MDB_WRITEMAP, 0600),
               "mdb_env_open");
-        check(mdb_txn_begin(environment_, nullptr, 0, &transaction_), "mdb_txn_begin");
-        check(mdb_dbi_open(transaction_, "accounts", MDB_CREATE | MDB_INTEGERKEY, &accounts_),
-              "mdb_dbi_open");
-        check(mdb_dbi_open(transaction_, "set", MDB_CREATE | MDB_INTEGERKEY, &set_),
-              "mdb_dbi_open");
-        for (std::size_t account = 0; account <= kHot; ++account)
-            put(accounts_, account, 100);
-        for (std::size_t key = 0; key < kKeys; key += 2)
-            put(set_, key, 1);
-        check(mdb_txn_commit(transaction_), "mdb_txn_commit");
+        writing([&] {
+            open_table("accounts", accounts_);
+            open_table("set", set_);
+            open_table("queue", queue_);
+            return 0L;
+        });
         check(mdb_txn_begin(environment_, nullptr, MDB_RDONLY, &reader_), "mdb_txn_begin");
         mdb_txn_reset(reader_);
     }
-    ~Lmdb() override {
-        mdb_txn_abort(reader_);
-        mdb_env_close(environment_);
-    }
 
-    long run(Work work, Random& random) override {
-        long result = 0;
-        switch (work) {
-        case Work::read_only_8:
-            reading([&] {
-                for (int i = 0; i < 8; ++i)
-                    result += get(accounts_, random() % kAccounts);
+    using Contestant::run;
+    long run(const Task& task) override {
+        const std::size_t first = task.places[0];
+        const std::size_t second = task.places[1];
+        switch (task.kind) {
+        case Kind::read_only_8:
+            return reading([&] {
+                long sum = 0;
+                for (const std::size_t place : task.places)
+                    sum += get(accounts_, place);
+                return sum;
             });
-            break;
-        case Work::bank_2r2w: {
-            const std::size_t from = random() % kAccounts;
-            const std::size_t to = random() % kAccounts;
-            writing([&] {
-                put(accounts_, from, get(accounts_, from) - 1);
-                put(accounts_, to, get(accounts_, to) + 1);
+        case Kind::bank:
+            return writing([&] {
+                put(accounts_, first, get(accounts_, first) - 1);
+                put(accounts_, second, get(accounts_, second) + 1);
+                return 0L;
             });
-            break;
+        case Kind::sum_1024:
+            return reading([&] { return sum(); });
+        case Kind::hot_counter:
+        case Kind::own_counter:
+            return writing([&] {
+                put(accounts_, first, get(accounts_, first) + 1);
+                return 1L;
+            });
+        case Kind::list:
+        case Kind::hash_set:
+        case Kind::ordered_map:
+            return change_set(task.change, first);
+        case Kind::queue:
+            return change_queue(task.change);
         }
-        case Work::hot_counter:
-            writing([&] { put(accounts_, kHot, get(accounts_, kHot) + 1); });
-            break;
-        case Work::sum_1024:
-            reading([&] { result = sum(); });
-            break;
-        case Work::list_20:
-        case Work::hash_set_20:
-        case Work::ordered_map_20:
-            change(next_operation(random));
-            break;
-        }
-        return result;
+        __builtin_unreachable();
     }
 
 private:
-    // In memory: /dev/shm.
-    struct Folder {
-        std::string path = "/dev/shm/stm-bench-lmdb-XXXXXX";
-        Folder() {
-            if (::mkdtemp(path.data()) == nullptr)
-                throw std::runtime_error("cannot make " + path);
-        }
-        ~Folder() { std::filesystem::remove_all(path); }
-        Folder(const Folder&) = delete;
-        Folder& operator=(const Folder&) = delete;
-    };
+    void leave() {
+        if (environment_ == nullptr)
+            return;
+        mdb_txn_abort(reader_);
+        mdb_env_close(environment_);
+        environment_ = nullptr;
+    }
+    void open_table(const char* name, MDB_dbi& table) {
+        check(mdb_dbi_open(transaction_, name, MDB_CREATE | MDB_INTEGERKEY, &table),
+              "mdb_dbi_open");
+    }
 
     template <typename Body>
-    void reading(Body body) {
+    long reading(Body body) {
         check(mdb_txn_renew(reader_), "mdb_txn_renew");
         transaction_ = reader_;
-        body();
+        const long result = body();
         mdb_txn_reset(reader_);
+        return result;
     }
     template <typename Body>
-    void writing(Body body) {
+    long writing(Body body) {
         check(mdb_txn_begin(environment_, nullptr, 0, &transaction_), "mdb_txn_begin");
-        body();
+        const long result = body();
         check(mdb_txn_commit(transaction_), "mdb_txn_commit");
+        return result;
     }
     static MDB_val value_of(void* place, std::size_t bytes) { return {bytes, place}; }
 
@@ -124,41 +138,86 @@ private:
         MDB_val data = value_of(&value, sizeof(value));
         check(mdb_put(transaction_, table, &name, &data, 0), "mdb_put");
     }
-    long sum() {
-        MDB_cursor* cursor = nullptr;
-        check(mdb_cursor_open(transaction_, accounts_, &cursor), "mdb_cursor_open");
-        long total = 0;
-        MDB_val key{};
-        MDB_val data{};
-        for (std::size_t count = 0;
-             count < kAccounts && mdb_cursor_get(cursor, &key, &data, MDB_NEXT) == MDB_SUCCESS;
-             ++count)
-            total += *static_cast<const long*>(data.mv_data);
-        mdb_cursor_close(cursor);
-        return total;
-    }
-    void change(Operation operation) {
-        long value = 0;
-        if (operation.change == Change::look_up) {
-            reading([&] { find(set_, operation.key, value); });
-            return;
-        }
-        writing([&] {
-            if (operation.change == Change::insert) {
-                put(set_, operation.key, 1);
-            } else if (find(set_, operation.key, value)) {
-                MDB_val name = value_of(&operation.key, sizeof(operation.key));
-                check(mdb_del(transaction_, set_, &name, nullptr), "mdb_del");
-            }
-        });
+    void remove(MDB_dbi table, std::size_t key) {
+        MDB_val name = value_of(&key, sizeof(key));
+        check(mdb_del(transaction_, table, &name, nullptr), "mdb_del");
     }
 
-    Folder folder_;
+    // visit(key, value) for the entries from one end on, until it returns false.
+    template <typename Visit>
+    void walk(MDB_dbi table, MDB_cursor_op from, Visit visit) {
+        MDB_cursor* cursor = nullptr;
+        check(mdb_cursor_open(transaction_, table, &cursor), "mdb_cursor_open");
+        MDB_val key{};
+        MDB_val data{};
+        for (int found = mdb_cursor_get(cursor, &key, &data, from); found == MDB_SUCCESS;
+             found = mdb_cursor_get(cursor, &key, &data, MDB_NEXT))
+            if (!visit(*static_cast<const std::size_t*>(key.mv_data),
+                       *static_cast<const long*>(data.mv_data)))
+                break;
+        mdb_cursor_close(cursor);
+    }
+    long sum() {
+        long total = 0;
+        walk(accounts_, MDB_FIRST, [&](std::size_t key, long value) {
+            total += key < kAccounts ? value : 0;
+            return key < kAccounts;
+        });
+        return total;
+    }
+    long change_set(Change change, std::size_t key) {
+        long value = 0;
+        if (change == Change::look_up)
+            return reading([&] { return find(set_, key, value) ? kPresent : 0L; });
+        return writing([&] {
+            const bool found = find(set_, key, value);
+            if (change == Change::insert && !found) {
+                put(set_, key, 1);
+                return 1L;
+            }
+            if (change == Change::remove && found) {
+                remove(set_, key);
+                return -1L;
+            }
+            return 0L;
+        });
+    }
+    // Keys of the queue grow.
+    bool end_of_queue(MDB_cursor_op which, std::size_t& end) {
+        bool found = false;
+        walk(queue_, which, [&](std::size_t key, long) {
+            end = key;
+            found = true;
+            return false;
+        });
+        return found;
+    }
+    long change_queue(Change change) {
+        const auto body = [&] {
+            std::size_t first = 0;
+            std::size_t last = 0;
+            const bool found = end_of_queue(MDB_FIRST, first) && end_of_queue(MDB_LAST, last);
+            const std::size_t length = found ? last - first + 1 : 0;
+            if (change == Change::insert && length < kQueueMost) {
+                put(queue_, found ? last + 1 : 0, 0);
+                return 1L;
+            }
+            if (change == Change::remove && found) {
+                remove(queue_, first);
+                return -1L;
+            }
+            return change == Change::look_up ? static_cast<long>(length) : 0L;
+        };
+        return change == Change::look_up ? reading(body) : writing(body);
+    }
+
+    ScratchFolder folder_;
     MDB_env* environment_ = nullptr;
     MDB_txn* transaction_ = nullptr;
     MDB_txn* reader_ = nullptr;
     MDB_dbi accounts_ = 0;
     MDB_dbi set_ = 0;
+    MDB_dbi queue_ = 0;
 };
 
 } // namespace

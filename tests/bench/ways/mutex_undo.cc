@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 // A robust mutex between processes. What its owner changes is saved in an undo log before, so that
 // the next owner can put things in order if it was killed.
+#include "robust_mutex.hpp"
 #include "way.hpp"
 
 #include <atomic>
-#include <cerrno>
 #include <numeric>
-#include <pthread.h>
-#include <sys/mman.h>
-#include <system_error>
 
 namespace stm::bench {
 namespace {
@@ -19,7 +16,7 @@ class MutexUndo {
         long value;
     };
     struct State {
-        pthread_mutex_t mutex;
+        RobustMutex mutex;
         std::atomic<std::size_t> saved;
         Saved log[4096];
         alignas(64) long words[kWords];
@@ -40,33 +37,16 @@ class MutexUndo {
     };
 
 public:
-    MutexUndo() {
-        void* const memory = ::mmap(nullptr, sizeof(State), PROT_READ | PROT_WRITE,
-                                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-        if (memory == MAP_FAILED)
-            throw std::system_error(errno, std::generic_category(), "mmap");
-        state_ = static_cast<State*>(memory);
-        pthread_mutexattr_t attributes;
-        pthread_mutexattr_init(&attributes);
-        pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-        pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-        if (const int error = pthread_mutex_init(&state_->mutex, &attributes); error != 0)
-            throw std::system_error(error, std::generic_category(), "pthread_mutex_init");
-    }
-    ~MutexUndo() { ::munmap(state_, sizeof(State)); }
-    MutexUndo(const MutexUndo&) = delete;
-    MutexUndo& operator=(const MutexUndo&) = delete;
-
     template <typename Body>
     long atomically(Body body) {
-        if (pthread_mutex_lock(&state_->mutex) == EOWNERDEAD) {
+        if (state_->mutex.lock() == RobustMutex::Owner::died) {
             undo();
-            pthread_mutex_consistent(&state_->mutex);
+            state_->mutex.repaired();
         }
         Words words{*state_};
         const long result = body(words);
         state_->saved.store(0, std::memory_order_release);
-        pthread_mutex_unlock(&state_->mutex);
+        state_->mutex.unlock();
         return result;
     }
     template <typename Body>
@@ -81,7 +61,7 @@ private:
         state_->saved.store(0);
     }
 
-    State* state_;
+    SharedState<State> state_;
 };
 
 } // namespace

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <system_error>
 #include <unistd.h>
+#include <utility>
 
 namespace stm::bench {
 namespace {
@@ -18,23 +19,26 @@ namespace {
     throw std::system_error(errno, std::generic_category(), what);
 }
 
-std::string own_name(const char* way) {
-    return "ways_bench:" + std::to_string(::getpid()) + ":" + way;
-}
+// A new region, which lives as long as it is in use.
+constexpr int kNew = STM_CREATE | STM_EXCL | STM_EPHEMERAL;
 
 // -- Typed --
 
 class Typed {
     // What a body does after a conflict has no effect, so it may go on to its end with zeros.
+    [[gnu::cold, gnu::noinline]] static long no_value(int result, const char* what) {
+        if (result < 0)
+            fail(what);
+        return 0;
+    }
     class Words {
     public:
         Words(stm_tx* tx, stm_region* region) : tx_(tx), region_(region) {}
 
         [[nodiscard]] long load(std::size_t index) const {
             std::uint64_t value;
-            if (stm_tx_load_word(tx_, region_, index * 8, &value) < 0)
-                fail("stm_tx_load_word");
-            return static_cast<long>(value);
+            const int result = stm_tx_load_word(tx_, region_, index * 8, &value);
+            return result != 0 ? no_value(result, "stm_tx_load_word") : static_cast<long>(value);
         }
         void store(std::size_t index, long value) {
             if (stm_tx_store(tx_, region_, index * 8, &value, sizeof(value)) < 0)
@@ -42,9 +46,9 @@ class Typed {
         }
         long sum(std::size_t first, std::size_t count) {
             long values[kAccounts];
-            if (stm_tx_load(tx_, region_, first * 8, values, count * 8) < 0)
-                fail("stm_tx_load");
-            return std::accumulate(values, values + count, 0L);
+            const int result = stm_tx_load(tx_, region_, first * 8, values, count * 8);
+            return result != 0 ? no_value(result, "stm_tx_load")
+                               : std::accumulate(values, values + count, 0L);
         }
 
     private:
@@ -58,9 +62,9 @@ class Typed {
 
         [[nodiscard]] long load(std::size_t index) const {
             std::uint64_t value;
-            if (stm_tx_view_load_word(&view_, index * 8, &value) < 0)
-                fail("stm_tx_view_load_word");
-            return static_cast<long>(value);
+            const int result = stm_tx_view_load_word(&view_, index * 8, &value);
+            return result != 0 ? no_value(result, "stm_tx_view_load_word")
+                               : static_cast<long>(value);
         }
 
     private:
@@ -68,9 +72,9 @@ class Typed {
     };
 
 public:
-    Typed()
-        : region_(stm_region_open(own_name("typed").c_str(), kBytes,
-                                  STM_CREATE | STM_EXCL | STM_EPHEMERAL, 0600)) {
+    Typed() : Typed(own_name("typed"), kBytes) {}
+    Typed(const std::string& name, std::size_t bytes)
+        : name_(name), region_(stm_region_open(name_.c_str(), bytes, kNew, 0600)) {
         if (region_ == nullptr)
             fail("stm_region_open");
     }
@@ -78,6 +82,12 @@ public:
     Typed(const Typed&) = delete;
     Typed& operator=(const Typed&) = delete;
 
+    void enter() {
+        stm_region* const old = std::exchange(region_, stm_region_open(name_.c_str(), 0, 0, 0));
+        if (region_ == nullptr)
+            fail("stm_region_open");
+        stm_region_close(old);
+    }
     template <typename Body>
     long atomically(Body body) {
         return run<Words>(body, 0);
@@ -105,6 +115,7 @@ private:
         return result;
     }
 
+    std::string name_;
     stm_region* region_;
 };
 
@@ -112,9 +123,8 @@ private:
 
 class Handle {
 public:
-    explicit Handle(const char* name)
-        : fd_(stm_open(own_name(name).c_str(), kBytes, STM_CREATE | STM_EXCL | STM_EPHEMERAL,
-                       0600)) {
+    Handle(std::string name, std::size_t bytes)
+        : name_(std::move(name)), fd_(stm_open(name_.c_str(), bytes, kNew, 0600)) {
         if (fd_ < 0)
             fail("stm_open");
     }
@@ -122,8 +132,15 @@ public:
     Handle(const Handle&) = delete;
     Handle& operator=(const Handle&) = delete;
     [[nodiscard]] int fd() const { return fd_; }
+    void enter() {
+        const int old = std::exchange(fd_, stm_open(name_.c_str(), 0, 0, 0));
+        if (fd_ < 0)
+            fail("stm_open");
+        ::close(old);
+    }
 
 private:
+    std::string name_;
     int fd_;
 };
 
@@ -160,6 +177,10 @@ class Calls {
     };
 
 public:
+    Calls() : Calls(own_name("calls"), kBytes) {}
+    Calls(const std::string& name, std::size_t bytes) : handle_(name, bytes) {}
+
+    void enter() { handle_.enter(); }
     template <typename Body>
     long atomically(Body body) {
         return in_transaction(handle_.fd(), Words{handle_.fd()}, body);
@@ -170,7 +191,7 @@ public:
     }
 
 private:
-    Handle handle_{"calls"};
+    Handle handle_;
 };
 
 // Several reads or writes in one call. What only reads needs no transaction around its one call.
@@ -241,6 +262,7 @@ class Vectored {
     };
 
 public:
+    void enter() { handle_.enter(); }
     template <typename Body>
     long atomically(Body body) {
         long result = 0;
@@ -265,7 +287,7 @@ public:
     }
 
 private:
-    Handle handle_{"vectored"};
+    Handle handle_{own_name("vectored"), kBytes};
 };
 
 class Mapped {
@@ -281,17 +303,16 @@ class Mapped {
     };
 
 public:
-    Mapped() {
-        void* const memory =
-            ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED, handle_.fd(), 0);
-        if (memory == MAP_FAILED)
-            fail("mmap");
-        memory_ = static_cast<volatile long*>(memory);
-    }
-    ~Mapped() { ::munmap(const_cast<long*>(memory_), kBytes); }
+    Mapped() { map(); }
+    ~Mapped() { unmap(); }
     Mapped(const Mapped&) = delete;
     Mapped& operator=(const Mapped&) = delete;
 
+    void enter() {
+        unmap();
+        handle_.enter();
+        map();
+    }
     template <typename Body>
     long atomically(Body body) {
         return in_transaction(handle_.fd(), Words{memory_}, body);
@@ -302,8 +323,17 @@ public:
     }
 
 private:
-    Handle handle_{"mapped"};
-    volatile long* memory_;
+    void map() {
+        void* const memory =
+            ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED, handle_.fd(), 0);
+        if (memory == MAP_FAILED)
+            fail("mmap");
+        memory_ = static_cast<volatile long*>(memory);
+    }
+    void unmap() { ::munmap(const_cast<long*>(memory_), kBytes); }
+
+    Handle handle_{own_name("mapped"), kBytes};
+    volatile long* memory_ = nullptr;
 };
 
 } // namespace
@@ -312,8 +342,16 @@ std::unique_ptr<Contestant> make_typed() {
     return std::make_unique<ContestantOf<Typed>>();
 }
 
+std::unique_ptr<Contestant> make_typed_in(const std::string& region, std::size_t bytes) {
+    return std::make_unique<ContestantOf<Typed>>(region, bytes);
+}
+
 std::unique_ptr<Contestant> make_calls() {
     return std::make_unique<ContestantOf<Calls>>();
+}
+
+std::unique_ptr<Contestant> make_calls_in(const std::string& region, std::size_t bytes) {
+    return std::make_unique<ContestantOf<Calls>>(region, bytes);
 }
 
 std::unique_ptr<Contestant> make_vectored() {

@@ -18,34 +18,14 @@
 namespace stm::bench {
 namespace {
 
-struct NamedWork {
-    const char* name;
-    Work work;
-};
-constexpr NamedWork kWorks[] = {
-    {"read-only-8", Work::read_only_8},
-    {"bank-2r2w", Work::bank_2r2w},
-    {"hot-counter", Work::hot_counter},
-    {"sum-1024", Work::sum_1024},
-    {"ordered-map-20", Work::ordered_map_20},
-    {"hash-set-20", Work::hash_set_20},
-    {"list-20", Work::list_20},
-};
-
-enum class Whose { ours, others };
-struct NamedWay {
-    const char* name;
-    Whose whose;
-    std::unique_ptr<Contestant> (*make)();
-};
-constexpr NamedWay kWays[] = {
-    {"typed", Whose::ours, make_typed},
-    {"calls", Whose::ours, make_calls},
-    {"vectored", Whose::ours, make_vectored},
-    {"mapped", Whose::ours, make_mapped},
-    {"mutex-undo", Whose::others, make_mutex_undo},
-    {"libitm", Whose::others, make_libitm},
-    {"lmdb", Whose::others, make_lmdb},
+constexpr Work kWorks[] = {
+    kReadOnly8,
+    kBank,
+    kHotCounter,
+    kSum,
+    {"ordered-map-20", Kind::ordered_map, 2},
+    {"hash-set-20", Kind::hash_set, 2},
+    {"list-20", Kind::list, 2},
 };
 
 struct Row {
@@ -79,48 +59,55 @@ long faults_so_far() {
     return usage.ru_minflt;
 }
 
-double time_of(Contestant& contestant, Work work, Random& random) {
+// A contestant with its random numbers.
+struct Contender {
+    std::unique_ptr<Contestant> contestant;
+    Random random;
+
+    explicit Contender(const NamedWay& way) : contestant(way.make()) { contestant->enter(); }
+    void run(const Work& work) { contestant->run(work, random, 0); }
+};
+
+double time_of(Contender& contender, const Work& work) {
     const double begin = now();
     for (int i = 0; i < Plan::kTransactions; ++i)
-        contestant.run(work, random);
+        contender.run(work);
     return (now() - begin) / Plan::kTransactions;
 }
 
-Row measure_alone(const NamedWork& work, const NamedWay& way, Contestant& contestant,
-                  Random& random) {
+Row measure_alone(const Work& work, const NamedWay& way, Contender& contender) {
     Row row{work.name, way.name};
     for (int i = 0; i < Plan::kWarmUp; ++i)
-        contestant.run(work.work, random);
+        contender.run(work);
     const long faults = faults_so_far();
     for (int i = 0; i < Plan::kTransactions; ++i)
-        contestant.run(work.work, random);
+        contender.run(work);
     row.faults = static_cast<double>(faults_so_far() - faults) / Plan::kTransactions;
     row.system_calls = system_calls_of([&]() -> std::function<void()> {
-        std::shared_ptr<Contestant> own = way.make();
-        return [own, work, random]() mutable { own->run(work.work, random); };
+        const auto own = std::make_shared<Contender>(way);
+        own->random = contender.random;
+        return [own, work] { own->run(work); };
     });
     return row;
 }
 
-std::vector<Row> measure(const NamedWork& work, const Plan& plan) {
+std::vector<Row> measure(const Work& work, const Plan& plan) {
     struct Turn {
-        std::unique_ptr<Contestant> contestant;
-        Random random;
+        Contender contender;
         Row row;
         std::vector<double> samples;
     };
     std::vector<Turn> turns;
-    for (const NamedWay& way : kWays) {
+    for (const NamedWay& way : all_ways()) {
         if (plan.only_ours && way.whose == Whose::others)
             continue;
-        Turn& turn = turns.emplace_back();
-        turn.contestant = way.make();
-        turn.row = measure_alone(work, way, *turn.contestant, turn.random);
+        Turn& turn = turns.emplace_back(Turn{Contender(way), {}, {}});
+        turn.row = measure_alone(work, way, turn.contender);
     }
     for (int round = 0; round < plan.rounds; ++round)
         for (std::size_t i = 0; i < turns.size(); ++i) {
             Turn& turn = turns[(i + static_cast<std::size_t>(round)) % turns.size()];
-            turn.samples.push_back(time_of(*turn.contestant, work.work, turn.random));
+            turn.samples.push_back(time_of(turn.contender, work));
         }
     std::vector<Row> rows;
     for (Turn& turn : turns) {
@@ -169,7 +156,7 @@ int run(int argc, char** argv) {
     app.add_option("--only", plan.only, "only the works whose name contains this word");
     CLI11_PARSE(app, argc, argv);
     std::vector<Row> rows;
-    for (const NamedWork& work : kWorks) {
+    for (const Work& work : kWorks) {
         if (std::string_view(work.name).find(plan.only) == std::string_view::npos)
             continue;
         for (Row& row : measure(work, plan))

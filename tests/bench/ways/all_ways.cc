@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "way.hpp"
+
+#include <unistd.h>
+
+namespace stm::bench {
+namespace {
+
+constexpr NamedWay kWays[] = {
+    {"typed", Whose::ours, make_typed},
+    {"calls", Whose::ours, make_calls},
+    {"vectored", Whose::ours, make_vectored},
+    {"mapped", Whose::ours, make_mapped},
+    {"mutex", Whose::others, make_mutex},
+    {"mutex-undo", Whose::others, make_mutex_undo},
+    {"semaphore", Whose::others, make_semaphore},
+#ifdef STM_BENCH_BOOST
+    {"boost", Whose::others, make_boost},
+#endif
+    {"libitm", Whose::others, make_libitm, Workers::threads},
+    {"lmdb", Whose::others, make_lmdb},
+#ifdef STM_BENCH_SQLITE
+    {"sqlite", Whose::others, make_sqlite},
+#endif
+};
+
+} // namespace
+
+std::span<const NamedWay> all_ways() {
+    return kWays;
+}
+
+std::string own_name(const char* way) {
+    static int count = 0;
+    return "stm-bench-" + std::to_string(::getpid()) + "-" + std::to_string(++count) + "-" + way;
+}
+
+} // namespace stm::bench
