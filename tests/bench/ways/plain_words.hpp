@@ -2,8 +2,6 @@
 // Words in memory that a lock protects.
 #pragma once
 
-#include "works.hpp"
-
 #include <cstddef>
 #include <numeric>
 
