@@ -61,14 +61,14 @@ Outcome move(const Call& call, u64 position, u64 bytes) noexcept {
 Result<u64> move_inside(const Call& call, u64 position, u64 bytes) noexcept {
     auto [done, reason] = move(call, position, bytes);
     if (reason == AbortReason::fault) {
-        // The buffer may be a mapping of the region, and the fault in it what found the failure.
+        // The buffer may be a mapping of the region, and the fault in it what found the failure. Or
+        // the transaction had failed before, for the same reason.
         const Guard held(call.context.lock());
-        if (call.context.failure() != AbortReason::none)
-            reason = call.context.failure();
-        else if (done == 0)
-            return Error::fault;
+        if (call.context.failure() == AbortReason::none)
+            return done != 0 ? Result<u64>(done) : Error::fault;
+        reason = call.context.failure();
     }
-    if (reason == AbortReason::none || reason == AbortReason::fault)
+    if (reason == AbortReason::none)
         return done;
     stm_linux_buffer_revert(call.user, done);
     return fail_by_call(call.context, reason);

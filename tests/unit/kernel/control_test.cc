@@ -115,6 +115,16 @@ TEST_F(Control, FollowsTheRulesOfSizesInChangeSegment) {
     argument.id = info_of(segment).id;
     expect_size_rules(STM_IOC_CHANGE_SEGMENT, argument);
 }
+TEST_F(Control, FollowsTheRulesOfSizesInVector) {
+    const File transactional = open(control, "tx", kCreate, {kPage, 0, 0600});
+    const auto valid = argument_of<stm_vector>(0);
+    for (const std::size_t bytes : {sizeof(valid), sizeof(valid) + 8})
+        EXPECT_EQ(stm_core_control(transactional.get(), STM_IOC_VECTOR,
+                                   reinterpret_cast<std::uint64_t>(longer(valid, bytes).data())),
+                  0);
+    EXPECT_EQ(raw(STM_IOC_VECTOR, longer(valid, sizeof(valid) - 1).data()), -EINVAL);
+    EXPECT_EQ(raw(STM_IOC_VECTOR, longer(valid, 5000).data()), -E2BIG);
+}
 TEST_F(Control, FollowsTheRulesOfSizesInDestroy) {
     // Each one that is accepted destroys one, so there must be one again.
     for (const std::size_t bytes : {sizeof(stm_destroy), sizeof(stm_destroy) + 8}) {

@@ -99,6 +99,19 @@ const std::vector<Operation> kOperations = {
          return write(w.transactional, 2 * kPage - 100, bytes, sizeof(bytes));
      },
      Compare::all_but_what_stays},
+    {"VECTOR",
+     [](World& w) {
+         std::array<char, 2000> bytes{};
+         std::array<stm_vector_piece, 20> pieces{};
+         for (std::uint64_t index = 0; index < pieces.size(); ++index)
+             pieces[index] = {index * 100, reinterpret_cast<std::uint64_t>(&bytes[index * 100]),
+                              100, index % 2 == 0 ? STM_PIECE_WRITE : 0u};
+         auto argument = argument_of<stm_vector>(0);
+         argument.pieces = reinterpret_cast<std::uint64_t>(pieces.data());
+         argument.count = pieces.size();
+         return request(w.transactional, STM_IOC_VECTOR, argument);
+     },
+     Compare::all_but_what_stays},
     {"map", [](World& w) { return static_cast<long>(map(w.plain, 0, 8, STM_MAP_WRITE)); }},
     {"map: first use", [](World& w) { return static_cast<long>(map(w.born, 0, 1, 0)); }},
     {"fault", [](World& w) { return fault_errno(w.plain, 0, Access::store); }},

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // What an offer begins, and what the module believes of a cell.
 #include "tests/unit/kernel/offer_test.hpp"
+#include "tests/unit/kernel/vector_test.hpp"
 
 #include <csignal>
 
@@ -71,6 +72,25 @@ TEST_F(Offers, BeginWhatReadAndWriteCallsArePartOf) {
     EXPECT_FALSE(cell.offers()) << "the next one may have to wait";
     run(file);
     EXPECT_TRUE(cell.offers());
+}
+
+TEST_F(Offers, BeginWhatVectorsArePartOf) {
+    const std::uint64_t value = 5;
+    std::uint64_t seen = 0;
+    ASSERT_TRUE(cell.begin());
+    EXPECT_EQ(Pieces().write(0, &value, 8).read(0, &seen, 8).access(file), 0);
+    EXPECT_EQ(seen, 5u);
+    EXPECT_EQ(committed(0), 0u) << "is part of it";
+    EXPECT_EQ(Pieces().access_and_commit(file), 0);
+    EXPECT_EQ(committed(0), 5u);
+
+    ASSERT_TRUE(cell.begin()) << "a commit that went well is followed by an offer";
+    EXPECT_EQ(Pieces().write(kPage, &value, 8).access_and_commit(file), 0)
+        << "the only call of the transaction";
+    EXPECT_EQ(committed(1), 5u);
+    EXPECT_TRUE(cell.offers());
+    EXPECT_EQ(Pieces().write(2 * kPage, &value, 8).access(file), 0);
+    EXPECT_EQ(committed(2), 5u) << "nothing was begun: a call of its own";
 }
 
 TEST_F(Offers, AreForTheirSite) {
