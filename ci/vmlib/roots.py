@@ -32,10 +32,11 @@ DAY = 86400
 BASE = ["git", "make"]
 
 # The compilers that a release has beside its own: the oldest and the newest that the project knows.
+# What clang links sanitized and fuzzed programs with is a package of its own.
 COMPILERS = {
-    "12": ["clang-19"],
+    "12": ["clang-19", "libclang-rt-19-dev"],
     "13": [],
-    "testing": ["g++-12", "g++-14", "clang-22"],
+    "testing": ["g++-12", "g++-14", "clang-22", "libclang-rt-22-dev"],
 }
 
 # The lines of the host's own way to the mirror: proxies, and how old a list may be.
