@@ -131,6 +131,38 @@ static int run(const char* name) {
                list[1].address == (unsigned long)mapped,
            "the answer of ATTACHMENTS");
 
+    // Transactions by calls of several pieces.
+    struct stm_open more = {.size = sizeof more,
+                            .flags =
+                                STM_OPEN_READ | STM_OPEN_WRITE | STM_OPEN_CREATE | STM_OPEN_EXCL,
+                            .region_size = 8192,
+                            .region_flags = STM_REGION_EPHEMERAL,
+                            .mode = 0600};
+    copy_name(more.name, name);
+    more.name[0] = '2';
+    long transactional = request(device, STM_IOC_OPEN, &more);
+    expect(transactional >= 0, "OPEN of a transactional region");
+    int sent[2] = {5, 6}, seen[2] = {0, 0};
+    struct stm_vector_piece pieces[3] = {
+        {.offset = 4094, .address = (unsigned long)sent, .bytes = 8, .flags = STM_PIECE_WRITE},
+        {.offset = 4094, .address = (unsigned long)&seen[0], .bytes = 4},
+        {.offset = 4098, .address = (unsigned long)&seen[1], .bytes = 4}};
+    struct stm_vector vector = {.size = sizeof vector, .pieces = (unsigned long)pieces, .count = 3};
+    expect(request(transactional, STM_IOC_VECTOR, &vector) == 0, "VECTOR alone");
+    expect(seen[0] == 5 && seen[1] == 6, "what VECTOR read");
+    sent[0] = 7;
+    vector.flags = STM_VECTOR_COMMIT;
+    expect(request(transactional, STM_IOC_VECTOR, &vector) == -22 /* EINVAL */,
+           "COMMIT without a transaction");
+    expect(call(CALL_IOCTL, transactional, STM_IOC_START, 0, 0, 0, 0) == 1, "START");
+    expect(request(transactional, STM_IOC_VECTOR, &vector) == 0, "VECTOR with COMMIT");
+    expect(seen[0] == 7, "what VECTOR with COMMIT read");
+    pieces[1].address = 0x100000000;
+    vector.flags = 0;
+    expect(request(transactional, STM_IOC_VECTOR, &vector) == -14 /* EFAULT */,
+           "memory that a 32-bit process cannot have");
+    call(CALL_CLOSE, transactional, 0, 0, 0, 0, 0);
+
     struct stm_destroy destroy = {.size = sizeof destroy, .flags = STM_BY_ID, .id = region.id};
     expect(request(device, STM_IOC_DESTROY, &destroy) == -16 /* EBUSY */,
            "DESTROY of a region in use");

@@ -32,11 +32,11 @@ const Request kRequests[] = {
     {"DESTROY", STM_IOC_DESTROY, sizeof(struct stm_destroy), 0x20},
     {"COMMIT_SETS", STM_IOC_COMMIT_SETS, sizeof(struct stm_commit_sets), 0x2},
     {"WAIT_SETS", STM_IOC_WAIT_SETS, sizeof(struct stm_wait_sets), 0x1},
+    {"VECTOR", STM_IOC_VECTOR, sizeof(struct stm_vector), 0x2},
 };
 
-// These work on transactional regions only.
-bool is_of_sets(unsigned long number) {
-    return number == STM_IOC_COMMIT_SETS || number == STM_IOC_WAIT_SETS;
+bool needs_transactional_region(unsigned long number) {
+    return number == STM_IOC_COMMIT_SETS || number == STM_IOC_WAIT_SETS || number == STM_IOC_VECTOR;
 }
 // What the sets of a correct argument have read.
 const std::uint64_t kRead = STM_READ_RUN(0, 1);
@@ -100,6 +100,9 @@ std::vector<char> correct(const Request& request, const std::string& name) {
         fill(argument);
         break;
     }
+    case STM_IOC_VECTOR:
+        fill(make<struct stm_vector>());
+        break;
     }
     return result;
 }
@@ -130,7 +133,8 @@ protected:
         return request(region_.fd(), GetParam().number, argument.data());
     }
 
-    Region region_{"interface", kPage, is_of_sets(GetParam().number) ? 0 : STM_PLAIN};
+    Region region_{"interface", kPage,
+                   needs_transactional_region(GetParam().number) ? 0 : STM_PLAIN};
     struct stm_info before_ {};
 };
 
@@ -201,7 +205,7 @@ TEST_P(Interface, RefusesBadPointers) {
 
 TEST_P(Interface, RefusesAnArgumentThatCanNotBeAnswered) {
     if (GetParam().number == STM_IOC_DESTROY || GetParam().number == STM_IOC_NAME_PLACE ||
-        is_of_sets(GetParam().number))
+        needs_transactional_region(GetParam().number))
         GTEST_SKIP() << "it answers nothing, or nothing that matters";
     Mapping page(-1, kPage, PROT_READ | PROT_WRITE, 0, MAP_PRIVATE | MAP_ANONYMOUS);
     std::vector<char> good = argument();
@@ -218,7 +222,7 @@ TEST_P(Interface, TakesAnArgumentInsideARegion) {
     char* place = mapping.at(kPage - 8); // across two pages that were not touched
     std::memcpy(place, good.data(), good.size());
     EXPECT_EQ(request(region_.fd(), GetParam().number, place), success());
-    if (is_of_sets(GetParam().number))
+    if (needs_transactional_region(GetParam().number))
         return; // nobody stores there outside of a transaction
     // And on the very region that it lies in.
     Mapping own(region_.fd(), kPage);
@@ -244,6 +248,8 @@ TEST_P(Interface, WithRandomArgumentsBreaksNothing) {
             bad[4] = static_cast<char>(bad[4] & ~(STM_BY_HANDLE | STM_BY_ID | STM_BY_NAME));
         if (GetParam().number == STM_IOC_ATTACHMENTS || GetParam().number == STM_IOC_PLACES)
             std::memset(&bad[16], 0, 8);
+        if (GetParam().number == STM_IOC_VECTOR)
+            std::memset(&bad[offsetof(struct stm_vector, pieces)], 0, 8);
         if (GetParam().number == STM_IOC_WAIT_SETS)
             std::memset(&bad[offsetof(struct stm_wait_sets, timeout_ns)], 0, 8);
         (void)run(bad);

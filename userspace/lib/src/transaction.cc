@@ -26,6 +26,14 @@ public:
                                               : ::ioctl(fd, STM_IOC_VECTOR, vector_);
         return result == 0 ? 0 : errno;
     }
+    /** The same for a part of which the kernel does not know. What it does is refused, as all that
+     * the doomed transaction around it does. */
+    [[nodiscard]] int request_without_end(int fd) const {
+        if (vector_ == nullptr)
+            return 0;
+        vector_->flags &= ~static_cast<unsigned>(STM_VECTOR_COMMIT);
+        return request(fd);
+    }
     /** After an error: also a request that was refused, and so changed nothing, ends the part. */
     void make_sure(const ThreadTransaction& transaction, int error) const {
         if (vector_ == nullptr || error == EAGAIN)
@@ -45,7 +53,7 @@ private:
 int commit(ThreadState& thread, ThreadTransaction* transaction, int fd, End end) {
     if (transaction != nullptr && transaction->phantoms > 0) {
         --transaction->phantoms;
-        return 0;
+        return end.request_without_end(fd);
     }
     const int error = end.request(fd);
     if (transaction == nullptr) {
