@@ -239,6 +239,7 @@ private:
     long call(unsigned kind, Random& random);
     long any_request(Random& random);
     long typed_request(Random& random);
+    long vector_request(Random& random);
     long memory_call(Random& random);
     long file_call(Random& random);
     long process_call(Random& random);
@@ -345,10 +346,13 @@ long Worker::call(unsigned kind, Random& random) {
 }
 
 long Worker::any_request(Random& random) {
-    switch (random() % 13) {
+    switch (random() % 15) {
     case 9:
     case 10:
         return typed_request(random);
+    case 13:
+    case 14:
+        return vector_request(random);
     case 11: {
         stm_place place{};
         place.offset = some(random);
@@ -425,7 +429,7 @@ long Worker::any_request(Random& random) {
         return request(STM_IOC_VERSION, version, random);
     }
     case 7: // a known number, and anything as its structure
-        return ioctl(file(random), STM_IOC_VERSION + random() % 0x1a, memory(random, 300));
+        return ioctl(file(random), STM_IOC_VERSION + random() % 0x1b, memory(random, 300));
     default:
         return ioctl(file(random), some(random), some(random));
     }
@@ -483,6 +487,33 @@ long Worker::typed_request(Random& random) {
     commit.others = reinterpret_cast<std::uint64_t>(&sets[1]);
     commit.other_count = other_count;
     return request(STM_IOC_COMMIT_SETS, commit, random);
+}
+
+// Pieces within the region, or nearly so. The memory of those that read may be a mapping.
+long Worker::vector_request(Random& random) {
+    constexpr unsigned kMost = 40;
+    thread_local stm_vector_piece pieces[kMost];
+    const auto count = static_cast<std::uint32_t>(random() % (random() % 4 == 0 ? kMost : 5));
+    for (stm_vector_piece& piece : pieces) {
+        const std::size_t bytes =
+            random() % 2 == 0 ? 8 : random() % (random() % 16 == 0 ? 2 * kPage : 100);
+        piece.offset = random() % 64 == 0 ? some(random) : random() % (4 * kPage);
+        piece.bytes = random() % 128 == 0 ? static_cast<std::uint32_t>(some(random))
+                                          : static_cast<std::uint32_t>(bytes);
+        piece.flags = random() % 128 == 0 ? static_cast<std::uint32_t>(some(random))
+                                          : static_cast<std::uint32_t>(random() % 2);
+        // More bytes than there is room for are only written, or refused as behind the end.
+        if (piece.bytes > bytes && (piece.flags & STM_PIECE_WRITE) == 0)
+            piece.offset = random() | std::uint64_t{1} << 63;
+        piece.address = reinterpret_cast<std::uint64_t>(memory(random, bytes));
+    }
+    stm_vector vector{};
+    vector.flags = random() % 4 == 0 ? STM_VECTOR_COMMIT : 0;
+    vector.pieces = random() % 16 == 0
+                        ? reinterpret_cast<std::uint64_t>(memory(random, sizeof(pieces)))
+                        : reinterpret_cast<std::uint64_t>(pieces);
+    vector.count = random() % 64 == 0 ? static_cast<std::uint32_t>(some(random)) : count;
+    return request(STM_IOC_VECTOR, vector, random);
 }
 
 long Worker::memory_call(Random& random) {

@@ -31,13 +31,14 @@ Access::Access(const Self& self, const std::string& name, std::size_t size, Way 
     fd_ = stm_open(name.c_str(), 0, 0, 0);
     if (fd_ < 0)
         give_up("stm_open");
+    by_vectors_ = way == Way::vectors;
     if (way == Way::mapped)
         map(nullptr);
 }
 
 Access::Access(const Self& self, const Access& other)
-    : self_(self), name_(other.name_), size_(other.size_), owner_(false), fd_(other.fd_),
-      region_(other.region_) {
+    : self_(self), name_(other.name_), size_(other.size_), owner_(false),
+      by_vectors_(other.by_vectors_), fd_(other.fd_), region_(other.region_) {
 }
 
 Access::~Access() {
@@ -59,6 +60,11 @@ void Access::map(void* where) {
 
 std::uint64_t Access::load(std::uint64_t offset) {
     cross();
+    if (goes_by_vector()) {
+        std::uint64_t loaded = 0;
+        send(offset, &loaded);
+        return loaded;
+    }
     if (base_ != nullptr)
         return *reinterpret_cast<volatile std::uint64_t*>(base_ + offset);
     std::uint64_t value = 0;
@@ -74,6 +80,12 @@ std::uint64_t Access::load(std::uint64_t offset) {
 
 void Access::store(std::uint64_t offset, std::uint64_t value) {
     cross();
+    if (goes_by_vector()) {
+        if (waiting_count_ == kMostWaiting)
+            send();
+        waiting_[waiting_count_++] = {offset, value};
+        return;
+    }
     if (base_ != nullptr) {
         *reinterpret_cast<volatile std::uint64_t*>(base_ + offset) = value;
         return;
@@ -86,10 +98,12 @@ void Access::store(std::uint64_t offset, std::uint64_t value) {
 }
 
 void Access::begin_part() {
-    if (region_ != nullptr)
+    if (region_ != nullptr) {
         check(stm_tx_nest(tx_), "stm_tx_nest");
-    else
-        stm_start(fd_);
+        return;
+    }
+    send(); // what is stored before belongs to what is around the part
+    stm_start(fd_);
 }
 
 void Access::undo_part() {
@@ -97,6 +111,47 @@ void Access::undo_part() {
         stm_tx_undo(tx_);
     else
         stm_cancel(fd_);
+    waiting_count_ = 0;
+}
+
+unsigned Access::take_waiting(stm_piece* pieces) {
+    for (unsigned index = 0; index < waiting_count_; ++index)
+        pieces[index] =
+            stm_write_piece(waiting_[index].offset, &waiting_[index].value, sizeof(std::uint64_t));
+    return waiting_count_;
+}
+
+// Where the region has been mapped meanwhile, loads and stores go either way.
+bool Access::goes_by_vector() {
+    if (!by_vectors_)
+        return false;
+    if (base_ == nullptr || self_.random->one_in(2))
+        return true;
+    send();
+    return false;
+}
+
+// What waits, and then a load.
+void Access::send(std::uint64_t offset, std::uint64_t* load) {
+    stm_piece pieces[kMostWaiting + 1];
+    unsigned count = take_waiting(pieces);
+    if (load != nullptr)
+        pieces[count++] = stm_read_piece(offset, load, sizeof *load);
+    if (count != 0 && stm_access(fd_, pieces, count) != 0) {
+        if (errno != ENOMEM)
+            give_up("stm_access");
+        stm_retry(fd_); // memory comes and goes
+    }
+    waiting_count_ = 0;
+}
+
+bool Access::send_and_commit() {
+    stm_piece pieces[kMostWaiting];
+    const unsigned count = take_waiting(pieces);
+    const int result = stm_access_and_commit(fd_, pieces, count);
+    if (result < 0 && errno != ENOMEM)
+        give_up("stm_access_and_commit");
+    return result == 0;
 }
 
 void Access::begin_typed() {
@@ -155,8 +210,10 @@ void Access::carry_out() {
             share();
         break;
     case Order::first:
-        if (base_ == nullptr && region_ == nullptr)
+        if (base_ == nullptr && region_ == nullptr) {
+            send();
             map_second();
+        }
         break;
     }
     stm_allow_restarts();
@@ -232,6 +289,8 @@ const char* to_string(Way way) {
         return "mapped";
     case Way::typed:
         return "typed";
+    case Way::vectors:
+        return "vectors";
     }
     return "";
 }
@@ -239,6 +298,7 @@ const char* to_string(Way way) {
 void Access::fail(const char* what, std::uint64_t found, std::uint64_t wanted) const {
     self_.board->fail("process %u, %s, %s: %s (%llu, %llu)", self_.index, name_.c_str(),
                       region_ != nullptr ? "typed"
+                      : by_vectors_      ? "vectors"
                       : base_ != nullptr ? "mapped"
                                          : "calls",
                       what, static_cast<unsigned long long>(found),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // How a process of the storm gets at a region: by system calls, by loads and stores in a mapping,
-// or by typed transactions. What it is ordered to do to itself happens at one of its accesses.
+// by typed transactions, or by calls of several accesses. What it is ordered to do to itself
+// happens at one of its accesses.
 #pragma once
 
 #include "tests/storm/board.hpp"
@@ -9,13 +10,14 @@
 #include <cstdint>
 #include <functional>
 #include <random>
+#include <stm/access.h>
 #include <stm/stm.h>
 #include <stm/tx.h>
 #include <string>
 
 namespace stm::storm {
 
-enum class Way { calls, mapped, typed };
+enum class Way { calls, mapped, typed, vectors };
 const char* to_string(Way way);
 
 class Random {
@@ -40,7 +42,7 @@ class Access {
 public:
     /** Opens the region, which exists. Ends the process when that fails. */
     Access(const Self& self, const std::string& name, std::size_t size, Way way);
-    /** By calls on the same descriptor, or typed on the same region, which stays the other's. */
+    /** In the other's way, but not mapped, on the same descriptor, which stays the other's. */
     Access(const Self& self, const Access& other);
     ~Access();
     Access(const Access&) = delete;
@@ -59,6 +61,8 @@ public:
         self_.slot->busy.store(true, std::memory_order_relaxed);
         if (region_ != nullptr)
             repeat_typed(body);
+        else if (by_vectors_)
+            repeat_vectors(body);
         else
             repeat(body);
         self_.slot->busy.store(false, std::memory_order_relaxed);
@@ -79,6 +83,7 @@ public:
     std::function<void(Access&)> audit;
 
     [[nodiscard]] int fd() const { return fd_; }
+    [[nodiscard]] bool by_vectors() const { return by_vectors_; }
     [[nodiscard]] char* base() const { return base_; }
     const Self& self() const { return self_; }
     void fail(const char* what, std::uint64_t found = 0, std::uint64_t wanted = 0) const;
@@ -110,6 +115,26 @@ private:
             result = stm_tx_commit(tx_);
         } while (result != 0);
     }
+    // What is stored waits for the next load, or for the commit, which it goes along with.
+    static constexpr unsigned kMostWaiting = 20; // more than have room on the kernel's stack
+    struct Waiting {
+        std::uint64_t offset, value;
+    };
+    template <typename Body>
+    void repeat_vectors(const Body& body) {
+        do {
+            stm_start(fd_);
+            waiting_count_ = 0; // of an attempt before
+            self_.slot->attempts.fetch_add(1, std::memory_order_relaxed);
+            body();
+            cross();
+        } while (!send_and_commit());
+    }
+    unsigned take_waiting(stm_piece* pieces);
+    void send(std::uint64_t offset, std::uint64_t* load);
+    void send() { send(0, nullptr); }
+    [[nodiscard]] bool send_and_commit();
+    [[nodiscard]] bool goes_by_vector();
     void begin_typed();
     void check(int result, const char* what) const;
     void carry_out();
@@ -122,6 +147,9 @@ private:
     std::string name_;
     std::size_t size_;
     bool owner_ = true; // of the descriptor
+    bool by_vectors_ = false;
+    unsigned waiting_count_ = 0;
+    Waiting waiting_[kMostWaiting];
     int fd_ = -1;
     char* base_ = nullptr;         // mapped
     stm_region* region_ = nullptr; // typed

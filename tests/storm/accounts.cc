@@ -64,9 +64,26 @@ void Accounts::audit_slowly(Access& access, unsigned length_us) const {
     });
 }
 
+namespace {
+
+using All = std::array<std::uint64_t, Accounts::kAccounts * Accounts::kStride / 8>;
+
+// By one call that is a transaction of its own.
+bool read_at_once(const Access& access, All& all) {
+    if (!access.by_vectors())
+        return ::pread(access.fd(), all.data(), sizeof all, 0) == ssize_t{sizeof all};
+    std::array<stm_piece, Accounts::kAccounts> pieces{};
+    for (std::uint64_t i = 0; i < Accounts::kAccounts; ++i)
+        pieces[i] =
+            stm_read_piece(i * Accounts::kStride, &all[i * Accounts::kStride / 8], sizeof all[0]);
+    return stm_access(access.fd(), pieces.data(), Accounts::kAccounts) == 0;
+}
+
+} // namespace
+
 void Accounts::audit_at_once(Access& access) const {
-    static std::array<std::uint64_t, kAccounts * kStride / 8> all;
-    while (::pread(access.fd(), all.data(), size(), 0) != static_cast<ssize_t>(size())) {
+    static All all;
+    while (!read_at_once(access, all)) {
         if (errno != EINTR) {
             access.fail("a read call of everything", static_cast<std::uint64_t>(errno));
             return;

@@ -11,7 +11,7 @@
 namespace stm::storm {
 
 inline constexpr unsigned kMaxSlots = 64;
-inline constexpr unsigned kHistorians = 6;
+inline constexpr unsigned kHistorians = 7;
 
 /** What the supervisor asks of a process; done at some load or store inside of a transaction. */
 enum class Order : int { none, fork, exec, leave, unmap, advise, close, share, first };

@@ -55,6 +55,12 @@ const std::vector<Part>& cast() {
         {Role::history, Way::typed, 4},
         {Role::history, Way::typed, 5},
         {Role::patient, Way::typed},
+        {Role::accounts, Way::vectors},
+        {Role::accounts_at_once, Way::vectors},
+        {Role::locked, Way::vectors},
+        {Role::list, Way::vectors},
+        {Role::tree, Way::vectors},
+        {Role::history, Way::vectors, 6},
     };
     static const std::vector<Part> chosen = [] {
         std::vector<Part> some;

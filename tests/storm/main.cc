@@ -31,7 +31,7 @@ int main(int argc, char** argv) {
         ->check(CLI::IsMember({"accounts", "locked", "list", "tree", "history", "plain", "calls"}));
     std::string way;
     app.add_option("--only", way, "only the processes of one way of access")
-        ->check(CLI::IsMember({"calls", "mapped", "typed"}));
+        ->check(CLI::IsMember({"calls", "mapped", "typed", "vectors"}));
     app.add_flag("!--no-hotplug", options.hotplug, "take no processor out");
     app.add_flag("--plan", show_plan, "only print what would be done, and when");
     app.footer("Exit status: 0 nothing was lost, 1 something is wrong, 2 it could not run.");

@@ -516,7 +516,7 @@ private:
         std::size_t index = 0;
         for (const NamedStructure& each : structures()) {
             const std::string name = prefix() + each.name;
-            for (const Way way : {Way::calls, Way::mapped, Way::typed}) {
+            for (const Way way : {Way::calls, Way::mapped, Way::typed, Way::vectors}) {
                 Access access(self_, name, each.structure->size(), way);
                 each.structure->audit(access);
                 each.structure->change(access, random_, false);

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 // What a program does that knows nothing newer than version 1.0 of the interface. It is built with
-// the headers and the library of one version, and run with those and the module of another.
+// the headers and the library of one version, and run with those and the module of another. What is
+// newer is there only where the headers have it. There it says that an older module has it not.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#if __has_include(<stm/access.h>)
+#include <stm/access.h>
+#endif
 #include <stm/ioctl.h>
 #include <stm/stm.h>
 #include <stm/transaction.h>
@@ -129,6 +133,24 @@ static void the_rest(void) {
     CHECK(stm_size(fd) == 2 * kPage);
 }
 
+#ifdef STM_ACCESS_H
+static void by_pieces(int has_it) {
+    const long value = 9;
+    long seen = 0;
+    const struct stm_piece pieces[] = {stm_write_piece(256, &value, kWord),
+                                       stm_read_piece(256, &seen, kWord)};
+    CHECK(has_it ? stm_access(fd, pieces, 2) == 0
+                 : stm_access(fd, pieces, 2) == -1 && errno == ENOTTY);
+    CHECK(seen == (has_it ? value : 0));
+    stm_start(fd);
+    put(8, 320);
+    CHECK(has_it ? stm_access_and_commit(fd, pieces, 2) == 0
+                 : stm_access_and_commit(fd, pieces, 2) == -1 && errno == ENOTTY);
+    CHECK(get(320) == (has_it ? 8 : 0)); // the transaction is over, and happened as a whole or not
+    CHECK(stm_commit(fd) == 1 && errno == EINVAL);
+}
+#endif
+
 static void words_where_it_can_not(void) {
     const int null = fileno(stdin);
     CHECK(stm_try_start(null) == -1 && (errno == ENOTTY || errno == EINVAL));
@@ -142,9 +164,12 @@ int main(void) {
     in_mappings();
     the_rest();
     words_where_it_can_not();
-    CHECK(stm_unlink_deferred(name) == 0);
     struct stm_version version = {.size = sizeof version};
     CHECK(ioctl(fd, STM_IOC_VERSION, &version) == 0);
+#ifdef STM_ACCESS_H
+    by_pieces(version.abi_minor >= 6);
+#endif
+    CHECK(stm_unlink_deferred(name) == 0);
     printf("built for %d.%d, module %u.%u\n", STM_ABI_MAJOR, STM_ABI_MINOR, version.abi_major,
            version.abi_minor);
     return 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // How a transaction reaches the nodes: by loads and stores through their pointers, by read and
-// write calls, by both in turn, or by the functions of <stm/tx.h>. Each node that is looked at or
+// write calls, by both in turn, by the functions of <stm/tx.h>, or by calls of several accesses,
+// for which what is stored waits until the next load or the commit. Each node that is looked at or
 // changed is written down.
 #pragma once
 
@@ -9,12 +10,15 @@
 
 #include <bitset>
 #include <cstdlib>
+#include <cstring>
+#include <stm/access.h>
+#include <stm/transaction.h>
 #include <stm/tx.h>
 #include <unistd.h>
 
 namespace stm::test {
 
-enum class Way { pointers, calls, both, typed };
+enum class Way { pointers, calls, both, typed, vectors };
 
 class Access {
 public:
@@ -34,6 +38,15 @@ public:
         changed_.reset();
         steps_ = 0;
         failed_ = false;
+        waiting_count_ = 0; // of the attempt before
+    }
+    /** Ends a transaction of stm_start. Whether it was committed. */
+    [[nodiscard]] bool commit() {
+        if (way_ != Way::vectors)
+            return stm_commit(fd_) == 0;
+        stm_piece pieces[kMostWaiting + 1];
+        const unsigned count = take_waiting(pieces);
+        return stm_access_and_commit(fd_, pieces, count) == 0;
     }
 
     /** Something of a node. */
@@ -101,6 +114,10 @@ private:
             check(stm_tx_load(transaction_, region_, position_of(&place), &value, sizeof value));
             return value;
         }
+        if (way_ == Way::vectors) {
+            send(stm_read_piece(position_of(&place), &value, sizeof value));
+            return value;
+        }
         // volatile: only in its turn; with calls alone there is nothing at that address.
         if (!by_call())
             return *const_cast<const volatile T*>(&place);
@@ -112,10 +129,35 @@ private:
     void put(T& place, T value) {
         if (way_ == Way::typed)
             check(stm_tx_store(transaction_, region_, position_of(&place), &value, sizeof value));
+        else if (way_ == Way::vectors)
+            keep(position_of(&place), &value, sizeof value);
         else if (!by_call())
             *const_cast<volatile T*>(&place) = value;
         else if (::pwrite(fd_, &value, sizeof value, offset_of(&place)) != sizeof value)
             ::abort();
+    }
+    void keep(std::uint64_t offset, const void* value, unsigned bytes) {
+        if (waiting_count_ == kMostWaiting)
+            send(stm_read_piece(0, nullptr, 0));
+        Waiting& waiting = waiting_[waiting_count_];
+        waiting.offset = offset;
+        waiting.bytes = bytes;
+        std::memcpy(waiting.value, value, bytes);
+        ++waiting_count_; // a restart may come anywhere
+    }
+    unsigned take_waiting(stm_piece* pieces) {
+        for (unsigned index = 0; index < waiting_count_; ++index)
+            pieces[index] = stm_write_piece(waiting_[index].offset, waiting_[index].value,
+                                            waiting_[index].bytes);
+        return waiting_count_;
+    }
+    void send(const stm_piece& last) {
+        stm_piece pieces[kMostWaiting + 1];
+        const unsigned count = take_waiting(pieces);
+        pieces[count] = last;
+        if (stm_access(fd_, pieces, count + 1) != 0)
+            ::abort();
+        waiting_count_ = 0;
     }
     static void check(int result) {
         if (result < 0)
@@ -138,6 +180,14 @@ private:
     std::bitset<kNodes> changed_;
     unsigned steps_ = 0;
     bool failed_ = false;
+    static constexpr unsigned kMostWaiting = 20;
+    struct Waiting {
+        std::uint64_t offset;
+        char value[8];
+        unsigned bytes;
+    };
+    Waiting waiting_[kMostWaiting];
+    unsigned waiting_count_ = 0;
 };
 
 } // namespace stm::test

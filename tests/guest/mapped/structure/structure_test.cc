@@ -49,7 +49,7 @@ public:
             typed_ = stm_region_attach(fd_.get());
             EXPECT_NE(typed_, nullptr) << std::strerror(errno);
         }
-        if (way == Way::calls || way == Way::typed)
+        if (way != Way::pointers && way != Way::both)
             return;
         void* mapped = ::mmap(reinterpret_cast<void*>(kBase), kBytes, PROT_READ | PROT_WRITE,
                               MAP_SHARED | MAP_FIXED_NOREPLACE, fd_.get(), 0);
@@ -152,7 +152,7 @@ private:
                 return;
             }
             journal_.committing();
-            if (stm_commit(fd_.get()) == 0)
+            if (access_.commit())
                 break;
             journal_.aborted();
         }
@@ -269,7 +269,8 @@ protected:
     unsigned seed_ = 0;
 };
 
-constexpr Way kMixed[] = {Way::pointers, Way::calls, Way::typed, Way::both, Way::pointers};
+constexpr Way kMixed[] = {Way::pointers, Way::calls,    Way::typed,
+                          Way::both,     Way::pointers, Way::vectors};
 constexpr Way kTyped[] = {Way::typed, Way::typed, Way::typed};
 
 TEST_F(MappedStructures, AreWholeInEveryTransactionAndSerialInAll) {
