@@ -17,11 +17,16 @@
  *	};
  *	do {
  *		stm_start(fd);
- *		if (stm_access(fd, loads, 2) < 0)
- *			break;
+ *		if (stm_access(fd, loads, 2) < 0) {
+ *			stm_cancel(fd);
+ *			return -1;
+ *		}
  *		from -= amount;
  *		to += amount;
  *	} while ((result = stm_access_and_commit(fd, stores, 2)) > 0);
+ *
+ * stm_read_piece() and stm_write_piece() make a piece of its offset in the region, memory of the
+ * program, and a number of bytes, which may be 0.
  *
  * Without a transaction the pieces of a call are a transaction of their own: eight values are read
  * as they were at one moment by one system call.
@@ -54,7 +59,7 @@ struct stm_piece {
 };
 #define STM_PIECE_IS_WRITTEN 0x1u
 
-/* So much is more than a transaction may touch, so it is E2BIG. */
+/* So many do not fit into a region, or are more than a transaction may touch. */
 #define STM_PIECE_BYTES(bytes) ((bytes) > 0xffffffffu ? 0xffffffffu : (unsigned int)(bytes))
 
 static inline struct stm_piece stm_read_piece(unsigned long long offset, void *to, size_t bytes)
@@ -90,6 +95,7 @@ static inline struct stm_piece stm_write_piece(unsigned long long offset, const 
  *	EBADF		@fd is no descriptor, or is not open for what a piece does
  *	ENOTTY		@fd is no handle, or the module is older
  *	EOPNOTSUPP	the region is plain
+ *	EINVAL		a piece has a flag that is not known
  *	EFAULT		memory of a piece, or @pieces, cannot be read or written
  *	ENOSPC		a piece is not all in the region
  *	E2BIG		too many pieces, or more stripes than the module's max_stripes
@@ -106,14 +112,18 @@ static inline struct stm_piece stm_write_piece(unsigned long long offset, const 
 int stm_access(int fd, const struct stm_piece *pieces, unsigned int count);
 
 /**
- * stm_access_and_commit - the same, and end the transaction, or its innermost part
+ * stm_access_and_commit - read and write at several offsets, and commit
  * @fd: a handle on which a transaction runs
  * @pieces: as for stm_access()
  * @count: their number, at most 1024
  *
- * Results are those of stm_try_commit(): 0 when it is committed; 1 with errno EAGAIN after a
+ * It does what stm_access() does, and then ends the transaction, or its innermost part. These are
+ * over in any case. After an error they have no effect, and after one in a part the transaction
+ * around it cannot commit if a piece has failed.
+ *
+ * Returns what stm_try_commit() returns: 0 when it is committed; 1 with errno EAGAIN after a
  * conflict; -1 with an errno of stm_access() or stm_try_commit() when another attempt alone will
- * not help. The transaction is over in any case.
+ * not help.
  */
 int stm_access_and_commit(int fd, const struct stm_piece *pieces, unsigned int count);
 
