@@ -199,7 +199,7 @@ long change_map(Words& words, Operation operation) {
     return operation.change == Change::insert ? tree.insert(wanted) : tree.remove(wanted);
 }
 
-// A ring. What is put there is the key.
+// A ring. What is put there is the key, which is looked at when it is taken.
 template <typename Words>
 long change_queue(Words& words, Operation operation) {
     const auto place_of = [](long count) {

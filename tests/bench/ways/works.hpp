@@ -94,6 +94,7 @@ struct Task {
         return draw_operation(work, random);
     case Kind::queue:
         task.change = random() % 2 == 0 ? Change::insert : Change::remove;
+        task.places[0] = 0;
         break;
     }
     return task;
@@ -176,9 +177,10 @@ void set_up(Way& way) {
             words.store(account, 100);
             return 0L;
         });
-    for (std::size_t key = 0; key < kKeys; key += 2)
+    // Each is the first one of its list.
+    for (std::size_t key = kKeys; key != 0; key -= 2)
         way.atomically([&](auto& words) {
-            const Operation insert{Change::insert, key};
+            const Operation insert{Change::insert, key - 2};
             change<Kind::list>(words, insert);
             change<Kind::hash_set>(words, insert);
             return change<Kind::ordered_map>(words, insert);
