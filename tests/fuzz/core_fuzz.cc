@@ -39,7 +39,7 @@ constexpr std::array<Meaning, 32> kMeanings{{
     {"NAME_PLACE, or PLACES", places},
     {"typed read", typed_read},
     {"write", write},
-    {"write", write},
+    {"VECTOR", vector},
     {"typed commit", typed_commit},
     {"SET_SIZE", set_size},
     {"INFO", info},

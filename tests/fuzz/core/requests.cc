@@ -136,7 +136,8 @@ void any_request(World& world, const Step& step, const File& file) {
         STM_IOC_VERSION,     STM_IOC_OPEN,      STM_IOC_SET_SIZE,       STM_IOC_INFO,
         STM_IOC_ATTACHMENTS, STM_IOC_DESTROY,   STM_IOC_WAIT,           STM_IOC_STATISTICS,
         STM_IOC_TRANSACTION, STM_IOC_CELL,      STM_IOC_CHANGE_SEGMENT, STM_IOC_DETACH_SEGMENT,
-        STM_IOC_COMMIT_SETS, STM_IOC_WAIT_SETS, STM_IOC_NAME_PLACE,     STM_IOC_PLACES};
+        STM_IOC_COMMIT_SETS, STM_IOC_WAIT_SETS, STM_IOC_NAME_PLACE,     STM_IOC_PLACES,
+        STM_IOC_VECTOR};
     if ((step.flags & 2) != 0) {
         // Addresses that lead nowhere.
         const long result = world.control(file, kRequests[step.large % std::size(kRequests)],

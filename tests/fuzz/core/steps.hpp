@@ -25,6 +25,11 @@ void cancel(World& world, const Step& step, std::size_t place);
 void validate(World& world, const Step& step, std::size_t place);
 void wait(World& world, const Step& step, std::size_t place);
 void transaction_info(World& world, const Step& step, std::size_t place);
+// The outermost part was committed, or could not be; for all steps that end one.
+void ended_by_commit(World& world, std::size_t place, Transaction& own, long result);
+
+// vectors.cc
+void vector(World& world, const Step& step, std::size_t place);
 
 // typed.cc
 void typed_read(World& world, const Step& step, std::size_t place);

@@ -100,6 +100,8 @@ void note_commit(World& world, Transaction& own, Region& region) {
         region.history->replace(*actual);
 }
 
+} // namespace
+
 void ended_by_commit(World& world, std::size_t place, Transaction& own, long result) {
     Region& region = world.region_of(place);
     if (world.in_between(region))
@@ -112,8 +114,6 @@ void ended_by_commit(World& world, std::size_t place, Transaction& own, long res
     if (!region.history)
         world.forget_model(region);
 }
-
-} // namespace
 
 void commit(World& world, const Step& step, std::size_t place) {
     File& file = *world.files[place];

@@ -204,6 +204,8 @@ long World::failure_of(const File& file) const {
         return -ENOMEM;
     case STM_REASON_OUT_OF_RANGE:
         return -ENOSPC;
+    case STM_REASON_FAULT:
+        return -EFAULT;
     case STM_REASON_CLOSED:
     case STM_REASON_RETRY:
         return -ECANCELED;
