@@ -27,6 +27,10 @@ COUNTS = [{"work": "bank", "way": "typed", "instructions": 2000, "system_calls":
            "faults": 0.0},
           {"work": "bank", "way": "lmdb", "instructions": 10000, "system_calls": 0.0,
            "faults": 0.125}]
+COUNTED = {"ways": COUNTS,
+           "rates": {"kernel": "6.12.1", "works": [],
+                     "goals": [{"goal": "too slow", "least": 0.98, "base": [1000],
+                                "rates": [990]}]}}
 
 
 def test_a_ratio_is_the_median_of_the_ratios_of_rounds():
@@ -57,13 +61,14 @@ def test_the_page_has_what_was_measured_and_keeps_the_rest():
         with open(f"{folder}/page.md", "w", encoding="utf-8") as handle:
             handle.write(f"before\n{bench_report.BEGIN}old\n{bench_report.END}after\n")
         for _ in range(2):  # the second time in the place of the first
-            bench_report.write_page(REPORT, COUNTS, "6.12")
+            bench_report.write_page(REPORT, COUNTED, "6.12")
         with open(f"{folder}/page.md", encoding="utf-8") as handle:
             page = handle.read()
         assert page.startswith("before\n") and page.endswith("after\n") and "old" not in page
         assert page.count("| bank | 1 | 200 | 50 |") == 1, page
+        assert "| too slow | 0.98 | 0.98 | 0.979 – 0.99 | **no** | 0.99 | yes |" in page, page
         assert "| bank | 2000 (1, 0) | 10000 (0, 0.12) |" in page, page
         with open(f"{folder}/data.json", encoding="utf-8") as handle:
             kept = json.load(handle)
         assert kept["rates"]["works"][0]["rate"] == 200
-        assert kept["rates"]["goals"][0]["ratio"] == 5 and kept["ways"] == COUNTS
+        assert kept["rates"]["goals"][0]["ratio"] == 5 and kept["counted"]["ways"] == COUNTS

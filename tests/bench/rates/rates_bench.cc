@@ -45,6 +45,8 @@ struct Plan {
     int goal_rounds = 101;
     unsigned milliseconds = 20;
     std::string only;
+    // This is a guest that counts instructions, where nanoseconds stand for them.
+    bool counted = false;
 };
 
 bool wanted(const std::string& name, const Plan& plan) {
@@ -143,6 +145,53 @@ nlohmann::ordered_json all_goal_rates(const Plan& plan, Progress& progress) {
     return rows;
 }
 
+// -- Counted: in this process, and by turns of so many transactions --
+
+constexpr int kWarmUp = 300;
+constexpr int kTransactions = 500;
+
+struct Contender {
+    explicit Contender(const Setup& setup) : work(setup.work), contestant(setup.make()) {
+        contestant->enter();
+    }
+    // How many transactions are made in a thousand million instructions.
+    double turn(int transactions) {
+        contestant->before_turn();
+        const auto begin = Clock::now();
+        for (int i = 0; i < transactions; ++i)
+            contestant->run(work, random, 0);
+        const std::chrono::duration<double> passed = Clock::now() - begin;
+        contestant->after_turn();
+        return transactions / passed.count();
+    }
+
+    Work work;
+    std::unique_ptr<Contestant> contestant;
+    Random random;
+};
+
+nlohmann::ordered_json all_counted_goals(const Plan& plan) {
+    auto rows = nlohmann::ordered_json::array();
+    for (const Goal& goal : all_goals()) {
+        if (!wanted(goal.name, plan) || goal.base.workers != 1 || goal.variant.workers != 1)
+            continue;
+        Contender base(goal.base);
+        Contender variant(goal.variant);
+        base.turn(kWarmUp);
+        variant.turn(kWarmUp);
+        std::vector<double> rates[2];
+        for (int round = 0; round < plan.goal_rounds; ++round) {
+            rates[0].push_back(base.turn(kTransactions));
+            rates[1].push_back(variant.turn(kTransactions));
+        }
+        rows.push_back({{"goal", goal.name},
+                        {"least", goal.least},
+                        {"base", numbers(rates[0])},
+                        {"rates", numbers(rates[1])}});
+    }
+    return rows;
+}
+
 double seconds_of_all(const Plan& plan) {
     double seconds = 0;
     for (const Measured& measured : kWorks)
@@ -169,6 +218,8 @@ int run(int argc, char** argv) {
         ->check(CLI::PositiveNumber)
         ->capture_default_str();
     app.add_option("--only", plan.only, "only the works and goals whose name contains this word");
+    app.add_flag("--counted", plan.counted,
+                 "only goals of one process; this is a guest that counts instructions");
     CLI11_PARSE(app, argc, argv);
     utsname system{};
     ::uname(&system);
@@ -176,8 +227,8 @@ int run(int argc, char** argv) {
     nlohmann::ordered_json report{{"kernel", system.release},
                                   {"processors", ::sysconf(_SC_NPROCESSORS_ONLN)},
                                   {"milliseconds", plan.milliseconds}};
-    report["works"] = all_rates(plan, progress);
-    report["goals"] = all_goal_rates(plan, progress);
+    report["works"] = plan.counted ? nlohmann::ordered_json::array() : all_rates(plan, progress);
+    report["goals"] = plan.counted ? all_counted_goals(plan) : all_goal_rates(plan, progress);
     return std::fputs((report.dump() + "\n").c_str(), stdout) < 0 ? 1 : 0;
 }
 
