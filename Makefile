@@ -15,7 +15,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
 .DEFAULT_GOAL := help
 .PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest
 .PHONY: fuzz coverage sweep world soak mutants reliability bench install uninstall deb deb-check
-.PHONY: clean check-tracing arm64
+.PHONY: clean check-tracing arm64 matrix
 
 help:
 	@echo 'make deps          install the Debian packages that are missing (root or sudo)'
@@ -25,6 +25,7 @@ help:
 	@echo 'make check-fast    run the quick tests: the text of the files, and unit tests here'
 	@echo 'make check-module  check what the compiler made of the module (KERNELS=…)'
 	@echo 'make check-guest   run the tests that need the module, in guests (KERNELS=…)'
+	@echo 'make matrix        run these two on each kernel of docs/kernels.md (KERNELS=…)'
 	@echo 'make storm         kill, stop, fork and starve processes that use the module'
 	@echo '                   (SECONDS=60, SEED=…, KERNEL=…, STORM=--json)'
 	@echo 'make fuzz          call the module in every order, on this host and in a guest'
@@ -105,6 +106,9 @@ world: deps
 
 soak: deps
 	@ci/soak $(if $(SECONDS),--seconds '$(SECONDS)')
+
+matrix: deps
+	@ci/matrix $(if $(filter command line,$(origin KERNELS)),$(KERNELS))
 
 mutants: deps
 	@tests/mutants/run $(MUTANTS)

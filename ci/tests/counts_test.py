@@ -74,3 +74,12 @@ def test_what_is_recorded_is_read_again():
         path = os.path.join(folder, "counts.json")
         check_counts.write(path, RECORDED)
         assert check_counts.read(path) == RECORDED
+
+
+def test_ten_percent_more_on_another_kernel_fail_and_are_named():
+    rows = RECORDED["rows"]
+    more = [dict(rows[0], instructions=2201), dict(rows[1], instructions=17100)]
+    table, too_much = check_counts.beside(rows, {"6.1": rows, "7.3": more})
+    assert table[0] == "| | | 6.12 | 6.1 | 7.3 |" and len(table) == 4, table
+    assert table[3] == "| bank | mapped | 18000 | +0.0 % | -5.0 % |", table
+    assert len(too_much) == 1 and too_much[0].startswith("bank, typed: 2201 instructions on 7.3")

@@ -29,6 +29,10 @@ RELEASES = ("bookworm", "trixie", "trixie-backports", "testing")
 # What 'make test' takes; 'list' and the help show them.
 USUAL = ("6.12", "6.1", "7.3")
 
+# All that docs/kernels.md promises; 'ci/matrix' tries them.
+TRIED = ("6.1", "6.1-rt", "6.12", "6.12-rt", "6.12-cloud", "6.12.107", "6.12@trixie", "7.2",
+         "7.2@testing", "7.2-rt@testing", "7.3", "7.3-rt", "7.3-cloud")
+
 # Debian's kernels: a series or one version of it, a flavour, and a release.
 DEBIAN = re.compile(r"(?P<version>\d+\.\d+(\.\d+)?)(-(?P<flavour>rt|cloud))?"
                     r"(@(?P<release>[a-z]+(-[a-z]+)*))?")
