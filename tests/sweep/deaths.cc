@@ -50,10 +50,12 @@ std::vector<std::size_t> all_numbers() {
     return all;
 }
 
+enum class How { calls, mapped, vectors };
+
 class Walk {
 public:
-    Walk(const char* kind, int flags, const char* way, bool mapped, bool large)
-        : kind_(kind), way_(way), name_(test::unique_name("deaths")), mapped_(mapped),
+    Walk(const char* kind, int flags, const std::string& way, How how, bool large)
+        : kind_(kind), way_(way), name_(test::unique_name("deaths")), how_(how),
           numbers_(large ? all_numbers() : std::vector<std::size_t>(kFew, kFew + 4)),
           observer_(stm_open(name_.c_str(), kBytes, flags | STM_CREATE | STM_EXCL, 0600)) {
         // Its context and the first pages are there: what the dead leave is counted.
@@ -78,7 +80,7 @@ public:
         if (points_ < 20)
             problems_.push_back("so few steps: is it a module with STM_TEST_HOOKS?");
         std::printf("%-6s %4u deaths  %s %s\n", problems_.empty() ? "ok" : "FAILED", points_, kind_,
-                    way_);
+                    way_.c_str());
         for (const std::string& problem : problems_)
             std::printf("         %s\n", problem.c_str());
         std::fflush(stdout);
@@ -107,6 +109,30 @@ private:
         return commit(fd) && commit(fd);
     }
 
+    // One transaction by calls of several pieces, half of it as a nested part.
+    bool add_one_by_vectors(int fd) const {
+        std::vector<long> values(numbers_.size());
+        std::vector<struct stm_vector_piece> pieces;
+        for (std::size_t i = 0; i < numbers_.size(); ++i)
+            pieces.push_back({static_cast<std::uint64_t>(place(numbers_[i])),
+                              reinterpret_cast<std::uintptr_t>(&values[i]), sizeof values[i], 0});
+        const auto access = [&](std::size_t first, std::size_t count, unsigned flags) {
+            auto vector = test::make<struct stm_vector>(flags);
+            vector.pieces = reinterpret_cast<std::uintptr_t>(&pieces[first]);
+            vector.count = static_cast<unsigned>(count);
+            return ::ioctl(fd, STM_IOC_VECTOR, &vector) == 0;
+        };
+        if (!start(fd) || !access(0, pieces.size(), 0))
+            return false;
+        for (std::size_t i = 0; i < numbers_.size(); ++i) {
+            ++values[i];
+            pieces[i].flags = STM_PIECE_WRITE;
+        }
+        const std::size_t half = pieces.size() / 2;
+        return start(fd) && access(0, half, STM_VECTOR_COMMIT) &&
+               access(half, pieces.size() - half, STM_VECTOR_COMMIT);
+    }
+
     bool add_one_mapped(int fd) const {
         test::Mapping map(fd, kBytes);
         if (!map.ok())
@@ -129,7 +155,9 @@ private:
         bool went = false;
         {
             const test::Fd own(stm_open(name_.c_str(), 0, 0, 0));
-            went = own && (mapped_ ? add_one_mapped(own.get()) : add_one(own.get()));
+            went = own && (how_ == How::mapped    ? add_one_mapped(own.get())
+                           : how_ == How::vectors ? add_one_by_vectors(own.get())
+                                                  : add_one(own.get()));
         }
         set_parameter("death_pid", 0);
         ::_exit(went ? 0 : 1);
@@ -187,9 +215,9 @@ private:
     }
 
     const char* kind_;
-    const char* way_;
+    std::string way_;
     std::string name_;
-    bool mapped_;
+    How how_;
     std::vector<std::size_t> numbers_;
     test::Fd observer_;
     unsigned handles_ = 0;
@@ -203,14 +231,17 @@ int run(unsigned stride, const std::vector<std::string>& words) {
     unsigned passed = 0, failed = 0, deaths = 0;
     for (const auto& [kind, flags] :
          {std::pair{"transactional", 0}, std::pair{"mutex", STM_MUTEX}}) {
-        for (const bool mapped : {false, true}) {
+        for (const auto& [how, name] :
+             {std::pair{How::calls, "calls"}, {How::mapped, "mapped"}, {How::vectors, "vectors"}}) {
             for (const bool large : {false, true}) {
-                const char* const way = mapped ? (large ? "mapped,large" : "mapped")
-                                               : (large ? "calls,large" : "calls");
+                // The large ones are long, and much alike: the quick form has two of the three.
+                if (stride != 0 && how == How::vectors && large)
+                    continue;
+                const std::string way = std::string(name) + (large ? ",large" : "");
                 if (!words.empty() && std::find(words.begin(), words.end(),
                                                 kind + std::string(":") + way) == words.end())
                     continue;
-                Walk walk(kind, flags, way, mapped, large);
+                Walk walk(kind, flags, way, how, large);
                 // So many steps are alike, one stripe after the other.
                 const int bad = walk.run(large ? stride + 10 : stride);
                 failed += static_cast<unsigned>(bad);
@@ -243,8 +274,8 @@ int main(int argc, char** argv) {
         } else if (word.rfind("-", 0) == 0) {
             std::printf("usage: deaths [--quick] [WALK…]\n  in a guest with the kernel `debug` and "
                         "the module loaded: ci/sweep does it\n  --quick  leave out some steps\n"
-                        "  WALK     transactional or mutex, ':', calls or mapped, perhaps "
-                        "',large'\n");
+                        "  WALK     transactional or mutex, ':', calls, mapped or vectors, "
+                        "perhaps ',large'\n");
             return word == "--help" ? 0 : 2;
         } else {
             words.push_back(word);
