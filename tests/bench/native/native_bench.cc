@@ -4,6 +4,7 @@
 // costs is in the profile, too, and no time in it is that of a system call.
 //
 //   perf record -g build/host/bench/native_bench --way typed --work bank-2r2w
+#include "../rates/goals.hpp"
 #include "../ways/way.hpp"
 #include "tests/unit/kernel/simulated_linux.hpp"
 
@@ -39,6 +40,10 @@ std::unique_ptr<Contestant> contestant_of(const std::string& way) {
         return make_typed();
     if (way == "vectored")
         return make_vectored();
+    if (way == "two-regions")
+        return make_halves(2);
+    if (way == "one-region")
+        return make_halves(1);
     return make_calls();
 }
 
@@ -47,8 +52,9 @@ int run(int argc, char** argv) {
     std::string way = "typed";
     std::string name = kBank.name;
     double seconds = 5;
-    app.add_option("--way", way, "of access")
-        ->check(CLI::IsMember({"typed", "calls", "vectored"}))
+    app.add_option("--way", way,
+                   "of access; one-region and two-regions are typed transfers between two halves")
+        ->check(CLI::IsMember({"typed", "calls", "vectored", "one-region", "two-regions"}))
         ->capture_default_str();
     app.add_option("--work", name, "as in 'ci/bench ways'")->capture_default_str();
     app.add_option("--seconds", seconds, "how long")->capture_default_str();

@@ -12,6 +12,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <utility>
+#include <vector>
 
 namespace stm::bench {
 namespace {
@@ -57,6 +59,21 @@ long answer(long result) {
     return -1;
 }
 
+// A commit in several regions names the handles of the others by their descriptors.
+long commit(stm_handle* handle, stm_commit_sets& request) {
+    std::vector<stm_sets> others(reinterpret_cast<const stm_sets*>(request.others),
+                                 reinterpret_cast<const stm_sets*>(request.others) +
+                                     request.other_count);
+    for (stm_sets& other : others)
+        other.handle -= kControl + 1;
+    const auto given =
+        std::exchange(request.others, reinterpret_cast<std::uint64_t>(others.data()));
+    const long result =
+        stm_core_control(handle, STM_IOC_COMMIT_SETS, reinterpret_cast<std::uint64_t>(&request));
+    request.others = given;
+    return result;
+}
+
 // What a program has there, page by page: a window's pages stay the same.
 void* map_window(stm_handle* handle, std::size_t bytes, std::uint64_t offset) {
     const long address = ::syscall(SYS_mmap, nullptr, bytes, PROT_NONE,
@@ -100,7 +117,11 @@ int ioctl(int fd, unsigned long request, ...) noexcept {
     stm_handle* const handle = handle_of(fd);
     if (handle == nullptr)
         return static_cast<int>(::syscall(SYS_ioctl, fd, request, argument));
-    const long result = answer(stm_core_control(handle, static_cast<unsigned>(request), argument));
+    auto* const sets = reinterpret_cast<stm_commit_sets*>(argument);
+    const long result =
+        answer(request == STM_IOC_COMMIT_SETS && sets->other_count != 0
+                   ? commit(handle, *sets)
+                   : stm_core_control(handle, static_cast<unsigned>(request), argument));
     return static_cast<int>(request == STM_IOC_OPEN && result >= 0 ? result + kControl + 1
                                                                    : result);
 }
