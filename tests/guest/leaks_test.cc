@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <fcntl.h>
+#include <stm/access.h>
 #include <sys/ioctl.h>
 
 using namespace stm::test;
@@ -78,6 +79,32 @@ TEST_P(Leaks, ANewRegionReadsAsZeros) {
     for (std::size_t page = 0; page < kPages; page += 3) {
         EXPECT_TRUE(reads_zeros(region.fd(), page * kPage, 77));
         EXPECT_TRUE(reads_zeros(region.fd(), page * kPage + 78, kPage - 78));
+    }
+}
+
+// Bytes go through the kernel's memory on the way: between pieces, which begin at whole words
+// there, and behind what was read before a piece failed.
+TEST(Pieces, ReadNothingBesideTheRegion) {
+    dirty_the_kernels_memory();
+    constexpr std::size_t kBytes = 200 * kPage;
+    const Region region("pieces", kBytes, 0);
+    for (const std::size_t bytes : {1u, 5u, 13u, 250u, 300u, 5000u, 65530u, 100'003u}) {
+        for (const bool fails : {false, true}) {
+            SCOPED_TRACE(::testing::Message() << bytes << " bytes, " << (fails ? "fails" : ""));
+            std::vector<unsigned char> memory(4 * bytes, kUntouched);
+            stm_piece pieces[5];
+            for (std::size_t piece = 0; piece < 4; ++piece)
+                pieces[piece] =
+                    stm_read_piece(1 + piece * (bytes + 3), &memory[piece * bytes], bytes);
+            pieces[4] = stm_read_piece(0, fails ? nullptr : &memory[0], 1);
+            errno = 0;
+            EXPECT_EQ(stm_access(region.fd(), pieces, 5), fails ? -1 : 0);
+            EXPECT_EQ(errno, fails ? EFAULT : 0);
+            if (fails)
+                std::replace(memory.begin(), memory.end(), kUntouched,
+                             static_cast<unsigned char>(0));
+            EXPECT_TRUE(is_zero(memory.data(), memory.size()));
+        }
     }
 }
 
