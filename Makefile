@@ -41,7 +41,7 @@ help:
 	@echo '                   (SECONDS=7200)'
 	@echo 'make reliability   write docs/reliability.md from the results of the long tests'
 	@echo 'make check-tracing run perf, trace-cmd and bpftrace beside transactions (KERNELS=…)'
-	@echo 'make bench         measure memory and transactions in a guest'
+	@echo 'make bench         measure memory, transactions and what others use, in a guest'
 	@echo '                   (KERNEL=…, BENCH="--json mapped")'
 	@echo 'make arm64         compile for 64-bit ARM what there is for it, and test it'
 	@echo 'make install       install library, headers, tools and module source'

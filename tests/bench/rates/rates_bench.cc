@@ -181,8 +181,9 @@ nlohmann::ordered_json all_counted_goals(const Plan& plan) {
         variant.turn(kWarmUp);
         std::vector<double> rates[2];
         for (int round = 0; round < plan.goal_rounds; ++round) {
-            rates[0].push_back(base.turn(kTransactions));
-            rates[1].push_back(variant.turn(kTransactions));
+            const int transactions = kTransactions * static_cast<int>(goal.stretch);
+            rates[0].push_back(base.turn(transactions));
+            rates[1].push_back(variant.turn(transactions));
         }
         rows.push_back({{"goal", goal.name},
                         {"least", goal.least},
