@@ -46,6 +46,7 @@ void Context::take_over() noexcept {
     footprint_.forget_history();
     detach_cell();
     kept_position_.forget();
+    warmth_ = Warmth::cold;
     exposures_seen_ = kNoExposures;
     closes_seen_ = kNoCloses;
     transaction_.forget_history();
@@ -58,6 +59,8 @@ void Context::discard() noexcept {
         stm_linux_trace_repair(traced(region_), STM_TRACE_REPAIR_ENDED, thread());
     cancel(AbortReason::killed);
     detach_cell();
+    if (stage_.is_warm())
+        cool();
 }
 
 // -- The start --
@@ -133,12 +136,30 @@ void Context::note_begin(u64 exec_id, int signal) noexcept {
 AbortReason Context::begin(const Plan& plan, int signal) noexcept {
     const AbortReason reason = begin_admitted(plan);
     if (reason == AbortReason::none) {
-        stage_.begin(stm_linux_memory_current());
+        began_warm_ = stage_.stage() == Stage::warm;
+        if (!began_warm_) {
+            stage_.begin(stm_linux_memory_current());
+        } else if (renew_pages()) {
+            stage_.begin_warm();
+        } else {
+            transaction_.cancel(AbortReason::explicit_cancel);
+            return AbortReason::read_locked;
+        }
         note_begin(stm_linux_exec_id(), signal);
         if (stm_linux_traced() != 0)
             trace_start(STM_TRACE_STARTED);
     }
     return reason;
+}
+
+// Each further turn means that somebody has committed, or is about to.
+bool Context::renew_pages() noexcept {
+    for (u32 turns = 3; !footprint_.renew(transaction_); transaction_.take_snapshot_again()) {
+        if (--turns == 0)
+            return false;
+        memory_.pause();
+    }
+    return true;
 }
 
 AbortReason Context::begin_call(const Plan& plan) noexcept {
@@ -158,17 +179,24 @@ AbortReason Context::begin_call(const Plan& plan) noexcept {
 
 bool Context::may_begin_by_offer() const noexcept {
     return (region_.flags() & STM_REGION_MUTEX) == 0 && !transaction_.active() &&
-           transaction_.conflicts_in_row() == 0 &&
-           (current(settings().predicted_pages) == 0 || !footprint_.has_likely_at(site_));
+           transaction_.conflicts_in_row() == 0 && !has_to_cool() &&
+           !footprint_.has_to_map_at(site_, predicted());
+}
+
+Footprint::Predicted Context::predicted() const noexcept {
+    return current(settings().predicted_pages) != 0 ? Footprint::Predicted::yes
+                                                    : Footprint::Predicted::no;
 }
 
 void Context::offer_start() noexcept {
     stage_.offer(cell_.memory());
-    cell_.offer(site_);
+    cell_.offer(site_, footprint_.kept_version());
 }
 
 bool Context::withdraw_offer(u32& site) noexcept {
-    return cell_.withdraw(site) && stm_linux_thread_runs(thread(), cell_.exec_id()) != 0;
+    const bool taken = cell_.withdraw(site);
+    count_silent();
+    return taken && stm_linux_thread_runs(thread(), cell_.exec_id()) != 0;
 }
 
 void Context::begin_by_offer(u32 site, ViewStage::Mapped mapped) noexcept {
@@ -177,6 +205,15 @@ void Context::begin_by_offer(u32 site, ViewStage::Mapped mapped) noexcept {
         return;
     }
     note_begin(cell_.exec_id(), cell_.signal());
+    began_warm_ = stage_.stage() == Stage::lent;
+    if (began_warm_) {
+        // It has seen the pages, which nobody has renewed since.
+        transaction_.take_earlier_snapshot(footprint_.pages().empty() ? transaction_.snapshot()
+                                                                      : footprint_.kept_version());
+        if (const AbortReason reason = footprint_.keep_in(transaction_);
+            reason != AbortReason::none)
+            fail(reason);
+    }
     site_ = site;
     if (current(settings().predicted_pages) != 0)
         footprint_.select(site);
@@ -186,16 +223,46 @@ void Context::begin_by_offer(u32 site, ViewStage::Mapped mapped) noexcept {
 }
 
 void Context::detach_cell() noexcept {
-    if (stage_.stage() == Stage::offered)
+    if (stage_.is_offered())
         stage_.withdraw_offer();
+    count_silent();
     cell_.detach();
 }
 
 // -- In mappings --
 
-bool Context::predicts(u32 site) noexcept {
-    footprint_.select(site);
-    return footprint_.has_likely();
+Context::Stays Context::leave_view(Stays most) noexcept {
+    const bool warm = most == Stays::loaded_pages && warmth_ == Warmth::warm &&
+                      stage_.stage() == Stage::viewing &&
+                      stage_.now().memory == stm_linux_memory_current() &&
+                      failure_ == AbortReason::none && footprint_.may_be_kept();
+    if (!warm) {
+        stage_.leave(footprint_.pages().empty() ? ViewStage::Pages::none : ViewStage::Pages::some);
+        return Stays::nothing;
+    }
+    stage_.leave_warm(footprint_.pages().any_leaves() ? ViewStage::Pages::some
+                                                      : ViewStage::Pages::none);
+    return Stays::loaded_pages;
+}
+
+void Context::add_silent(u32 ended) noexcept {
+    counters_.starts.add(ended);
+    counters_.commits.add(ended);
+    counters_.read_only.add(ended);
+}
+
+void Context::count_idle_round() noexcept {
+    count_silent();
+    const u64 before = runtime::exchange(starts_seen_, counters_.starts.get());
+    const u32 rounds = idle_rounds_.load(Order::relaxed);
+    idle_rounds_.store(before == starts_seen_ ? rounds + 1 : 0, Order::relaxed);
+}
+
+bool Context::has_to_map(u32 site) noexcept {
+    const auto wanted = site != 0 ? predicted() : Footprint::Predicted::no;
+    if (wanted == Footprint::Predicted::yes)
+        footprint_.select(site);
+    return footprint_.has_to_map(wanted);
 }
 
 void Context::map_predicted(stm_view* view, u32 most) noexcept {
@@ -230,12 +297,21 @@ AbortReason Context::begin_nested() noexcept {
 
 AbortReason Context::count_end(AbortReason reason) noexcept {
     const bool single_call = stage_.stage() == Stage::calling;
+    const bool stays_warm = stage_.stage() == Stage::ending;
     if (!single_call) {
         footprint_.learn(reason, current(settings().predicted_pages));
         last_reason_ = reason;
     }
-    stage_.end();
-    footprint_.clear();
+    if (stays_warm) {
+        const bool wrote = reason == AbortReason::none && transaction_.committed_version() != 0;
+        stage_.stay_warm();
+        footprint_.keep(wrote ? transaction_.committed_version() : transaction_.snapshot(),
+                        reason == AbortReason::none ? PrivatePages::Effect::effective
+                                                    : PrivatePages::Effect::none);
+    } else {
+        stage_.end();
+        footprint_.clear();
+    }
     kept_position_.transaction_ended(reason == AbortReason::none || reason == AbortReason::killed
                                          ? KeptPosition::Outcome::effective
                                          : KeptPosition::Outcome::without_effect);
@@ -393,9 +469,12 @@ void Context::tell_doomed() noexcept {
 }
 
 bool Context::look_after() noexcept {
-    if (!transaction_.active())
-        return false;
     const bool in_view = stage_.viewing() != nullptr;
+    if (!transaction_.active()) {
+        if (in_view)
+            count_idle_round();
+        return in_view;
+    }
     // Without a signal there is only its thread's end to look for.
     if (signal_ == 0)
         return in_view;

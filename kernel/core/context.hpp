@@ -135,6 +135,7 @@ public:
     // begin() takes it over.
     [[nodiscard]] protocol::AbortReason await_start(const Plan& plan) noexcept STM_EXCLUDES(lock_);
     // 0: no signal.
+    // A conflict, if it is warm and cannot begin so: it has to cool down first.
     [[nodiscard]] protocol::AbortReason begin(const Plan& plan, int signal) noexcept
         STM_REQUIRES(lock_);
     [[nodiscard]] protocol::AbortReason begin_call(const Plan& plan) noexcept STM_REQUIRES(lock_);
@@ -236,11 +237,52 @@ public:
     // Any thread may ask.
     [[nodiscard]] const ViewStage& stage() const noexcept STM_NO_LOCK_ANALYSIS { return stage_; }
     void get_view() noexcept STM_REQUIRES(lock_) { stage_.get_view(); }
-    // The first step of its end: a mapping that is made now does not belong to it.
-    void leave_view() noexcept STM_REQUIRES(lock_) {
-        stage_.leave(footprint_.pages().empty() ? ViewStage::Pages::none : ViewStage::Pages::some);
+    // The first step of its end: a mapping that is made now does not belong to it. Returns which
+    // pages stay in mappings.
+    enum class Stays { nothing, loaded_pages };
+    [[nodiscard]] Stays leave_view(Stays most) noexcept STM_REQUIRES(lock_);
+    // The pages that do not stay are in no mapping.
+    void pages_are_out(Stays stays) noexcept STM_REQUIRES(lock_) {
+        if (stays == Stays::nothing)
+            stage_.pages_are_out();
+        else
+            stage_.pages_are_out_but_loaded();
     }
-    void pages_are_out() noexcept STM_REQUIRES(lock_) { stage_.pages_are_out(); }
+
+    // -- Warm mappings --
+
+    // Whether its mappings stay warm; set by its own thread.
+    enum class Warmth { cold, warm };
+    void set_warmth(Warmth warmth) noexcept STM_REQUIRES(lock_) { warmth_ = warmth; }
+    // Whether it is warm, and cannot begin its next transaction so.
+    [[nodiscard]] bool has_to_cool() const noexcept STM_REQUIRES(lock_) {
+        return stage_.is_warm() &&
+               (transaction_.conflicts_in_row() != 0 || warmth_ == Warmth::cold ||
+                stage_.now().memory != stm_linux_memory_current());
+    }
+    // Its pages are in no mapping, and it has the view no more. No offer stands.
+    void cool() noexcept STM_REQUIRES(lock_) {
+        stage_.end();
+        footprint_.clear();
+    }
+    // Whether the transaction that runs began warm: it had the view already. Only its own thread
+    // asks.
+    [[nodiscard]] bool began_warm() const noexcept { return began_warm_; }
+    // Counts the transactions that the thread has ended by itself.
+    void count_silent() noexcept STM_REQUIRES(lock_) {
+        if (const u32 ended = cell_.take_ended(); ended != 0) [[unlikely]]
+            add_silent(ended);
+    }
+    // Whether the thread may run a transaction that the module has not learned of, after something
+    // was committed.
+    [[nodiscard]] bool may_run_on_old_data() noexcept STM_REQUIRES(lock_) {
+        return stage_.stage() == Stage::lent && cell_.is_taken() &&
+               protocol::clock_now(memory_.clock()) != footprint_.kept_version();
+    }
+    // Whether it has been warm for a while without a transaction.
+    [[nodiscard]] bool is_idle() const noexcept {
+        return idle_rounds_.load(runtime::Order::relaxed) >= kIdleRounds;
+    }
 
     // The transaction's page of that index, for a fault at that address.
     [[nodiscard]] protocol::AbortReason touch(u64 index, u64 address, Use use,
@@ -260,9 +302,8 @@ public:
     [[nodiscard]] u64 closes_seen() const noexcept { return closes_seen_; }
     void set_closes_seen(u64 closes) noexcept { closes_seen_ = closes; }
 
-    // Whether pages are known that the transaction, which has just begun at that site, will
-    // probably touch.
-    [[nodiscard]] bool predicts(u32 site) noexcept STM_REQUIRES(lock_);
+    // Whether there are pages to be mapped for the transaction, which has just begun at that site.
+    [[nodiscard]] bool has_to_map(u32 site) noexcept STM_REQUIRES(lock_);
     // Makes these pages and maps them, while the view is closed.
     void map_predicted(stm_view* view, u32 most) noexcept STM_REQUIRES(lock_);
     // Finds out which of them were touched, once for each transaction: the view is closed again,
@@ -304,6 +345,12 @@ public:
     [[nodiscard]] bool look_after() noexcept STM_REQUIRES(lock_);
 
 private:
+    static constexpr u32 kIdleRounds = 10; // of the watchdog
+
+    void add_silent(u32 ended) noexcept STM_REQUIRES(lock_);
+    void count_idle_round() noexcept STM_REQUIRES(lock_);
+    [[nodiscard]] Footprint::Predicted predicted() const noexcept;
+    [[nodiscard]] bool renew_pages() noexcept STM_REQUIRES(lock_);
     [[nodiscard]] const stm_settings& settings() const noexcept { return region_.settings(); }
     void back_off(const protocol::Advice& advice) noexcept;
     void set_wait(stm_wait_kind kind) noexcept STM_REQUIRES(lock_);
@@ -336,6 +383,11 @@ private:
     KeptPosition kept_position_ STM_GUARDED_BY(lock_);
     TransactionCounters counters_;
     u32 site_ = 0;
+    bool began_warm_ = false;
+    Warmth warmth_ STM_GUARDED_BY(lock_) = Warmth::cold;
+    // The number of starts when the watchdog looked last, and for how many rounds it has been that.
+    u64 starts_seen_ STM_GUARDED_BY(lock_) = 0;
+    runtime::Atomic<u32> idle_rounds_{0}; // any thread may ask
 
     // What a thread of one address space has seen says nothing about another address space, which
     // may have mapped a page since then.

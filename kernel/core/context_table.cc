@@ -90,8 +90,13 @@ Context* ContextTable::reuse(Context*& in_view) noexcept {
 
 void ContextTable::add_counters(TransactionCounters& sum) noexcept {
     const Guard held(lock_);
-    for (const Context& context : contexts_)
+    for (Context& context : contexts_) {
+        {
+            const Context::Guard also(context.lock());
+            context.count_silent();
+        }
         sum.add(context.counters());
+    }
 }
 
 runtime::i32 ContextTable::last_committer(u64& version) noexcept {

@@ -51,14 +51,16 @@ Result<i32> wait_for_change(const Request& request, stm_wait& argument) noexcept
 }
 
 Result<i32> attach_cell(const Request& request, stm_cell& argument) noexcept {
-    if (argument.flags != 0 || argument.reserved != 0 || argument.signal > kMaxSignal ||
-        argument.address % sizeof(stm_start_cell) != 0)
+    const auto kind =
+        (argument.flags & STM_CELL_WARM) != 0 ? StartCell::Kind::warm : StartCell::Kind::start;
+    if ((argument.flags & ~u32{STM_CELL_WARM}) != 0 || argument.reserved != 0 ||
+        argument.signal > kMaxSignal || argument.address % StartOffers::size_of(kind) != 0)
         return Error::invalid;
     const u64 closes = request.handle.descriptors().closes();
     Context* const context = request.handle.settled_context();
     if (context == nullptr)
         return Error::invalid;
-    return done(request.handle.offers().attach_cell(*context, argument.address,
+    return done(request.handle.offers().attach_cell(*context, argument.address, kind,
                                                     static_cast<int>(argument.signal), closes));
 }
 

@@ -14,6 +14,11 @@ namespace {
     return context.stage().is_open() && stm_linux_thread_shares_descriptors(context.thread()) != 0;
 }
 
+// The same for pages that it has kept from one.
+[[nodiscard]] bool keeps_by_descriptors(const Context& context) noexcept {
+    return context.stage().is_warm() && stm_linux_thread_shares_descriptors(context.thread()) != 0;
+}
+
 } // namespace
 
 void Descriptors::note_close(const stm_file* file) noexcept {
@@ -25,8 +30,11 @@ void Descriptors::lose_transactions(const stm_file* file) noexcept {
     // Of this and a start one comes first: the transaction is found here, or the close there.
     runtime::fence(Order::seq_cst);
     Context* context = contexts_.find_next(nullptr, depends_on_descriptors);
-    if (context == nullptr || stm_linux_file_has_descriptor(file) != 0)
+    Context* warm = contexts_.find_next(nullptr, keeps_by_descriptors);
+    if ((context == nullptr && warm == nullptr) || stm_linux_file_has_descriptor(file) != 0)
         return;
+    for (; warm != nullptr; warm = contexts_.find_next(warm, keeps_by_descriptors))
+        view_.cool(*warm, keeps_by_descriptors, View::Patience::waits);
     for (; context != nullptr; context = contexts_.find_next(context, depends_on_descriptors))
         (void)view_.end_from_outside(
             *context, depends_on_descriptors,

@@ -21,13 +21,13 @@ bool follows(const PrivatePages::Page& page, const PrivatePages::Page& later, u3
 class Window {
 public:
     Window() noexcept = default;
-    Window(stm_view* view, const Prediction::Page& first) noexcept
-        : index_(first.index), address_(first.address),
+    Window(stm_view* view, u64 index, u64 address) noexcept
+        : index_(index), address_(address),
           count_(stm_linux_view_extent(view, index_, address_, &area_, &writable_)) {}
 
-    [[nodiscard]] bool has(const Prediction::Page& page) const noexcept {
-        const u64 place = page.index - index_;
-        return place < count_ && page.address == address_ + place * kPageBytes;
+    [[nodiscard]] bool has(u64 index, u64 address) const noexcept {
+        const u64 place = index - index_;
+        return place < count_ && address == address_ + place * kPageBytes;
     }
     [[nodiscard]] bool writable() const noexcept { return writable_ != 0; }
     [[nodiscard]] stm_area* area() const noexcept { return area_; }
@@ -80,13 +80,14 @@ Footprint::Footprint(u32 max_stripes) noexcept : page_limit_(page_limit_of(max_s
 }
 
 protocol::Limits Footprint::limits(u32 max_stripes) const noexcept {
-    return {
-        .accesses = max_stripes, .writes = max_stripes, .pages = page_limit_ + kMostPredictedPages};
+    return {.accesses = max_stripes,
+            .writes = max_stripes,
+            .pages = page_limit_ + kMostPredictedPages + kMostWarmPages};
 }
 
 AbortReason Footprint::touch(Transaction& transaction, u64 index, u64 address, Use use,
                              PrivatePages::Data data, stm_page*& page) noexcept {
-    if (pages_.size() - predicted_ >= page_limit_ && pages_.find(index) == nullptr)
+    if (pages_.size() - predicted_ - kept_ >= page_limit_ && pages_.find(index) == nullptr)
         return AbortReason::too_big;
     PrivatePages::Page* own = nullptr;
     AbortReason reason = pages_.obtain(transaction, index, own, data);
@@ -96,6 +97,7 @@ AbortReason Footprint::touch(Transaction& transaction, u64 index, u64 address, U
         return reason;
     own->touched |= use == Use::store ? STM_TOUCHED_STORE : STM_TOUCHED_LOAD;
     own->address = address;
+    own->mapped = true;
     page = own->copy;
     return reason;
 }
@@ -119,43 +121,57 @@ AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, u
     MappingBatch batch;
     Window window;
     AbortReason ended = AbortReason::none;
-    first_predicted_ = pages_.size();
+    const auto is_mapped_by = [&](u64 index, u64 address) noexcept {
+        if (!window.has(index, address))
+            window = Window(view, index, address);
+        return window.has(index, address);
+    };
     prediction_.for_each_likely([&](const Prediction::Page& likely, Use use) {
-        if (predicted_ == most)
+        if (predicted_ >= most)
             return false;
-        if (!window.has(likely))
-            window = Window(view, likely);
-        if (!window.has(likely))
+        PrivatePages::Page* page = pages_.find(likely.index);
+        if ((page != nullptr && page->mapped) || !is_mapped_by(likely.index, likely.address))
             return true;
         if (!window.writable())
             use = Use::load;
-        PrivatePages::Page* page = nullptr;
-        const u32 pages = pages_.size();
-        ended = pages_.obtain(transaction, likely.index, page);
-        if (ended == AbortReason::none && pages_.size() == pages)
-            return true; // it was there already
-        if (ended == AbortReason::none && use == Use::store)
+        if (page == nullptr) {
+            ended = pages_.obtain(transaction, likely.index, page);
+            if (ended != AbortReason::none)
+                return false;
+            ++predicted_;
+        }
+        if (use == Use::store)
             ended = pages_.prepare_store(transaction, *page);
         if (ended != AbortReason::none)
             return false;
         page->address = likely.address;
         page->predicted = true;
-        ++predicted_;
+        page->mapped = true;
         batch.add(window.area(), *page, use);
         return true;
     });
+    for (u32 i = 0; i < kept_ && ended == AbortReason::none; ++i) {
+        PrivatePages::Page& page = pages_[i];
+        if (page.mapped || !is_mapped_by(page.index, page.address))
+            continue;
+        page.mapped = true;
+        batch.add(window.area(), page, Use::load);
+    }
     batch.flush();
     return protocol::is_conflict(ended) ? ended : AbortReason::none;
 }
 
 void Footprint::examine_predicted(stm_view* view) noexcept {
-    const u32 end = first_predicted_ + predicted_;
-    for (u32 first = first_predicted_; first < end;) {
+    for (u32 first = 0; first < pages_.size();) {
         const PrivatePages::Page& page = pages_[first];
+        if (!page.predicted) {
+            ++first;
+            continue;
+        }
         u8 touched[STM_TOUCHED_BATCH];
         u32 count = 1;
-        while (first + count < end && count < STM_TOUCHED_BATCH &&
-               follows(page, pages_[first + count], count))
+        while (first + count < pages_.size() && count < STM_TOUCHED_BATCH &&
+               pages_[first + count].predicted && follows(page, pages_[first + count], count))
             ++count;
         stm_linux_view_examine(view, page.index, page.address, count, touched);
         for (u32 i = 0; i < count; ++i)
@@ -165,17 +181,57 @@ void Footprint::examine_predicted(stm_view* view) noexcept {
 }
 
 void Footprint::count_predicted(TransactionCounters& counters) const noexcept {
-    for (u32 i = first_predicted_; i < first_predicted_ + predicted_; ++i) {
+    for (u32 i = 0; i < pages_.size(); ++i) {
+        if (!pages_[i].predicted)
+            continue;
         const bool used = pages_[i].touched != 0;
         (used ? counters.predicted_used : counters.predicted_unused).add(1);
     }
+}
+
+bool Footprint::has_unmapped() const noexcept {
+    for (u32 i = 0; i < kept_; ++i) {
+        if (!pages_[i].mapped)
+            return true;
+    }
+    return false;
+}
+
+// Likely pages that are in the mapping have nothing to wait for, except those that are there for
+// loads: a store takes one fault, and is not mapped for loads at the next start.
+template <typename Likely>
+bool Footprint::has_to_map(const Likely& for_each_likely) const noexcept {
+    if (has_unmapped())
+        return true;
+    bool any = false;
+    for_each_likely([&](const Prediction::Page& likely, Use) noexcept {
+        const PrivatePages::Page* const page = pages_.find(likely.index);
+        any = page == nullptr || !page->mapped;
+        return !any;
+    });
+    return any;
+}
+
+bool Footprint::has_to_map(Predicted predicted) const noexcept {
+    return has_to_map([&](auto function) noexcept {
+        if (predicted == Predicted::yes)
+            prediction_.for_each_likely(function);
+    });
+}
+
+bool Footprint::has_to_map_at(u32 site, Predicted predicted) const noexcept {
+    return has_to_map([&](auto function) noexcept {
+        if (predicted == Predicted::yes)
+            prediction_.for_each_likely_at(site, function);
+    });
 }
 
 bool Footprint::has_read(const Transaction& transaction) noexcept {
     bool found = false;
     transaction.for_each_read([&](u64 stripe, u64) {
         const PrivatePages::Page* own = pages_.find(protocol::page_of_stripe(stripe));
-        found = found || own == nullptr || own->touched != 0;
+        // What was loaded in a page that was there before is not known.
+        found = found || own == nullptr || own->touched != 0 || own->was_kept();
     });
     return found;
 }
@@ -275,8 +331,16 @@ void Footprint::cancel_nested(Transaction& transaction) noexcept {
 
 void Footprint::clear() noexcept {
     pages_.clear();
-    first_predicted_ = 0;
     predicted_ = 0;
+    kept_ = 0;
+}
+
+void Footprint::keep(u64 version, PrivatePages::Effect effect) noexcept {
+    static_assert(kMostWarmPages <= protocol::AccessTable::kInlineAccesses);
+    pages_.keep(version, effect);
+    predicted_ = 0;
+    kept_ = pages_.size();
+    kept_version_ = version;
 }
 
 } // namespace stm::kernel

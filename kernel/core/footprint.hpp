@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // The footprint of a transaction: the pages that it has touched in mappings, and the pages that
-// were mapped for it because it will probably touch them. read and write calls use them, too.
+// were mapped for it because it will probably touch them. read and write calls use them, too. In a
+// warm mapping it is there between transactions as well, and all of its pages belong to the next.
 //
 // Invariants: all of it is under the context's lock. Pages are mapped, and looked at in mappings,
 // while the view is closed.
@@ -8,7 +9,9 @@
 
 #include "kernel/core/prediction.hpp"
 #include "kernel/core/private_pages.hpp"
+#include "kernel/core/settings.hpp"
 #include "kernel/core/statistics.hpp"
+#include "kernel/core/uapi.hpp"
 #include "runtime/protocol/abort_reason.hpp"
 #include "runtime/protocol/transaction.hpp"
 #include "runtime/support/types.hpp"
@@ -30,6 +33,17 @@ public:
     [[nodiscard]] protocol::Limits limits(u32 max_stripes) const noexcept;
 
     [[nodiscard]] const PrivatePages& pages() const noexcept { return pages_; }
+    // Calls function(first index, count) for stretches of pages: of all, or of those that cannot
+    // stay in a mapping at the end.
+    template <typename Function>
+    void for_each_stretch(Function function) const noexcept {
+        pages_.for_each_stretch([](const PrivatePages::Page&) noexcept { return true; }, function);
+    }
+    template <typename Function>
+    void for_each_leaving_stretch(Function function) const noexcept {
+        pages_.for_each_stretch(
+            [](const PrivatePages::Page& page) noexcept { return page.leaves(); }, function);
+    }
     // The transaction's page of that index, for a fault at that address.
     [[nodiscard]] AbortReason touch(Transaction& transaction, u64 index, u64 address, Use use,
                                     PrivatePages::Data data, stm_page*& page) noexcept;
@@ -43,12 +57,12 @@ public:
 
     // The transaction has begun at that site.
     void select(u32 site) noexcept { prediction_.select(site); }
-    // Whether pages are known that it will probably touch, or that a transaction beginning at that
-    // site would.
-    [[nodiscard]] bool has_likely() const noexcept { return prediction_.has_likely(); }
-    [[nodiscard]] bool has_likely_at(u32 site) const noexcept {
-        return prediction_.has_likely_at(site);
-    }
+    // Whether there is anything to be mapped for it: pages that it will probably touch, or pages
+    // kept from earlier ones. Predicted: whether predictions count.
+    enum class Predicted { no, yes };
+    [[nodiscard]] bool has_to_map(Predicted predicted) const noexcept;
+    // The same for a transaction that would begin at that site.
+    [[nodiscard]] bool has_to_map_at(u32 site, Predicted predicted) const noexcept;
     // Makes these pages, at most that many, and maps them. A conflict dooms the transaction like
     // any other. Anything else that ends it early is `none`, because the missing pages may not be
     // needed at all.
@@ -87,7 +101,30 @@ public:
     }
     void clear() noexcept;
 
+    // -- Warm --
+
+    // Whether it is small enough to be kept.
+    [[nodiscard]] bool may_be_kept() const noexcept { return pages_.size() <= kMostWarmPages; }
+    // In place of clear(): see PrivatePages.
+    void keep(u64 version, PrivatePages::Effect effect) noexcept;
+    [[nodiscard]] bool renew(Transaction& transaction) noexcept {
+        return pages_.renew(transaction);
+    }
+    [[nodiscard]] AbortReason keep_in(Transaction& transaction) noexcept {
+        return pages_.keep_in(transaction);
+    }
+    void note_unmapped() noexcept { pages_.note_unmapped(); }
+    // The version of the pages that were kept last, until they are renewed. STM_NO_SNAPSHOT: there
+    // are none.
+    [[nodiscard]] u64 kept_version() const noexcept {
+        return kept_ == 0 ? STM_NO_SNAPSHOT : kept_version_;
+    }
+
 private:
+    [[nodiscard]] bool has_unmapped() const noexcept;
+    template <typename Likely>
+    [[nodiscard]] bool has_to_map(const Likely& for_each_likely) const noexcept;
+
     template <typename OnPage, typename OnRegion>
     [[nodiscard]] AbortReason walk(u64 offset, u64 bytes, OnPage on_page,
                                    OnRegion on_region) noexcept;
@@ -95,10 +132,9 @@ private:
     PrivatePages pages_;
     Prediction prediction_;
     const u32 page_limit_; // of those that the program has touched
-    // From page `first_predicted_` on, `predicted_` pages were predicted. Another thread has just
-    // touched those before.
-    u32 first_predicted_ = 0;
-    u32 predicted_ = 0;
+    u32 predicted_ = 0;    // of the pages, made for being predicted
+    u32 kept_ = 0;         // of the pages, the first ones, kept from earlier transactions
+    u64 kept_version_ = 0;
 };
 
 } // namespace stm::kernel

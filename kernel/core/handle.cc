@@ -16,6 +16,10 @@ namespace {
     return context.stage().viewing() != nullptr && stm_linux_thread_is_alive(context.thread()) == 0;
 }
 
+[[nodiscard]] bool is_idle(const Context& context) noexcept {
+    return context.stage().is_warm() && context.is_idle();
+}
+
 } // namespace
 
 Result<Unique<Handle>> Handle::create(runtime::Ref<Region> region, u32 access) noexcept {
@@ -49,7 +53,7 @@ Context* Handle::settled_context() noexcept {
     Context* const found = contexts_.find_current();
     if (found == nullptr)
         return nullptr;
-    if (found->stage().stage() == Stage::offered) {
+    if (found->stage().is_offered()) {
         const Context::Guard held(found->lock());
         view_.settle(*found);
     }
@@ -145,12 +149,18 @@ void Handle::look_after_contexts() noexcept {
                 continue;
             }
             context.lock().is_held();
-            if (context.depth() != 0 && context.is_orphan())
+            if (context.may_run_on_old_data())
+                view_.settle(context);
+            const bool is_there = context.depth() != 0 || context.stage().viewing() != nullptr;
+            if (is_there && context.is_orphan())
                 orphans = true;
             else if (context.look_after())
                 again = true;
         }
     }
+    Context* idle = contexts_.find_next(nullptr, is_idle);
+    for (; idle != nullptr; idle = contexts_.find_next(idle, is_idle))
+        view_.cool(*idle, is_idle, View::Patience::none);
     Context* orphan = orphans ? contexts_.find_next(nullptr, is_orphan) : nullptr;
     for (; orphan != nullptr; orphan = contexts_.find_next(orphan, is_orphan))
         view_.retire(*orphan);

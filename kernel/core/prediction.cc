@@ -53,29 +53,6 @@ void Prediction::select(u32 number) noexcept {
     current_->used = ++turn_;
 }
 
-bool Prediction::has_likely() const noexcept {
-    bool any = false;
-    for_each_likely([&](const Page&, Use) {
-        any = true;
-        return false;
-    });
-    return any;
-}
-
-bool Prediction::has_likely_at(u32 number) const noexcept {
-    if (number == 0)
-        return false;
-    for (const Site& site : sites_) {
-        if (site.number != number)
-            continue;
-        for (u32 i = 0; i < site.pages.size(); ++i) {
-            if (site.pages[i].loads >= kLikely)
-                return true;
-        }
-    }
-    return false;
-}
-
 void Prediction::learn(PrivatePages& touched, Ending ending, u32 most) noexcept {
     Site* const site = current_;
     current_ = nullptr;
@@ -90,6 +67,12 @@ void Prediction::learn_known(Site& site, PrivatePages& touched, Ending ending) n
     for (u32 i = 0; i < site.pages.size(); ++i) {
         Page page = site.pages[i];
         PrivatePages::Page* const found = touched.find(page.index);
+        // In a warm mapping it may have been loaded, without anybody's knowledge.
+        if (found != nullptr && found->was_kept() && !found->predicted && found->touched == 0) {
+            weaken(page.stores);
+            site.pages[kept++] = page;
+            continue;
+        }
         const bool used = found != nullptr && found->touched != 0;
         if (used) {
             found->known = true;

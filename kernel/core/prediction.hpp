@@ -42,18 +42,17 @@ public:
     // indices, until it returns false.
     template <typename Function>
     void for_each_likely(Function function) const noexcept {
-        if (current_ == nullptr)
-            return;
-        for (u32 i = 0; i < current_->pages.size(); ++i) {
-            const Page& page = current_->pages[i];
-            if (page.loads >= kLikely &&
-                !function(page, page.stores >= kLikely ? Use::store : Use::load))
-                return;
+        if (current_ != nullptr)
+            for_each_likely_of(*current_, function);
+    }
+    // The same for a transaction that would begin at that site.
+    template <typename Function>
+    void for_each_likely_at(u32 number, Function function) const noexcept {
+        for (const Site& site : sites_) {
+            if (site.number == number && number != 0)
+                return for_each_likely_of(site, function);
         }
     }
-    [[nodiscard]] bool has_likely() const noexcept;
-    // Whether a transaction that begins at that site would find such pages.
-    [[nodiscard]] bool has_likely_at(u32 site) const noexcept;
 
     enum class Ending {
         whole,    // the program ended it
@@ -75,6 +74,16 @@ private:
         u8 trust = kLikely;
         protocol::GrowingArray<Page, 4> pages; // in the order of their indices
     };
+
+    template <typename Function>
+    static void for_each_likely_of(const Site& site, Function function) noexcept {
+        for (u32 i = 0; i < site.pages.size(); ++i) {
+            const Page& page = site.pages[i];
+            if (page.loads >= kLikely &&
+                !function(page, page.stores >= kLikely ? Use::store : Use::load))
+                return;
+        }
+    }
 
     void learn_known(Site& site, PrivatePages& touched, Ending ending) noexcept;
     void learn_new(Site& site, PrivatePages& touched, Ending ending, u32 most) noexcept;

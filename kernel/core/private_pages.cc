@@ -153,7 +153,8 @@ AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& pag
     if (copy == nullptr)
         return AbortReason::no_memory;
     reason = transaction.read_page(index, memory_of(copy));
-    if (data == Data::any && protocol::is_conflict(reason)) {
+    const bool odd = data == Data::any && protocol::is_conflict(reason);
+    if (odd) {
         const u8* const now = transaction.page_now(index);
         runtime::copy_from_shared(memory_of(copy), now != nullptr ? now : kZeros, kPageBytes);
         reason = AbortReason::none;
@@ -163,7 +164,17 @@ AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& pag
         return reason;
     }
     index_.insert(index).write = pages_.size();
-    pages_.next() = {index, copy, 0, false, 0, false, false};
+    pages_.next() = {.index = index,
+                     .copy = copy,
+                     .address = 0,
+                     .version = Transaction::kNoCopy,
+                     .stored = false,
+                     .touched = 0,
+                     .predicted = false,
+                     .known = false,
+                     .odd = odd,
+                     .mapped = false,
+                     .alone = false};
     pages_.commit_append();
     page = &pages_[pages_.size() - 1];
     // What calls wrote before is seen, and from now on belongs to the page.
@@ -196,8 +207,11 @@ AbortReason PrivatePages::collect(Transaction& transaction) noexcept {
     AbortReason reason = AbortReason::none;
     for (u32 i = 0; i < pages_.size() && reason == AbortReason::none; ++i) {
         breathe(i);
-        if (pages_[i].stored)
-            reason = collect_page(transaction, pages_[i], writers);
+        if (!pages_[i].stored)
+            continue;
+        // It is in no mapping, so from here on nobody else can get it.
+        pages_[i].alone = stm_linux_page_is_alone(pages_[i].copy) != 0;
+        reason = collect_page(transaction, pages_[i], writers);
     }
     runtime::fence(Order::acquire);
     // No difference may mean that another transaction has stored the same meanwhile; and too many
@@ -273,18 +287,91 @@ void PrivatePages::cancel_level(Transaction& transaction, u32 level) noexcept {
     commit_level(level);
 }
 
-void PrivatePages::clear() noexcept {
+void PrivatePages::clear_saved() noexcept {
     for (u32 i = 0; i < saved_.size(); ++i) {
         breathe(i);
         recycle(saved_[i].copy);
     }
+    saved_.clear(kKeptRoom);
+}
+
+void PrivatePages::clear() noexcept {
+    clear_saved();
     for (u32 i = 0; i < pages_.size(); ++i) {
         breathe(i);
         recycle(pages_[i].copy);
     }
-    saved_.clear(kKeptRoom);
     pages_.clear(kKeptRoom);
     index_.clear();
+}
+
+// -- Kept from one transaction to the next --
+
+bool PrivatePages::any_leaves() const noexcept {
+    for (u32 i = 0; i < pages_.size(); ++i) {
+        if (pages_[i].leaves())
+            return true;
+    }
+    return false;
+}
+
+// Why a page that was stored to has the region's bytes after the commit. It had those of the
+// snapshot, and what was stored. The commit has written each byte that differed, and it has
+// validated that nobody else had changed the page: so at its version the region has the same bytes.
+// If nothing differed the page is still that of the snapshot. A page that a device or another
+// thread of the kernel may still have changed since it was compared is not kept.
+void PrivatePages::keep(u64 version, Effect effect) noexcept {
+    clear_saved();
+    u32 kept = 0;
+    for (u32 i = 0; i < pages_.size(); ++i) {
+        breathe(i);
+        Page page = pages_[i];
+        const bool same =
+            !page.odd && (!page.stored || (effect == Effect::effective && page.alone));
+        if (!same) {
+            recycle(page.copy);
+            continue;
+        }
+        page.mapped = page.mapped && !page.stored;
+        page.version = version;
+        page.stored = false;
+        page.touched = 0;
+        page.predicted = false;
+        page.known = false;
+        page.alone = false;
+        pages_[kept++] = page;
+    }
+    if (kept == pages_.size())
+        return;
+    // There is room for as many as there were.
+    pages_.truncate(kept);
+    index_.clear();
+    for (u32 i = 0; i < kept; ++i)
+        index_.insert(pages_[i].index).write = i;
+}
+
+bool PrivatePages::renew(Transaction& transaction) noexcept {
+    for (u32 i = 0; i < pages_.size(); ++i) {
+        breathe(i);
+        Page& page = pages_[i];
+        const bool renewed = transaction.renew_page(page.index, page.version, memory_of(page.copy));
+        page.version = renewed ? transaction.snapshot() : Transaction::kNoCopy;
+        if (!renewed)
+            return false;
+    }
+    return true;
+}
+
+AbortReason PrivatePages::keep_in(Transaction& transaction) noexcept {
+    AbortReason reason = AbortReason::none;
+    for (u32 i = 0; i < pages_.size() && reason == AbortReason::none; ++i)
+        reason = transaction.keep_page(pages_[i].index);
+    return reason;
+}
+
+void PrivatePages::note_unmapped() noexcept {
+    for (u32 i = 0; i < pages_.size(); ++i)
+        pages_[i].mapped = false;
 }
 
 } // namespace stm::kernel

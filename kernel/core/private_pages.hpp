@@ -7,6 +7,10 @@
 // as it was copied. It is, if the commit succeeds: a copied page is in the read set, stored to or
 // not, because the hardware cannot tell a store from an update.
 //
+// In a warm mapping the copies are kept from one transaction to the next, those that were only
+// loaded in the mapping too. Each has the region's bytes at a version. At the next start it is
+// brought to the new snapshot, in place.
+//
 // Invariants: the context's lock protects all of it. A page is given back only after it was taken
 // out of all mappings. A page that is still held elsewhere (a pin for input or output) is not used
 // again.
@@ -37,10 +41,18 @@ public:
         u64 index;
         stm_page* copy; // what the program sees
         u64 address;    // where it was touched last, or is mapped for being predicted
+        u64 version;    // before and between transactions: it has the region's bytes at that
         bool stored;    // may have been stored to
         u8 touched;     // STM_TOUCHED_*, as far as it is known
         bool predicted; // made before it was touched
         bool known;     // for Prediction
+        bool odd;       // has other bytes than the snapshot: Data::any
+        bool mapped;    // is probably in the mapping
+        bool alone;     // nobody could store to it any more when it was compared
+        // Whether it was there before the transaction, in a warm mapping.
+        [[nodiscard]] bool was_kept() const noexcept { return version != Transaction::kNoCopy; }
+        // Whether it cannot stay in the mapping when the transaction ends.
+        [[nodiscard]] bool leaves() const noexcept { return stored || odd; }
     };
 
     PrivatePages() noexcept = default;
@@ -53,6 +65,9 @@ public:
     [[nodiscard]] const Page& operator[](u32 number) const noexcept { return pages_[number]; }
     // The page of that index, or null. The pointer holds until the next obtain().
     [[nodiscard]] Page* find(u64 index) noexcept;
+    [[nodiscard]] const Page* find(u64 index) const noexcept {
+        return const_cast<PrivatePages*>(this)->find(index);
+    }
 
     // What a page must contain. `snapshot`: data that fits everything read before. `any`, in a
     // doomed transaction: whatever the region contains now.
@@ -75,18 +90,40 @@ public:
     void cancel_level(Transaction& transaction, u32 level) noexcept;
 
     // Calls function(first index, count) for stretches of pages that follow each other, in the
-    // order of their first touch.
-    template <typename Function>
-    void for_each_stretch(Function function) const noexcept {
+    // order of their first touch, of those that `chooses` wants.
+    template <typename Choice, typename Function>
+    void for_each_stretch(Choice chooses, Function function) const noexcept {
         for (u32 i = 0; i < pages_.size();) {
+            if (!chooses(pages_[i])) {
+                ++i;
+                continue;
+            }
             const u64 first = pages_[i].index;
             u32 count = 1;
-            while (i + count < pages_.size() && pages_[i + count].index == first + count)
+            while (i + count < pages_.size() && pages_[i + count].index == first + count &&
+                   chooses(pages_[i + count]))
                 ++count;
             function(first, u64{count});
             i += count;
         }
     }
+
+    // -- Kept from one transaction to the next --
+
+    // Whether the transaction has stored to pages, or has others that do not show its snapshot.
+    [[nodiscard]] bool any_leaves() const noexcept;
+    // The transaction has ended, and its pages that leave() are in no mapping. Keeps those that
+    // have the region's bytes at `version`. `effective`: what it has stored is in the region.
+    enum class Effect { effective, none };
+    void keep(u64 version, Effect effect) noexcept;
+    // Brings what was kept to the snapshot of a transaction that begins, and into its read set.
+    // False: at least one cannot be; nothing is lost, and it may be tried again with another
+    // snapshot.
+    [[nodiscard]] bool renew(Transaction& transaction) noexcept;
+    // Enters them into the read set of a transaction at their own snapshot. no_memory.
+    [[nodiscard]] AbortReason keep_in(Transaction& transaction) noexcept;
+    // They are in no mapping any more.
+    void note_unmapped() noexcept;
 
     // Forgets all pages. Some that are not held elsewhere, as by a mapping, are kept for the next
     // transaction.
@@ -107,6 +144,7 @@ private:
     [[nodiscard]] AbortReason save(u32 page, u32 level, CopyOf copy_of) noexcept;
     [[nodiscard]] stm_page* allocate() noexcept;
     void recycle(stm_page* page) noexcept;
+    void clear_saved() noexcept;
 
     // Pages that are kept from one transaction to the next. Of the room for their numbers more is
     // kept.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 // The words in a thread's own memory through which it begins transactions without a system call:
-// struct stm_start_cell of <stm/ioctl.h>.
+// struct stm_start_cell of <stm/ioctl.h>, or the beginning of a struct stm_warm_cell.
 //
 // The module offers a start there when the start would have nothing to do. The thread takes the
 // offer by a store, and then checks that it is still there. The module takes the offer back, and
@@ -31,13 +31,17 @@ public:
     StartCell() noexcept = default;
     ~StartCell() { detach(); }
 
+    enum class Kind { start, warm };
+
     // Attaches words in the calling thread's memory, in place of those it had. `closes`: closes of
     // the handle's descriptors so far.
-    void attach(stm_pin* pin, void* words, int signal, u64 closes) noexcept {
+    void attach(stm_pin* pin, void* words, Kind kind, int signal, u64 closes) noexcept {
         detach();
         closes_ = closes;
         pin_ = pin;
         words_ = static_cast<Words*>(words);
+        warm_ = kind == Kind::warm ? static_cast<WarmWords*>(words) : nullptr;
+        ended_ = warm_ != nullptr ? warm_->ended.load(Order::relaxed) : 0;
         signal_ = signal;
         exec_id_ = stm_linux_exec_id();
         memory_ = stm_linux_memory_current();
@@ -53,6 +57,7 @@ public:
         if (pin_ == nullptr)
             return;
         attached_.store(false, Order::release);
+        warm_ = nullptr;
         words_->offer.store(0, Order::relaxed);
         stm_linux_unpin(runtime::exchange(pin_, nullptr));
         stm_linux_memory_drop(memory_);
@@ -64,7 +69,21 @@ public:
         return closes_ == closes && memory_ == stm_linux_memory_current() &&
                exec_id_ == stm_linux_exec_id();
     }
-    void offer(u32 site) noexcept { words_->offer.store(STM_CELL_OFFER(site), Order::release); }
+    // The snapshot is that of the pages in the mappings, or STM_NO_SNAPSHOT.
+    void offer(u32 site, u64 snapshot) noexcept {
+        if (warm_ != nullptr)
+            warm_->snapshot.store(snapshot, Order::relaxed);
+        words_->offer.store(STM_CELL_OFFER(site), Order::release);
+    }
+    // Whether an offer that stands has been taken, and not ended.
+    [[nodiscard]] bool is_taken() const noexcept { return words_->begun.load(Order::relaxed) != 0; }
+    // How many transactions the thread says that it has ended by itself since the last call.
+    [[nodiscard]] u32 take_ended() noexcept {
+        if (warm_ == nullptr)
+            return 0;
+        const u64 before = runtime::exchange(ended_, warm_->ended.load(Order::relaxed));
+        return static_cast<u32>(ended_ - before);
+    }
     // Takes back an offer that stands: it cannot be taken any more. Returns whether it was taken,
     // and for which site.
     [[nodiscard]] bool withdraw(u32& site) noexcept {
@@ -86,11 +105,21 @@ private:
         runtime::Atomic<u64> offer;
         runtime::Atomic<u64> begun;
     };
+    struct WarmWords {
+        Words start;
+        runtime::Atomic<u64> snapshot;
+        runtime::Atomic<u64> ended;
+    };
+    static_assert(sizeof(WarmWords) == sizeof(stm_warm_cell));
+    static_assert(__builtin_offsetof(WarmWords, snapshot) ==
+                  __builtin_offsetof(stm_warm_cell, snapshot));
     static_assert(sizeof(Words) == sizeof(stm_start_cell));
     static_assert(__builtin_offsetof(Words, begun) == __builtin_offsetof(stm_start_cell, begun));
 
     stm_pin* pin_ = nullptr; // null: there are none, and nothing below counts
     Words* words_ = nullptr;
+    WarmWords* warm_ = nullptr;    // the same, if it is a warm cell
+    u64 ended_ = 0;                // as it was when it was last looked at
     stm_memory* memory_ = nullptr; // held
     u64 exec_id_ = 0;
     u64 closes_ = 0;

@@ -6,20 +6,23 @@ namespace stm::kernel {
 using runtime::Status;
 using runtime::u64;
 
-Status StartOffers::attach_cell(Context& context, u64 address, int signal, u64 closes) noexcept {
+Status StartOffers::attach_cell(Context& context, u64 address, StartCell::Kind kind, int signal,
+                                u64 closes) noexcept {
     stm_pin* pin = nullptr;
     void* words = nullptr;
     if (address != 0) {
         // May fault, perhaps in a mapping of this handle: no lock is held.
-        const Status pinned = runtime::status_from_errno(
-            stm_linux_pin(address, sizeof(stm_start_cell), &pin, &words));
+        const Status pinned =
+            runtime::status_from_errno(stm_linux_pin(address, size_of(kind), &pin, &words));
         if (!pinned.ok())
             return pinned;
     }
     const Context::Guard held(context.lock());
     context.detach_cell();
+    context.set_warmth(kind == StartCell::Kind::warm ? Context::Warmth::warm
+                                                     : Context::Warmth::cold);
     if (pin != nullptr)
-        context.cell().attach(pin, words, signal, closes);
+        context.cell().attach(pin, words, kind, signal, closes);
     return runtime::kSuccess;
 }
 
@@ -37,9 +40,10 @@ void StartOffers::offer(Context& context) noexcept {
         context.detach_cell();
         return;
     }
-    // Only one thread of an address space has the view, now or by an offer.
+    // Only one thread of an address space has the view, now or by an offer. One that is warm is
+    // the one.
     if (context.may_begin_by_offer() && view_.is_unexposed_for(context) &&
-        !view_.is_taken(held, context.cell().memory()))
+        (context.stage().is_warm() || !view_.is_taken(held, context.cell().memory())))
         context.offer_start();
 }
 
@@ -47,7 +51,7 @@ void StartOffers::withdraw_all() noexcept {
     const ContextTable::Guard held(contexts_.lock());
     for (Context& context : contexts_.all()) {
         // One without an offer is forgotten when it would get one.
-        if (context.stage().stage() != Stage::offered)
+        if (!context.stage().is_offered())
             continue;
         const Context::Guard also(context.lock());
         view_.settle(context);

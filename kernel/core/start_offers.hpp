@@ -18,10 +18,15 @@ public:
     StartOffers(ContextTable& contexts, View& view, const Descriptors& descriptors) noexcept
         : contexts_(contexts), view_(view), descriptors_(descriptors) {}
 
-    // Sets the address of the calling thread's cell; 0: it has none. `closes` is
-    // Descriptors::closes() at the beginning of the call. Error::fault, Error::no_memory,
-    // Error::invalid.
-    [[nodiscard]] runtime::Status attach_cell(Context& context, runtime::u64 address, int signal,
+    // The bytes of a cell.
+    [[nodiscard]] static constexpr runtime::u64 size_of(StartCell::Kind kind) noexcept {
+        return kind == StartCell::Kind::warm ? sizeof(stm_warm_cell) : sizeof(stm_start_cell);
+    }
+    // Sets the address of the calling thread's cell; 0: it has none. With a warm one the thread's
+    // mappings stay warm, otherwise not. `closes` is Descriptors::closes() at the beginning of the
+    // call. Error::fault, Error::no_memory, Error::invalid.
+    [[nodiscard]] runtime::Status attach_cell(Context& context, runtime::u64 address,
+                                              StartCell::Kind kind, int signal,
                                               runtime::u64 closes) noexcept;
     // Called when the context's transaction has ended. Offers the next start to its thread, if that
     // would have nothing to do.

@@ -131,6 +131,8 @@ Result<u64> move_transactional(Handle& handle, Direction direction, stm_user_buf
     const Call call{**context, direction, user, buffer};
     if ((*context)->depth() != 0)
         return move_inside(call, position, length);
+    // It reads what is committed, and not what the thread's next transaction would begin with.
+    handle.view().cool(**context);
     if (direction == Direction::to_user)
         handle.news().look();
     return move_in_parts(call, position, length);

@@ -22,7 +22,7 @@ stm_fault_result refuse(Context& context, AbortReason reason) noexcept
     return reason == AbortReason::no_memory ? STM_FAULT_NO_MEMORY : STM_FAULT_OUTSIDE;
 }
 
-// The context has the view, and its transaction has not been given up.
+// The context has the view, and its transaction has not been given up, and is not at its end.
 stm_fault_result serve_private_page(Context& context, stm_fault& fault) noexcept
     STM_REQUIRES(context.lock()) {
     const Use use = fault.write != 0 ? Use::store : Use::load;
@@ -55,7 +55,7 @@ stm_fault_result serve(Region& region, View& view, stm_fault& fault) noexcept {
         if (Context* const context = view.lock_viewer(fault.memory)) {
             context->lock().is_held();
             const Context::Guard held(context->lock(), runtime::kAdoptLock);
-            if (context->stage().stage() != Stage::given_up)
+            if (context->stage().has_faults())
                 return serve_private_page(*context, fault);
         }
         if (fault.write != 0)
@@ -83,7 +83,7 @@ stm_fault_result make_writable(View& view, stm_fault& fault, stm_page* page) noe
         return STM_FAULT_FORBIDDEN;
     context->lock().is_held();
     const Context::Guard held(context->lock(), runtime::kAdoptLock);
-    if (context->stage().stage() == Stage::given_up)
+    if (!context->stage().has_faults())
         return STM_FAULT_FORBIDDEN;
     const bool upgraded = context->footprint().is_unstored(fault.index);
     stm_page* own = nullptr;

@@ -32,8 +32,9 @@ Result<Context*> running(Handle& handle) noexcept {
 // Where a start begins: at the depth that there is, or at none, where what runs is ended first.
 enum class From { here, outside };
 
-AbortReason begin(Handle& handle, Context& context, From from, protocol::Path path,
-                  int signal) noexcept {
+// A conflict: it is warm, and has to cool down first.
+AbortReason begin_once(Handle& handle, Context& context, From from, protocol::Path path,
+                       int signal) noexcept {
     Context::Plan plan;
     {
         const Guard held(context.lock());
@@ -44,6 +45,8 @@ AbortReason begin(Handle& handle, Context& context, From from, protocol::Path pa
         }
         if (context.depth() != 0)
             return context.begin_nested();
+        if (context.has_to_cool())
+            return AbortReason::read_locked;
         plan = context.plan_start(STM_WAIT_INTERRUPTIBLE, path);
         if (!plan.waits()) [[likely]] {
             handle.news().look(); // before the snapshot: what is committed in between is news
@@ -56,6 +59,16 @@ AbortReason begin(Handle& handle, Context& context, From from, protocol::Path pa
     handle.news().look();
     const Guard held(context.lock());
     return context.begin(plan, signal);
+}
+
+AbortReason begin(Handle& handle, Context& context, From from, protocol::Path path,
+                  int signal) noexcept {
+    for (;;) {
+        const AbortReason reason = begin_once(handle, context, from, path, signal);
+        if (!protocol::is_conflict(reason) || context.depth() != 0)
+            return reason;
+        handle.view().cool(context);
+    }
 }
 
 // Of a start that has begun a transaction, and finds that it cannot be.
@@ -101,7 +114,7 @@ Result<i32> start(Handle& handle, u64 argument) noexcept {
     Context& context = **found;
     const From from = (flags & STM_START_RESTART) != 0 ? From::outside : From::here;
     if (from == From::outside)
-        handle.view().leave(context);
+        handle.view().leave(context, Context::Stays::loaded_pages);
     const protocol::Path path =
         (flags & STM_START_SERIAL) != 0 ? protocol::Path::serial : protocol::Path::concurrent;
     const AbortReason begun = begin(handle, context, from, path, static_cast<int>(signal));
@@ -137,7 +150,7 @@ Status commit(Handle& handle, u64 flags) noexcept {
         context.commit_nested();
         return protocol::is_conflict(failure) ? Status(kSuccess) : status_of(failure);
     }
-    handle.view().leave(context);
+    handle.view().leave(context, Context::Stays::loaded_pages);
     const AbortReason reason = commit_outermost(context);
     if (reason == AbortReason::none)
         handle.offers().offer(context);
@@ -156,7 +169,8 @@ Status cancel(Handle& handle, u64 flags) noexcept {
         context.cancel_nested();
         return kSuccess;
     }
-    handle.view().leave(context);
+    handle.view().leave(context, (flags & STM_CANCEL_KEEP) != 0 ? Context::Stays::nothing
+                                                                : Context::Stays::loaded_pages);
     {
         const Guard held(context.lock());
         if ((flags & STM_CANCEL_KEEP) != 0) {

@@ -212,6 +212,7 @@ AbortReason Vector::move(Context& context) noexcept {
     if (context.depth() == 0) {
         if ((flags & STM_VECTOR_COMMIT) != 0)
             return Error::invalid;
+        handle.view().cool(context); // as any single call
         if (vector.any_reads())
             handle.news().look();
         return status_of(run_single_call(context, [&]() noexcept { return vector.move(context); }));

@@ -114,6 +114,8 @@ Status View::note_mapping() noexcept {
     // mapping yet.
     const bool first = !mapped_.load(Order::relaxed);
     Context* running = nullptr;
+    // A start that finds another context warm cools that one down, and takes the view by itself.
+    bool is_kept = false;
     for (Context& context : contexts_.all()) {
         // Offers that stand before the first mapping were made without a thought of the view: none
         // of them goes on.
@@ -122,6 +124,8 @@ Status View::note_mapping() noexcept {
             continue;
         const Context::Guard also(context.lock());
         settle(context);
+        const Stage stage = context.stage().stage();
+        is_kept = is_kept || stage == Stage::warm || stage == Stage::ending;
         if (!context.stage().claims_view_in(memory) || context.is_orphan())
             continue;
         if (running != nullptr)
@@ -129,7 +133,7 @@ Status View::note_mapping() noexcept {
         running = &context;
     }
     mapped_.store(true, Order::release);
-    if (running == nullptr)
+    if (running == nullptr || is_kept)
         return kSuccess;
     const Context::Guard also(running->lock());
     // If not, it has ended meanwhile, or has the view.
@@ -141,7 +145,7 @@ Status View::note_mapping() noexcept {
 }
 
 // Gives the context the view in that address space, unless another one has it: Error::busy. Or
-// that one is `in_the_way`, whose program is not there any more.
+// that one is `in_the_way`: its program is not there any more, or it is only warm.
 Status View::take(Context& context, stm_memory* memory, Context*& in_the_way) noexcept {
     const ContextTable::Guard held(contexts_.lock());
     in_the_way = nullptr;
@@ -154,7 +158,7 @@ Status View::take(Context& context, stm_memory* memory, Context*& in_the_way) no
         settle(other);
         if (other.stage().viewing() != memory)
             continue;
-        if (!other.is_orphan())
+        if (!other.is_orphan() && other.stage().stage() != Stage::warm)
             return Error::busy;
         in_the_way = &other;
         return kSuccess;
@@ -174,11 +178,15 @@ Status View::enter(Context& context) noexcept {
         return kSuccess;
     Context* in_the_way = nullptr;
     do {
-        const Status taken = take(context, memory, in_the_way);
+        // One that began warm has it already.
+        const Status taken =
+            context.began_warm() ? Status(kSuccess) : take(context, memory, in_the_way);
         if (!taken.ok())
             return taken;
-        if (in_the_way != nullptr)
+        if (in_the_way != nullptr) {
             retire(*in_the_way);
+            cool(*in_the_way);
+        }
     } while (in_the_way != nullptr);
     if (context.stage().viewing() == nullptr)
         return kSuccess;
@@ -190,17 +198,19 @@ Status View::enter(Context& context) noexcept {
     const ClosedView closed(view_, memory);
     context.set_exposures_seen(exposures_.load(Order::acquire));
     empty();
+    const Context::Guard held(context.lock());
+    context.footprint().note_unmapped();
     return kSuccess;
 }
 
 void View::predict(Context& context, u32 site) noexcept {
     const u32 most = current(region_.settings().predicted_pages);
     stm_memory* const memory = context.stage().viewing();
-    if (site == 0 || most == 0 || memory == nullptr || memory != stm_linux_memory_current())
+    if (memory == nullptr || memory != stm_linux_memory_current())
         return;
     {
         const Context::Guard held(context.lock());
-        if (!context.predicts(site))
+        if (!context.has_to_map(site))
             return;
     }
     // No fault is in progress from here to the end, and the mappings stay as they are.
@@ -241,11 +251,13 @@ bool View::has_written(Context& context) noexcept {
     });
 }
 
-void View::leave(Context& context) noexcept {
+void View::leave(Context& context, Context::Stays most) noexcept {
+    auto stays = Context::Stays::nothing;
     HeldMemory memory = [&] {
         const Context::Guard held(context.lock());
-        context.leave_view();
-        return HeldMemory(context.stage().viewing());
+        stays = context.leave_view(most);
+        return HeldMemory(context.stage().has_pages_to_take_out() ? context.stage().viewing()
+                                                                  : nullptr);
     }();
     if (memory.get() == nullptr)
         return;
@@ -254,13 +266,17 @@ void View::leave(Context& context) noexcept {
     const Context::Guard held(context.lock());
     if (memory.get() == stm_linux_memory_current())
         context.count_predicted(view_);
-    context.footprint().pages().for_each_stretch([&](u64 first, u64 count) {
+    const auto unmap = [&](u64 first, u64 count) {
         stm_linux_view_unmap(view_, first, count);
         stm_linux_breathe();
-    });
+    };
+    if (stays == Context::Stays::nothing)
+        context.footprint().for_each_stretch(unmap);
+    else
+        context.footprint().for_each_leaving_stretch(unmap);
     // Last: another thread that begins then does not close the address space if nothing was
     // exposed, and would load and store in these pages without a fault.
-    context.pages_are_out();
+    context.pages_are_out(stays);
 }
 
 // -- By others --
@@ -270,6 +286,8 @@ bool View::end_from_outside(Context& context, ContextTable::Condition condition,
     for (;;) {
         HeldMemory memory = [&] {
             const Context::Guard held(context.lock());
+            if (context.stage().stage() == Stage::lent)
+                settle(context);
             const bool ends = condition(context);
             stm_memory* const viewing = context.stage().viewing();
             if (ends && viewing == nullptr)
@@ -280,6 +298,8 @@ bool View::end_from_outside(Context& context, ContextTable::Condition condition,
             return true;
         const auto end_in_view = [&] {
             const Context::Guard held(context.lock());
+            if (context.stage().stage() == Stage::lent)
+                settle(context);
             // What was decided without the view is decided again.
             if (context.stage().viewing() != memory.get() || !condition(context))
                 return false;
@@ -300,6 +320,18 @@ bool View::end_from_outside(Context& context, ContextTable::Condition condition,
                 return true;
         }
     }
+}
+
+void View::cool(Context& context, ContextTable::Condition condition, Patience patience) noexcept {
+    if (!condition(context))
+        return;
+    (void)end_from_outside(
+        context, condition,
+        [](Context& warm) noexcept {
+            warm.lock().is_held();
+            warm.cool();
+        },
+        patience);
 }
 
 bool View::retire(Context& context, Patience patience) noexcept {

@@ -10,6 +10,13 @@
 // second time. The transaction gets the view, and only then looks at the count. Each has a full
 // fence in between, so at least one of them sees the other.
 //
+// Warm mappings
+// -------------
+// A context whose mappings stay warm keeps the view between its transactions, and with it the pages
+// that it has loaded, until somebody cools it down. So what another transaction of the address
+// space would have to know of is still known. A fault between transactions is one outside: it
+// exposes the committed page, and the next start empties the mappings as any other would.
+//
 // Closing the view keeps every fault out of the mappings in one address space, and waits for those
 // in progress. It takes the mmap_lock, so it comes before all locks of the core.
 #pragma once
@@ -59,8 +66,9 @@ public:
     [[nodiscard]] bool has_read(Context& context) noexcept;
     // Whether it has written anything yet, in the same sense.
     [[nodiscard]] bool has_written(Context& context) noexcept;
-    // Called at the beginning of its end: takes its pages out of all mappings.
-    void leave(Context& context) noexcept;
+    // Called at the beginning of its end: takes its pages out of all mappings. With `loaded_pages`
+    // those may stay that were only loaded, if the context's mappings stay warm.
+    void leave(Context& context, Context::Stays most = Context::Stays::nothing) noexcept;
 
     // -- By any thread --
 
@@ -68,7 +76,7 @@ public:
     // Nothing in its mappings has to be unmapped: each fault there calls this before it maps a
     // committed page.
     void settle(Context& context) noexcept STM_REQUIRES(context.lock()) {
-        if (context.stage().stage() == Stage::offered)
+        if (context.stage().is_offered())
             settle_offer(context);
     }
 
@@ -103,6 +111,15 @@ public:
     // False: as end_from_outside() says it.
     [[nodiscard]] bool retire(Context& context, Patience patience) noexcept;
     void retire(Context& context) noexcept { (void)retire(context, Patience::waits); }
+    // Takes the pages of a context out of the mappings that is warm, as far as the condition holds,
+    // and the view away from it. A transaction that its thread has begun by an offer goes on, and
+    // nothing changes.
+    void cool(Context& context, ContextTable::Condition condition, Patience patience) noexcept;
+    void cool(Context& context) noexcept { cool(context, is_warm, Patience::waits); }
+    // A ContextTable::Condition.
+    [[nodiscard]] static bool is_warm(const Context& context) noexcept {
+        return context.stage().is_warm();
+    }
 
 private:
     template <typename Question>

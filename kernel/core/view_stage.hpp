@@ -15,6 +15,12 @@
 //  leaving   ends              has it           a private page             a private page
 //  left      ends or is over   no, gets none    the committed page         SIGSEGV
 //  given_up  over              has it           the committed page         SIGSEGV
+//  ending    ends              has it           the committed page         SIGSEGV
+//  warm      none              has it           the committed page         SIGSEGV
+//  lent      perhaps one       has it           settle the offer, then as the new stage says
+//
+// In the last three the pages that the transaction has loaded, and none that it has stored to, are
+// still in the mappings, for loads alone. They do not fault.
 //
 // A transaction that has failed, or is doomed, is in the same stage as before: the context's
 // failure() tells, and a fault that would get a private page gets the reason instead.
@@ -35,6 +41,14 @@
 //  running   given_up  its thread closes its last descriptor         its thread             [5]
 //  viewing   given_up  the same; its pages are in no mapping         its thread             [2]
 //  given_up  left      its end begins; its pages are in no mapping   its thread             [2]
+//  viewing   ending    its end begins, and nothing was stored to     its thread
+//  leaving   ending    the pages stored to are in no mapping         its thread             [2]
+//  ending    warm      it has ended                                  its thread
+//  warm      viewing   STM_IOC_START                                 its thread
+//  warm      lent      its next start is offered                     its thread             [1]
+//  lent      warm      the offer is taken back                       whoever needs to know
+//  lent      viewing   ... but was taken                             whoever needs to know
+//  warm      outside   its pages are in no mapping                   whoever needs that     [2]
 //  any       outside   it has ended: commit, cancel, or its          its thread, or whoever
 //                      program is gone                               finds it gone          [3]
 //
@@ -66,7 +80,10 @@ enum class Stage : runtime::u8 {
     viewing,
     leaving,
     left,
-    given_up
+    given_up,
+    ending,
+    warm,
+    lent
 };
 
 class ViewStage : runtime::NonCopyable {
@@ -102,6 +119,26 @@ public:
         const Now seen = now();
         return seen.memory == memory && (has_view(seen.stage) || seen.stage == Stage::offered);
     }
+    // Whether an offer stands.
+    [[nodiscard]] bool is_offered() const noexcept {
+        const Stage seen = stage();
+        return seen == Stage::offered || seen == Stage::lent;
+    }
+    // Whether it has the view, without a transaction that the module knows of.
+    [[nodiscard]] bool is_warm() const noexcept {
+        const Stage seen = stage();
+        return seen == Stage::warm || seen == Stage::lent;
+    }
+    // Whether its end has begun, and pages have to leave the mappings.
+    [[nodiscard]] bool has_pages_to_take_out() const noexcept {
+        const Stage seen = stage();
+        return seen == Stage::leaving || seen == Stage::given_up;
+    }
+    // Whether a fault is part of its transaction.
+    [[nodiscard]] bool has_faults() const noexcept {
+        const Stage seen = stage();
+        return seen == Stage::viewing || seen == Stage::leaving;
+    }
     // Whether it is a transaction that has the view there, or gets it when there is a mapping.
     [[nodiscard]] bool claims_view_in(const stm_memory* memory) const noexcept {
         const Now seen = now();
@@ -115,12 +152,25 @@ public:
     void begin_call() noexcept { move({Stage::outside}, Stage::calling, nullptr); }
     // In that address space; null if the caller has none.
     void begin(stm_memory* memory) noexcept { move({Stage::outside}, Stage::running, memory); }
+    void begin_warm() noexcept { move({Stage::warm}, Stage::viewing, now().memory); }
     // The cell, whose memory that is, holds it.
-    void offer(stm_memory* memory) noexcept { move({Stage::outside}, Stage::offered, memory); }
-    void withdraw_offer() noexcept { move({Stage::offered}, Stage::outside, nullptr); }
+    void offer(stm_memory* memory) noexcept {
+        if (stage() == Stage::warm)
+            move({Stage::warm}, Stage::lent, now().memory);
+        else
+            move({Stage::outside}, Stage::offered, memory);
+    }
+    void withdraw_offer() noexcept {
+        if (stage() == Stage::lent)
+            move({Stage::lent}, Stage::warm, now().memory);
+        else
+            move({Stage::offered}, Stage::outside, nullptr);
+    }
     enum class Mapped { nowhere, somewhere };
     void take_offer(Mapped mapped) noexcept {
-        if (mapped == Mapped::somewhere)
+        if (stage() == Stage::lent)
+            move({Stage::lent}, Stage::viewing, now().memory);
+        else if (mapped == Mapped::somewhere)
             take_view({Stage::offered}, Stage::viewing);
         else
             move({Stage::offered}, Stage::running, now().memory);
@@ -131,6 +181,8 @@ public:
     enum class Pages { none, some };
     void leave(Pages pages) noexcept {
         const Now seen = now();
+        if (seen.stage == Stage::ending || is_warm())
+            return;
         if (seen.stage == Stage::running)
             move({Stage::running}, Stage::left, nullptr);
         else if (has_view(seen.stage) && pages == Pages::none)
@@ -139,6 +191,17 @@ public:
             move({Stage::viewing}, Stage::leaving, seen.memory);
     }
     void pages_are_out() noexcept { drop_view({Stage::leaving, Stage::given_up}, Stage::left); }
+    // The same, but what was only loaded stays in the mappings. pages_are_out_but_loaded() follows
+    // where pages have to be taken out.
+    void leave_warm(Pages stored) noexcept {
+        move({Stage::viewing}, stored == Pages::none ? Stage::ending : Stage::leaving,
+             now().memory);
+    }
+    void pages_are_out_but_loaded() noexcept {
+        move({Stage::leaving}, Stage::ending, now().memory);
+    }
+    // Its end, after that.
+    void stay_warm() noexcept { move({Stage::ending}, Stage::warm, now().memory); }
     // By its own thread, whose address space that is, or null. It keeps the view, or gets it, so
     // that what the thread goes on to store is not for the transaction of another one. An address
     // space that the thread has left may be gone: a running one does not hold it.
@@ -157,10 +220,10 @@ public:
     }
 
 private:
-    static constexpr runtime::uptr kStageMask = 7;
+    static constexpr runtime::uptr kStageMask = 15;
 
     [[nodiscard]] static constexpr bool has_view(Stage stage) noexcept {
-        return stage == Stage::viewing || stage == Stage::leaving || stage == Stage::given_up;
+        return stage == Stage::viewing || stage == Stage::leaving || stage >= Stage::given_up;
     }
     [[nodiscard]] static constexpr bool is_open(Stage stage) noexcept {
         return stage == Stage::running || stage == Stage::viewing;

@@ -228,6 +228,46 @@ public:
         return read_page_slowly(page, static_cast<u8*>(to));
     }
 
+    // -- Pages that the caller has copied for an earlier transaction --
+
+    // No page has been copied at this version.
+    static constexpr u64 kNoCopy = ~u64{0};
+
+    // Enters a page into the read set as read_page() does. `copy` has the page's 4096 bytes as they
+    // were at `version` (kNoCopy: any bytes), and has them at the snapshot afterwards. The snapshot
+    // does not move, and nothing is doomed. False: the page has changed since the snapshot, is
+    // about to, or there is no memory; then `copy` has any bytes. Every page for which it has said
+    // true is in the read set.
+    //
+    // A stripe that is unlocked and not newer than `version` has the same bytes at the snapshot: by
+    // 2. at the top with its sample here, behind the load of the clock, as O1.
+    [[nodiscard]] bool renew_page(u64 page, u64 version, void* copy) noexcept {
+        const u64 first = page * kStripesPerPage;
+        if (!enter_page(page))
+            return false;
+        if (version != kNoCopy) {
+            step(memory_, Step::sample_orec, first);
+            const Atomic<u64>* const orecs = memory_.orec(first);
+            if (orecs == nullptr || none_newer(orecs, kStripesPerPage, version)) [[likely]]
+                return true;
+        }
+        return copy_page_at_snapshot(page, static_cast<u8*>(copy));
+    }
+    // After that has failed, and nothing else was done: a snapshot of now, and an empty read set.
+    void take_snapshot_again() noexcept {
+        page_reads_.clear(kKeptPageReads);
+        step(memory_, Step::read_clock, 0);
+        snapshot_ = clock_now(memory_.clock());
+    }
+    // The transaction began when the clock stood at `snapshot`, before the caller learned of it.
+    // Nothing was read yet, except pages that the caller has copied at that snapshot: keep_page()
+    // follows for each of these.
+    void take_earlier_snapshot(u64 snapshot) noexcept { snapshot_ = snapshot; }
+    // no_memory.
+    [[nodiscard]] AbortReason keep_page(u64 page) noexcept {
+        return enter_page(page) ? AbortReason::none : AbortReason::no_memory;
+    }
+
     // Whether this transaction wrote anything.
     [[nodiscard]] bool has_written() const noexcept { return log_.size() != 0; }
 
@@ -964,6 +1004,17 @@ private:
         u32 unused;
     };
     static constexpr u32 kKeptPageReads = 1024;
+
+    // False: there is no room for it.
+    [[nodiscard]] bool enter_page(u64 page) noexcept {
+        if (usable() != AbortReason::none || page >= memory_.size() / kPageBytes) [[unlikely]]
+            return false;
+        if (!page_reads_.reserve(page_reads_.size() + u64{1}, limits_.pages).ok()) [[unlikely]]
+            return false;
+        page_reads_.next() = {page, snapshot_, kStripesPerPage, 0};
+        page_reads_.commit_append();
+        return true;
+    }
 
     // Copies the page if all of its stripes are unlocked and not newer than the snapshot, both
     // before and after the copy. By 2. at the top a stripe that has such a version both times has

@@ -410,9 +410,10 @@ long Worker::any_request(Random& random) {
         if (random() % 2 == 0) {
             // The words are written to as well, like all memory that the calls are given.
             stm_cell cell{};
-            cell.address = reinterpret_cast<std::uint64_t>(memory(random, sizeof(stm_start_cell)));
+            cell.flags = random() % 2 == 0 ? STM_CELL_WARM : 0;
+            cell.address = reinterpret_cast<std::uint64_t>(memory(random, sizeof(stm_warm_cell)));
             if (random() % 8 != 0)
-                cell.address &= -sizeof(stm_start_cell);
+                cell.address &= -sizeof(stm_warm_cell);
             cell.signal = random() % 2 == 0 ? SIGUSR1 : 0;
             return request(STM_IOC_CELL, cell, random);
         }

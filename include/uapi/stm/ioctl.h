@@ -29,7 +29,7 @@
 
 /* The version of this interface. Minor versions only add; another major version is incompatible. */
 #define STM_ABI_MAJOR 1
-#define STM_ABI_MINOR 6
+#define STM_ABI_MINOR 7
 
 /* Bytes of a region's name, with its terminating NUL. Any non-empty string that fits is a name. */
 #define STM_NAME_SIZE 256
@@ -616,9 +616,49 @@ struct stm_start_cell {
 #define STM_CELL_OFFER(site) (3ull << 32 | (site))
 
 /**
+ * struct stm_warm_cell - the same, for a thread whose mappings stay warm
+ * @offer, @begun: as in struct stm_start_cell
+ * @snapshot: written by the module before @offer: of the pages that are in the mappings, or
+ *	STM_NO_SNAPSHOT if there are none
+ * @ended: written by the program: how many transactions it has ended without a system call
+ *
+ * In a warm mapping the pages that a transaction has loaded stay in the page table when it ends,
+ * and show the snapshot that it had until the thread's next transaction begins. (So a load outside
+ * of transactions finds in these pages what was committed up to then; in any other page it finds
+ * what was committed last. Stores outside are refused as ever.) STM_IOC_START brings those pages up
+ * to date that have changed.
+ *
+ * Between steps 1 and 2 of struct stm_start_cell the thread compares @snapshot with the region's
+ * clock (struct stm_clock), unless it is STM_NO_SNAPSHOT. If they differ, STM_IOC_START is needed.
+ *
+ * A transaction that began by an offer, and of which the module has not learned until its end, has
+ * stored nothing, and everything that it has loaded was valid when it began. To end it, the thread
+ * exchanges @begun for 0 if it is still the offer, in one step, and then adds 1 to @ended. If it is
+ * 0 already, STM_IOC_COMMIT is needed. Such a transaction is counted in the statistics later, by
+ * @ended. It is not traced, and for poll the handle has not looked.
+ *
+ * The pages leave the mappings, and the mappings are as if they were not warm: when another thread
+ * of the process begins a transaction on the mapped handle; when the thread calls read or write on
+ * the handle outside of a transaction, or waits by STM_IOC_WAIT; when it begins again after a
+ * conflict, so that pages which it does not need any more cause no other; when the process closes
+ * its last descriptor of the file; at the end of the thread, and at exec; after some ten times
+ * watchdog_ms without a transaction; and when there are more than 128.
+ */
+struct stm_warm_cell {
+	__aligned_u64 offer;
+	__aligned_u64 begun;
+	__aligned_u64 snapshot;
+	__aligned_u64 ended;
+};
+#define STM_NO_SNAPSHOT 0xffffffffffffffffull
+
+#define STM_CELL_WARM 0x1 /* since version 1.7 */
+
+/**
  * struct stm_cell - STM_IOC_CELL: set the calling thread's cell for this handle
  * @size: sizeof(struct stm_cell)
- * @flags: 0
+ * @flags: 0, or STM_CELL_WARM: the cell is a struct stm_warm_cell, and the mappings stay warm for
+ *	this thread, until the request is made without the flag
  * @address: of a struct stm_start_cell, a multiple of its size, in private anonymous memory; 0: the
  *	thread has no cell
  * @signal: for the transactions that begin through the cell, as in STM_START_SIGNAL; 0: none

@@ -9,6 +9,7 @@ constexpr NamedWay kWays[] = {
     {"calls", Whose::ours, make_calls},
     {"vectored", Whose::ours, make_vectored},
     {"mapped", Whose::ours, make_mapped},
+    {"warm", Whose::ours, make_warm},
     {"mutex", Whose::others, make_mutex},
     {"mutex-undo", Whose::others, make_mutex_undo},
     {"semaphore", Whose::others, make_semaphore},

@@ -303,7 +303,7 @@ class Mapped {
     };
 
 public:
-    Mapped() { map(); }
+    explicit Mapped(const char* way = "mapped") : handle_(own_name(way), kBytes) { map(); }
     ~Mapped() { unmap(); }
     Mapped(const Mapped&) = delete;
     Mapped& operator=(const Mapped&) = delete;
@@ -322,6 +322,9 @@ public:
         return atomically(body);
     }
 
+protected:
+    [[nodiscard]] int fd() const { return handle_.fd(); }
+
 private:
     void map() {
         void* const memory =
@@ -332,8 +335,24 @@ private:
     }
     void unmap() { ::munmap(const_cast<long*>(memory_), kBytes); }
 
-    Handle handle_{own_name("mapped"), kBytes};
+    Handle handle_;
     volatile long* memory_ = nullptr;
+};
+
+// The same in a mapping that stays warm.
+class Warm : public Mapped {
+public:
+    Warm() : Mapped("warm") { keep(); }
+    void enter() {
+        Mapped::enter();
+        keep();
+    }
+
+private:
+    void keep() {
+        if (::stm_set_warm(fd(), 1) < 0)
+            fail("stm_set_warm");
+    }
 };
 
 } // namespace
@@ -356,6 +375,10 @@ std::unique_ptr<Contestant> make_calls_in(const std::string& region, std::size_t
 
 std::unique_ptr<Contestant> make_vectored() {
     return std::make_unique<ContestantOf<Vectored>>();
+}
+
+std::unique_ptr<Contestant> make_warm() {
+    return std::make_unique<ContestantOf<Warm>>();
 }
 
 std::unique_ptr<Contestant> make_mapped() {

@@ -67,6 +67,7 @@ std::unique_ptr<Contestant> make_typed();
 std::unique_ptr<Contestant> make_calls();
 std::unique_ptr<Contestant> make_vectored();
 std::unique_ptr<Contestant> make_mapped();
+std::unique_ptr<Contestant> make_warm();
 // The same with a region of that name and size.
 std::unique_ptr<Contestant> make_typed_in(const std::string& region, std::size_t bytes);
 std::unique_ptr<Contestant> make_calls_in(const std::string& region, std::size_t bytes);

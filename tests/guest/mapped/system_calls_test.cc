@@ -131,6 +131,17 @@ STM_HELPER(looking_before) {
     });
 }
 
+STM_HELPER(warm_loading) {
+    View view(words.at(0), 16 * kPage);
+    if (stm_set_warm(view.fd(), 1) < 0)
+        return 1;
+    return counted([&] {
+        stm_start(view.fd());
+        const long sum = view[0] + view[5 * kPage];
+        return stm_commit(view.fd()) == 0 && sum == 0;
+    });
+}
+
 class Counted : public ::testing::Test {
 protected:
     Region region_{"counted", 16 * kPage, kTransactional};
@@ -159,6 +170,13 @@ TEST_F(Counted, OneByCallsHasNoneMore) {
 
 TEST_F(Counted, ALoadBeforeHasToBeUnmapped) {
     EXPECT_EQ(calls_of("looking_before", region_.name()), (Calls{{"START", 10}, {"COMMIT", 10}}));
+}
+
+TEST_F(Counted, AReaderOfAWarmMappingMakesNone) {
+    // One that does not run for a tenth of a second loses its pages.
+    for (const char* predict : {"0", "1"})
+        EXPECT_TRUE(eventually(
+            [&] { return calls_of("warm_loading", region_.name(), predict) == Calls{}; }));
 }
 
 TEST_F(Counted, PredictedPagesHaveToBeMapped) {

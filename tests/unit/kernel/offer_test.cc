@@ -182,7 +182,7 @@ TEST_F(Cells, AreRefusedWhereTheyCannotBePinned) {
 TEST_F(Cells, AreRefusedWithArgumentsThatAreNotKnown) {
     EXPECT_EQ(attach(place, 65), -EINVAL);
     stm_cell wrong{};
-    wrong.flags = 1;
+    wrong.flags = 2;
     EXPECT_EQ(request(file, STM_IOC_CELL, wrong), -EINVAL);
     wrong.flags = 0;
     wrong.reserved = 1;

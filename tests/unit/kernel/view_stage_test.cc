@@ -28,19 +28,36 @@ enum class Action {
     leave_with_pages,
     pages_are_out,
     give_up,
+    begin_warm,
+    leave_warm_without_stores,
+    leave_warm_with_stores,
+    pages_are_out_but_loaded,
+    stay_warm,
     end
 };
 constexpr Action kLastAction = Action::end;
 
 const char* const kStageNames[] = {"outside", "calling", "offered", "running",
-                                   "viewing", "leaving", "left",    "given_up"};
+                                   "viewing", "leaving", "left",    "given_up",
+                                   "ending",  "warm",    "lent"};
 const char* const kActionNames[] = {
-    "a single call begins",       "a transaction begins",
-    "a start is offered",         "the offer is taken back",
-    "a taken offer, unmapped",    "a taken offer, mapped",
-    "it gets the view",           "its end begins, without pages",
-    "its end begins, with pages", "its pages are in no mapping",
-    "its thread gives it up",     "it has ended",
+    "a single call begins",
+    "a transaction begins",
+    "a start is offered",
+    "the offer is taken back",
+    "a taken offer, unmapped",
+    "a taken offer, mapped",
+    "it gets the view",
+    "its end begins, without pages",
+    "its end begins, with pages",
+    "its pages are in no mapping",
+    "its thread gives it up",
+    "a warm transaction begins",
+    "a warm end, nothing stored",
+    "a warm end, with stores",
+    "only loaded pages are left",
+    "it has ended warm",
+    "it has ended",
 };
 
 void perform(ViewStage& stage, Action action, stm_memory* memory) {
@@ -67,6 +84,16 @@ void perform(ViewStage& stage, Action action, stm_memory* memory) {
         return stage.pages_are_out();
     case Action::give_up:
         return stage.give_up(memory);
+    case Action::begin_warm:
+        return stage.begin_warm();
+    case Action::leave_warm_without_stores:
+        return stage.leave_warm(Pages::none);
+    case Action::leave_warm_with_stores:
+        return stage.leave_warm(Pages::some);
+    case Action::pages_are_out_but_loaded:
+        return stage.pages_are_out_but_loaded();
+    case Action::stay_warm:
+        return stage.stay_warm();
     case Action::end:
         return stage.end();
     }
@@ -111,10 +138,13 @@ constexpr Row kRows[] = {
     {Stage::viewing, Action::leave_without_pages, Stage::left},
     {Stage::viewing, Action::leave_with_pages, Stage::leaving},
     {Stage::viewing, Action::give_up, Stage::given_up},
+    {Stage::viewing, Action::leave_warm_without_stores, Stage::ending},
+    {Stage::viewing, Action::leave_warm_with_stores, Stage::leaving},
     {Stage::viewing, Action::end, Stage::outside},
 
     {Stage::leaving, Action::leave_with_pages, Stage::leaving},
     {Stage::leaving, Action::pages_are_out, Stage::left},
+    {Stage::leaving, Action::pages_are_out_but_loaded, Stage::ending},
     {Stage::leaving, Action::give_up, Stage::leaving},
     {Stage::leaving, Action::end, Stage::outside},
 
@@ -128,6 +158,27 @@ constexpr Row kRows[] = {
     {Stage::given_up, Action::pages_are_out, Stage::left},
     {Stage::given_up, Action::give_up, Stage::given_up},
     {Stage::given_up, Action::end, Stage::outside},
+
+    {Stage::ending, Action::leave_without_pages, Stage::ending},
+    {Stage::ending, Action::leave_with_pages, Stage::ending},
+    {Stage::ending, Action::give_up, Stage::ending},
+    {Stage::ending, Action::stay_warm, Stage::warm},
+    {Stage::ending, Action::end, Stage::outside},
+
+    {Stage::warm, Action::begin_warm, Stage::viewing},
+    {Stage::warm, Action::offer, Stage::lent},
+    {Stage::warm, Action::leave_without_pages, Stage::warm},
+    {Stage::warm, Action::leave_with_pages, Stage::warm},
+    {Stage::warm, Action::give_up, Stage::warm},
+    {Stage::warm, Action::end, Stage::outside},
+
+    {Stage::lent, Action::withdraw_offer, Stage::warm},
+    {Stage::lent, Action::take_offer_unmapped, Stage::viewing},
+    {Stage::lent, Action::take_offer_mapped, Stage::viewing},
+    {Stage::lent, Action::leave_without_pages, Stage::lent},
+    {Stage::lent, Action::leave_with_pages, Stage::lent},
+    {Stage::lent, Action::give_up, Stage::lent},
+    {Stage::lent, Action::end, Stage::outside},
 };
 
 std::optional<Stage> result_of(Stage from, Action action) {
@@ -140,7 +191,8 @@ std::optional<Stage> result_of(Stage from, Action action) {
 
 // What the columns "view" and "a load that faults" of the table say.
 bool has_view(Stage stage) {
-    return stage == Stage::viewing || stage == Stage::leaving || stage == Stage::given_up;
+    return stage == Stage::viewing || stage == Stage::leaving || stage == Stage::given_up ||
+           stage == Stage::ending || stage == Stage::warm || stage == Stage::lent;
 }
 bool names_a_memory(Stage stage) {
     return has_view(stage) || stage == Stage::offered || stage == Stage::running;
@@ -168,6 +220,15 @@ void bring_to(ViewStage& stage, Stage wanted, stm_memory* memory) {
     case Stage::given_up:
         bring_to(stage, Stage::viewing, memory);
         return stage.give_up(memory);
+    case Stage::ending:
+        bring_to(stage, Stage::viewing, memory);
+        return stage.leave_warm(Pages::none);
+    case Stage::warm:
+        bring_to(stage, Stage::ending, memory);
+        return stage.stay_warm();
+    case Stage::lent:
+        bring_to(stage, Stage::warm, memory);
+        return stage.offer(memory);
     }
 }
 
@@ -184,6 +245,9 @@ protected:
                                                      expected == Stage::viewing ||
                                                      expected == Stage::given_up);
         EXPECT_EQ(stage.is_open(), expected == Stage::running || expected == Stage::viewing);
+        EXPECT_EQ(stage.has_faults(), expected == Stage::viewing || expected == Stage::leaving);
+        EXPECT_EQ(stage.is_warm(), expected == Stage::warm || expected == Stage::lent);
+        EXPECT_EQ(stage.is_offered(), expected == Stage::offered || expected == Stage::lent);
         // The address space is held exactly as long as the view lasts.
         EXPECT_EQ(simulated::live().memory_references - references_before, view ? 1 : 0);
         EXPECT_FALSE(stage.may_view(other_memory_));
@@ -192,7 +256,7 @@ protected:
 
     template <typename Function>
     static void for_each_cell(Function function) {
-        for (unsigned from = 0; from <= static_cast<unsigned>(Stage::given_up); ++from) {
+        for (unsigned from = 0; from <= static_cast<unsigned>(Stage::lent); ++from) {
             for (unsigned action = 0; action <= static_cast<unsigned>(kLastAction); ++action) {
                 SCOPED_TRACE(std::string(kStageNames[from]) + ": " + kActionNames[action]);
                 function(static_cast<Stage>(from), static_cast<Action>(action));

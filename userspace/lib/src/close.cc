@@ -6,6 +6,7 @@
 #include "close.hpp"
 
 #include "give_up.hpp"
+#include "warm.hpp"
 
 #include <atomic>
 #include <cerrno>
@@ -33,13 +34,15 @@ std::atomic<unsigned>& count_of(unsigned fd) {
 // For any thread that gets the number, the system call that follows comes after this.
 void count_close(unsigned fd) {
     count_of(fd).fetch_add(1, std::memory_order_seq_cst);
+    forget_warm(fd, fd);
 }
 
 void count_closes(unsigned first, unsigned last) {
+    forget_warm(first, last);
     if (last - first >= kCounts) // all of them
         last = first + (kCounts - 1);
     for (unsigned fd = first; fd - first <= last - first; ++fd)
-        count_close(fd);
+        count_of(fd).fetch_add(1, std::memory_order_seq_cst);
 }
 
 // The descriptors of the calling process, as /proc lists them. It allocates no memory, because

@@ -24,6 +24,15 @@ bool wants_prediction() {
     return wanted;
 }
 
+// Whether all handles are to be warm, without a word of the program.
+bool wants_all_warm() {
+    static const bool wanted = [] {
+        const char* value = secure_getenv("STM_WARM");
+        return value != nullptr && std::strcmp(value, "1") == 0;
+    }();
+    return wanted;
+}
+
 // The number of the place that called stm_start. It has 32 bits of a multiplicative hash, and is
 // never 0.
 std::uint64_t site_of(const Registers& registers) {
@@ -45,15 +54,23 @@ std::uint64_t wanted_site(const Registers& registers) {
 
 bool start_by_offer(ThreadTransaction& transaction, unsigned closes, std::uint64_t site) {
     Cell* const cell = transaction.cell;
+    const Clock* const clock = transaction.clock;
     // The offer must be of the handle that has the number now.
     if (cell == nullptr || transaction.depth != 0 || transaction.closes != closes ||
-        !knows_closes())
+        clock != warm_clock(transaction.fd) || !knows_closes())
         return false;
     const std::uint64_t offer = STM_CELL_OFFER(site);
-    if (cell->offer.load(std::memory_order_relaxed) != offer ||
+    if (cell->offer.load(std::memory_order_acquire) != offer ||
         cell->begun.load(std::memory_order_relaxed) != 0) // a handler was left in here
         return false;
     transaction.detached = 0;
+    // The pages in the mappings are of this snapshot. It belongs to the offer: both are of the end
+    // of the transaction before.
+    if (clock != nullptr) {
+        const std::uint64_t snapshot = cell->snapshot.load(std::memory_order_relaxed);
+        if (snapshot != STM_NO_SNAPSHOT && snapshot != clock->load(std::memory_order_acquire))
+            return false;
+    }
     cell->begun.store(offer, std::memory_order_seq_cst);
     if (cell->offer.load(std::memory_order_seq_cst) == offer)
         return true;
@@ -68,19 +85,36 @@ void attach_cell(ThreadState& thread, ThreadTransaction* transaction, unsigned c
     Cell* const cell = thread.cell_of(transaction, closes);
     if (cell == nullptr)
         return;
-    if (cell->offer.load(std::memory_order_relaxed) != 0) {
+    if (cell->offer.load(std::memory_order_relaxed) == 0) {
+        if (transaction->detached++ % kPatience != 0)
+            return;
+    } else if (transaction->clock == warm_clock(transaction->fd)) {
         transaction->detached = 0;
         return;
     }
-    if (transaction->detached++ % kPatience != 0)
-        return;
+    const int error = errno;
+    transaction->clock = warm_clock_of_file(transaction->fd);
+    if (transaction->clock == nullptr && wants_all_warm() && keep_warm(transaction->fd) == 0)
+        transaction->clock = warm_clock(transaction->fd);
     struct stm_cell request {};
     request.size = sizeof request;
+    request.flags = transaction->clock != nullptr ? STM_CELL_WARM : 0;
     request.address = reinterpret_cast<std::uintptr_t>(cell);
     request.signal = kDoomSignal;
-    const int error = errno;
     ::ioctl(transaction->fd, STM_IOC_CELL, &request);
     errno = error;
+}
+
+bool end_by_offer(const ThreadTransaction& transaction) {
+    if (transaction.clock == nullptr)
+        return false;
+    Cell* const cell = transaction.cell;
+    std::uint64_t begun = cell->begun.load(std::memory_order_relaxed);
+    // If the kernel learns of it at this moment, one of the two finds 0.
+    if (begun == 0 || !cell->begun.compare_exchange_strong(begun, 0, std::memory_order_seq_cst))
+        return false;
+    cell->ended.store(cell->ended.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    return true;
 }
 
 } // namespace stm::library

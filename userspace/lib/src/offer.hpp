@@ -18,6 +18,10 @@ std::uint64_t wanted_site(const Registers& registers);
  */
 bool start_by_offer(ThreadTransaction& transaction, unsigned closes, std::uint64_t site);
 
+/** Ends a transaction that began so, if it has only loaded pages that were in a warm mapping, and
+ * the kernel has not learned of it. It is committed then. */
+bool end_by_offer(const ThreadTransaction& transaction);
+
 /** After a start by a system call: makes sure that the kernel knows the cell, so that it can offer
  * the next start. It is no error if this fails. */
 void attach_cell(ThreadState& thread, ThreadTransaction* transaction, unsigned closes);

@@ -9,6 +9,7 @@
 #include "module_version.hpp"
 #include "offer.hpp"
 #include "thread_state.hpp"
+#include "warm.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -78,6 +79,7 @@ bool limit_reached(ThreadTransaction* transaction, StartKind kind) {
 [[gnu::constructor]] void handle_forks() {
     pthread_atfork(lock_actions, unlock_actions, [] {
         ThreadState::forget_transactions();
+        adopt_warm();
         unlock_actions_in_child();
     });
 }

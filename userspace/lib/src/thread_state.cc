@@ -26,8 +26,10 @@ bool has_key = false;
 
 constexpr std::size_t kFirstCapacity = 64;
 constexpr std::size_t kChunkBytes = 4096;
-static_assert(sizeof(Cell) == sizeof(struct stm_start_cell) &&
-              offsetof(Cell, begun) == offsetof(struct stm_start_cell, begun) &&
+static_assert(sizeof(Cell) == sizeof(struct stm_warm_cell) &&
+              offsetof(Cell, begun) == offsetof(struct stm_warm_cell, begun) &&
+              offsetof(Cell, snapshot) == offsetof(struct stm_warm_cell, snapshot) &&
+              offsetof(Cell, ended) == offsetof(struct stm_warm_cell, ended) &&
               std::atomic<std::uint64_t>::is_always_lock_free);
 
 void* map(std::size_t size) {

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "stack.hpp"
+#include "warm.hpp"
 
 #include <atomic>
 #include <csetjmp>
@@ -36,12 +37,14 @@ static_assert(offsetof(Registers, rsp) == 48 && offsetof(Registers, mxcsr) == 64
 enum class StartKind : int { start = 0, try_start = 1 };
 
 /**
- * Here the kernel offers a start without a system call: struct stm_start_cell, as this thread and
+ * Here the kernel offers a start without a system call: struct stm_warm_cell, as this thread and
  * the kernel use it. It does not move during the thread's life.
  */
 struct Cell {
     std::atomic<std::uint64_t> offer;
     std::atomic<std::uint64_t> begun;
+    std::atomic<std::uint64_t> snapshot; // these two count in a warm cell
+    std::atomic<std::uint64_t> ended;
 };
 
 constexpr std::size_t kCellBytes = 4096;
@@ -78,9 +81,10 @@ struct ThreadTransaction {
     int deadlocked_by;  // a request by this number failed with EDEADLK because of it
     unsigned deadlocks; // restarts in a row for that reason
     Futile futile;
-    Cell* cell;        // null: it has none
-    unsigned closes;   // closes_of() the number before it got the cell
-    unsigned detached; // starts by system call in a row while the kernel did not know the cell
+    Cell* cell;         // null: it has none
+    const Clock* clock; // with which the kernel got the cell; null: it is no warm one
+    unsigned closes;    // closes_of() the number before it got the cell
+    unsigned detached;  // starts by system call in a row while the kernel did not know the cell
 };
 static_assert(offsetof(ThreadTransaction, registers) == 0 &&
               offsetof(ThreadTransaction, way_back) == 80);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The end of a transaction, several accesses in one call, and what delays a restart.
 #include "futile.hpp"
+#include "offer.hpp"
 #include "thread_state.hpp"
 
 #include <cerrno>
@@ -20,6 +21,7 @@ class End {
 public:
     End() = default;
     explicit End(stm_vector* vector) : vector_(vector) {}
+    [[nodiscard]] bool has_accesses() const { return vector_ != nullptr; }
     /** 0, or why not. */
     [[nodiscard]] int request(int fd) const {
         const int result = vector_ == nullptr ? ::ioctl(fd, STM_IOC_COMMIT, 0)
@@ -55,7 +57,9 @@ int commit(ThreadState& thread, ThreadTransaction* transaction, int fd, End end)
         --transaction->phantoms;
         return end.request_without_end(fd);
     }
-    const int error = end.request(fd);
+    const bool is_over = transaction != nullptr && transaction->depth == 1 && !end.has_accesses() &&
+                         end_by_offer(*transaction);
+    const int error = is_over ? 0 : end.request(fd);
     if (transaction == nullptr) {
         if (error == 0)
             thread.look(); // a transaction whose number is closed is over

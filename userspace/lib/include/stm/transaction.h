@@ -476,6 +476,52 @@ const char* stm_reason_text(int reason);
 int stm_set_retry_limit(int fd, unsigned attempts);
 
 /**
+ * stm_set_warm - keep the pages of a handle's mappings from one transaction to the next
+ * @fd: a handle of a transactional region that may read
+ * @warm: 1: they stay warm; 0: they do not, which is the default
+ *
+ * It holds for the descriptor's number until that is closed, and is inherited by fork. Each thread
+ * notices at its next start.
+ *
+ * The pages that a transaction has loaded stay in the page table when it ends. The thread's next
+ * start brings those up to date that have changed meanwhile. So a transaction that only loads, and
+ * from pages that are there, has no page fault; and if nothing was committed since the last one, it
+ * makes no system call, neither at its start nor at its end.
+ *
+ * What is isolated from what is the same. These are different:
+ *
+ *   - A load outside of transactions, from a page that is there, gives what was committed when the
+ *     last transaction began or ended, and not what was committed last.
+ *   - All pages that are there count as read. So a transaction that stores can conflict with
+ *     another one which has changed a page that this one does not need. The attempt after a
+ *     conflict therefore begins without pages.
+ *   - For the same reason stm_wait() does not fail with EDEADLK if such pages are there: a change
+ *     of one of them ends it.
+ *   - Transactions without a system call are counted in the statistics later.
+ *   - As long as the mappings are warm, the process has one mapping of the handle more.
+ *
+ * The pages are at most 128 for each thread and handle, and are charged to its memory cgroup. They
+ * leave the mapping when the thread reads or writes by a call outside of transactions, or waits
+ * (stm_wait), when another thread of the process begins a transaction on the handle, and after a
+ * tenth of a second or so without a transaction. It is best used for a handle that one thread uses
+ * again and again.
+ *
+ * With STM_WARM=1 in the environment all handles are warm on which the program begins transactions.
+ *
+ * A descriptor that is closed past this library (see "Closing" above) keeps the region in use until
+ * its number is closed again, or made warm.
+ *
+ * Returns 0, or -1 with errno:
+ *
+ *	EBADF, ENODEV	@fd is no handle
+ *	EACCES		the handle may not read
+ *	EOPNOTSUPP	the region is plain, or the module is older than interface 1.7
+ *	EMFILE		@fd is 4096 or more
+ *	ENOMEM		no memory
+ */
+int stm_set_warm(int fd, int warm);
+
+/**
  * stm_statistics - what the transactions of the handle's region did since its creation
  * @fd: a handle
  * @result: filled in; include <stm/ioctl.h> for its members

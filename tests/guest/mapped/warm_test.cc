@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0
+// Mappings that stay warm: what a program sees of them. What is the same as in others is also asked
+// by the other programs of this folder, which run with STM_WARM=1, too.
+#include "mapped.hpp"
+
+#include <csignal>
+#include <sys/uio.h>
+#include <thread>
+
+using namespace stm::test;
+
+namespace {
+
+class WarmMappings : public Mapped {
+protected:
+    void SetUp() override {
+        Mapped::SetUp();
+        ASSERT_EQ(stm_set_warm(fd(), 1), 0) << std::strerror(errno);
+        load(0); // its start tells the kernel
+    }
+    /** In a transaction. */
+    long load(const View& view, std::size_t at) const {
+        volatile long value = 0;
+        do {
+            stm_start(view.fd());
+            value = view[at];
+        } while (stm_commit(view.fd()) != 0);
+        return value;
+    }
+    long load(std::size_t at) const { return load(view_, at); }
+    void store_here(std::size_t at, long value) const { store(view_, at, value); }
+    void store_elsewhere(std::size_t at, long value) const {
+        EXPECT_EQ(Child::doing([&] { store(another(), at, value); }).wait(), 0);
+    }
+    [[nodiscard]] std::uint64_t faults() const { return statistics(fd()).load_faults; }
+    /** Whether its pages are in the page table: only then does a load see something old. */
+    void make_warm(std::size_t at) const { load(at); }
+};
+
+TEST_F(WarmMappings, ASteadyReaderHasNoFault) {
+    // A thread that does not run for a tenth of a second loses its pages.
+    EXPECT_TRUE(eventually([&] {
+        make_warm(0);
+        const std::uint64_t before = faults();
+        for (int round = 0; round < 100; ++round)
+            EXPECT_EQ(load(0), 0);
+        return faults() == before;
+    }));
+}
+
+TEST_F(WarmMappings, ATransactionSeesWhatOthersHaveCommitted) {
+    for (long value = 1; value < 20; ++value) {
+        make_warm(0);
+        store_elsewhere(0, value);
+        EXPECT_EQ(load(0), value);
+    }
+}
+
+TEST_F(WarmMappings, OthersSeeWhatATransactionHasCommitted) {
+    const View view = another();
+    for (long value = 1; value < 20; ++value) {
+        store_here(0, value);
+        EXPECT_EQ(view[0], value);
+        EXPECT_EQ(load(0), value);
+    }
+}
+
+TEST_F(WarmMappings, ALoadOutsideShowsTheLastSnapshotAndNotForever) {
+    make_warm(0);
+    store_elsewhere(0, 7);
+    const long seen = number(0);
+    EXPECT_TRUE(seen == 0 || seen == 7) << seen;
+    EXPECT_TRUE(eventually([&] { return number(0) == 7; }));
+    EXPECT_EQ(load(0), 7);
+}
+
+TEST_F(WarmMappings, StoresOutsideAreRefused) {
+    store_here(0, 1);
+    EXPECT_EQ(signal_of_store(bytes()), SIGSEGV);
+    make_warm(0);
+    EXPECT_EQ(load(0), 1);
+    EXPECT_EQ(signal_of_store(bytes()), SIGSEGV);
+    long value = 5;
+    iovec local{&value, sizeof value};
+    iovec remote{bytes(), sizeof value};
+    EXPECT_EQ(::process_vm_writev(::getpid(), &local, 1, &remote, 1, 0), -1);
+    ASSERT_EQ(::mprotect(bytes(), kPage, PROT_READ), 0);
+    ASSERT_EQ(::mprotect(bytes(), kPage, PROT_READ | PROT_WRITE), 0);
+    EXPECT_EQ(::process_vm_writev(::getpid(), &local, 1, &remote, 1, 0), -1);
+    EXPECT_EQ(load(0), 1);
+    EXPECT_EQ(another()[0], 1);
+}
+
+TEST_F(WarmMappings, AMappingMayChangeBetweenTransactions) {
+    store_here(0, 1);
+    make_warm(0);
+    store_elsewhere(kPage, 2);
+    ASSERT_EQ(::munmap(bytes(), kPage), 0);
+    EXPECT_EQ(load(kPage), 2);
+    void* const place =
+        ::mmap(bytes(), kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd(), 0);
+    ASSERT_EQ(place, bytes());
+    store_elsewhere(0, 3);
+    EXPECT_EQ(load(0), 3);
+    void* const aside = ::mmap(nullptr, 2 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ASSERT_EQ(::mremap(bytes(), kPage, kPage, MREMAP_MAYMOVE | MREMAP_FIXED, aside), aside);
+    volatile long* const moved = static_cast<volatile long*>(aside);
+    store_elsewhere(0, 4);
+    volatile long seen = 0;
+    do {
+        stm_start(fd());
+        seen = *moved;
+    } while (stm_commit(fd()) != 0);
+    EXPECT_EQ(seen, 4);
+    ASSERT_EQ(::madvise(bytes(kPage), kPage, MADV_DONTNEED), 0);
+    EXPECT_EQ(load(kPage), 2);
+    ASSERT_EQ(::munmap(aside, 2 * kPage), 0);
+}
+
+TEST_F(WarmMappings, AForkedChildSeesWhatIsCommitted) {
+    make_warm(0);
+    store_elsewhere(0, 1);
+    EXPECT_EQ(Child::doing([&] {
+                  EXPECT_EQ(number(0), 1);
+                  for (long value = 2; value < 10; ++value) {
+                      EXPECT_EQ(load(0), value - 1);
+                      store_here(0, value);
+                      EXPECT_EQ(load(0), value);
+                  }
+                  EXPECT_EQ(signal_of_store(bytes()), SIGSEGV);
+              }).wait(),
+              0);
+    EXPECT_EQ(load(0), 9);
+}
+
+TEST_F(WarmMappings, ThreadsTakeTurns) {
+    for (long value = 1; value < 20; ++value) {
+        make_warm(0);
+        std::thread([&] {
+            store_here(0, value);
+            EXPECT_EQ(load(0), value);
+        }).join();
+        EXPECT_EQ(load(0), value);
+    }
+}
+
+TEST_F(WarmMappings, ALoopOnOldDataEnds) {
+    make_warm(0);
+    volatile int tries = 0;
+    do {
+        stm_start(fd());
+        tries = tries + 1;
+        const long before = number(0);
+        if (tries == 1) {
+            store_elsewhere(0, before + 1);
+            for (;;)
+                ;
+        }
+    } while (stm_commit(fd()) != 0);
+    EXPECT_EQ(tries, 2);
+}
+
+TEST_F(WarmMappings, CallsBetweenTransactionsReadWhatIsCommitted) {
+    make_warm(0);
+    store_elsewhere(0, 1);
+    long value = 0;
+    ASSERT_EQ(::pread(fd(), &value, sizeof value, 0), 8);
+    EXPECT_EQ(value, 1);
+    value = 2;
+    ASSERT_EQ(::pwrite(fd(), &value, sizeof value, 0), 8);
+    EXPECT_EQ(load(0), 2);
+}
+
+TEST_F(WarmMappings, LeaveNothingWhenTheyAreClosed) {
+    std::string name;
+    {
+        Region region("closed", 4 * kPage, kTransactional);
+        name = region.name();
+        View view(name, 4 * kPage);
+        ASSERT_EQ(stm_set_warm(view.fd(), 1), 0);
+        EXPECT_EQ(load(view, 0), 0);
+        EXPECT_EQ(load(view, 0), 0);
+        EXPECT_EQ(info_of(name).mappings, 2u) << "and that of the clock";
+        view.close();
+        ASSERT_EQ(::munmap(view.bytes(), 4 * kPage), 0);
+        view.mapping().release();
+        EXPECT_EQ(info_of(name).handles, 1u) << "that of the region itself";
+        EXPECT_EQ(info_of(name).mappings, 0u);
+    }
+    EXPECT_FALSE(exists(name));
+}
+
+// The clock that the process has is of the file that had the number before.
+TEST_F(WarmMappings, ANumberThatBecomesAnotherRegionsIsNotTakenForIt) {
+    const Region region("second", 4 * kPage, kTransactional);
+    View second(region.name(), 4 * kPage);
+    for (long value = 1; value < 10; ++value)
+        store(second, 0, value);
+    View view(another());
+    ASSERT_EQ(stm_set_warm(view.fd(), 1), 0);
+    EXPECT_EQ(load(view, 0), 0);
+    ASSERT_EQ(::dup2(second.fd(), view.fd()), view.fd());
+    const int number = view.fd();
+    const auto add = [&] {
+        do {
+            stm_start(number);
+            second[0] = second[0] + 1;
+        } while (stm_commit(number) != 0);
+    };
+    for (int round = 0; round < 40; ++round) {
+        add();
+        EXPECT_EQ(Child::doing([&] { store(View(region.name(), 4 * kPage), 0, 100); }).wait(), 0);
+        add();
+        long value = 0;
+        ASSERT_EQ(::pread(number, &value, sizeof value, 0), 8);
+        EXPECT_EQ(value, 101);
+    }
+}
+
+TEST_F(WarmMappings, CanBeSwitchedOff) {
+    make_warm(0);
+    ASSERT_EQ(stm_set_warm(fd(), 0), 0);
+    load(0);
+    store_elsewhere(0, 1);
+    EXPECT_EQ(number(0), 1) << "the page of the transaction is not there any more";
+    EXPECT_EQ(load(0), 1);
+}
+
+TEST_F(WarmMappings, AreRefusedWhereTheyCannotBe) {
+    EXPECT_EQ(stm_set_warm(-1, 1), -1);
+    EXPECT_EQ(errno, EBADF);
+    const Region plain("plain", kPage, STM_PLAIN);
+    const Fd handle(stm_open(plain.name().c_str(), 0, 0, 0));
+    EXPECT_EQ(stm_set_warm(handle.get(), 1), -1);
+    EXPECT_EQ(errno, EOPNOTSUPP);
+}
+
+// Numbers in pages of their own that are always equal. Some that look make no system call.
+TEST_F(WarmMappings, NobodySeesHalfACommit) {
+    constexpr int kNumbers = 4;
+    constexpr int kRounds = 2000;
+    const auto change = [&] {
+        const View view = another();
+        ASSERT_EQ(stm_set_warm(view.fd(), 1), 0);
+        for (int round = 0; round < kRounds; ++round) {
+            do {
+                stm_start(view.fd());
+                const long next = view[0] + 1;
+                for (std::size_t at = 0; at < kNumbers; ++at)
+                    view[at * kPage] = next;
+            } while (stm_commit(view.fd()) != 0);
+        }
+    };
+    Child one = Child::doing(change);
+    Child two = Child::doing(change);
+    long last = 0;
+    for (;;) {
+        volatile long seen[kNumbers] = {};
+        do {
+            stm_start(fd());
+            for (std::size_t at = 0; at < kNumbers; ++at)
+                seen[at] = number(at * kPage);
+            for (std::size_t at = 1; at < kNumbers; ++at)
+                EXPECT_EQ(seen[at], seen[0]);
+        } while (stm_commit(fd()) != 0);
+        EXPECT_GE(seen[0], last);
+        last = seen[0];
+        if (last == 2 * kRounds || HasFailure())
+            break;
+    }
+    EXPECT_EQ(one.wait(), 0);
+    EXPECT_EQ(two.wait(), 0);
+}
+
+} // namespace

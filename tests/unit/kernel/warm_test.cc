@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: GPL-2.0
+// Warm mappings: the pages that a transaction has loaded stay in the mapping for the next one.
+#include "tests/unit/kernel/two_handles.hpp"
+
+#include <atomic>
+#include <csignal>
+#include <cstdint>
+#include <thread>
+
+namespace stm::test {
+namespace {
+
+// A thread's warm cell, used as <stm/ioctl.h> says.
+class WarmCell {
+public:
+    long attach(const File& file, unsigned flags = STM_CELL_WARM, unsigned signal = 0) {
+        stm_cell argument{};
+        argument.address = reinterpret_cast<std::uint64_t>(&words_);
+        argument.flags = flags;
+        argument.signal = signal;
+        return request(file, STM_IOC_CELL, argument);
+    }
+    bool offers() { return std::atomic_ref(words_.offer).load() == STM_CELL_OFFER(0); }
+    std::uint64_t snapshot() { return std::atomic_ref(words_.snapshot).load(); }
+    std::uint64_t begun() { return std::atomic_ref(words_.begun).load(); }
+    bool begin(std::uint64_t clock) {
+        if (!offers() || (snapshot() != STM_NO_SNAPSHOT && snapshot() != clock))
+            return false;
+        std::atomic_ref(words_.begun).store(STM_CELL_OFFER(0));
+        return offers() || std::atomic_ref(words_.begun).exchange(0) == 0;
+    }
+    bool end() {
+        __u64 begun = STM_CELL_OFFER(0);
+        if (!std::atomic_ref(words_.begun).compare_exchange_strong(begun, 0))
+            return false;
+        std::atomic_ref(words_.ended).fetch_add(1);
+        return true;
+    }
+
+private:
+    alignas(sizeof(stm_warm_cell)) stm_warm_cell words_{};
+};
+
+class Warm : public TwoHandles<400> {
+protected:
+    WarmCell cell;
+    WarmCell cell_of_second_thread; // outlives the file
+
+    void SetUp() override {
+        ASSERT_EQ(map(file, 0, kPages, STM_MAP_WRITE), 0);
+        ASSERT_EQ(start(file), 1);
+        ASSERT_EQ(cell.attach(file), 0);
+        ASSERT_EQ(commit(file), 0);
+    }
+
+    std::uint64_t clock() {
+        stm_fault fault{};
+        fault.index = fault.first = fault.last = STM_OFFSET_CLOCK / kPage;
+        EXPECT_EQ(stm_core_window_fault(file.get(), &fault), STM_FAULT_MAP);
+        return reinterpret_cast<const stm_clock*>(simulated::page_bytes(fault.pages[0]))->now;
+    }
+    bool mapped(std::uint64_t page) { return simulated::mapped_page(file.view(), page) != nullptr; }
+    // What the program does: without a fault where the page is mapped.
+    std::uint64_t see(std::uint64_t page) {
+        if (!simulated::touch(file.view(), page, false)) {
+            ++faults;
+            const Fault found = fault(file, page, page);
+            return found.result == STM_FAULT_MAP ? *word(found) : ~std::uint64_t{0};
+        }
+        return *reinterpret_cast<std::uint64_t*>(
+            simulated::page_bytes(simulated::mapped_page(file.view(), page)));
+    }
+    bool set(std::uint64_t page, std::uint64_t value) {
+        if (simulated::touch(file.view(), page, true)) {
+            *reinterpret_cast<std::uint64_t*>(
+                simulated::page_bytes(simulated::mapped_page(file.view(), page))) = value;
+            return true;
+        }
+        ++faults;
+        const Fault found = fault(file, page, page, Access::store);
+        if (found.result == STM_FAULT_MAP)
+            *word(found) = value;
+        return found.result == STM_FAULT_MAP;
+    }
+    // Begins as the library does.
+    void begin() {
+        if (cell.begin(clock()))
+            return;
+        ++calls;
+        ASSERT_EQ(start(file), 1);
+    }
+    long end() {
+        if (cell.end())
+            return 0;
+        ++calls;
+        return commit(file);
+    }
+    std::uint64_t in_transaction(std::uint64_t page) {
+        begin();
+        const std::uint64_t value = see(page);
+        EXPECT_EQ(end(), 0);
+        return value;
+    }
+    void put(std::uint64_t page, std::uint64_t value) {
+        begin();
+        EXPECT_TRUE(set(page, value));
+        EXPECT_EQ(end(), 0);
+    }
+    unsigned faults = 0;
+    unsigned calls = 0;
+};
+
+TEST_F(Warm, ATransactionThatOnlyLoadsHasNeitherAFaultNorACall) {
+    EXPECT_EQ(in_transaction(3), 0u);
+    faults = calls = 0;
+    for (int round = 0; round < 5; ++round)
+        EXPECT_EQ(in_transaction(3), 0u);
+    EXPECT_EQ(faults, 0u);
+    EXPECT_EQ(calls, 0u);
+}
+
+TEST_F(Warm, TransactionsWithoutACallAreCounted) {
+    in_transaction(3);
+    const stm_statistics before = statistics_of(file);
+    for (int round = 0; round < 5; ++round)
+        in_transaction(3);
+    const stm_statistics after = statistics_of(file);
+    EXPECT_EQ(after.starts - before.starts, 5u);
+    EXPECT_EQ(after.commits - before.commits, 5u);
+    EXPECT_EQ(after.read_only - before.read_only, 5u);
+}
+
+TEST_F(Warm, AStartBringsUpToDateWhatHasChanged) {
+    in_transaction(3);
+    in_transaction(4);
+    for (std::uint64_t value = 1; value < 5; ++value) {
+        disturb(3, value);
+        faults = calls = 0;
+        begin();
+        EXPECT_EQ(calls, 1u) << "something was committed";
+        EXPECT_EQ(see(3), value);
+        EXPECT_EQ(see(4), 0u);
+        EXPECT_EQ(end(), 0);
+        EXPECT_EQ(faults, 0u);
+    }
+}
+
+TEST_F(Warm, ALoadBetweenTransactionsShowsTheSnapshot) {
+    in_transaction(3);
+    disturb(3, 5);
+    EXPECT_EQ(see(3), 0u);
+    EXPECT_EQ(see(9), 0u);
+    disturb(9, 6);
+    begin();
+    EXPECT_EQ(see(9), 6u) << "what was loaded outside is in no mapping";
+    EXPECT_EQ(see(3), 5u);
+    EXPECT_EQ(end(), 0);
+}
+
+TEST_F(Warm, StoresBetweenTransactionsAreRefused) {
+    put(3, 1);
+    EXPECT_FALSE(set(3, 2));
+    in_transaction(3);
+    EXPECT_TRUE(mapped(3));
+    EXPECT_FALSE(set(3, 2));
+    EXPECT_EQ(in_transaction(3), 1u);
+    EXPECT_EQ(committed(3), 1u);
+}
+
+TEST_F(Warm, WhatWasCommittedIsSeenByTheNext) {
+    for (std::uint64_t value = 1; value < 6; ++value) {
+        put(3, value);
+        EXPECT_EQ(committed(3), value);
+        disturb(4, value);
+        begin();
+        EXPECT_EQ(see(3), value);
+        EXPECT_EQ(see(4), value);
+        EXPECT_EQ(end(), 0);
+    }
+}
+
+TEST_F(Warm, WhatWasCancelledIsNotSeen) {
+    put(3, 1);
+    begin();
+    EXPECT_EQ(see(4), 0u);
+    EXPECT_TRUE(set(3, 2));
+    EXPECT_EQ(cancel(file), 0);
+    EXPECT_TRUE(mapped(4));
+    EXPECT_FALSE(mapped(3));
+    EXPECT_EQ(in_transaction(3), 1u);
+}
+
+TEST_F(Warm, WhatWasCancelledInAPartIsNotSeen) {
+    put(3, 1);
+    begin();
+    EXPECT_EQ(start(file), 2);
+    EXPECT_TRUE(set(3, 2));
+    EXPECT_EQ(cancel(file), 0);
+    EXPECT_EQ(see(3), 1u);
+    EXPECT_EQ(end(), 0);
+    EXPECT_EQ(in_transaction(3), 1u);
+    EXPECT_EQ(committed(3), 1u);
+}
+
+TEST_F(Warm, AConflictLosesWhatWasStored) {
+    put(3, 1);
+    begin();
+    EXPECT_EQ(see(3), 1u);
+    EXPECT_TRUE(set(3, 2));
+    disturb(3, 7);
+    EXPECT_EQ(end(), -EAGAIN);
+    EXPECT_EQ(in_transaction(3), 7u);
+}
+
+// The pages of the attempt before may be what it was in conflict with, without need.
+TEST_F(Warm, TheAttemptAfterAConflictBeginsWithoutPages) {
+    in_transaction(3);
+    begin();
+    EXPECT_TRUE(set(4, 1));
+    disturb(3);
+    EXPECT_EQ(end(), -EAGAIN) << "a page that is mapped counts as read";
+    begin();
+    EXPECT_FALSE(mapped(3));
+    EXPECT_TRUE(set(4, 1));
+    disturb(3);
+    EXPECT_EQ(end(), 0);
+}
+
+TEST_F(Warm, ATransactionWithoutACallSeesOneSnapshot) {
+    in_transaction(3);
+    begin();
+    ASSERT_NE(cell.begun(), 0u);
+    disturb(3, 1);
+    disturb(4, 1);
+    EXPECT_EQ(see(3), 0u);
+    EXPECT_NE(see(4), 1u) << "it has seen what was there before";
+    EXPECT_NE(end(), 0);
+    EXPECT_EQ(in_transaction(4), 1u);
+}
+
+TEST_F(Warm, ATransactionThatOnlyLoadsIsCommittedWhateverOthersDo) {
+    in_transaction(3);
+    in_transaction(4);
+    begin();
+    EXPECT_EQ(see(3), 0u);
+    disturb(3, 1);
+    disturb(4, 1);
+    EXPECT_EQ(see(4), 0u);
+    EXPECT_TRUE(cell.end());
+}
+
+// Two pages that others only change together.
+TEST_F(Warm, ACommitInTheMiddleOfAStartIsSeenAsAWhole) {
+    in_transaction(3);
+    in_transaction(4);
+    std::uint64_t value = 0;
+    const auto change_both = [&] {
+        std::thread([&] {
+            EXPECT_EQ(start(other), 1);
+            ++value;
+            for (const std::uint64_t page : {3, 4}) {
+                UserBuffer buffer(&value, sizeof(value));
+                EXPECT_EQ(stm_core_write(other.get(), buffer.get(), page * kPage), 8);
+            }
+            EXPECT_EQ(commit(other), 0);
+        }).join();
+    };
+    for (EachMoment moment; moment.next();) {
+        change_both();
+        const std::uint64_t before = value;
+        moment.in_the_middle(change_both, [&] { EXPECT_EQ(start(file), 1); });
+        const std::uint64_t seen = see(3);
+        EXPECT_EQ(see(4), seen);
+        EXPECT_GE(seen, before);
+        EXPECT_EQ(commit(file), 0);
+    }
+}
+
+TEST_F(Warm, ACommitInTheMiddleOfACommitIsSeenByTheNext) {
+    std::uint64_t other_value = 100;
+    for (EachMoment moment; moment.next();) {
+        const std::uint64_t value = moment.step() + 1;
+        in_transaction(5);
+        begin();
+        EXPECT_EQ(see(5), other_value == 100 ? 0u : other_value);
+        EXPECT_TRUE(set(3, value));
+        long ended = 0;
+        ++other_value;
+        moment.in_the_middle([&] { disturb(5, other_value); }, [&] { ended = commit(file); });
+        if (!moment.happened())
+            break;
+        EXPECT_TRUE(ended == 0 || ended == -EAGAIN);
+        begin();
+        EXPECT_EQ(see(5), other_value);
+        EXPECT_EQ(see(3), committed(3));
+        EXPECT_EQ(end(), 0);
+        if (ended == 0) {
+            EXPECT_EQ(committed(3), value);
+        }
+    }
+}
+
+// Of the thread that ends it and the module that learns of it, one wins.
+TEST_F(Warm, AnEndWithoutACallAndAFaultAtTheSameTime) {
+    in_transaction(3);
+    for (EachMoment moment; moment.next();) {
+        in_transaction(3);
+        begin();
+        ASSERT_NE(cell.begun(), 0u);
+        bool over = false;
+        moment.in_the_middle([&] { over = cell.end(); },
+                             [&] { std::thread([&] { see(9); }).join(); });
+        if (moment.happened() && over) {
+            EXPECT_EQ(transaction_of(file).depth, 0u);
+        } else if (!cell.end()) {
+            EXPECT_EQ(commit(file), 0);
+        }
+        EXPECT_FALSE(set(3, 1));
+    }
+}
+
+TEST_F(Warm, AnotherThreadsTransactionEndsIt) {
+    put(3, 1);
+    in_transaction(3);
+    EXPECT_TRUE(mapped(3));
+    std::thread([&] {
+        EXPECT_EQ(start(file), 1);
+        EXPECT_FALSE(mapped(3));
+        EXPECT_FALSE(cell.offers());
+        disturb(3, 2);
+        EXPECT_EQ(see(3), 2u);
+        EXPECT_EQ(commit(file), 0);
+        EXPECT_FALSE(mapped(3));
+    }).join();
+    EXPECT_EQ(in_transaction(3), 2u);
+}
+
+TEST_F(Warm, AnotherThreadCannotBeginWhileATransactionWithoutACallRuns) {
+    in_transaction(3);
+    begin();
+    std::thread([&] { EXPECT_EQ(start(file), -EBUSY); }).join();
+    EXPECT_FALSE(cell.end()) << "the module knows it";
+    EXPECT_EQ(commit(file), 0);
+    std::thread([&] {
+        EXPECT_EQ(start(file), 1);
+        EXPECT_EQ(commit(file), 0);
+    }).join();
+}
+
+TEST_F(Warm, AThreadThatBeginsInTheMiddleHasTheViewAlone) {
+    simulated::OtherThread second;
+    for (EachMoment moment; moment.next();) {
+        in_transaction(3);
+        long began = 0;
+        const auto start_another = [&] {
+            const simulated::AsThread it(second);
+            began = start(file);
+        };
+        begin();
+        EXPECT_TRUE(set(4, moment.step()));
+        moment.in_the_middle(start_another, [&] { EXPECT_EQ(commit(file), 0); });
+        EXPECT_TRUE(!moment.happened() || began == 1 || began == -EBUSY) << began;
+        if (began == 1) {
+            EXPECT_EQ(start(file), -EBUSY);
+            const simulated::AsThread it(second);
+            EXPECT_EQ(see(4), moment.step());
+            EXPECT_EQ(commit(file), 0);
+        }
+    }
+}
+
+TEST_F(Warm, AnotherProcessSeesWhatIsCommitted) {
+    put(3, 1);
+    in_transaction(3);
+    Process child(7, kRoot);
+    {
+        const As it(child);
+        disturb(3, 2);
+        EXPECT_EQ(see(3), 2u);
+        EXPECT_FALSE(set(3, 3));
+        EXPECT_EQ(start(file), 1);
+        EXPECT_TRUE(set(3, 4));
+        EXPECT_EQ(commit(file), 0);
+        simulated::unmap_own(file.view());
+    }
+    EXPECT_EQ(in_transaction(3), 4u);
+}
+
+TEST_F(Warm, ACallOutsideReadsWhatIsCommitted) {
+    in_transaction(3);
+    disturb(3, 9);
+    std::uint64_t value = 0;
+    EXPECT_EQ(read(file, 3 * kPage, &value, sizeof(value)), 8);
+    EXPECT_EQ(value, 9u);
+    value = 10;
+    EXPECT_EQ(write(file, 3 * kPage, &value, sizeof(value)), 8);
+    EXPECT_EQ(see(3), 10u) << "the pages have left the mapping";
+    EXPECT_EQ(in_transaction(3), 10u);
+}
+
+TEST_F(Warm, CallsWithinATransactionWithoutACallBelongToIt) {
+    in_transaction(3);
+    begin();
+    std::uint64_t value = 4;
+    EXPECT_EQ(write(file, 3 * kPage, &value, sizeof(value)), 8);
+    EXPECT_EQ(see(3), 4u);
+    EXPECT_EQ(committed(3), 0u);
+    EXPECT_FALSE(cell.end());
+    EXPECT_EQ(commit(file), 0);
+    EXPECT_EQ(committed(3), 4u);
+    EXPECT_EQ(in_transaction(3), 4u);
+}
+
+TEST_F(Warm, WithoutATransactionForAWhileNothingIsLeft) {
+    in_transaction(3);
+    for (int round = 0; round < 30; ++round) {
+        EXPECT_EQ(simulated::run_timers(), 1u);
+        EXPECT_EQ(in_transaction(3), 0u);
+        EXPECT_TRUE(mapped(3));
+    }
+    for (int round = 0; round < 30 && mapped(3); ++round)
+        simulated::run_timers();
+    EXPECT_FALSE(mapped(3));
+    EXPECT_FALSE(cell.offers());
+    while (simulated::run_timers() != 0) {
+    }
+    disturb(3, 1);
+    EXPECT_EQ(see(3), 1u);
+    EXPECT_EQ(in_transaction(3), 1u);
+}
+
+TEST_F(Warm, ALoopOnOldDataWithoutACallIsTold) {
+    ASSERT_EQ(cell.attach(file, STM_CELL_WARM, SIGURG), 0);
+    in_transaction(3);
+    in_transaction(3);
+    begin();
+    ASSERT_NE(cell.begun(), 0u);
+    simulated::run_timers();
+    ASSERT_NE(cell.begun(), 0u) << "nothing has changed";
+    disturb(3);
+    simulated::run_timers();
+    simulated::run_timers();
+    EXPECT_EQ(statistics_of(file).signals, 1u);
+    EXPECT_EQ(commit(file), 0) << "it has only loaded";
+}
+
+TEST_F(Warm, MoreThanSoManyPagesAreNotKept) {
+    begin();
+    for (std::uint64_t page = 0; page < 128; ++page)
+        EXPECT_EQ(see(page), 0u);
+    EXPECT_EQ(end(), 0);
+    EXPECT_TRUE(mapped(0));
+    EXPECT_TRUE(mapped(127));
+    begin();
+    EXPECT_EQ(see(128), 0u);
+    EXPECT_EQ(end(), 0);
+    for (std::uint64_t page = 0; page <= 128; ++page)
+        EXPECT_FALSE(mapped(page)) << page;
+    EXPECT_EQ(in_transaction(7), 0u);
+}
+
+TEST_F(Warm, WithoutTheFlagNothingStays) {
+    in_transaction(3);
+    EXPECT_TRUE(mapped(3));
+    ASSERT_EQ(cell.attach(file, 0), 0);
+    put(3, 1);
+    EXPECT_FALSE(mapped(3));
+    in_transaction(3);
+    EXPECT_FALSE(mapped(3));
+}
+
+TEST_F(Warm, TheEndOfAThreadLeavesNothing) {
+    std::thread([&] {
+        ASSERT_EQ(start(file), 1);
+        ASSERT_EQ(cell_of_second_thread.attach(file), 0);
+        EXPECT_EQ(see(3), 0u);
+        ASSERT_EQ(commit(file), 0);
+        EXPECT_TRUE(mapped(3));
+    }).join();
+    disturb(3, 1);
+    simulated::run_timers();
+    EXPECT_FALSE(mapped(3));
+    EXPECT_EQ(see(3), 1u);
+    EXPECT_EQ(in_transaction(3), 1u);
+}
+
+TEST_F(Warm, TheLastCloseLeavesNothing) {
+    in_transaction(3);
+    disturb(3, 1);
+    stm_core_flush(file.get(), simulated::kLastDescriptor);
+    EXPECT_FALSE(mapped(3));
+    EXPECT_EQ(see(3), 1u);
+}
+
+TEST_F(Warm, ACloseOfADuplicateChangesNothing) {
+    in_transaction(3);
+    begin();
+    stm_core_flush(file.get(), simulated::still_open());
+    EXPECT_FALSE(cell.end());
+    EXPECT_EQ(see(3), 0u);
+    EXPECT_TRUE(set(3, 1));
+    EXPECT_EQ(commit(file), 0);
+    EXPECT_EQ(committed(3), 1u);
+}
+
+TEST_F(Warm, APageThatIsPinnedIsNotKept) {
+    begin();
+    EXPECT_TRUE(set(3, 1));
+    stm_page* const page = simulated::mapped_page(file.view(), 3);
+    stm_linux_page_get(page);
+    EXPECT_EQ(commit(file), 0);
+    *reinterpret_cast<std::uint64_t*>(simulated::page_bytes(page)) = 99;
+    EXPECT_EQ(in_transaction(3), 1u);
+    stm_linux_page_release(page);
+}
+
+} // namespace
+} // namespace stm::test
