@@ -74,6 +74,22 @@ TEST_F(WarmMappings, ALoadOutsideShowsTheLastSnapshotAndNotForever) {
     EXPECT_EQ(load(0), 7);
 }
 
+TEST_F(WarmMappings, ARefreshShowsWhatIsCommitted) {
+    for (long value = 1; value < 10; ++value) {
+        make_warm(0);
+        store_elsewhere(0, value);
+        EXPECT_EQ(stm_refresh(fd()), 0);
+        EXPECT_EQ(number(0), value);
+        EXPECT_EQ(load(0), value);
+    }
+    stm_start(fd());
+    EXPECT_EQ(stm_refresh(fd()), -1);
+    EXPECT_EQ(errno, EBUSY);
+    stm_cancel(fd());
+    EXPECT_EQ(stm_refresh(-1), -1);
+    EXPECT_EQ(errno, EBADF);
+}
+
 TEST_F(WarmMappings, StoresOutsideAreRefused) {
     store_here(0, 1);
     EXPECT_EQ(signal_of_store(bytes()), SIGSEGV);

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <stm/ioctl.h>
 #include <stm/transaction.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -137,6 +138,21 @@ void adopt_warm() {
 }
 
 } // namespace stm::library
+
+int stm_refresh(int fd) {
+    struct stm_transaction now {};
+    now.size = sizeof now;
+    if (::ioctl(fd, STM_IOC_TRANSACTION, &now) < 0)
+        return -1;
+    if (now.depth != 0)
+        return stm::library::refuse(EBUSY);
+    // A transaction that does nothing: its start brings the pages up to date.
+    while (::ioctl(fd, STM_IOC_START, STM_START_NO_PREDICTION) < 0) {
+        if (errno != EINTR)
+            return -1;
+    }
+    return ::ioctl(fd, STM_IOC_CANCEL, 0);
+}
 
 int stm_set_warm(int fd, int warm) {
     if (warm != 0)

@@ -522,6 +522,23 @@ int stm_set_retry_limit(int fd, unsigned attempts);
 int stm_set_warm(int fd, int warm);
 
 /**
+ * stm_refresh - show in a warm mapping what is committed now
+ * @fd: the handle
+ *
+ * For loads outside of transactions, in the thread that has the pages: they show what was committed
+ * when the call began, or later. In a mapping that is not warm it changes nothing. In the
+ * statistics it is a transaction that was cancelled.
+ *
+ * Returns 0, or -1 with errno:
+ *
+ *	EBADF, ENOTTY	@fd is no handle
+ *	EOPNOTSUPP	the region is plain
+ *	EBUSY		the thread, or another one of the process, has a transaction on it
+ *	ENOMEM, ENOSPC, EDEADLK, ECANCELED	as stm_try_start()
+ */
+int stm_refresh(int fd);
+
+/**
  * stm_statistics - what the transactions of the handle's region did since its creation
  * @fd: a handle
  * @result: filled in; include <stm/ioctl.h> for its members
