@@ -23,21 +23,21 @@ namespace {
 // Processes that do something each time they are told, all at once.
 class Others {
 public:
-    // be(step) in each of them: 0 is before everything else.
+    // be(step) in each of them: 0 is before everything else. At most kMost.
     Others(unsigned count, const std::function<void(unsigned step)>& be) {
         void* const memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE,
                                     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED)
             fail("mmap");
         shared_ = static_cast<Shared*>(memory);
-        ::sem_init(&shared_->go, 1, 0);
         ::sem_init(&shared_->done, 1, 0);
         for (unsigned each = 0; each < count; ++each) {
+            ::sem_init(&shared_->go[each], 1, 0);
             const pid_t child = ::fork();
             if (child < 0)
                 fail("fork");
             if (child == 0)
-                live(be);
+                live(be, shared_->go[each]);
             children_.push_back(child);
         }
         wait_for_all();
@@ -54,17 +54,18 @@ public:
 
     void next_step() {
         for (std::size_t each = 0; each < children_.size(); ++each)
-            ::sem_post(&shared_->go);
+            ::sem_post(&shared_->go[each]);
         wait_for_all();
     }
 
 private:
+    static constexpr unsigned kMost = 255;
     struct Shared {
-        sem_t go;
+        sem_t go[kMost]; // one for each, so that none takes the turn of another one
         sem_t done;
     };
 
-    [[noreturn]] void live(const std::function<void(unsigned step)>& be) {
+    [[noreturn]] void live(const std::function<void(unsigned step)>& be, sem_t& go) {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
         for (unsigned step = 0;; ++step) {
             try {
@@ -73,9 +74,7 @@ private:
                 ::_exit(1);
             }
             ::sem_post(&shared_->done);
-            // One that waits again at once could take the turn of another one.
-            ::usleep(2000);
-            while (::sem_wait(&shared_->go) < 0 && errno == EINTR) {
+            while (::sem_wait(&go) < 0 && errno == EINTR) {
             }
         }
     }
