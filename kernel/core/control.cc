@@ -163,13 +163,12 @@ constexpr Table kTable;
 
 // Sets all of the structure. No more is read than the caller says that there is.
 Status copy_in(const Row& row, u64 address, void* structure, u32& given) noexcept {
-    const Status sized = runtime::status_from_errno(stm_linux_get_u32(&given, address));
-    if (!sized.ok())
-        return sized;
+    const Status copied = runtime::status_from_errno(stm_linux_copy_sized_in(
+        static_cast<__u64*>(structure), address, row.read_size / sizeof(u64), row.size, &given));
+    if (!copied.ok())
+        return copied;
     if (given != row.size) [[unlikely]]
         return copy_other_version_in(row, address, structure, given);
-    const Status copied = runtime::status_from_errno(stm_linux_copy_words_in(
-        static_cast<__u64*>(structure), address, row.read_size / sizeof(u64)));
     clear_answer(row, structure);
     return copied;
 }

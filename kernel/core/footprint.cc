@@ -252,8 +252,6 @@ void Footprint::learn(AbortReason reason, u32 most) noexcept {
 // begin of the range. The first reason that one of them gives ends it.
 template <typename OnPage, typename OnRegion>
 AbortReason Footprint::walk(u64 offset, u64 bytes, OnPage on_page, OnRegion on_region) noexcept {
-    if (pages_.empty()) [[likely]]
-        return on_region(offset, u64{0}, bytes);
     for (u64 place = 0; place < bytes;) {
         const u64 at = offset + place;
         const u64 part = runtime::min(bytes - place, kPageBytes - at % kPageBytes);
@@ -267,7 +265,8 @@ AbortReason Footprint::walk(u64 offset, u64 bytes, OnPage on_page, OnRegion on_r
     return AbortReason::none;
 }
 
-AbortReason Footprint::read(Transaction& transaction, u64 offset, void* to, u64 bytes) noexcept {
+AbortReason Footprint::read_over_pages(Transaction& transaction, u64 offset, void* to,
+                                       u64 bytes) noexcept {
     u8* const target = static_cast<u8*>(to);
     return walk(
         offset, bytes,
@@ -285,8 +284,8 @@ AbortReason Footprint::read(Transaction& transaction, u64 offset, void* to, u64 
         });
 }
 
-AbortReason Footprint::write(Transaction& transaction, u64 offset, const void* from, u64 bytes,
-                             u64& written) noexcept {
+AbortReason Footprint::write_over_pages(Transaction& transaction, u64 offset, const void* from,
+                                        u64 bytes, u64& written) noexcept {
     const u8* const source = static_cast<const u8*>(from);
     written = 0;
     return walk(
@@ -330,7 +329,8 @@ void Footprint::cancel_nested(Transaction& transaction) noexcept {
 }
 
 void Footprint::clear() noexcept {
-    pages_.clear();
+    if (!pages_.empty())
+        pages_.clear();
     predicted_ = 0;
     kept_ = 0;
 }

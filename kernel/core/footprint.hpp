@@ -84,9 +84,18 @@ public:
     // Like the functions of the transaction, with what was stored to private pages. After a write
     // that fails, `written` of its bytes are in the transaction.
     [[nodiscard]] AbortReason read(Transaction& transaction, u64 offset, void* to,
-                                   u64 bytes) noexcept;
+                                   u64 bytes) noexcept {
+        return pages_.empty() ? transaction.read(offset, to, bytes)
+                              : read_over_pages(transaction, offset, to, bytes);
+    }
     [[nodiscard]] AbortReason write(Transaction& transaction, u64 offset, const void* from,
-                                    u64 bytes, u64& written) noexcept;
+                                    u64 bytes, u64& written) noexcept {
+        if (!pages_.empty())
+            return write_over_pages(transaction, offset, from, bytes, written);
+        const AbortReason reason = transaction.write(offset, from, bytes);
+        written = reason == AbortReason::none ? bytes : 0;
+        return reason;
+    }
 
     // A nested part, beside the same functions of the transaction.
     [[nodiscard]] AbortReason begin_nested(Transaction& transaction) noexcept;
@@ -125,6 +134,10 @@ private:
     template <typename Likely>
     [[nodiscard]] bool has_to_map(const Likely& for_each_likely) const noexcept;
 
+    [[nodiscard]] AbortReason read_over_pages(Transaction& transaction, u64 offset, void* to,
+                                              u64 bytes) noexcept;
+    [[nodiscard]] AbortReason write_over_pages(Transaction& transaction, u64 offset,
+                                               const void* from, u64 bytes, u64& written) noexcept;
     template <typename OnPage, typename OnRegion>
     [[nodiscard]] AbortReason walk(u64 offset, u64 bytes, OnPage on_page,
                                    OnRegion on_region) noexcept;

@@ -34,12 +34,12 @@ PageStore& PageStore::operator=(PageStore&& other) noexcept {
 }
 
 PageStore::~PageStore() {
-    for (runtime::Atomic<Leaf*>& entry : leaves_) {
-        Leaf* leaf = entry.load(Order::relaxed);
+    for (runtime::Atomic<Leaf*>& slot : leaves_) {
+        Leaf* leaf = slot.load(Order::relaxed);
         if (leaf == nullptr)
             continue;
-        for (runtime::Atomic<stm_page*>& page : leaf->pages) {
-            if (stm_page* touched = page.load(Order::relaxed))
+        for (Entry& entry : leaf->entries) {
+            if (stm_page* touched = entry.page.load(Order::relaxed))
                 stm_linux_page_release(touched);
         }
         runtime::destroy(leaf);
@@ -64,18 +64,19 @@ Result<stm_page*> PageStore::obtain(u64 index, stm_identity* identity, u64 first
     const Result<Leaf*> leaf = obtain_leaf(index);
     if (!leaf.ok())
         return leaf.error();
-    runtime::Atomic<stm_page*>& entry = (*leaf)->pages[index % kLeafPages];
-    stm_page* page = entry.load(Order::acquire);
+    Entry& entry = (*leaf)->entries[index % kLeafPages];
+    stm_page* page = entry.page.load(Order::acquire);
     if (page != nullptr)
         return page;
     stm_page* fresh = stm_linux_page_allocate(identity, first + index);
     if (fresh == nullptr)
         return Error::no_memory;
     // The release makes the zeros visible before the page.
-    if (!entry.compare_exchange(page, fresh, Order::acq_rel, Order::acquire)) {
+    if (!entry.page.compare_exchange(page, fresh, Order::acq_rel, Order::acquire)) {
         stm_linux_page_release(fresh);
         return page;
     }
+    entry.memory.store(memory_of(fresh), Order::release);
     resident_.fetch_add(1, Order::relaxed);
     return fresh;
 }

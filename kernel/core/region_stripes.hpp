@@ -28,35 +28,32 @@ public:
 
     [[nodiscard]] runtime::Atomic<u64>& clock() noexcept { return versions_.clock_page.now(); }
 
-    [[nodiscard]] runtime::Atomic<u64>* orec(u64 stripe) noexcept {
-        stm_page* orecs = versions_.orecs.find(stripe / kOrecsPerPage);
-        if (orecs == nullptr || region_.pages().find(protocol::page_of_stripe(stripe)) == nullptr)
-            return nullptr;
-        return static_cast<runtime::Atomic<u64>*>(stm_linux_page_memory(orecs)) +
-               stripe % kOrecsPerPage;
+    // Where the stripe is; false: it counts as zeros.
+    [[nodiscard, gnu::always_inline]] bool find(u64 stripe, protocol::StripePlace& place) noexcept {
+        u8* const orecs = versions_.orecs.find_memory(stripe / kOrecsPerPage);
+        u8* const data = region_.pages().find_memory(protocol::page_of_stripe(stripe));
+        if (orecs == nullptr || data == nullptr) [[unlikely]]
+            return false;
+        place = {reinterpret_cast<runtime::Atomic<u64>*>(orecs) + stripe % kOrecsPerPage,
+                 data + stripe % protocol::kStripesPerPage * protocol::kStripeBytes};
+        return true;
     }
-
+    [[nodiscard]] runtime::Atomic<u64>* orec(u64 stripe) noexcept {
+        protocol::StripePlace place;
+        return find(stripe, place) ? place.orec : nullptr;
+    }
     [[nodiscard]] u8* data(u64 stripe) noexcept {
-        return static_cast<u8*>(
-                   stm_linux_page_memory(region_.pages().find(protocol::page_of_stripe(stripe)))) +
+        return region_.pages().find_memory(protocol::page_of_stripe(stripe)) +
                stripe % protocol::kStripesPerPage * protocol::kStripeBytes;
     }
 
     [[nodiscard]] runtime::Status materialise(u64 stripe, protocol::StripePlace& place) noexcept {
-        stm_page* orecs = versions_.orecs.find(stripe / kOrecsPerPage);
-        stm_page* data = region_.pages().find(protocol::page_of_stripe(stripe));
-        if (orecs == nullptr || data == nullptr) [[unlikely]] {
-            const runtime::Status status = materialise(stripe);
-            if (!status.ok())
-                return status;
-            orecs = versions_.orecs.find(stripe / kOrecsPerPage);
-            data = region_.pages().find(protocol::page_of_stripe(stripe));
-        }
-        place = {static_cast<runtime::Atomic<u64>*>(stm_linux_page_memory(orecs)) +
-                     stripe % kOrecsPerPage,
-                 static_cast<u8*>(stm_linux_page_memory(data)) +
-                     stripe % protocol::kStripesPerPage * protocol::kStripeBytes};
-        return runtime::kSuccess;
+        if (find(stripe, place)) [[likely]]
+            return runtime::kSuccess;
+        const runtime::Status status = materialise(stripe);
+        if (status.ok())
+            (void)find(stripe, place);
+        return status;
     }
 
     // Records come first: if a page has data and records, both are complete.

@@ -14,28 +14,31 @@ int stm_linux_copy_in(void *to, __u64 from, unsigned long bytes)
 	return copy_from_user(to, u64_to_user_ptr(from), bytes) ? -EFAULT : 0;
 }
 
+/* Goes to @fault if one cannot be read. */
+#define unsafe_get_user_words(to, words, count, fault)                                             \
+	do {                                                                                       \
+		unsigned int i_;                                                                   \
+                                                                                                   \
+		for (i_ = (count) / 4; i_; i_--, (to) += 4, (words) += 4) {                        \
+			unsafe_get_user((to)[0], (words), fault);                                  \
+			unsafe_get_user((to)[1], (words) + 1, fault);                              \
+			unsafe_get_user((to)[2], (words) + 2, fault);                              \
+			unsafe_get_user((to)[3], (words) + 3, fault);                              \
+		}                                                                                  \
+		for (i_ = (count) % 4; i_; i_--)                                                   \
+			unsafe_get_user(*(to)++, (words)++, fault);                                \
+	} while (0)
+
 /* At most 4096 bytes, so the caller's room is known to suffice, and the loop is short. */
 int stm_linux_copy_words_in(__u64 *to, __u64 from, unsigned int count)
 {
 	const __u64 __user *words = u64_to_user_ptr(from);
-	unsigned int i;
 
 	stm_linux_death_point();
 	if (should_fail_usercopy() || count > STM_MOST_WORDS ||
 	    !user_read_access_begin(words, count * sizeof(*words)))
 		return -EFAULT;
-	for (i = count / 8; i; i--, to += 8, words += 8) {
-		unsafe_get_user(to[0], words, fault);
-		unsafe_get_user(to[1], words + 1, fault);
-		unsafe_get_user(to[2], words + 2, fault);
-		unsafe_get_user(to[3], words + 3, fault);
-		unsafe_get_user(to[4], words + 4, fault);
-		unsafe_get_user(to[5], words + 5, fault);
-		unsafe_get_user(to[6], words + 6, fault);
-		unsafe_get_user(to[7], words + 7, fault);
-	}
-	for (i = count % 8; i; i--)
-		unsafe_get_user(*to++, words++, fault);
+	unsafe_get_user_words(to, words, count, fault);
 	user_read_access_end();
 	return 0;
 fault:
@@ -43,12 +46,22 @@ fault:
 	return -EFAULT;
 }
 
-int stm_linux_get_u32(__u32 *to, __u64 from)
+int stm_linux_copy_sized_in(__u64 *to, __u64 from, unsigned int count, __u32 size, __u32 *given)
 {
+	const __u64 __user *words = u64_to_user_ptr(from);
+
 	stm_linux_death_point();
-	if (should_fail_usercopy())
+	if (should_fail_usercopy() || count > STM_MOST_WORDS ||
+	    !user_read_access_begin(words, count * sizeof(*words)))
 		return -EFAULT;
-	return get_user(*to, (const __u32 __user *)u64_to_user_ptr(from));
+	unsafe_get_user(*given, (const __u32 __user *)words, fault);
+	if (*given == size)
+		unsafe_get_user_words(to, words, count, fault);
+	user_read_access_end();
+	return 0;
+fault:
+	user_read_access_end();
+	return -EFAULT;
 }
 
 int stm_linux_put_u64(__u64 to, __u64 value)

@@ -400,7 +400,11 @@ int stm_linux_copy_in(void *to, __u64 from, unsigned long bytes);
  */
 #define STM_MOST_WORDS 512
 int stm_linux_copy_words_in(__u64 *to, __u64 from, unsigned int count);
-int stm_linux_get_u32(__u32 *to, __u64 from);
+/*
+ * The same for a structure whose first word has its size in the lower half: @given. If that is not
+ * @size, no more than the size is read.
+ */
+int stm_linux_copy_sized_in(__u64 *to, __u64 from, unsigned int count, __u32 size, __u32 *given);
 int stm_linux_put_u64(__u64 to, __u64 value);
 int stm_linux_copy_out(__u64 to, const void *from, unsigned long bytes);
 /*

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "runtime/protocol/growing_array.hpp"
+#include "runtime/protocol/memory.hpp"
 #include "runtime/protocol/stripe.hpp"
 #include "runtime/support/result.hpp"
 
@@ -21,16 +22,17 @@ inline constexpr u32 kNoWrite = ~u32{0};
 inline constexpr u64 kNotRead = ~u64{0};
 
 struct Access {
-    u64 stripe;
-    u64 version; // at which it was read, or kNotRead
-    u32 write;   // its number in the redo log, or kNoWrite
-    u32 unused;
+    u64 stripe;        // or another key, which is no stripe's number
+    u64 version;       // at which it was read, or kNotRead
+    StripePlace place; // as far as it is known: a page is never moved. Without a record: nullptr
+    u32 write;         // its number in the redo log, or kNoWrite
+    u32 more;          // 0; or this is an entry for so many stripes: Transaction::read_stripes()
 };
 
 class AccessTable : runtime::NonCopyable {
 public:
     static constexpr u32 kInlineAccesses = 128;
-    // How many are kept from one transaction to the next: 4096 accesses, 160 KiB.
+    // How many are kept from one transaction to the next: 4096 accesses, 224 KiB.
     static constexpr u32 kKeptAccesses = 4096;
 
     AccessTable() noexcept { __builtin_memset(inline_slots_, 0, sizeof(inline_slots_)); }
@@ -81,15 +83,24 @@ public:
 
     // Adds a stripe that is not in the table, as neither read nor written.
     Access& insert(u64 stripe, u64 version = kNotRead) noexcept {
+        next_place() = {};
         return insert_at(locate(stripe).slot, stripe, version);
     }
-    // The slot is the one that locate() found, and the table has not changed since.
+    // The same, where next_place() is set. The slot is the one that locate() found, and the table
+    // has not changed since.
     [[gnu::always_inline]] Access& insert_at(u32 slot, u64 stripe, u64 version) noexcept {
         Access& access = accesses_.next();
-        access = {stripe, version, kNoWrite, 0};
+        access.stripe = stripe;
+        access.version = version;
+        access.write = kNoWrite;
+        access.more = 0;
         slots_[slot] = {generation_, accesses_.size()};
         accesses_.commit_append();
         return access;
+    }
+    // The place of the stripe that will be added next. There is room for it.
+    [[nodiscard, gnu::always_inline]] StripePlace& next_place() noexcept {
+        return accesses_.next().place;
     }
 
     void clear() noexcept {

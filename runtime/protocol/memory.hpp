@@ -78,6 +78,22 @@ struct StripePlace {
     u8* data;
 };
 
+// Finds the place of the stripe. False: it has no record, so it counts as zeros. A memory that does
+// both at once has a function find(s, place).
+template <StripeMemory M>
+[[nodiscard, gnu::always_inline]] inline bool find_at(M& memory, u64 stripe,
+                                                      StripePlace& place) noexcept {
+    if constexpr (requires { memory.find(stripe, place); }) {
+        return memory.find(stripe, place);
+    } else {
+        place.orec = memory.orec(stripe);
+        if (place.orec == nullptr)
+            return false;
+        place.data = memory.data(stripe);
+        return true;
+    }
+}
+
 // Allocates the page of the stripe, unless it is there, and sets the stripe's place. A memory that
 // does both at once has a function materialise(s, place).
 template <StripeMemory M>

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "runtime/protocol/growing_array.hpp"
+#include "runtime/protocol/memory.hpp"
 #include "runtime/protocol/stripe.hpp"
 #include "runtime/support/result.hpp"
 
@@ -23,9 +24,10 @@ struct Write {
     alignas(8) u8 bytes[kStripeBytes];
     ByteMask mask;
     u64 stripe;
-    u64 replaced; // while this commit locks it: the word of the orec before
-    u32 access;   // its number in the access table
-    u32 level;    // the innermost nesting level whose cancel needs no more bytes saved
+    StripePlace place; // from the commit's preparation on
+    u64 replaced;      // while this commit locks it: the word of the orec before
+    u32 access;        // its number in the access table
+    u32 level;         // the innermost nesting level whose cancel needs no more bytes saved
 };
 
 class RedoLog : runtime::NonCopyable {
@@ -139,16 +141,16 @@ public:
     // (Williams, CACM 7(6), 1964), which has no recursion and no bad worst case.
     void sort() noexcept {
         const u32 count = writes_.size();
+        sorted_ = true;
+        for (u32 i = 1; i < count && sorted_; ++i)
+            sorted_ = writes_[i - 1].stripe < writes_[i].stripe;
+        if (sorted_)
+            return;
         order_.clear(~u32{0});
-        bool sorted = true;
         for (u32 i = 0; i < count; ++i) {
             order_.next() = i;
             order_.commit_append();
-            if (i != 0 && writes_[i].stripe < writes_[i - 1].stripe)
-                sorted = false;
         }
-        if (sorted)
-            return;
         for (u32 root = count / 2; root-- > 0;)
             sift(root, count);
         for (u32 end = count - 1; end > 0; --end) {
@@ -157,7 +159,9 @@ public:
         }
     }
 
-    [[nodiscard]] Write& in_order(u32 position) noexcept { return writes_[order_[position]]; }
+    [[nodiscard]] Write& in_order(u32 position) noexcept {
+        return writes_[sorted_ ? position : order_[position]];
+    }
 
     void clear() noexcept {
         writes_.clear(kKeptWrites);
@@ -209,6 +213,7 @@ private:
         }
     }
 
+    bool sorted_ = true; // the stripes were written in ascending order, and order_ is not used
     GrowingArray<Write, kInlineWrites> writes_;
     GrowingArray<u32, kInlineWrites> order_;
     GrowingArray<Saved, kInlineSaved> saved_;

@@ -48,10 +48,11 @@ void in_steps(M& memory, Step what, u64 stripe, u32 first, u32 bytes, Copy copy)
 
 } // namespace detail
 
-// Reads the bytes of the part. They may be a mixture of old and new: the caller validates.
+// Reads the bytes of the part of a stripe whose 64 bytes are at `data`. They may be a mixture of
+// old and new: the caller validates.
 template <StripeMemory M>
-[[gnu::always_inline]] inline void load_part(M& memory, StripePart part, u8* to) noexcept {
-    const u8* const data = memory.data(part.stripe);
+[[gnu::always_inline]] inline void load_part([[maybe_unused]] M& memory, StripePart part,
+                                             const u8* data, u8* to) noexcept {
     if constexpr (SteppedMemory<M>) {
         detail::in_steps(memory, Step::read_data, part.stripe, part.first, part.bytes,
                          [&](u32 first, u32 bytes) {
@@ -59,8 +60,8 @@ template <StripeMemory M>
                                                        bytes);
                          });
     } else if (part.bytes == 8 && part.first % 8 == 0) [[likely]] {
-        // The length is a constant here, so the copy becomes one load and one store.
-        runtime::copy_from_shared(to, __builtin_assume_aligned(data + part.first, 8), 8);
+        const u64 word = runtime::load_shared_word(data + part.first);
+        __builtin_memcpy(to, &word, sizeof(word));
     } else {
         runtime::copy_from_shared(to, data + part.first, part.bytes);
     }

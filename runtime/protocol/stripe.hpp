@@ -57,4 +57,14 @@ struct StripePart {
     return (kWholeStripe >> (kStripeBytes - bytes)) << first;
 }
 
+// The compiler's own function may be a call of a library that the kernel does not have. (Knuth,
+// TAOCP 4A, 7.1.3.)
+[[nodiscard]] constexpr u32 count_ones(u64 bits) noexcept {
+    bits -= bits >> 1 & 0x5555'5555'5555'5555;
+    bits = (bits & 0x3333'3333'3333'3333) + (bits >> 2 & 0x3333'3333'3333'3333);
+    bits = (bits + (bits >> 4)) & 0x0f0f'0f0f'0f0f'0f0f;
+    return static_cast<u32>(bits * 0x0101'0101'0101'0101 >> 56);
+}
+static_assert(count_ones(~u64{0}) == 64 && count_ones(u64{0x8000'0000'0000'0101}) == 3);
+
 } // namespace stm::protocol

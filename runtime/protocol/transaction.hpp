@@ -109,7 +109,7 @@ enum class [[nodiscard]] Validity : runtime::u8{
     busy,    // something read is locked by a committer; ask again, or take it for changed
 };
 
-// One transaction at a time, of one thread, again and again. It has some 13 KiB, so it lives in the
+// One transaction at a time, of one thread, again and again. It has some 16 KiB, so it lives in the
 // context of a thread and not on a stack. Signal handlers may call only functions that say so.
 // Calls in a wrong order, such as a commit without a begin, do nothing and return `killed`: in the
 // kernel a mistake of a caller must not stop the machine.
@@ -298,16 +298,8 @@ public:
 
     // Lays this transaction's writes to a page over a copy of its 4096 bytes.
     void overlay_page(u64 page, void* to) const noexcept {
-        for (u32 i = 0; i < kStripesPerPage && log_.size() != 0; ++i) {
-            const Access* access = accesses_.find(page * kStripesPerPage + i);
-            if (access == nullptr || access->write == kNoWrite)
-                continue;
-            const Write& write = log_[access->write];
-            for_each_run(write.mask, [&](u32 first, u32 bytes) {
-                __builtin_memcpy(static_cast<u8*>(to) + i * kStripeBytes + first,
-                                 write.bytes + first, bytes);
-            });
-        }
+        for (u32 i = 0; i < kStripesPerPage && log_.size() != 0; ++i)
+            (void)overlay(page * kStripesPerPage + i, static_cast<u8*>(to) + i * kStripeBytes);
     }
 
     // Notes bytes to be written at the commit. Any length and alignment; all of it or nothing.
@@ -518,8 +510,9 @@ public:
     // patience.
     [[nodiscard, gnu::noinline]] u64 first_changed() const noexcept {
         for (u32 i = 0; i < accesses_.size(); ++i) {
-            if (check(accesses_[i]) != Validity::valid)
-                return accesses_[i].stripe;
+            const u64 changed = first_changed(accesses_[i]);
+            if (changed != kNoStripe)
+                return changed;
         }
         for (u32 i = 0; i < page_reads_.size(); ++i) {
             if (check(page_reads_[i]) != Validity::valid)
@@ -528,14 +521,25 @@ public:
         return kNoStripe;
     }
 
-    // Calls function(stripe, version) for each stripe of the read set. For a page that was read as
-    // a whole the version is an upper bound. A signal handler may call it.
+    // Calls function(stripe, version) for each stripe of the read set. For stripes that were read
+    // together, and of a page that was read as a whole, the version is an upper bound. A signal
+    // handler may call it.
     template <typename Function>
     void for_each_read(Function function) const noexcept {
         const u32 count = accesses_.size();
         for (u32 i = 0; i < count; ++i) {
-            if (accesses_[i].version != kNotRead)
-                function(accesses_[i].stripe, accesses_[i].version);
+            const Access& access = accesses_[i];
+            if (access.more == 0) {
+                if (access.version != kNotRead)
+                    function(access.stripe, access.version);
+                continue;
+            }
+            for (u64 mask = access.version; mask != 0; mask &= mask - 1) {
+                const u64 stripe = first_of_run(access) + u64(__builtin_ctzll(mask));
+                const Access* const own = accesses_.find(stripe);
+                if (own == nullptr || own->version == kNotRead)
+                    function(stripe, snapshot_);
+            }
         }
         const u32 pages = page_reads_.size();
         for (u32 i = 0; i < pages; ++i) {
@@ -590,7 +594,11 @@ public:
     [[nodiscard]] u32 conflicts_in_row() const noexcept { return conflicts_; }
     [[nodiscard]] u32 longest_streak() const noexcept { return longest_streak_; }
     [[nodiscard]] u64 extensions() const noexcept { return extensions_; }
-    [[nodiscard]] u32 stripes_touched() const noexcept { return accesses_.size(); }
+    // A stripe that was read together with others, and by itself or written after that, counts
+    // twice.
+    [[nodiscard]] u32 stripes_touched() const noexcept {
+        return static_cast<u32>(accesses_.size() + more_);
+    }
     [[nodiscard]] u32 stripes_written() const noexcept { return log_.size(); }
 
 private:
@@ -623,6 +631,7 @@ private:
         if (path_ == Path::serial)
             return_token();
         accesses_.clear();
+        more_ = 0;
         page_reads_.clear(kKeptPageReads);
         log_.clear();
         return reason;
@@ -678,12 +687,12 @@ private:
 
     [[nodiscard]] bool has_access_room() const noexcept {
         const u64 more = u64{accesses_.size()} + 1;
-        return more <= limits_.accesses && accesses_.has_room(more);
+        return more + more_ <= limits_.accesses && accesses_.has_room(more);
     }
 
     [[gnu::noinline]] AbortReason reserve_accesses(u64 more) noexcept {
-        const AbortReason reason =
-            reason_of_growth(accesses_.reserve(accesses_.size() + more, limits_.accesses));
+        const AbortReason reason = reason_of_growth(
+            accesses_.reserve(accesses_.size() + more, static_cast<u32>(limits_.accesses - more_)));
         last_ = nullptr;
         return reason;
     }
@@ -693,7 +702,7 @@ private:
         const u64 stripes = stripes_in(offset, bytes);
         const u64 accesses = accesses_.size() + stripes;
         const u64 writes = log_.size() + stripes;
-        if (accesses <= limits_.accesses && writes <= limits_.writes &&
+        if (accesses + more_ <= limits_.accesses && writes <= limits_.writes &&
             accesses_.has_room(accesses) && log_.has_room(writes, stripes)) [[likely]]
             return AbortReason::none;
         return reserve_writes_slowly(offset, stripes);
@@ -756,57 +765,72 @@ private:
     // Reads whole stripes of one page together, the first of which is `part`, if nothing is in the
     // way. Returns how many bytes; 0: those of `part` have to be read by themselves, or the reason
     // is no_memory.
+    //
+    // One entry of the read set stands for all that were read of a page in this way. By 2. at the
+    // top, a commit that changes one of them has a version above the snapshot. So does one that
+    // changes it after the snapshot was moved, because then all of them were found unchanged.
     u64 read_stripes(StripePart part, u8* to, u64 bytes, AbortReason& reason) noexcept {
-        const u32 count = static_cast<u32>(
-            runtime::min(bytes >> kStripeShift, kStripesPerPage - part.stripe % kStripesPerPage));
-        if (SteppedMemory<M> || part.bytes != kStripeBytes || count < 2)
+        const u32 first = static_cast<u32>(part.stripe % kStripesPerPage);
+        const u32 count =
+            static_cast<u32>(runtime::min(bytes >> kStripeShift, u64{kStripesPerPage - first}));
+        if (part.bytes != kStripeBytes || count < 2)
             return 0;
-        const u64 accesses = u64{accesses_.size()} + count;
-        if (accesses > limits_.accesses)
+        const u64 wanted = mask_of(first, count); // a bit for each stripe of the page
+        const u64 page = page_of_stripe(part.stripe);
+        auto found = accesses_.locate(run_of_page(page));
+        const u64 fresh = found.access == nullptr ? wanted : wanted & ~found.access->version;
+        if (stripes_touched() + count_ones(fresh) > limits_.accesses)
             return 0;
-        if (!accesses_.has_room(accesses)) {
-            reason = reserve_accesses(count);
+        if (found.access == nullptr && !accesses_.has_room(accesses_.size() + u64{1})) {
+            reason = reserve_accesses(1);
             if (reason != AbortReason::none)
                 return 0;
+            found = accesses_.locate(run_of_page(page));
         }
         step(memory_, Step::sample_orec, part.stripe);
-        const Atomic<u64>* const orecs = memory_.orec(part.stripe);
-        if (orecs == nullptr || !none_newer(orecs, count, snapshot_))
+        StripePlace place;
+        if (!find_at(memory_, part.stripe, place) ||
+            !copy_at_snapshot(part.stripe, count, place, to))
             return 0;
-        runtime::copy_from_shared(to, memory_.data(part.stripe), u64{count} << kStripeShift);
-        runtime::fence(Order::acquire);
-        step(memory_, Step::resample_orec, part.stripe);
-        for (u32 i = 0; i < count; ++i) {
-            // Those before have been read as they should, whatever becomes of this one.
-            if (!note_sampled(part.stripe + i, Orec{orecs[i].load(Order::relaxed)},
-                              to + (u64{i} << kStripeShift)))
-                return u64{i} << kStripeShift;
+        if (found.access == nullptr) {
+            accesses_.next_place() = {place.orec - first, place.data - first * kStripeBytes};
+            accesses_.insert_at(found.slot, run_of_page(page), wanted).more = count;
+            more_ += count - 1;
+        } else if (fresh != 0) {
+            const u32 more = count_ones(fresh);
+            found.access->version |= fresh;
+            found.access->more += more;
+            more_ += more;
+        }
+        for (u32 i = 0; i < count && log_.size() != 0; ++i) {
+            if (overlay(part.stripe + i, to + (u64{i} << kStripeShift)))
+                more_ -= fresh >> (first + i) & 1;
         }
         return u64{count} << kStripeShift;
     }
 
-    // The second sample of a stripe that has been copied. By 2. at the top it has the same version
-    // as at the first one if neither is above the snapshot. There is room for it.
-    [[gnu::always_inline]] bool note_sampled(u64 stripe, Orec now, u8* to) noexcept {
-        if constexpr (kMutation != Mutation::no_second_sample) {
-            if (now.is_locked() || now.version() > snapshot_) [[unlikely]]
-                return false;
-        }
-        const auto place = accesses_.locate(stripe);
-        if (place.access == nullptr) [[likely]] {
-            accesses_.insert_at(place.slot, stripe, now.version());
-            return true;
-        }
-        Access& access = *place.access;
-        if (access.version != kNotRead && access.version != now.version())
+    // A part of a stripe that was read together with others, so the read set has it.
+    [[gnu::noinline]] AbortReason read_in_run(StripePart part, u8* to) noexcept {
+        StripePlace place{};
+        const AbortReason reason = read_shared(part, to, kNotRead, place).reason;
+        return reason == AbortReason::none ? reason : doom(reason);
+    }
+
+    // Whether the stripe was read together with others.
+    [[nodiscard]] bool is_in_run(u64 stripe) const noexcept {
+        const Access* const run = accesses_.find(run_of_page(page_of_stripe(stripe)));
+        return run != nullptr && (run->version >> stripe % kStripesPerPage & 1) != 0;
+    }
+
+    // Lays what this transaction wrote to the stripe over its 64 bytes. False: nothing.
+    bool overlay(u64 stripe, u8* to) const noexcept {
+        const Access* const access = accesses_.find(stripe);
+        if (access == nullptr || access->write == kNoWrite)
             return false;
-        access.version = now.version();
-        if (access.write != kNoWrite) {
-            const Write& write = log_[access.write];
-            for_each_run(write.mask, [&](u32 first, u32 bytes) {
-                __builtin_memcpy(to + first, write.bytes + first, bytes);
-            });
-        }
+        const Write& write = log_[access->write];
+        for_each_run(write.mask, [&](u32 first, u32 bytes) {
+            __builtin_memcpy(to + first, write.bytes + first, bytes);
+        });
         return true;
     }
 
@@ -830,7 +854,7 @@ private:
         Access& access = *last_;
         if (access.write != kNoWrite)
             return read_own_part(access, part, to);
-        const Sample sample = read_shared(part, to, access.version);
+        const Sample sample = read_shared(part, to, access.version, access.place);
         if (sample.reason != AbortReason::none) [[unlikely]]
             return doom(sample.reason);
         access.version = sample.version;
@@ -840,16 +864,20 @@ private:
     // Reads from a stripe that was not touched before.
     [[gnu::always_inline]] AbortReason read_first(StripePart part, u8* to, u32 slot) noexcept {
         if (!has_access_room()) [[unlikely]] {
+            if (is_in_run(part.stripe))
+                return read_in_run(part, to);
             const AbortReason reason = reserve_accesses(1);
             if (reason != AbortReason::none)
                 return reason;
             slot = accesses_.locate(part.stripe).slot;
         }
-        const Sample sample = read_shared(part, to, kNotRead);
+        StripePlace& place = accesses_.next_place();
+        place.orec = nullptr;
+        const Sample sample = read_shared(part, to, kNotRead, place);
         if (sample.reason != AbortReason::none) [[unlikely]]
             return doom(sample.reason);
         if constexpr (kMutation == Mutation::stale_absent) {
-            if (memory_.orec(part.stripe) == nullptr)
+            if (place.orec == nullptr)
                 return AbortReason::none;
         }
         last_ = &accesses_.insert_at(slot, part.stripe, sample.version);
@@ -862,7 +890,7 @@ private:
         const Write& write = log_[access.write];
         const ByteMask wanted = mask_of(part.first, part.bytes);
         if ((write.mask & wanted) != wanted) {
-            const Sample sample = read_shared(part, to, access.version);
+            const Sample sample = read_shared(part, to, access.version, access.place);
             if (sample.reason != AbortReason::none)
                 return doom(sample.reason);
             access.version = sample.version;
@@ -880,23 +908,24 @@ private:
     };
 
     // Reads a part from shared memory at the snapshot, and extends the snapshot where needed: 1. to
-    // 3. at the top. expected: the version at which the stripe was read before, or kNotRead.
-    [[gnu::always_inline]] Sample read_shared(StripePart part, u8* to, u64 expected) noexcept {
+    // 3. at the top. expected: the version at which the stripe was read before, or kNotRead. place:
+    // where it is, if that is known; otherwise set.
+    [[gnu::always_inline]] Sample read_shared(StripePart part, u8* to, u64 expected,
+                                              StripePlace& place) noexcept {
         step(memory_, Step::sample_orec, part.stripe);
-        Atomic<u64>* const orec = memory_.orec(part.stripe);
-        if (orec == nullptr) {
+        if (place.orec == nullptr && !find_at(memory_, part.stripe, place)) {
             __builtin_memset(to, 0, part.bytes);
             return {0, AbortReason::none};
         }
-        const Orec before{orec->load(Order::acquire)};
+        const Orec before{place.orec->load(Order::acquire)};
         const bool acceptable =
             expected == kNotRead ? before.version() <= snapshot_ : before.version() == expected;
         if (!before.is_locked() && acceptable) [[likely]] {
-            load_part(memory_, part, to);
-            if (is_unchanged(*orec, before, part.stripe)) [[likely]]
+            load_part(memory_, part, place.data, to);
+            if (is_unchanged(*place.orec, before, part.stripe)) [[likely]]
                 return {before.version(), AbortReason::none};
         }
-        return read_shared_slowly(part, to, expected);
+        return read_shared_slowly(part, to, expected, place);
     }
 
     // The second sample, after the data.
@@ -910,18 +939,18 @@ private:
 
     // The stripe is locked, newer than the snapshot, or changed during the read. Tries again, a
     // bounded number of times.
-    [[gnu::noinline]] Sample read_shared_slowly(StripePart part, u8* to, u64 expected) noexcept {
+    [[gnu::noinline]] Sample read_shared_slowly(StripePart part, u8* to, u64 expected,
+                                                StripePlace& place) noexcept {
         u32 spins = memory_.spin_limit();
         // Each further turn means that another transaction has committed.
         u32 turns = kMaxTurns;
         for (;;) {
             step(memory_, Step::sample_orec, part.stripe);
-            Atomic<u64>* const orec = memory_.orec(part.stripe);
-            if (orec == nullptr) {
+            if (place.orec == nullptr && !find_at(memory_, part.stripe, place)) {
                 __builtin_memset(to, 0, part.bytes);
                 return {0, AbortReason::none};
             }
-            const Orec before{orec->load(Order::acquire)};
+            const Orec before{place.orec->load(Order::acquire)};
             if (before.is_locked()) {
                 if (spins == 0)
                     return give_up(part.stripe, AbortReason::read_locked);
@@ -941,8 +970,8 @@ private:
                     return {0, reason};
                 continue;
             }
-            load_part(memory_, part, to);
-            if (is_unchanged(*orec, before, part.stripe))
+            load_part(memory_, part, place.data, to);
+            if (is_unchanged(*place.orec, before, part.stripe))
                 return {before.version(), AbortReason::none};
         }
     }
@@ -975,10 +1004,15 @@ private:
     // Whether the stripe has the version at which it was read. Works also while this transaction
     // holds locks of its own. A signal handler may call it.
     [[gnu::always_inline]] Validity check(const Access& access) const noexcept {
+        return access.more == 0 ? check_stripe(access) : check_mask(access);
+    }
+
+    [[gnu::always_inline]] Validity check_stripe(const Access& access) const noexcept {
         if (access.version == kNotRead)
             return Validity::valid;
         step(memory_, Step::validate_orec, access.stripe);
-        const Atomic<u64>* const orec = memory_.orec(access.stripe);
+        const Atomic<u64>* const orec =
+            access.place.orec != nullptr ? access.place.orec : memory_.orec(access.stripe);
         const Orec now{orec == nullptr ? 0 : orec->load(Order::acquire)};
         const Orec read = Orec::unlocked(access.version);
         if (now == read) [[likely]]
@@ -990,6 +1024,74 @@ private:
         if (now == Orec::locked(owner_) && access.write != kNoWrite)
             return Orec{log_[access.write].replaced} == read ? Validity::valid : Validity::changed;
         return Validity::busy;
+    }
+
+    // The entry of stripes of a page that were read together: its mask is in the place of the
+    // version.
+    static constexpr u64 run_of_page(u64 page) noexcept { return page | u64{1} << 63; }
+    static constexpr u64 first_of_run(const Access& access) noexcept {
+        return (access.stripe & ~(u64{1} << 63)) * kStripesPerPage;
+    }
+    // Calls function(first stripe, records, count) for each stretch of it, until that returns
+    // false.
+    template <typename Function>
+    static void for_each_stretch(const Access& access, Function function) noexcept {
+        u64 mask = access.version;
+        bool more = true;
+        for_each_run(mask, [&](u32 first, u32 count) {
+            more = more && function(first_of_run(access) + first, access.place.orec + first, count);
+        });
+    }
+
+    [[gnu::noinline]] Validity check_mask(const Access& access) const noexcept {
+        Validity result = Validity::valid;
+        for_each_stretch(access, [&](u64 first, const Atomic<u64>* orecs, u32 count) {
+            const Validity validity = check_run(first, orecs, count, snapshot_);
+            if (validity != Validity::valid)
+                result = validity;
+            return validity != Validity::changed;
+        });
+        return result;
+    }
+
+    // Adjacent stripes, which had versions not above that one.
+    Validity check_run(u64 first, const Atomic<u64>* orecs, u32 count, u64 version) const noexcept {
+        step(memory_, Step::validate_orec, first);
+        if (none_newer(orecs, count, version)) [[likely]]
+            return Validity::valid;
+        Validity result = Validity::valid;
+        for (u32 i = 0; i < count; ++i) {
+            const Orec now{orecs[i].load(Order::acquire)};
+            if (!now.is_locked()) {
+                if (now.version() > version)
+                    return Validity::changed;
+            } else if (!is_mine_over(now, first + i, version) &&
+                       kMutation != Mutation::validation_ignores_locks) {
+                result = Validity::busy;
+            }
+        }
+        return result;
+    }
+
+    u64 first_changed_of_run(u64 first, const Atomic<u64>* orecs, u32 count,
+                             u64 version) const noexcept {
+        for (u32 i = 0; i < count; ++i) {
+            const Orec now{orecs[i].load(Order::acquire)};
+            if (now.is_locked() ? !is_mine_over(now, first + i, version) : now.version() > version)
+                return first + i;
+        }
+        return kNoStripe;
+    }
+
+    u64 first_changed(const Access& access) const noexcept {
+        if (access.more == 0)
+            return check_stripe(access) == Validity::valid ? kNoStripe : access.stripe;
+        u64 changed = kNoStripe;
+        for_each_stretch(access, [&](u64 first, const Atomic<u64>* orecs, u32 count) {
+            changed = first_changed_of_run(first, orecs, count, snapshot_);
+            return changed == kNoStripe;
+        });
+        return changed;
     }
 
     // ---- whole pages ---------------------------------------------------------------------------
@@ -1016,7 +1118,7 @@ private:
         return true;
     }
 
-    // Copies the page if all of its stripes are unlocked and not newer than the snapshot, both
+    // Copies stripes of one page if all of them are unlocked and not newer than the snapshot, both
     // before and after the copy. By 2. at the top a stripe that has such a version both times has
     // the same version both times. So these are the two samples of read_shared().
     //
@@ -1024,21 +1126,16 @@ private:
     // data of a commit, that commit locked the stripe after the first sample, so by 2. its version
     // is above the snapshot. It advanced the clock before F, so by F and F' the load of the clock
     // sees that.
-    bool copy_page_at_snapshot(u64 page, u8* to) noexcept {
-        const u64 first = page * kStripesPerPage;
-        step(memory_, Step::sample_orec, first);
-        const Atomic<u64>* const orecs = memory_.orec(first);
-        if (orecs == nullptr) {
-            __builtin_memset(to, 0, kPageBytes);
-            return true;
-        }
-        if (!none_newer(orecs, kStripesPerPage, snapshot_))
+    [[gnu::always_inline]] bool copy_at_snapshot(u64 first, u32 count, const StripePlace& place,
+                                                 u8* to) noexcept {
+        if (!none_newer(place.orec, count, snapshot_))
             return false;
         if constexpr (SteppedMemory<M>) {
-            for (u32 i = 0; i < kStripesPerPage; ++i)
-                load_part(memory_, StripePart{first + i, 0, kStripeBytes}, to + i * kStripeBytes);
+            for (u32 i = 0; i < count; ++i)
+                load_part(memory_, StripePart{first + i, 0, kStripeBytes},
+                          place.data + i * kStripeBytes, to + i * kStripeBytes);
         } else {
-            runtime::copy_from_shared(to, memory_.data(first), kPageBytes);
+            runtime::copy_from_shared(to, place.data, u64{count} << kStripeShift);
         }
         if constexpr (kMutation == Mutation::no_second_sample)
             return true;
@@ -1047,7 +1144,18 @@ private:
         if (clock_now(memory_.clock()) == snapshot_) [[likely]]
             return true;
         step(memory_, Step::resample_orec, first);
-        return none_newer(orecs, kStripesPerPage, snapshot_);
+        return none_newer(place.orec, count, snapshot_);
+    }
+
+    bool copy_page_at_snapshot(u64 page, u8* to) noexcept {
+        const u64 first = page * kStripesPerPage;
+        step(memory_, Step::sample_orec, first);
+        StripePlace place;
+        if (!find_at(memory_, first, place)) {
+            __builtin_memset(to, 0, kPageBytes);
+            return true;
+        }
+        return copy_at_snapshot(first, kStripesPerPage, place, to);
     }
 
     // Reads stripe by stripe, and moves the snapshot where needed. The part that was read already
@@ -1058,7 +1166,8 @@ private:
         page_reads_.commit_append();
         for (u32 i = 0; i < kStripesPerPage; ++i) {
             const StripePart part{page * kStripesPerPage + i, 0, kStripeBytes};
-            const Sample sample = read_shared(part, to + i * kStripeBytes, kNotRead);
+            StripePlace place{};
+            const Sample sample = read_shared(part, to + i * kStripeBytes, kNotRead, place);
             if (sample.reason != AbortReason::none)
                 return doom(sample.reason);
             page_reads_[index].stripes = i + 1;
@@ -1068,33 +1177,16 @@ private:
 
     Validity check(const PageRead& read) const noexcept {
         const u64 first = read.page * kStripesPerPage;
-        step(memory_, Step::validate_orec, first);
         const Atomic<u64>* const orecs = memory_.orec(first);
-        if (orecs == nullptr || none_newer(orecs, read.stripes, read.version)) [[likely]]
-            return Validity::valid;
-        Validity result = Validity::valid;
-        for (u32 i = 0; i < read.stripes; ++i) {
-            const Orec now{orecs[i].load(Order::acquire)};
-            if (!now.is_locked()) {
-                if (now.version() > read.version)
-                    return Validity::changed;
-            } else if (!is_mine_over(now, first + i, read.version)) {
-                result = Validity::busy;
-            }
-        }
-        return result;
+        return orecs == nullptr ? Validity::valid
+                                : check_run(first, orecs, read.stripes, read.version);
     }
 
     u64 first_changed(const PageRead& read) const noexcept {
         const u64 first = read.page * kStripesPerPage;
         const Atomic<u64>* const orecs = memory_.orec(first);
-        for (u32 i = 0; orecs != nullptr && i < read.stripes; ++i) {
-            const Orec now{orecs[i].load(Order::acquire)};
-            if (now.is_locked() ? !is_mine_over(now, first + i, read.version)
-                                : now.version() > read.version)
-                return first + i;
-        }
-        return kNoStripe;
+        return orecs == nullptr ? kNoStripe
+                                : first_changed_of_run(first, orecs, read.stripes, read.version);
     }
 
     // Whether this commit has locked the stripe, and the replaced version is not above that one.
@@ -1142,9 +1234,11 @@ private:
         Access* access = last_;
         if (access == nullptr || access->stripe != part.stripe) {
             const auto place = accesses_.locate(part.stripe);
-            access = place.access != nullptr
-                         ? place.access
-                         : &accesses_.insert_at(place.slot, part.stripe, kNotRead);
+            access = place.access;
+            if (access == nullptr) {
+                accesses_.next_place() = {};
+                access = &accesses_.insert_at(place.slot, part.stripe, kNotRead);
+            }
         }
         if (access->write == kNoWrite)
             access->write = log_.append(part.stripe, accesses_.index_of(*access));
@@ -1162,13 +1256,12 @@ private:
     // ---- commit --------------------------------------------------------------------------------
 
     AbortReason materialise_all() noexcept {
-        u64 page = ~u64{0};
         for (u32 i = 0; i < log_.size(); ++i) {
-            const u64 stripe = log_.in_order(i).stripe;
-            if (page_of_stripe(stripe) == page)
+            Write& write = log_.in_order(i);
+            write.place = accesses_[write.access].place;
+            if (write.place.orec != nullptr)
                 continue;
-            page = page_of_stripe(stripe);
-            const runtime::Status status = memory_.materialise(stripe);
+            const runtime::Status status = materialise_at(memory_, write.stripe, write.place);
             if (!status.ok())
                 return reason_of(status.error());
         }
@@ -1178,7 +1271,7 @@ private:
     // Whether it is too large for a commit that keeps its processor.
     [[nodiscard]] bool is_large() const noexcept {
         // Each stripe written is one of the accesses.
-        const u64 records = accesses_.size() - log_.size();
+        const u64 records = accesses_.size() - log_.size() + more_;
         return log_.size() * u64{kCostOfStripe} + records * kCostOfRecord +
                    page_reads_.size() * u64{kCostOfPage} >
                kMaxConcurrentCost;
@@ -1269,8 +1362,11 @@ private:
         if constexpr (kMutation == Mutation::no_commit_validation)
             return AbortReason::none;
         for (u32 i = 0; i < accesses_.size(); ++i) {
-            if (accesses_[i].write == kNoWrite && check(accesses_[i]) != Validity::valid) {
-                in_the_way_ = accesses_[i].stripe;
+            const Access& access = accesses_[i];
+            const Validity validity = access.write == kNoWrite ? check(access) : Validity::valid;
+            if (validity != Validity::valid) {
+                const u64 changed = first_changed(access);
+                in_the_way_ = changed != kNoStripe || access.more != 0 ? changed : access.stripe;
                 return AbortReason::commit_validation;
             }
             steps.batch_done(i);
@@ -1313,6 +1409,9 @@ private:
     u64 extensions_ = 0;
     u64 committed_version_ = 0;
     u64 in_the_way_ = kNoStripe;
+    // What stripes_touched() adds to the number of accesses, modulo 2^64: stripes that were read
+    // together, less the entries that stand for them, and less those that have one of their own.
+    u64 more_ = 0;
     const Limits limits_;
     AccessTable accesses_;
     GrowingArray<PageRead, 16> page_reads_;

@@ -104,7 +104,7 @@ private:
         AbortReason reason = AbortReason::none;
         for (std::size_t i = 0; i < program.actions.size() && reason == AbortReason::none; ++i) {
             const Action& action = program.actions[i];
-            u8 bytes[64] = {};
+            u8 bytes[128] = {};
             switch (action.kind) {
             case Action::Kind::read:
                 reason = recorded.read(action.offset, bytes, action.bytes);

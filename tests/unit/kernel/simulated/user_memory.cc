@@ -92,8 +92,10 @@ int stm_linux_copy_words_in(__u64* to, __u64 from, unsigned int count) {
     return stm_linux_copy_in(to, from, count * sizeof(*to));
 }
 
-int stm_linux_get_u32(__u32* to, __u64 from) {
-    return stm_linux_copy_in(to, from, sizeof(*to));
+int stm_linux_copy_sized_in(__u64* to, __u64 from, unsigned int count, __u32 size, __u32* given) {
+    expect(count <= STM_MOST_WORDS, "more words than may be copied");
+    const int sized = stm_linux_copy_in(given, from, sizeof(*given));
+    return sized != 0 || *given != size ? sized : stm_linux_copy_in(to, from, count * sizeof(*to));
 }
 
 int stm_linux_put_u64(__u64 to, __u64 value) {
