@@ -80,6 +80,23 @@ void take_back(Handle& handle, Context& context, AbortReason reason) noexcept {
     context.cancel(reason);
 }
 
+// What is left to do for a transaction that has just begun.
+Status settle_in(Handle& handle, Context& context, int signal, u32 site) noexcept {
+    if (!handle.descriptors().any_left(context)) {
+        take_back(handle, context, AbortReason::closed);
+        return Error::canceled;
+    }
+    context.set_site(site);
+    if (const Status entered = handle.view().enter(context); !entered.ok()) {
+        take_back(handle, context, AbortReason::explicit_cancel);
+        return entered;
+    }
+    if (signal != 0 || context.stage().viewing() != nullptr)
+        handle.watchdog().watch();
+    handle.view().predict(context, site);
+    return kSuccess;
+}
+
 } // namespace
 
 AbortReason commit_outermost(Context& context) noexcept {
@@ -121,29 +138,27 @@ Result<i32> start(Handle& handle, u64 argument) noexcept {
     if (begun != AbortReason::none)
         return error_of(begun);
     if (context.depth() == 1) {
-        if (!handle.descriptors().any_left(context)) {
-            take_back(handle, context, AbortReason::closed);
-            return Error::canceled;
-        }
-        context.set_site(site);
-        if (const Status entered = handle.view().enter(context); !entered.ok()) {
-            take_back(handle, context, AbortReason::explicit_cancel);
-            return entered.error();
-        }
-        if (signal != 0 || context.stage().viewing() != nullptr)
-            handle.watchdog().watch();
-        handle.view().predict(context, site);
+        const Status settled = settle_in(handle, context, static_cast<int>(signal), site);
+        if (!settled.ok())
+            return settled.error();
     }
     return static_cast<i32>(context.depth());
+}
+
+Status begin_outermost(Handle& handle, Context& context, protocol::Path path, int signal,
+                       u32 site) noexcept {
+    const AbortReason begun = begin(handle, context, From::here, path, signal);
+    return begun == AbortReason::none ? settle_in(handle, context, signal, site) : status_of(begun);
 }
 
 Status commit(Handle& handle, u64 flags) noexcept {
     if (flags != 0)
         return Error::invalid;
     const Result<Context*> found = running(handle);
-    if (!found.ok())
-        return found.error();
-    Context& context = **found;
+    return found.ok() ? commit_innermost(handle, **found) : Status(found.error());
+}
+
+Status commit_innermost(Handle& handle, Context& context) noexcept {
     if (context.depth() > 1) {
         const Guard held(context.lock());
         const AbortReason failure = context.failure();

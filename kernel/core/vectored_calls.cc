@@ -45,19 +45,28 @@ constexpr usize kBufferBytes = 64 * 1024;
     return stm_linux_put_u64(to, word);
 }
 
+// As much of a buffer as so many bytes take, because each piece begins at a word.
+[[nodiscard]] constexpr u64 room_for(u64 bytes) noexcept {
+    return (bytes + sizeof(u64) - 1) / sizeof(u64) * sizeof(u64);
+}
+
 // The pieces of a call. They go through a buffer in rounds of as many bytes as fit into it: what
 // they write is copied into the buffer, then all of them are done under the context's lock, then
 // what they read is copied out of it. So no lock is held while user memory is touched.
 class Vector : runtime::NonCopyable {
 public:
-    // Copies the array and checks what does not depend on the region. Error::fault,
+    // Copies the array and checks what does not depend on the transaction. Error::fault,
     // Error::invalid, Error::bad_descriptor.
     [[nodiscard]] Status take(const Handle& handle, const stm_vector& argument) noexcept;
     [[nodiscard]] bool any_reads() const noexcept { return reads_; }
     [[nodiscard]] bool any_writes() const noexcept { return writes_; }
 
     // All pieces, within the transaction that runs.
-    [[nodiscard]] AbortReason move(Context& context) noexcept;
+    [[nodiscard]] AbortReason move(Context& context) noexcept {
+        if (unfit_ != AbortReason::none) [[unlikely]]
+            return unfit_;
+        return fits_ ? move_at_once(context) : move_in_rounds(context);
+    }
 
 private:
     // Where a round begins: in which piece, and how many bytes of it were done before.
@@ -69,7 +78,32 @@ private:
     // buffer. The first reason that it gives ends the round. Moves `at` to the next round.
     template <typename Act>
     [[nodiscard]] AbortReason for_each_part(Place& at, Act act) noexcept;
+    // The same when all pieces are one round.
+    template <typename Act>
+    [[nodiscard, gnu::always_inline]] AbortReason for_each(Act act) noexcept;
+
+    // The three passes of a round, as they are called for each part.
+    [[nodiscard]] static AbortReason fill(const stm_vector_piece& piece, u64 done, u8* data,
+                                          usize bytes) noexcept {
+        return writes(piece) && copy_in(data, piece.address + done, bytes) != 0 ? AbortReason::fault
+                                                                                : AbortReason::none;
+    }
+    [[nodiscard]] static AbortReason access(Context& context, const stm_vector_piece& piece,
+                                            u64 done, u8* data, usize bytes) noexcept
+        STM_REQUIRES(context.lock()) {
+        u64 written = 0;
+        return writes(piece) ? context.write(piece.offset + done, data, bytes, written)
+                             : context.read(piece.offset + done, data, bytes);
+    }
+    [[nodiscard]] static AbortReason deliver(const stm_vector_piece& piece, u64 done, u8* data,
+                                             usize bytes) noexcept {
+        return !writes(piece) && copy_out(piece.address + done, data, bytes) != 0
+                   ? AbortReason::fault
+                   : AbortReason::none;
+    }
+    [[nodiscard]] AbortReason move_at_once(Context& context) noexcept;
     [[nodiscard]] AbortReason move_round(Context& context, Place& at) noexcept;
+    [[nodiscard, gnu::noinline]] AbortReason move_in_rounds(Context& context) noexcept;
     [[nodiscard]] Status check(const Handle& handle) noexcept;
 
     static constexpr u32 kInlinePieces = 16;
@@ -79,6 +113,7 @@ private:
     PieceBuffer buffer_;
     bool reads_ = false;
     bool writes_ = false;
+    bool fits_ = false; // into the buffer, all pieces together
     // Why not even the first piece can be done; `none` if it can.
     AbortReason unfit_ = AbortReason::none;
 };
@@ -105,21 +140,47 @@ Status Vector::take(const Handle& handle, const stm_vector& argument) noexcept {
 
 Status Vector::check(const Handle& handle) noexcept {
     const u64 size = handle.region().size();
-    u64 sum = 0; // as much of the buffer as all pieces take
+    u32 flags = 0;
+    u32 all_write = STM_PIECE_WRITE; // whether each one does
+    u64 largest = 0;                 // not below any offset, and so the ends below do not overflow
+    u64 end = 0;
+    u64 sum = 0;
     for (const stm_vector_piece& piece : pieces_) {
-        if ((piece.flags & ~u32{STM_PIECE_FLAGS}) != 0)
-            return Error::invalid;
-        (writes(piece) ? writes_ : reads_) = true;
-        if (piece.bytes != 0 && (piece.offset > size || piece.bytes > size - piece.offset))
-            unfit_ = AbortReason::out_of_range;
-        sum += (u64{piece.bytes} + sizeof(u64) - 1) / sizeof(u64) * sizeof(u64);
+        flags |= piece.flags;
+        all_write &= piece.flags;
+        if (piece.bytes == 0)
+            continue;
+        largest |= piece.offset;
+        end = runtime::max<u64>(end, piece.offset + piece.bytes);
+        sum += room_for(piece.bytes);
     }
+    if ((flags & ~u32{STM_PIECE_FLAGS}) != 0)
+        return Error::invalid;
+    writes_ = flags != 0;
+    reads_ = all_write == 0 && !pieces_.empty();
     if ((reads_ && (handle.access() & STM_ACCESS_READ) == 0) ||
         (writes_ && (handle.access() & STM_ACCESS_WRITE) == 0))
         return Error::bad_descriptor;
-    if (unfit_ == AbortReason::none && !buffer_.reserve(sum, kBufferBytes).ok())
+    if (largest > ~u64{0} >> 1 || end > size)
+        unfit_ = AbortReason::out_of_range;
+    else if (!buffer_.reserve(sum, kBufferBytes).ok())
         unfit_ = AbortReason::no_memory;
+    fits_ = sum <= buffer_.size();
     return kSuccess;
+}
+
+template <typename Act>
+inline AbortReason Vector::for_each(Act act) noexcept {
+    u8* data = buffer_.data();
+    for (const stm_vector_piece& piece : pieces_) {
+        if (piece.bytes == 0)
+            continue;
+        const AbortReason reason = act(piece, u64{0}, data, usize{piece.bytes});
+        if (reason != AbortReason::none) [[unlikely]]
+            return reason;
+        data += room_for(piece.bytes);
+    }
+    return AbortReason::none;
 }
 
 template <typename Act>
@@ -128,30 +189,37 @@ AbortReason Vector::for_each_part(Place& at, Act act) noexcept {
         const stm_vector_piece& piece = pieces_[at.piece];
         const u64 left = piece.bytes - at.done;
         const usize bytes = runtime::min<u64>(left, buffer_.size() - used);
-        if (bytes != 0) {
-            const AbortReason reason = act(piece, at.done, buffer_.data() + used, bytes);
-            if (reason != AbortReason::none)
-                return reason;
-        }
-        used += (bytes + sizeof(u64) - 1) / sizeof(u64) * sizeof(u64);
+        const AbortReason reason =
+            bytes == 0 ? AbortReason::none : act(piece, at.done, buffer_.data() + used, bytes);
+        if (reason != AbortReason::none)
+            return reason;
+        used += room_for(bytes);
         at = bytes == left ? Place{at.piece + 1, 0} : Place{at.piece, at.done + bytes};
     }
     return AbortReason::none;
 }
 
+AbortReason Vector::move_at_once(Context& context) noexcept {
+    AbortReason reason = writes_ ? for_each(fill) : AbortReason::none;
+    if (reason != AbortReason::none)
+        return reason;
+    {
+        const Context::Guard held(context.lock());
+        reason =
+            for_each([&](const stm_vector_piece& piece, u64 done, u8* data, usize bytes) noexcept {
+                context.lock().is_held();
+                return access(context, piece, done, data, bytes);
+            });
+    }
+    return reason == AbortReason::none && reads_ ? for_each(deliver) : reason;
+}
+
 AbortReason Vector::move_round(Context& context, Place& at) noexcept {
-    const auto reason_of = [](int result) noexcept {
-        return result == 0 ? AbortReason::none : AbortReason::fault;
-    };
     const Place begin = at;
     AbortReason reason = AbortReason::none;
     if (writes_) {
         Place place = begin;
-        reason = for_each_part(
-            place, [&](const stm_vector_piece& piece, u64 done, u8* data, usize bytes) noexcept {
-                return writes(piece) ? reason_of(copy_in(data, piece.address + done, bytes))
-                                     : AbortReason::none;
-            });
+        reason = for_each_part(place, fill);
         if (reason != AbortReason::none)
             return reason;
     }
@@ -159,24 +227,17 @@ AbortReason Vector::move_round(Context& context, Place& at) noexcept {
         const Context::Guard held(context.lock());
         reason = for_each_part(
             at, [&](const stm_vector_piece& piece, u64 done, u8* data, usize bytes) noexcept {
-                u64 written = 0;
-                return writes(piece) ? context.write(piece.offset + done, data, bytes, written)
-                                     : context.read(piece.offset + done, data, bytes);
+                context.lock().is_held();
+                return access(context, piece, done, data, bytes);
             });
     }
     if (reason != AbortReason::none || !reads_)
         return reason;
     Place place = begin;
-    return for_each_part(
-        place, [&](const stm_vector_piece& piece, u64 done, u8* data, usize bytes) noexcept {
-            return writes(piece) ? AbortReason::none
-                                 : reason_of(copy_out(piece.address + done, data, bytes));
-        });
+    return for_each_part(place, deliver);
 }
 
-AbortReason Vector::move(Context& context) noexcept {
-    if (unfit_ != AbortReason::none)
-        return unfit_;
+AbortReason Vector::move_in_rounds(Context& context) noexcept {
     for (Place at; at.piece < pieces_.size();) {
         const AbortReason reason = move_round(context, at);
         if (reason != AbortReason::none)
@@ -189,10 +250,10 @@ AbortReason Vector::move(Context& context) noexcept {
 // Ends the innermost part after its last pieces.
 [[nodiscard]] Status commit_after(Handle& handle, Context& context, AbortReason reason) noexcept {
     if (reason == AbortReason::none)
-        return commit(handle, 0);
+        return commit_innermost(handle, context);
     if (context.depth() > 1) {
         const Error error = fail_by_call(context, reason);
-        (void)commit(handle, 0);
+        (void)commit_innermost(handle, context);
         return error;
     }
     {
@@ -201,7 +262,30 @@ AbortReason Vector::move(Context& context) noexcept {
         if (!protocol::is_conflict(reason))
             context.fail(reason);
     }
-    return commit(handle, 0);
+    return commit_innermost(handle, context);
+}
+
+// Begins a transaction with its first pieces, again as long as these conflict.
+[[nodiscard]] Status begin_with(Handle& handle, Context& context, Vector& vector) noexcept {
+    if (context.depth() != 0)
+        return Error::busy;
+    for (;;) {
+        const Status begun = begin_outermost(handle, context, protocol::Path::concurrent, 0, 0);
+        if (!begun.ok())
+            return begun;
+        const AbortReason reason = vector.move(context);
+        if (reason == AbortReason::none)
+            return kSuccess;
+        handle.view().leave(context);
+        {
+            const Context::Guard held(context.lock());
+            context.cancel(reason);
+        }
+        if (!protocol::is_conflict(reason))
+            return error_of(reason);
+        if (stm_linux_dying() != 0)
+            return Error::interrupted;
+    }
 }
 
 [[nodiscard]] Status move(Handle& handle, Vector& vector, u32 flags) noexcept {
@@ -209,6 +293,8 @@ AbortReason Vector::move(Context& context) noexcept {
     if (!found.ok())
         return found.error();
     Context& context = **found;
+    if ((flags & STM_VECTOR_BEGIN) != 0)
+        return begin_with(handle, context, vector);
     if (context.depth() == 0) {
         if ((flags & STM_VECTOR_COMMIT) != 0)
             return Error::invalid;
@@ -226,7 +312,7 @@ AbortReason Vector::move(Context& context) noexcept {
 } // namespace
 
 Result<i32> access_vector(const Request& request, stm_vector& argument) noexcept {
-    if ((argument.flags & ~u32{STM_VECTOR_FLAGS}) != 0 || argument.reserved != 0)
+    if (argument.flags > STM_VECTOR_BEGIN || argument.reserved != 0)
         return Error::invalid;
     if (argument.count > STM_MAX_PIECES)
         return Error::too_big;

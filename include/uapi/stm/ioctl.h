@@ -720,7 +720,8 @@ struct stm_vector_piece {
 };
 
 #define STM_VECTOR_COMMIT 0x1 /* ends the innermost part after the pieces */
-#define STM_VECTOR_FLAGS 0x1
+#define STM_VECTOR_BEGIN 0x2  /* begins a transaction before the pieces; not with COMMIT */
+#define STM_VECTOR_FLAGS 0x3
 #define STM_MAX_PIECES 1024
 
 /**
@@ -744,6 +745,10 @@ struct stm_vector_piece {
  * piece fails, the call returns its error, and the transaction is over and has no effect. A nested
  * part is over then, and the transaction around it cannot commit.
  *
+ * BEGIN: The call begins a transaction, as STM_IOC_START does without a signal and a site, for the
+ * pieces and what follows. As long as the pieces conflict it begins again. If the call fails, no
+ * transaction has begun.
+ *
  * 0: All was done, and with COMMIT committed.
  * EAGAIN: Within a transaction: a conflict; it is doomed, or over with COMMIT.
  * EFAULT: Memory of a piece cannot be read or written.
@@ -751,7 +756,8 @@ struct stm_vector_piece {
  * ENOMEM, E2BIG, EDEADLK, ECANCELED, EINTR: As for read, write and STM_IOC_COMMIT.
  *
  * These have changed nothing, also not the transaction:
- *   EINVAL: COMMIT, and there is no transaction; or an unknown flag.
+ *   EINVAL: COMMIT, and there is no transaction; BEGIN with COMMIT; or an unknown flag.
+ *   EBUSY: BEGIN, and there is a transaction; or as for STM_IOC_START.
  *   EFAULT: The array cannot be read.
  *   EBADF: The handle is not open for reading, or not for writing, which a piece needs.
  *   EOPNOTSUPP: The region is plain.

@@ -194,19 +194,19 @@ private:
     Handle handle_;
 };
 
-// Several reads or writes in one call. What only reads needs no transaction around its one call.
-// The last writes and the commit are one call: they are kept until the transaction ends, or until
-// something is read.
+// Several reads or writes in one call. The first reads begin the transaction. The last writes and
+// the commit are one call: they are kept until the transaction ends, or until something is read.
 class Vectored {
+public:
+    // What a body does after a conflict has no effect, so it may go on to its end with zeros.
     class Words {
     public:
         explicit Words(int fd) : fd_(fd) {}
 
         long load(std::size_t index) {
-            write_kept();
             long value = 0;
             const stm_piece piece = stm_read_piece(index * 8, &value, sizeof(value));
-            access(&piece, 1);
+            read(&piece, 1);
             return value;
         }
         void store(std::size_t index, long value) {
@@ -218,11 +218,10 @@ class Vectored {
         }
         template <std::size_t kCount>
         void load_all(const std::size_t (&places)[kCount], long (&values)[kCount]) {
-            write_kept();
             stm_piece pieces[kCount];
             for (std::size_t i = 0; i < kCount; ++i)
                 pieces[i] = stm_read_piece(places[i] * 8, &values[i], sizeof(values[i]));
-            access(pieces, kCount);
+            read(pieces, kCount);
         }
         template <std::size_t kCount>
         void store_all(const std::size_t (&places)[kCount], long (&values)[kCount]) {
@@ -230,45 +229,63 @@ class Vectored {
                 store(places[i], values[i]);
         }
         long sum(std::size_t first, std::size_t count) {
-            write_kept();
             long values[kAccounts];
             const stm_piece piece = stm_read_piece(first * 8, values, count * 8);
-            access(&piece, 1);
+            read(&piece, 1);
             return std::accumulate(values, values + count, 0L);
         }
         // 0, or more after a conflict.
         int commit() {
-            const int ended = stm_access_and_commit(fd_, pieces_, kept_);
+            if (state_ == State::over)
+                return 1;
+            // Writes alone are a transaction of their own.
+            const int ended = state_ == State::outside ? stm_access(fd_, pieces_, kept_)
+                                                       : stm_access_and_commit(fd_, pieces_, kept_);
             if (ended < 0)
-                fail("stm_access_and_commit");
+                fail("commit");
             return ended;
         }
 
     private:
-        void access(const stm_piece* pieces, unsigned count) const {
-            if (stm_access(fd_, pieces, count) < 0)
-                fail("stm_access");
+        enum class State { outside, running, over };
+
+        void read(const stm_piece* pieces, unsigned count) {
+            write_kept();
+            access(pieces, count);
         }
         void write_kept() {
             if (kept_ != 0)
                 access(pieces_, kept_);
             kept_ = 0;
         }
+        void access(const stm_piece* pieces, unsigned count) {
+            if (state_ == State::over)
+                return;
+            const int done = state_ == State::outside ? stm_begin_access(fd_, pieces, count)
+                                                      : stm_access(fd_, pieces, count);
+            if (done == 0) {
+                state_ = State::running;
+                return;
+            }
+            if (errno != EAGAIN)
+                fail("stm_access");
+            stm_cancel(fd_);
+            state_ = State::over;
+        }
 
         int fd_;
+        State state_ = State::outside;
         unsigned kept_ = 0;
         stm_piece pieces_[4];
         long values_[4];
     };
 
-public:
     void enter() { handle_.enter(); }
     template <typename Body>
     long atomically(Body body) {
         long result = 0;
         int ended = 0;
         do {
-            stm_start(handle_.fd());
             Words words(handle_.fd());
             result = body(words);
             ended = words.commit();
@@ -282,11 +299,33 @@ public:
     // One call is a transaction of its own.
     template <typename Body>
     long read_at_once(Body body) {
-        Words words(handle_.fd());
+        Single words{handle_.fd()};
         return body(words);
     }
 
 private:
+    struct Single {
+        int fd;
+
+        template <std::size_t kCount>
+        void load_all(const std::size_t (&places)[kCount], long (&values)[kCount]) {
+            stm_piece pieces[kCount];
+            for (std::size_t i = 0; i < kCount; ++i)
+                pieces[i] = stm_read_piece(places[i] * 8, &values[i], sizeof(values[i]));
+            read(pieces, kCount);
+        }
+        long sum(std::size_t first, std::size_t count) {
+            long values[kAccounts];
+            const stm_piece piece = stm_read_piece(first * 8, values, count * 8);
+            read(&piece, 1);
+            return std::accumulate(values, values + count, 0L);
+        }
+        void read(const stm_piece* pieces, unsigned count) const {
+            if (stm_access(fd, pieces, count) < 0)
+                fail("stm_access");
+        }
+    };
+
     Handle handle_{own_name("vectored"), kBytes};
 };
 

@@ -36,30 +36,29 @@ inline constexpr std::size_t kWords = kOwn + kMostWorkers * kPageWords;
 inline constexpr std::size_t kBytes = kWords * 8;
 
 template <typename Words>
-concept HasVectors = requires(Words words, const std::size_t (&places)[2], long (&values)[2]) {
+concept LoadsAll = requires(Words words, const std::size_t (&places)[2], long (&values)[2]) {
     words.load_all(places, values);
-    words.store_all(places, values);
 };
 
 template <typename Words>
 [[gnu::always_inline]] inline long read_8(Words& words, const std::size_t (&places)[8]) {
     long sum = 0;
-    if constexpr (HasVectors<Words>) {
+    if constexpr (LoadsAll<Words>) {
         long values[8];
         words.load_all(places, values);
         for (const long value : values)
             sum += value;
-        return sum;
-    }
+    } else {
 #pragma GCC unroll 8
-    for (const std::size_t place : places)
-        sum += words.load(place);
+        for (const std::size_t place : places)
+            sum += words.load(place);
+    }
     return sum;
 }
 
 template <typename Words>
 void transfer(Words& words, std::size_t from, std::size_t to) {
-    if constexpr (HasVectors<Words>) {
+    if constexpr (LoadsAll<Words>) {
         const std::size_t places[2] = {from, to};
         long values[2];
         words.load_all(places, values);
@@ -68,10 +67,10 @@ void transfer(Words& words, std::size_t from, std::size_t to) {
             ++values[1];
         }
         words.store_all(places, values);
-        return;
+    } else {
+        words.store(from, words.load(from) - 1);
+        words.store(to, words.load(to) + 1);
     }
-    words.store(from, words.load(from) - 1);
-    words.store(to, words.load(to) + 1);
 }
 
 // What happens to a key, or in a queue, where a look-up tells how long it is.

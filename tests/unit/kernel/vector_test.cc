@@ -172,8 +172,9 @@ TEST_F(Vectors, FollowTheFlagsThatAreKnown) {
     EXPECT_EQ(start(file), 1);
     Pieces pieces;
     pieces.write(0, &value, 8);
+    EXPECT_EQ(pieces.access(file, STM_VECTOR_BEGIN | STM_VECTOR_COMMIT), -EINVAL);
     for (std::uint32_t flag = 2; flag != 0; flag <<= 1) {
-        EXPECT_EQ(pieces.access(file, flag), -EINVAL);
+        EXPECT_EQ(pieces.access(file, flag), flag == STM_VECTOR_BEGIN ? -EBUSY : -EINVAL);
         EXPECT_EQ(Pieces().write(0, &value, 8).add(0, &value, 8, flag).access(file), -EINVAL);
     }
     stm_vector reserved = pieces.argument();
@@ -253,6 +254,71 @@ TEST_F(Vectors, WithCommitAndNoTransactionDoNothing) {
         EXPECT_EQ(pieces.access(file), 0) << "a call of its own";
     }
     EXPECT_EQ(cancel(file), 0);
+}
+
+TEST_F(Vectors, BeginATransactionThatIsCommittedWithOthers) {
+    put(file, 0, 10);
+    std::uint64_t seen = 0;
+    EXPECT_EQ(Pieces().read(0, &seen, 8).access(file, STM_VECTOR_BEGIN), 0);
+    EXPECT_EQ(seen, 10u);
+    EXPECT_EQ(transaction_of(file).depth, 1u);
+    EXPECT_EQ(Pieces().access(file, STM_VECTOR_BEGIN), -EBUSY) << "one runs";
+    seen += 5;
+    EXPECT_EQ(Pieces().write(0, &seen, 8).access(file), 0);
+    EXPECT_EQ(get(other, 0), 10u);
+    EXPECT_EQ(Pieces().write(64, &seen, 8).access_and_commit(file), 0);
+    EXPECT_EQ(transaction_of(file).depth, 0u);
+    EXPECT_EQ(get(other, 0), 15u);
+    EXPECT_EQ(get(other, 64), 15u);
+}
+
+TEST_F(Vectors, ThatBeginAreToldOfAConflictByTheirResults) {
+    std::uint64_t seen = 0;
+    EXPECT_EQ(Pieces().read(0, &seen, 8).access(file, STM_VECTOR_BEGIN), 0);
+    put(other, 0, 3);
+    EXPECT_EQ(Pieces().write(64, &seen, 8).access_and_commit(file), -EAGAIN);
+    EXPECT_EQ(transaction_of(file).depth, 0u);
+    EXPECT_EQ(get(other, 64), 0u);
+    EXPECT_EQ(Pieces().read(0, &seen, 8).access(file, STM_VECTOR_BEGIN), 0);
+    EXPECT_EQ(seen, 3u);
+    EXPECT_EQ(Pieces().access_and_commit(file), 0);
+}
+
+TEST_F(Vectors, ThatFailBeginNothing) {
+    std::uint64_t seen = 0;
+    EXPECT_EQ(Pieces().read(0, &seen, 8).read(~0ull - 8, &seen, 8).access(file, STM_VECTOR_BEGIN),
+              -ENOSPC);
+    EXPECT_EQ(transaction_of(file).depth, 0u);
+    EXPECT_EQ(Pieces().read(0, reinterpret_cast<void*>(8), 8).access(file, STM_VECTOR_BEGIN),
+              -EFAULT);
+    EXPECT_EQ(transaction_of(file).depth, 0u);
+    EXPECT_EQ(start(file), 1);
+    EXPECT_EQ(cancel(file), 0);
+}
+
+// At each step of the engine somebody else commits.
+TEST_F(Vectors, ThatBeginSeeOneMomentAndGoOnThere) {
+    bool happened = true;
+    std::uint64_t value = 0;
+    for (std::size_t step = 1; happened; ++step) {
+        SCOPED_TRACE(testing::Message() << "step " << step);
+        happened = false;
+        std::array<std::uint64_t, 2> seen{};
+        {
+            const simulated::InterleaveCommit between(step, [&] {
+                happened = true;
+                std::thread([&] { put_two(other, 0, kPage, ++value); }).join();
+            });
+            EXPECT_EQ(Pieces()
+                          .read(0, &seen[0], 8)
+                          .read(kPage, &seen[1], 8)
+                          .access(file, STM_VECTOR_BEGIN),
+                      0);
+        }
+        EXPECT_EQ(seen[0], seen[1]);
+        EXPECT_EQ(transaction_of(file).depth, 1u);
+        EXPECT_EQ(cancel(file), 0);
+    }
 }
 
 TEST_F(Vectors, WorkInAMutexRegion) {

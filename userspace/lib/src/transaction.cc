@@ -36,15 +36,15 @@ public:
         vector_->flags &= ~static_cast<unsigned>(STM_VECTOR_COMMIT);
         return request(fd);
     }
-    /** After an error: also a request that was refused, and so changed nothing, ends the part. */
-    void make_sure(const ThreadTransaction& transaction, int error) const {
+    /** After an error: also a request that was refused, and so changed nothing, ends the part,
+     * which was at that depth. */
+    void make_sure(int fd, int depth, int error) const {
         if (vector_ == nullptr || error == EAGAIN)
             return;
         stm_transaction now = {};
         now.size = sizeof(now);
-        if (::ioctl(transaction.fd, STM_IOC_TRANSACTION, &now) == 0 &&
-            static_cast<int>(now.depth) == transaction.depth)
-            ::ioctl(transaction.fd, STM_IOC_CANCEL, 0);
+        if (::ioctl(fd, STM_IOC_TRANSACTION, &now) == 0 && static_cast<int>(now.depth) == depth)
+            ::ioctl(fd, STM_IOC_CANCEL, 0);
     }
 
 private:
@@ -63,10 +63,12 @@ int commit(ThreadState& thread, ThreadTransaction* transaction, int fd, End end)
     if (transaction == nullptr) {
         if (error == 0)
             thread.look(); // a transaction whose number is closed is over
+        else
+            end.make_sure(fd, 1, error);
         return error;
     }
     if (error != 0)
-        end.make_sure(*transaction, error);
+        end.make_sure(transaction->fd, transaction->depth, error);
     if (transaction->depth > 1) {
         if (error == 0)
             --transaction->depth;
@@ -93,6 +95,8 @@ int commit_and_tell(int fd, Teller teller, End end = {}) {
     ThreadTransaction* transaction = nullptr;
     if (thread == nullptr) { // the program made a transaction by system calls, or none
         error = end.request(fd);
+        if (error != 0)
+            end.make_sure(fd, 1, error);
     } else {
         const Section section(*thread);
         transaction = thread->running_on(fd);
@@ -144,6 +148,11 @@ int stm_try_commit(int fd) {
 
 int stm_access(int fd, const struct stm_piece* pieces, unsigned count) {
     stm_vector vector = vector_of(pieces, count, 0);
+    return ::ioctl(fd, STM_IOC_VECTOR, &vector);
+}
+
+int stm_begin_access(int fd, const struct stm_piece* pieces, unsigned count) {
+    stm_vector vector = vector_of(pieces, count, STM_VECTOR_BEGIN);
     return ::ioctl(fd, STM_IOC_VECTOR, &vector);
 }
 

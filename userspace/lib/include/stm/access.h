@@ -112,6 +112,36 @@ static inline struct stm_piece stm_write_piece(unsigned long long offset, const 
 int stm_access(int fd, const struct stm_piece *pieces, unsigned int count);
 
 /**
+ * stm_begin_access - begin a transaction by its first reads and writes
+ * @fd: a handle of a transactional region
+ * @pieces: as for stm_access(), done at the beginning of the transaction
+ * @count: their number, at most 1024
+ *
+ * This is for transactions that need no restart: nothing returns twice, no signal is sent, and
+ * nothing is asked of the function that calls. A conflict is told by results alone. It costs less
+ * than stm_start(), and other languages can call it.
+ *
+ *	do {
+ *		if (stm_begin_access(fd, loads, 2) < 0)
+ *			break;
+ *		from -= amount;
+ *		to += amount;
+ *	} while ((result = stm_access_and_commit(fd, stores, 2)) > 0);
+ *
+ * As long as the pieces themselves conflict with others they are done again. If a later
+ * stm_access() returns -1 with EAGAIN, the transaction cannot commit: end it by stm_cancel(), and
+ * begin again. Loads and stores in mappings of @fd should not be a part of such a transaction,
+ * because nothing stops them when it has read something old.
+ *
+ * Returns 0 in a transaction. Otherwise -1 without one, with errno as for stm_access(), or
+ *
+ *	EBUSY		a transaction runs on @fd, or the handle is mapped, and another thread of
+ *			the process has a transaction on it
+ *	EINTR		a signal arrived while the call waited
+ */
+int stm_begin_access(int fd, const struct stm_piece *pieces, unsigned int count);
+
+/**
  * stm_access_and_commit - read and write at several offsets, and commit
  * @fd: a handle on which a transaction runs
  * @pieces: as for stm_access()
