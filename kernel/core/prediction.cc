@@ -56,7 +56,7 @@ void Prediction::select(u32 number) noexcept {
 void Prediction::learn(PrivatePages& touched, Ending ending, u32 most) noexcept {
     Site* const site = current_;
     current_ = nullptr;
-    if (site == nullptr)
+    if (site == nullptr || (touched.empty() && site->pages.size() == 0))
         return;
     learn_known(*site, touched, ending);
     learn_new(*site, touched, ending, runtime::min(most, kMostPredictedPages));
