@@ -504,7 +504,9 @@ int stm_set_retry_limit(int fd, unsigned attempts);
  * leave the mapping when the thread reads or writes by a call outside of transactions, or waits
  * (stm_wait), when another thread of the process begins a transaction on the handle, and after a
  * tenth of a second or so without a transaction. It is best used for a handle that one thread uses
- * again and again.
+ * again and again, for the same pages. Where others change many pages that this thread has loaded
+ * once and does not need again, each start copies them, and a mapping that is not warm may be
+ * quicker.
  *
  * With STM_WARM=1 in the environment all handles are warm on which the program begins transactions.
  *
