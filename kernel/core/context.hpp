@@ -258,7 +258,7 @@ public:
     [[nodiscard]] bool has_to_cool() const noexcept STM_REQUIRES(lock_) {
         return stage_.is_warm() &&
                (transaction_.conflicts_in_row() != 0 || warmth_ == Warmth::cold ||
-                stage_.now().memory != stm_linux_memory_current());
+                footprint_.is_worn_out() || stage_.now().memory != stm_linux_memory_current());
     }
     // Its pages are in no mapping, and it has the view no more. No offer stands.
     void cool() noexcept STM_REQUIRES(lock_) {

@@ -114,6 +114,10 @@ public:
 
     // Whether it is small enough to be kept.
     [[nodiscard]] bool may_be_kept() const noexcept { return pages_.size() <= kMostWarmPages; }
+    // Whether starts have copied more pages anew than there are, and some. Nobody knows which of
+    // them the program still loads. To fault these in again costs no more than what was spent, so
+    // the cost is at most about twice what it is for who knows.
+    [[nodiscard]] bool is_worn_out() const noexcept { return pages_.copied() > pages_.size() + 8; }
     // In place of clear(): see PrivatePages.
     void keep(u64 version, PrivatePages::Effect effect) noexcept;
     [[nodiscard]] bool renew(Transaction& transaction) noexcept {

@@ -303,6 +303,7 @@ void PrivatePages::clear() noexcept {
     }
     pages_.clear(kKeptRoom);
     index_.clear();
+    copied_ = 0;
 }
 
 // -- Kept from one transaction to the next --
@@ -354,9 +355,12 @@ bool PrivatePages::renew(Transaction& transaction) noexcept {
     for (u32 i = 0; i < pages_.size(); ++i) {
         breathe(i);
         Page& page = pages_[i];
-        const bool renewed = transaction.renew_page(page.index, page.version, memory_of(page.copy));
-        page.version = renewed ? transaction.snapshot() : Transaction::kNoCopy;
-        if (!renewed)
+        const auto renewal = transaction.renew_page(page.index, page.version, memory_of(page.copy));
+        const bool failed = renewal == Transaction::Renewal::failed;
+        page.version = failed ? Transaction::kNoCopy : transaction.snapshot();
+        if (renewal != Transaction::Renewal::same)
+            ++copied_;
+        if (failed)
             return false;
     }
     return true;

@@ -120,6 +120,8 @@ public:
     // False: at least one cannot be; nothing is lost, and it may be tried again with another
     // snapshot.
     [[nodiscard]] bool renew(Transaction& transaction) noexcept;
+    // How often pages had to be copied for that since the last clear().
+    [[nodiscard]] u32 copied() const noexcept { return copied_; }
     // Enters them into the read set of a transaction at their own snapshot. no_memory.
     [[nodiscard]] AbortReason keep_in(Transaction& transaction) noexcept;
     // They are in no mapping any more.
@@ -157,6 +159,7 @@ private:
     protocol::GrowingArray<Saved, 4> saved_;
     stm_page* spare_[kSparePages];
     u32 spares_ = 0;
+    u32 copied_ = 0;
 };
 
 } // namespace stm::kernel

@@ -233,25 +233,27 @@ public:
     // No page has been copied at this version.
     static constexpr u64 kNoCopy = ~u64{0};
 
+    // What became of a copy: it has any bytes, it had those of the snapshot, or got them.
+    enum class Renewal : u8 { failed, same, copied };
     // Enters a page into the read set as read_page() does. `copy` has the page's 4096 bytes as they
     // were at `version` (kNoCopy: any bytes), and has them at the snapshot afterwards. The snapshot
-    // does not move, and nothing is doomed. False: the page has changed since the snapshot, is
-    // about to, or there is no memory; then `copy` has any bytes. Every page for which it has said
-    // true is in the read set.
+    // does not move, and nothing is doomed. It fails if the page has changed since the snapshot, is
+    // about to, or there is no memory. Every other page is in the read set.
     //
     // A stripe that is unlocked and not newer than `version` has the same bytes at the snapshot: by
     // 2. at the top with its sample here, behind the load of the clock, as O1.
-    [[nodiscard]] bool renew_page(u64 page, u64 version, void* copy) noexcept {
+    [[nodiscard]] Renewal renew_page(u64 page, u64 version, void* copy) noexcept {
         const u64 first = page * kStripesPerPage;
         if (!enter_page(page))
-            return false;
+            return Renewal::failed;
         if (version != kNoCopy) {
             step(memory_, Step::sample_orec, first);
             const Atomic<u64>* const orecs = memory_.orec(first);
             if (orecs == nullptr || none_newer(orecs, kStripesPerPage, version)) [[likely]]
-                return true;
+                return Renewal::same;
         }
-        return copy_page_at_snapshot(page, static_cast<u8*>(copy));
+        return copy_page_at_snapshot(page, static_cast<u8*>(copy)) ? Renewal::copied
+                                                                   : Renewal::failed;
     }
     // After that has failed, and nothing else was done: a snapshot of now, and an empty read set.
     void take_snapshot_again() noexcept {

@@ -459,6 +459,23 @@ TEST_F(Warm, MoreThanSoManyPagesAreNotKept) {
     EXPECT_EQ(in_transaction(7), 0u);
 }
 
+TEST_F(Warm, PagesThatOthersChangeAndTheThreadDoesNotLoadAreGivenUp) {
+    for (std::uint64_t page = 0; page < 8; ++page)
+        in_transaction(page);
+    for (int round = 0; round < 20 && mapped(7); ++round) {
+        disturb(6);
+        disturb(7);
+        EXPECT_EQ(in_transaction(0), 0u);
+    }
+    EXPECT_FALSE(mapped(7));
+    faults = 0;
+    for (int round = 0; round < 20; ++round) {
+        disturb(7);
+        EXPECT_EQ(in_transaction(0), 0u);
+    }
+    EXPECT_LE(faults, 1u) << "what it loads is there";
+}
+
 TEST_F(Warm, WithoutTheFlagNothingStays) {
     in_transaction(3);
     EXPECT_TRUE(mapped(3));
