@@ -88,12 +88,13 @@ public:
     }
     // The same, where next_place() is set. The slot is the one that locate() found, and the table
     // has not changed since.
-    [[gnu::always_inline]] Access& insert_at(u32 slot, u64 stripe, u64 version) noexcept {
+    [[gnu::always_inline]] Access& insert_at(u32 slot, u64 stripe, u64 version,
+                                             u32 more = 0) noexcept {
         Access& access = accesses_.next();
         access.stripe = stripe;
         access.version = version;
         access.write = kNoWrite;
-        access.more = 0;
+        access.more = more;
         slots_[slot] = {generation_, accesses_.size()};
         accesses_.commit_append();
         return access;

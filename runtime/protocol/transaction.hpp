@@ -185,6 +185,7 @@ public:
             if (reason != AbortReason::none)
                 return reason;
             accesses_.insert(stripe, version);
+            count_once(stripe);
             return AbortReason::none;
         }
         if (access->version == kNotRead)
@@ -301,7 +302,8 @@ public:
     // Lays this transaction's writes to a page over a copy of its 4096 bytes.
     void overlay_page(u64 page, void* to) const noexcept {
         for (u32 i = 0; i < kStripesPerPage && log_.size() != 0; ++i)
-            (void)overlay(page * kStripesPerPage + i, static_cast<u8*>(to) + i * kStripeBytes);
+            overlay(accesses_.find(page * kStripesPerPage + i),
+                    static_cast<u8*>(to) + i * kStripeBytes);
     }
 
     // Notes bytes to be written at the commit. Any length and alignment; all of it or nothing.
@@ -596,8 +598,6 @@ public:
     [[nodiscard]] u32 conflicts_in_row() const noexcept { return conflicts_; }
     [[nodiscard]] u32 longest_streak() const noexcept { return longest_streak_; }
     [[nodiscard]] u64 extensions() const noexcept { return extensions_; }
-    // A stripe that was read together with others, and by itself or written after that, counts
-    // twice.
     [[nodiscard]] u32 stripes_touched() const noexcept {
         return static_cast<u32>(accesses_.size() + more_);
     }
@@ -634,6 +634,7 @@ private:
             return_token();
         accesses_.clear();
         more_ = 0;
+        runs_ = 0;
         page_reads_.clear(kKeptPageReads);
         log_.clear();
         return reason;
@@ -692,9 +693,10 @@ private:
         return more + more_ <= limits_.accesses && accesses_.has_room(more);
     }
 
-    [[gnu::noinline]] AbortReason reserve_accesses(u64 more) noexcept {
-        const AbortReason reason = reason_of_growth(
-            accesses_.reserve(accesses_.size() + more, static_cast<u32>(limits_.accesses - more_)));
+    // Of these `counted` are for stripes that count already: count_once() follows.
+    [[gnu::noinline]] AbortReason reserve_accesses(u64 more, u64 counted = 0) noexcept {
+        const AbortReason reason = reason_of_growth(accesses_.reserve(
+            accesses_.size() + more, static_cast<u32>(limits_.accesses - more_ + counted)));
         last_ = nullptr;
         return reason;
     }
@@ -714,6 +716,7 @@ private:
     // the same bytes again and again.
     [[gnu::noinline]] AbortReason reserve_writes_slowly(u64 offset, u64 stripes) noexcept {
         u64 new_accesses = 0;
+        u64 in_runs = 0;
         u64 new_writes = 0;
         u64 overwritten = 0;
         // No need to count what cannot fit. At worst all stripes are new.
@@ -722,14 +725,16 @@ private:
         const u64 first = stripe_of(offset);
         for (u64 stripe = first; stripe < first + stripes; ++stripe) {
             const Access* access = accesses_.find(stripe);
-            if (access == nullptr)
+            if (access == nullptr) {
                 ++new_accesses;
+                in_runs += is_in_run(stripe) ? 1 : 0;
+            }
             if (access == nullptr || access->write == kNoWrite)
                 ++new_writes;
             else
                 ++overwritten;
         }
-        const AbortReason reason = reserve_accesses(new_accesses);
+        const AbortReason reason = reserve_accesses(new_accesses, in_runs);
         if (reason != AbortReason::none)
             return reason;
         return reason_of_growth(
@@ -773,8 +778,9 @@ private:
     // changes it after the snapshot was moved, because then all of them were found unchanged.
     u64 read_stripes(StripePart part, u8* to, u64 bytes, AbortReason& reason) noexcept {
         const u32 first = static_cast<u32>(part.stripe % kStripesPerPage);
-        const u32 count =
-            static_cast<u32>(runtime::min(bytes >> kStripeShift, u64{kStripesPerPage - first}));
+        const u32 count = stripes_to_read(
+            part.stripe,
+            static_cast<u32>(runtime::min(bytes >> kStripeShift, u64{kStripesPerPage - first})));
         if (part.bytes != kStripeBytes || count < 2)
             return 0;
         const u64 wanted = mask_of(first, count); // a bit for each stripe of the page
@@ -796,19 +802,33 @@ private:
             return 0;
         if (found.access == nullptr) {
             accesses_.next_place() = {place.orec - first, place.data - first * kStripeBytes};
-            accesses_.insert_at(found.slot, run_of_page(page), wanted).more = count;
+            accesses_.insert_at(found.slot, run_of_page(page), wanted, count);
             more_ += count - 1;
+            ++runs_;
         } else if (fresh != 0) {
             const u32 more = count_ones(fresh);
             found.access->version |= fresh;
             found.access->more += more;
             more_ += more;
         }
-        for (u32 i = 0; i < count && log_.size() != 0; ++i) {
-            if (overlay(part.stripe + i, to + (u64{i} << kStripeShift)))
+        for (u32 i = 0; i < count && accesses_.size() != runs_; ++i) {
+            const Access* const own = accesses_.find(part.stripe + i);
+            if (own != nullptr)
                 more_ -= fresh >> (first + i) & 1;
+            overlay(own, to + (u64{i} << kStripeShift));
         }
         return u64{count} << kStripeShift;
+    }
+
+    // How many of the stripes come before the first one that this transaction has written as a
+    // whole. That one need not be read.
+    [[nodiscard]] u32 stripes_to_read(u64 first, u32 count) const noexcept {
+        if (log_.size() == 0) [[likely]]
+            return count;
+        u32 read = 0;
+        while (read < count && written_bytes(first + read) != kWholeStripe)
+            ++read;
+        return read;
     }
 
     // A part of a stripe that was read together with others, so the read set has it.
@@ -819,21 +839,25 @@ private:
     }
 
     // Whether the stripe was read together with others.
-    [[nodiscard]] bool is_in_run(u64 stripe) const noexcept {
+    [[nodiscard, gnu::noinline]] bool is_in_run(u64 stripe) const noexcept {
         const Access* const run = accesses_.find(run_of_page(page_of_stripe(stripe)));
         return run != nullptr && (run->version >> stripe % kStripesPerPage & 1) != 0;
     }
 
-    // Lays what this transaction wrote to the stripe over its 64 bytes. False: nothing.
-    bool overlay(u64 stripe, u8* to) const noexcept {
-        const Access* const access = accesses_.find(stripe);
+    // An access of its own was added for the stripe.
+    [[gnu::always_inline]] void count_once(u64 stripe) noexcept {
+        if (runs_ != 0 && is_in_run(stripe)) [[unlikely]]
+            --more_;
+    }
+
+    // Lays what this transaction wrote to the stripe of that access, or nullptr, over its 64 bytes.
+    void overlay(const Access* access, u8* to) const noexcept {
         if (access == nullptr || access->write == kNoWrite)
-            return false;
+            return;
         const Write& write = log_[access->write];
         for_each_run(write.mask, [&](u32 first, u32 bytes) {
             __builtin_memcpy(to + first, write.bytes + first, bytes);
         });
-        return true;
     }
 
     [[gnu::noinline]] void write_parts(u64 offset, const u8* source, u64 bytes) noexcept {
@@ -883,6 +907,7 @@ private:
                 return AbortReason::none;
         }
         last_ = &accesses_.insert_at(slot, part.stripe, sample.version);
+        count_once(part.stripe);
         return AbortReason::none;
     }
 
@@ -1240,6 +1265,7 @@ private:
             if (access == nullptr) {
                 accesses_.next_place() = {};
                 access = &accesses_.insert_at(place.slot, part.stripe, kNotRead);
+                count_once(part.stripe);
             }
         }
         if (access->write == kNoWrite)
@@ -1414,6 +1440,7 @@ private:
     // What stripes_touched() adds to the number of accesses, modulo 2^64: stripes that were read
     // together, less the entries that stand for them, and less those that have one of their own.
     u64 more_ = 0;
+    u32 runs_ = 0; // such entries
     const Limits limits_;
     AccessTable accesses_;
     GrowingArray<PageRead, 16> page_reads_;

@@ -108,6 +108,76 @@ TEST_F(Tx, LongReadsStopAtTheLimit) {
     small.cancel(AbortReason::explicit_cancel);
 }
 
+// What it wrote by itself it need not read.
+TEST_F(Tx, LongReadsOfItsOwnWritesConflictWithNothing) {
+    put(0, 1);
+    std::vector<u8> bytes(3 * kStripeBytes, 7);
+    ASSERT_EQ(tx.begin(), AbortReason::none);
+    ASSERT_EQ(tx.write(0, bytes.data(), bytes.size()), AbortReason::none);
+    std::vector<u8> found(bytes.size());
+    ASSERT_EQ(tx.read(0, found.data(), found.size()), AbortReason::none);
+    EXPECT_EQ(found, bytes);
+    u32 read = 0;
+    tx.for_each_read([&read](u64, u64) { ++read; });
+    EXPECT_EQ(read, 0u);
+    put(0, 2);
+    EXPECT_EQ(tx.validate(), Validity::valid);
+    EXPECT_EQ(tx.commit(), AbortReason::none);
+
+    // Around them it is read.
+    ASSERT_EQ(tx.begin(), AbortReason::none);
+    ASSERT_EQ(tx.write(2 * kStripeBytes, bytes.data(), 2 * kStripeBytes), AbortReason::none);
+    found.resize(6 * kStripeBytes);
+    ASSERT_EQ(tx.read(0, found.data(), found.size()), AbortReason::none);
+    std::vector<u64> stripes;
+    tx.for_each_read([&stripes](u64 stripe, u64) { stripes.push_back(stripe); });
+    EXPECT_EQ(stripes, (std::vector<u64>{0, 1, 4, 5}));
+    put(3 * kStripeBytes, 3);
+    EXPECT_EQ(tx.validate(), Validity::valid);
+    put(5 * kStripeBytes, 3);
+    EXPECT_EQ(tx.commit(), AbortReason::commit_validation);
+}
+
+TEST_F(Tx, LongReadsOfItsOwnWritesAreNothingToWaitFor) {
+    put(0, 1);
+    u64 values[2 * kStripeBytes / 8] = {};
+    ASSERT_EQ(tx.begin(), AbortReason::none);
+    ASSERT_EQ(tx.write(0, values, sizeof values), AbortReason::none);
+    ASSERT_EQ(tx.read(0, values, sizeof values), AbortReason::none);
+    EXPECT_EQ(tx.announce_wait(), WaitMask{0});
+    tx.cancel(AbortReason::explicit_cancel);
+}
+
+// A stripe counts once, however often and in whatever ways it is touched.
+TEST_F(Tx, StripesOfLongReadsAreTouchedOnce) {
+    put(0, 1);
+    Transaction<PagedMemory> small(memory, 3, {.accesses = 4, .writes = 4, .pages = 1});
+    u64 values[4 * kStripeBytes / 8] = {};
+
+    ASSERT_EQ(small.begin(), AbortReason::none);
+    ASSERT_EQ(small.read(0, values, sizeof values), AbortReason::none);
+    EXPECT_EQ(small.write(8, &one, 8), AbortReason::none);
+    EXPECT_EQ(small.write(0, values, sizeof values), AbortReason::none);
+    EXPECT_EQ(small.stripes_touched(), 4u);
+    EXPECT_EQ(small.write(sizeof values, &one, 8), AbortReason::too_big);
+    EXPECT_EQ(small.read(sizeof values, values, 8), AbortReason::too_big);
+    EXPECT_EQ(small.commit(), AbortReason::none);
+
+    // One by one first.
+    ASSERT_EQ(small.begin(), AbortReason::none);
+    ASSERT_EQ(small.read(0, values, 8), AbortReason::none);
+    ASSERT_EQ(small.write(kStripeBytes, &one, 8), AbortReason::none);
+    ASSERT_EQ(small.read(0, values, 3 * kStripeBytes), AbortReason::none);
+    EXPECT_EQ(small.stripes_touched(), 3u);
+    ASSERT_EQ(small.read(2 * kStripeBytes, values, 8), AbortReason::none);
+    EXPECT_EQ(small.stripes_touched(), 3u);
+    EXPECT_EQ(small.read(3 * kStripeBytes, values, 8), AbortReason::none);
+    EXPECT_EQ(small.stripes_touched(), 4u);
+    EXPECT_EQ(small.write(2 * kStripeBytes, values, 2 * kStripeBytes), AbortReason::none);
+    EXPECT_EQ(small.stripes_touched(), 4u);
+    EXPECT_EQ(small.commit(), AbortReason::none);
+}
+
 TEST_F(Tx, ConflictDoomsUntilTheEnd) {
     ASSERT_EQ(tx.begin(), AbortReason::none);
     EXPECT_EQ(get(0), 0u);
