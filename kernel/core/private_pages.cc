@@ -346,6 +346,8 @@ void PrivatePages::keep(u64 version, Effect effect) noexcept {
         return;
     // There is room for as many as there were.
     pages_.truncate(kept);
+    if (kept == 0)
+        copied_ = 0;
     index_.clear();
     for (u32 i = 0; i < kept; ++i)
         index_.insert(pages_[i].index).write = i;

@@ -120,7 +120,7 @@ public:
     // False: at least one cannot be; nothing is lost, and it may be tried again with another
     // snapshot.
     [[nodiscard]] bool renew(Transaction& transaction) noexcept;
-    // How often pages had to be copied for that since the last clear().
+    // How often pages had to be copied for that since there was none.
     [[nodiscard]] u32 copied() const noexcept { return copied_; }
     // Enters them into the read set of a transaction at their own snapshot. no_memory.
     [[nodiscard]] AbortReason keep_in(Transaction& transaction) noexcept;

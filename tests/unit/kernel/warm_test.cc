@@ -476,6 +476,29 @@ TEST_F(Warm, PagesThatOthersChangeAndTheThreadDoesNotLoadAreGivenUp) {
     EXPECT_LE(faults, 1u) << "what it loads is there";
 }
 
+// What they have cost counts only as long as there are pages.
+TEST_F(Warm, WithoutPagesTransactionsNeedNoCall) {
+    in_transaction(3);
+    for (int round = 0; round < 9; ++round) {
+        disturb(3);
+        in_transaction(3);
+    }
+    EXPECT_TRUE(mapped(3));
+    disturb(3);
+    begin();
+    EXPECT_TRUE(set(3, 1));
+    EXPECT_EQ(cancel(file), 0);
+    EXPECT_FALSE(mapped(3));
+    begin();
+    EXPECT_EQ(end(), 0);
+    calls = 0;
+    for (int round = 0; round < 5; ++round) {
+        begin();
+        EXPECT_EQ(end(), 0);
+    }
+    EXPECT_EQ(calls, 0u);
+}
+
 TEST_F(Warm, WithoutTheFlagNothingStays) {
     in_transaction(3);
     EXPECT_TRUE(mapped(3));
