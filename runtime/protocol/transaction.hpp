@@ -1383,6 +1383,10 @@ private:
         return AbortReason::none;
     }
 
+    // What the records of a page count as in a batch, since they are looked at together: four
+    // stripes.
+    static constexpr u32 index_of_page(u32 page) noexcept { return page * 4 + 3; }
+
     // 5. at the top. Stripes that this commit has locked were compared when they were locked. It
     // does not spin, because two commits could wait for each other.
     template <typename Steps>
@@ -1397,15 +1401,14 @@ private:
                 in_the_way_ = changed != kNoStripe || access.more != 0 ? changed : access.stripe;
                 return AbortReason::commit_validation;
             }
-            steps.batch_done(i);
+            steps.batch_done(access.more == 0 ? i : index_of_page(i));
         }
         for (u32 i = 0; i < page_reads_.size(); ++i) {
             if (check(page_reads_[i]) != Validity::valid) {
                 in_the_way_ = first_changed(page_reads_[i]);
                 return AbortReason::commit_validation;
             }
-            // Four pages have as many records as a batch has stripes.
-            steps.batch_done((i + 1) * 4 - 1);
+            steps.batch_done(index_of_page(i));
         }
         return AbortReason::none;
     }

@@ -441,6 +441,29 @@ private:
     u32 pauses_ = 0;
 };
 
+// Such a commit offers its processor to others while it validates, too.
+TEST_F(Tx, ALargeValidationLetsOthersRun) {
+    constexpr u64 kPages = 254;
+    for (u64 page = 0; page < kPages; ++page)
+        put(page * kPageBytes, 1);
+    std::vector<u8> bytes(kPages * kPageBytes);
+    for (const bool whole_pages : {false, true}) {
+        ASSERT_EQ(tx.begin(), AbortReason::none);
+        for (u64 page = 0; page < kPages && whole_pages; ++page)
+            ASSERT_EQ(tx.read_page(page, bytes.data()), AbortReason::none);
+        if (!whole_pages) {
+            ASSERT_EQ(tx.read(0, bytes.data(), bytes.size()), AbortReason::none);
+        }
+        ASSERT_EQ(tx.write(bytes.size(), &one, 8), AbortReason::none);
+        put(bytes.size() + kPageBytes, 1); // so that it has to validate
+        const u64 before = memory.batches();
+        EXPECT_EQ(tx.commit(), AbortReason::none);
+        // A page costs kCostOfPage records.
+        EXPECT_GE(memory.batches() - before, kPages * kCostOfPage / kMaxConcurrentCost)
+            << (whole_pages ? "whole pages" : "stripes together");
+    }
+}
+
 TEST(Commits, SpinForAllOfTheirLocksTogetherNoLongerThanForOne) {
     SpinningMemory memory{1 << 20};
     Transaction<SpinningMemory> tx{memory, 1};
