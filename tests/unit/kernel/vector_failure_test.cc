@@ -185,6 +185,8 @@ constexpr Form kForms[] = {
     {"with commit", 1, STM_VECTOR_COMMIT, false},
     {"with commit, large", 1, STM_VECTOR_COMMIT, true},
     {"with commit, nested", 2, STM_VECTOR_COMMIT, false},
+    {"with begin", 0, STM_VECTOR_BEGIN, false},
+    {"with begin, large", 0, STM_VECTOR_BEGIN, true},
 };
 
 TEST_F(FailedVectors, SurviveEachFailureWhole) {
@@ -213,6 +215,9 @@ TEST_F(FailedVectors, SurviveEachFailureWhole) {
                 failure = point.happened();
             }
             EXPECT_EQ(result, failure == Failure::none ? 0 : simulated::errno_of(failure));
+            if (form.flags == STM_VECTOR_BEGIN) {
+                EXPECT_EQ(transaction_of(fresh).depth, result == 0 ? 1u : 0u);
+            }
             // What a program does that did not look: nothing of it may happen, or it had no part in
             // the failure.
             const bool refused = transaction_of(fresh).depth == form.depth &&
@@ -239,6 +244,65 @@ TEST_F(FailedVectors, SurviveEachFailureWhole) {
         std::printf("[  points  ] %-34s %zu\n", form.name, points);
         EXPECT_GE(points, form.large ? 6u : 4u);
     }
+}
+
+// Broken pieces begin no transaction, and nothing of one is left.
+TEST_F(FailedVectors, ThatBeginLeaveNoTransaction) {
+    for (const Broken& each : broken_pieces(kBytes, seen)) {
+        SCOPED_TRACE(each.name);
+        EXPECT_EQ(each.pieces.access(file, STM_VECTOR_BEGIN), each.error);
+        EXPECT_EQ(transaction_of(file).depth, 0u);
+        EXPECT_FALSE(store(file, 0, 1)) << "outside of transactions";
+        EXPECT_EQ(commit(file), -EINVAL);
+    }
+    expect_nothing();
+}
+
+TEST_F(FailedVectors, ThatBeginOnLostDescriptorsOrInAViewOfOthersLeaveNone) {
+    OtherThread thread;
+    std::size_t closed = 0;
+    std::size_t busy = 0;
+    for (const bool closes : {true, false}) {
+        for (EachMoment moment; moment.next();) {
+            SCOPED_TRACE(testing::Message() << "step " << moment.step());
+            const File fresh = open(control, "fresh", kCreate | STM_OPEN_EXCL, {kBytes, 0});
+            if (!closes) {
+                ASSERT_EQ(map(fresh, 0, kBytes / kPage, STM_MAP_WRITE), 0);
+            }
+            long result = 0;
+            long others = -1;
+            moment.in_the_middle(
+                [&] {
+                    const AsThread as(thread);
+                    if (closes)
+                        stm_core_flush(fresh.get(), simulated::kLastDescriptor);
+                    else
+                        others = start(fresh);
+                },
+                [&] {
+                    result = Pieces()
+                                 .write(0, &kOne, 8)
+                                 .read(64, &seen, 8)
+                                 .access(fresh, STM_VECTOR_BEGIN);
+                });
+            const stm_transaction now = transaction_of(fresh);
+            EXPECT_TRUE(result == 0 || result == (closes ? -ECANCELED : -EBUSY)) << result;
+            EXPECT_EQ(now.depth, result == 0 ? 1u : 0u);
+            closed += closes && result != 0;
+            busy += !closes && result != 0;
+            if (others == 1) {
+                EXPECT_EQ(result, -EBUSY);
+                const AsThread as(thread);
+                EXPECT_EQ(commit(fresh), 0);
+            }
+            if (now.depth != 0)
+                (void)cancel(fresh);
+            EXPECT_EQ(get(fresh, 0), 0u);
+            EXPECT_EQ(destroy_handle(fresh), 0);
+        }
+    }
+    EXPECT_GT(closed, 0u);
+    EXPECT_GT(busy, 0u);
 }
 
 // -- Conflicts --
