@@ -748,7 +748,7 @@ struct stm_vector_piece {
  *
  * BEGIN: The call begins a transaction, as STM_IOC_START does without a signal and a site, for the
  * pieces and what follows. As long as the pieces conflict it begins again. If the call fails, no
- * transaction has begun.
+ * transaction has begun. Since version 1.7.
  *
  * 0: All was done, and with COMMIT committed.
  * EAGAIN: Within a transaction: a conflict; it is doomed, or over with COMMIT.

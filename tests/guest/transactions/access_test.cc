@@ -371,6 +371,88 @@ TEST_F(Access, OfADoomedPartRestartsFromTheBeginning) {
     EXPECT_EQ(get(fd(), 2 * kPage), 8);
 }
 
+// -- Transactions that begin by their accesses --
+
+class BeginningAccess : public Access {
+protected:
+    template <std::size_t kCount>
+    static int begin(int fd, const stm_piece (&pieces)[kCount]) {
+        return stm_begin_access(fd, pieces, kCount) == 0 ? 0 : errno;
+    }
+};
+
+TEST_F(BeginningAccess, IsCommittedWithOthers) {
+    for (const bool offered : {false, true}) {
+        for (int round = 0; round < 3 && offered; ++round) {
+            stm_start(fd());
+            get(fd());
+            EXPECT_EQ(stm_commit(fd()), 0);
+        }
+        put(fd(), 10L);
+        long seen = 0;
+        const stm_piece loads[] = {stm_read_piece(0, &seen, sizeof seen)};
+        EXPECT_EQ(begin(fd(), loads), 0);
+        EXPECT_EQ(seen, 10);
+        EXPECT_EQ(transaction(fd()).depth, 1u);
+        EXPECT_EQ(begin(fd(), loads), EBUSY);
+        seen += 5;
+        const stm_piece stores[] = {stm_write_piece(0, &seen, sizeof seen)};
+        EXPECT_EQ(access_and_commit(fd(), stores), 0);
+        EXPECT_EQ(transaction(fd()).depth, 0u);
+        EXPECT_EQ(get(fd()), 15);
+    }
+    stm_start(fd());
+    long seen = 0;
+    const stm_piece loads[] = {stm_read_piece(0, &seen, sizeof seen)};
+    EXPECT_EQ(begin(fd(), loads), EBUSY);
+    EXPECT_EQ(stm_commit(fd()), 0);
+}
+
+TEST_F(BeginningAccess, TellsAConflictByItsResults) {
+    long seen[2] = {};
+    const stm_piece loads[] = {stm_read_piece(0, &seen[0], 8)};
+    const stm_piece more[] = {stm_read_piece(kPage, &seen[1], 8)};
+    int attempts = 0;
+    int result = -1;
+    do {
+        ++attempts;
+        ASSERT_EQ(begin(fd(), loads), 0);
+        if (attempts == 1) {
+            change_both();
+            EXPECT_EQ(access(fd(), more), EAGAIN);
+            stm_cancel(fd());
+            EXPECT_EQ(transaction(fd()).depth, 0u);
+            ASSERT_EQ(begin(fd(), loads), 0);
+            change_both();
+        }
+        const stm_piece stores[] = {stm_write_piece(2 * kPage, &seen[0], 8)};
+        result = access_and_commit(fd(), stores);
+        EXPECT_EQ(transaction(fd()).depth, 0u);
+    } while (result == 1);
+    EXPECT_EQ(result, 0);
+    EXPECT_EQ(attempts, 2);
+    EXPECT_EQ(get(fd(), 2 * kPage), 2);
+}
+
+TEST_F(BeginningAccess, ThatFailsBeginsNothing) {
+    long seen = 0;
+    const auto bad_list = reinterpret_cast<const stm_piece*>(8);
+    const stm_piece behind[] = {stm_read_piece(64 * 1024 - 7, &seen, 8)};
+    const stm_piece nowhere[] = {stm_read_piece(0, nullptr, 8)};
+    const stm_piece loads[] = {stm_read_piece(0, &seen, 8)};
+    EXPECT_EQ(begin(fd(), behind), ENOSPC);
+    EXPECT_EQ(begin(fd(), nowhere), EFAULT);
+    EXPECT_EQ(stm_begin_access(fd(), bad_list, 1), -1);
+    EXPECT_EQ(errno, EFAULT);
+    EXPECT_EQ(stm_begin_access(fd(), loads, 1025), -1);
+    EXPECT_EQ(errno, E2BIG);
+    EXPECT_EQ(begin(-1, loads), EBADF);
+    EXPECT_EQ(transaction(fd()).depth, 0u);
+    EXPECT_EQ(access_and_commit(fd(), loads), EINVAL) << "there is none";
+    EXPECT_EQ(stm_begin_access(fd(), nullptr, 0), 0);
+    EXPECT_EQ(access_and_commit(fd(), loads), 0);
+}
+
 // -- Processes --
 
 long sum_of(const long (&balances)[ACCOUNTS]) {

@@ -133,11 +133,17 @@ int stm_access(int fd, const struct stm_piece *pieces, unsigned int count);
  * begin again. Loads and stores in mappings of @fd should not be a part of such a transaction,
  * because nothing stops them when it has read something old.
  *
+ * The library does not know of such a transaction. So nothing that may run within it should call
+ * stm_start() or stm_try_start() on @fd: in a transaction that cannot commit any more they would
+ * begin another one in its place, and commit that alone.
+ *
  * Returns 0 in a transaction. Otherwise -1 without one, with errno as for stm_access(), or
  *
  *	EBUSY		a transaction runs on @fd, or the handle is mapped, and another thread of
  *			the process has a transaction on it
  *	EINTR		a signal arrived while the call waited
+ *	EINVAL		a piece has a flag that is not known, or the module is older than interface
+ *			1.7
  */
 int stm_begin_access(int fd, const struct stm_piece *pieces, unsigned int count);
 
