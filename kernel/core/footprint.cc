@@ -336,6 +336,7 @@ void Footprint::clear() noexcept {
 }
 
 void Footprint::keep(u64 version, PrivatePages::Effect effect) noexcept {
+    // may_be_kept()
     static_assert(kMostWarmPages <= protocol::AccessTable::kInlineAccesses);
     pages_.keep(version, effect);
     predicted_ = 0;

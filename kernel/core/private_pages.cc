@@ -344,7 +344,7 @@ void PrivatePages::keep(u64 version, Effect effect) noexcept {
     }
     if (kept == pages_.size())
         return;
-    // There is room for as many as there were.
+    // There is room for so many without an allocation: see Footprint::keep().
     pages_.truncate(kept);
     if (kept == 0)
         copied_ = 0;

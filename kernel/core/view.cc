@@ -266,6 +266,9 @@ void View::leave(Context& context, Context::Stays most) noexcept {
     const Context::Guard held(context.lock());
     if (memory.get() == stm_linux_memory_current())
         context.count_predicted(view_);
+    // Other threads may have loaded more pages until now.
+    if (!context.footprint().may_be_kept())
+        stays = Context::Stays::nothing;
     const auto unmap = [&](u64 first, u64 count) {
         stm_linux_view_unmap(view_, first, count);
         stm_linux_breathe();

@@ -2,6 +2,7 @@
 // Warm mappings: the pages that a transaction has loaded stay in the mapping for the next one.
 #include "tests/unit/kernel/two_handles.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdint>
@@ -457,6 +458,43 @@ TEST_F(Warm, MoreThanSoManyPagesAreNotKept) {
     for (std::uint64_t page = 0; page <= 128; ++page)
         EXPECT_FALSE(mapped(page)) << page;
     EXPECT_EQ(in_transaction(7), 0u);
+}
+
+// Another thread of the program loads while the transaction ends, until its pages leave.
+TEST_F(Warm, MoreThanSoManyPagesThatAreLoadedDuringTheEndAreNotKept) {
+    constexpr std::uint64_t kMany = 4200; // more than a table of them keeps room for
+    settings.max_stripes = 1 << 20;
+    settings.max_region_bytes = settings.max_user_bytes = settings.max_bytes = kMany * 2 * kPage;
+    const File large = open(control, "large", kCreate, {kMany * kPage, 0});
+    ASSERT_EQ(map(large, 0, kMany, STM_MAP_WRITE), 0);
+    ASSERT_EQ(start(large), 1);
+    ASSERT_EQ(cell_of_second_thread.attach(large), 0);
+    ASSERT_EQ(commit(large), 0);
+    simulated::OtherThread second;
+    for (const auto& [count, cancels] : {std::pair{std::uint64_t{200}, false}, {kMany, true}}) {
+        std::uint64_t most_kept = 0;
+        for (EachMoment moment; moment.next();) {
+            ASSERT_EQ(start(large), 1);
+            EXPECT_EQ(fault(large, 1, 1).result, STM_FAULT_MAP);
+            const Fault stored = fault(large, 2, 2, Access::store);
+            ASSERT_EQ(stored.result, STM_FAULT_MAP);
+            *word(stored) = moment.step() + 1;
+            long ended = -1;
+            moment.in_the_middle(
+                [&] {
+                    const simulated::AsThread it(second);
+                    for (std::uint64_t page = 3; page < count; ++page)
+                        (void)fault(large, page, page);
+                },
+                [&] { ended = cancels ? cancel(large) : commit(large); });
+            EXPECT_EQ(ended, 0);
+            ASSERT_EQ(start(large), 1);
+            most_kept = std::max<std::uint64_t>(most_kept, transaction_of(large).stripes_read / 64);
+            EXPECT_EQ(commit(large), 0);
+        }
+        EXPECT_LE(most_kept, 128u);
+        EXPECT_GT(most_kept, 0u);
+    }
 }
 
 TEST_F(Warm, PagesThatOthersChangeAndTheThreadDoesNotLoadAreGivenUp) {
