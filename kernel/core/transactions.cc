@@ -80,6 +80,13 @@ void take_back(Handle& handle, Context& context, AbortReason reason) noexcept {
     context.cancel(reason);
 }
 
+// Called after the end of a transaction. A close of the last descriptor during the end has found
+// nothing that was warm.
+void cool_without_descriptors(Handle& handle, Context& context) noexcept {
+    if (context.stage().is_warm() && !handle.descriptors().any_left(context))
+        handle.view().cool(context);
+}
+
 // What is left to do for a transaction that has just begun.
 Status settle_in(Handle& handle, Context& context, int signal, u32 site) noexcept {
     if (!handle.descriptors().any_left(context)) {
@@ -167,6 +174,7 @@ Status commit_innermost(Handle& handle, Context& context) noexcept {
     }
     handle.view().leave(context, Context::Stays::loaded_pages);
     const AbortReason reason = commit_outermost(context);
+    cool_without_descriptors(handle, context);
     if (reason == AbortReason::none)
         handle.offers().offer(context);
     return status_of(reason);
@@ -194,6 +202,7 @@ Status cancel(Handle& handle, u64 flags) noexcept {
         }
         context.cancel(AbortReason::explicit_cancel);
     }
+    cool_without_descriptors(handle, context);
     handle.offers().offer(context);
     return kSuccess;
 }

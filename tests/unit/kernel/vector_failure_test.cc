@@ -275,7 +275,7 @@ TEST_F(FailedVectors, ThatBeginOnLostDescriptorsOrInAViewOfOthersLeaveNone) {
                 [&] {
                     const AsThread as(thread);
                     if (closes)
-                        stm_core_flush(fresh.get(), simulated::kLastDescriptor);
+                        stm_core_flush(fresh.get(), simulated::closed_for_good());
                     else
                         others = start(fresh);
                 },

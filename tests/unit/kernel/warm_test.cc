@@ -570,6 +570,37 @@ TEST_F(Warm, TheLastCloseLeavesNothing) {
     EXPECT_EQ(see(3), 1u);
 }
 
+TEST_F(Warm, TheLastCloseDuringAnEndLeavesNothing) {
+    simulated::OtherThread second;
+    for (const bool stores : {false, true}) {
+        for (const bool cancels : {false, true}) {
+            for (EachMoment moment; moment.next();) {
+                const File fresh = open(control, "fresh", kCreate | STM_OPEN_EXCL, {8 * kPage, 0});
+                ASSERT_EQ(map(fresh, 0, 8, STM_MAP_WRITE), 0);
+                ASSERT_EQ(start(fresh), 1);
+                ASSERT_EQ(cell_of_second_thread.attach(fresh), 0);
+                ASSERT_EQ(commit(fresh), 0);
+                ASSERT_EQ(start(fresh), 1);
+                EXPECT_EQ(fault(fresh, 1, 1).result, STM_FAULT_MAP);
+                if (stores) {
+                    EXPECT_EQ(fault(fresh, 2, 2, Access::store).result, STM_FAULT_MAP);
+                }
+                long ended = 0;
+                moment.in_the_middle(
+                    [&] {
+                        const simulated::AsThread it(second);
+                        stm_core_flush(fresh.get(), simulated::closed_for_good());
+                    },
+                    [&] { ended = cancels ? cancel(fresh) : commit(fresh); });
+                EXPECT_TRUE(ended == 0 || ended == -ECANCELED) << ended;
+                const bool is_mapped = simulated::mapped_page(fresh.view(), 1) != nullptr;
+                EXPECT_EQ(is_mapped, !moment.happened());
+                EXPECT_EQ(destroy_handle(fresh), 0);
+            }
+        }
+    }
+}
+
 TEST_F(Warm, ACloseOfADuplicateChangesNothing) {
     in_transaction(3);
     begin();
