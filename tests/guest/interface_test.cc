@@ -32,7 +32,7 @@ const Request kRequests[] = {
     {"DESTROY", STM_IOC_DESTROY, sizeof(struct stm_destroy), 0x20},
     {"COMMIT_SETS", STM_IOC_COMMIT_SETS, sizeof(struct stm_commit_sets), 0x2},
     {"WAIT_SETS", STM_IOC_WAIT_SETS, sizeof(struct stm_wait_sets), 0x1},
-    {"VECTOR", STM_IOC_VECTOR, sizeof(struct stm_vector), 0x2},
+    {"VECTOR", STM_IOC_VECTOR, sizeof(struct stm_vector), 0x4},
 };
 
 bool needs_transactional_region(unsigned long number) {
