@@ -509,7 +509,8 @@ long Worker::vector_request(Random& random) {
         piece.address = reinterpret_cast<std::uint64_t>(memory(random, bytes));
     }
     stm_vector vector{};
-    vector.flags = random() % 4 == 0 ? STM_VECTOR_COMMIT : 0;
+    static constexpr std::uint32_t kFlags[] = {0, 0, 0, STM_VECTOR_COMMIT, STM_VECTOR_BEGIN};
+    vector.flags = kFlags[random() % std::size(kFlags)];
     vector.pieces = random() % 16 == 0
                         ? reinterpret_cast<std::uint64_t>(memory(random, sizeof(pieces)))
                         : reinterpret_cast<std::uint64_t>(pieces);

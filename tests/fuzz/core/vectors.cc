@@ -32,6 +32,8 @@ public:
     long access(const Step& step, const File& file) {
         stm_vector argument{};
         argument.flags = commits_ ? STM_VECTOR_COMMIT : (step.flags & 7) == 5 ? step.large : 0;
+        if (argument.flags == STM_VECTOR_BEGIN) // the model begins transactions in another step
+            argument.flags |= STM_VECTOR_COMMIT;
         commits_ = argument.flags == STM_VECTOR_COMMIT;
         argument.pieces = reinterpret_cast<std::uint64_t>(arguments_.data());
         argument.count = (step.flags & 7) == 4 ? STM_MAX_PIECES + 1 + step.large
