@@ -58,8 +58,9 @@ void stop_restartable_sequences() {
 
 std::string prepare_injection() {
     const std::string debug = "/sys/kernel/debug/";
-    // Linux warns when this one has no memory while a module is loaded, and a warning is a finding.
-    const auto [begin, end] = place_of("jump_label_module_notify");
+    // Linux tells its jump labels and its tracer of a module that is loaded. Both warn when they
+    // have no memory, and a warning is a finding.
+    const auto [begin, end] = place_of("blocking_notifier_call_chain_robust");
     const std::pair<const char*, std::string> settings[] = {
         {"failslab/ignore-gfp-wait", "N"},
         {"failslab/verbose", "0"},
