@@ -132,10 +132,10 @@ public:
     void clear() noexcept;
 
 private:
-    // A page as it was before a nested part stored to it.
-    // Whether nothing around an inner part had stored to a page when the part did: then it was the
-    // region's.
+    // `region`: nothing around an inner part had stored to the page when the part did, so it was
+    // the region's.
     enum class CopyOf : u8 { region, stored };
+    // A page as it was before a nested part stored to it.
     struct Saved {
         stm_page* copy;
         u32 page;  // its number in pages_

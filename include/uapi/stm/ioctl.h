@@ -144,10 +144,12 @@ struct stm_version {
  *	none yet.
  * EINVAL: The name is empty; @region_size is larger than the existing region; EXEC or SEGMENT
  *	without PLAIN; MUTEX with PLAIN; SEGMENT with EXEC or EPHEMERAL; or CREATE with a name that
- *begins with "minor:", which is reserved for regions that device nodes create. ENAMETOOLONG: @name
- *contains no NUL. EFBIG: @region_size is larger than max_region_bytes. ENOSPC: A limit on the
- *number or the bytes of regions is reached, for all or for this user. ESTALE: The region of @id is
- *gone, or has lost its name. EMFILE, ENFILE: Too many files are open.
+ *	begins with "minor:", which is reserved for regions that device nodes create.
+ * ENAMETOOLONG: @name contains no NUL.
+ * EFBIG: @region_size is larger than max_region_bytes.
+ * ENOSPC: A limit on the number or the bytes of regions is reached, for all or for this user.
+ * ESTALE: The region of @id is gone, or has lost its name.
+ * EMFILE, ENFILE: Too many files are open.
  */
 struct stm_open {
 	__u32 size;

@@ -56,6 +56,18 @@ TEST_F(WarmMappings, ATransactionSeesWhatOthersHaveCommitted) {
     }
 }
 
+// Nobody closes a descriptor meanwhile, as a child does at its end. So it is the clock alone that
+// tells the start.
+TEST_F(WarmMappings, AStartWithoutACallSeesWhatWasCommitted) {
+    const View other = another();
+    for (long value = 1; value < 20; ++value) {
+        make_warm(0);
+        make_warm(0);
+        store(other, 0, value);
+        EXPECT_EQ(load(0), value);
+    }
+}
+
 TEST_F(WarmMappings, OthersSeeWhatATransactionHasCommitted) {
     const View view = another();
     for (long value = 1; value < 20; ++value) {

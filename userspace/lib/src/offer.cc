@@ -57,7 +57,7 @@ bool start_by_offer(ThreadTransaction& transaction, unsigned closes, std::uint64
     const Clock* const clock = transaction.clock;
     // The offer must be of the handle that has the number now.
     if (cell == nullptr || transaction.depth != 0 || transaction.closes != closes ||
-        clock != warm_clock(transaction.fd) || !knows_closes())
+        !knows_closes())
         return false;
     const std::uint64_t offer = STM_CELL_OFFER(site);
     if (cell->offer.load(std::memory_order_acquire) != offer ||
@@ -71,6 +71,9 @@ bool start_by_offer(ThreadTransaction& transaction, unsigned closes, std::uint64
         if (snapshot != STM_NO_SNAPSHOT && snapshot != clock->load(std::memory_order_acquire))
             return false;
     }
+    // Last: the place of a clock that is forgotten has zeros, which could be the snapshot.
+    if (clock != warm_clock(transaction.fd))
+        return false;
     cell->begun.store(offer, std::memory_order_seq_cst);
     if (cell->offer.load(std::memory_order_seq_cst) == offer)
         return true;
