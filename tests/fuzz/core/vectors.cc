@@ -36,7 +36,8 @@ public:
             argument.flags |= STM_VECTOR_COMMIT;
         commits_ = argument.flags == STM_VECTOR_COMMIT;
         argument.pieces = reinterpret_cast<std::uint64_t>(arguments_.data());
-        argument.count = (step.flags & 7) == 4 ? STM_MAX_PIECES + 1 + step.large
+        // More than may be asked for; there is no list of that length, and so no smaller number.
+        argument.count = (step.flags & 7) == 4 ? STM_MAX_PIECES + 1 + step.large % (1u << 31)
                                                : static_cast<std::uint32_t>(arguments_.size());
         return world_.control(step, file, STM_IOC_VECTOR, argument);
     }
