@@ -69,8 +69,10 @@ module: deps
 modules: deps
 	@for kernel in $(KERNELS); do ci/module "$$kernel" || exit; done
 
-demo: deps
-	@ci/demo '$(KERNEL)'
+# Less than 'deps': it may be the first thing that somebody tries.
+demo:
+	@ci/deps --demo
+	@ci/demo $(if $(filter-out file,$(origin KERNEL)),'$(KERNEL)')
 
 check-fast: deps
 	@ci/check-fast

@@ -29,6 +29,9 @@ RELEASES = ("bookworm", "trixie", "trixie-backports", "testing")
 # What 'make test' takes; 'list' and the help show them.
 USUAL = ("6.12", "6.1", "7.3")
 
+# The 6.12 of each release that has one: no compiler of another release is needed for it.
+OWN = {"12": "6.12", "13": "6.12@trixie"}
+
 # All that docs/kernels.md promises; 'ci/matrix' tries them.
 TRIED = ("6.1", "6.1-rt", "6.12", "6.12-rt", "6.12-cloud", "6.12.107", "6.12@trixie", "7.2",
          "7.2@testing", "7.2-rt@testing", "7.3", "7.3-rt", "7.3-cloud")
@@ -58,6 +61,16 @@ UNUSED += ["*/usr/share/doc"]
 
 def names():
     return [*USUAL, *BUILT]
+
+
+def own():
+    """The kernel that this host can build a module for with the least that has to be fetched."""
+    try:
+        with open("/etc/os-release", encoding="utf-8") as handle:
+            version = re.search(r'^VERSION_ID="?(\w+)', handle.read(), re.MULTILINE)
+    except OSError:
+        version = None
+    return OWN.get(version[1] if version else None, USUAL[0])
 
 
 def known(name):

@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # A story of processes that share regions, told by the commands that make them do it. It needs the
-# loaded module and the built examples: ci/vm run -- userspace/examples/demo.sh build/host/examples.
+# loaded module and the built examples: ci/vm run -- userspace/examples/demo.sh build/host.
 # It fails if anything it shows is not so.
 set -eu
-PATH=${1:?usage: demo.sh FOLDER_OF_THE_EXAMPLES}:$PATH
+build=${1:?usage: demo.sh FOLDER_OF_THE_BUILD}
+PATH=$build/bin:$build/examples:$PATH
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
