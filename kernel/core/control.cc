@@ -112,7 +112,7 @@ constexpr Row kRows[] = {
                                           __builtin_offsetof(stm_statistics, load_faults)),
     with<stm_cell, attach_cell>(STM_IOC_CELL),
     with<stm_commit_sets, commit_given_sets>(STM_IOC_COMMIT_SETS, sizeof(stm_commit_sets),
-                                             __builtin_offsetof(stm_commit_sets, version)),
+                                             kCommitSetsRead),
     with<stm_wait_sets, wait_for_given_sets>(STM_IOC_WAIT_SETS),
     with<stm_vector, access_vector>(STM_IOC_VECTOR),
 };
@@ -188,7 +188,8 @@ Status copy_in(const Row& row, u64 address, void* structure, u32& given) noexcep
 
 } // namespace
 
-Result<i32> control(Registry& registry, Handle& handle, u32 number, u64 argument) noexcept {
+[[gnu::noinline]] Result<i32> control_by_table(Registry& registry, Handle& handle, u32 number,
+                                               u64 argument) noexcept {
     const u32 place = place_of(number);
     if (kTable.rows[place].run == nullptr || kTable.rows[place].number != number)
         return Error::no_tty;
@@ -196,6 +197,12 @@ Result<i32> control(Registry& registry, Handle& handle, u32 number, u64 argument
     if (row.size == 0)
         return row.run(Request{registry, handle, argument, 0}, nullptr);
     return run_with_structure(row, registry, handle, argument);
+}
+
+Result<i32> control(Registry& registry, Handle& handle, u32 number, u64 argument) noexcept {
+    // The one that is to cost least.
+    return number == STM_IOC_COMMIT_SETS ? commit_given_sets_at(registry, handle, argument)
+                                         : control_by_table(registry, handle, number, argument);
 }
 
 } // namespace stm::kernel

@@ -14,4 +14,9 @@ namespace stm::kernel {
 [[nodiscard]] runtime::Result<runtime::i32>
 control(Registry& registry, Handle& handle, runtime::u32 request, runtime::u64 argument) noexcept;
 
+// The same for any request, also one that control() knows by itself.
+[[nodiscard]] runtime::Result<runtime::i32> control_by_table(Registry& registry, Handle& handle,
+                                                             runtime::u32 number,
+                                                             runtime::u64 argument) noexcept;
+
 } // namespace stm::kernel

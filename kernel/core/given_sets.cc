@@ -27,45 +27,54 @@ static_assert(protocol::ReadRun::from_word(STM_READ_RUN(5, 3)).count == 3);
 
 namespace {
 
-template <typename T>
-[[gnu::always_inline]] inline Status copy_in(T* to, u64 from, u64 count) noexcept {
-    static_assert(sizeof(T) % sizeof(u64) == 0);
-    if (count == 0)
-        return kSuccess;
-    const u64 words = count * (sizeof(T) / sizeof(u64));
-    return runtime::status_from_errno(
-        words <= STM_MOST_WORDS ? stm_linux_copy_words_in(reinterpret_cast<__u64*>(to), from,
-                                                          static_cast<unsigned int>(words))
-                                : stm_linux_copy_in(to, from, words * sizeof(u64)));
+[[gnu::noinline]] Status copy_many_in(u64* reads, StripeWrite* writes,
+                                      const stm_sets& sets) noexcept {
+    int error = sets.read_count == 0
+                    ? 0
+                    : stm_linux_copy_in(reads, sets.reads, sets.read_count * sizeof(*reads));
+    if (error == 0 && sets.write_count != 0)
+        error = stm_linux_copy_in(writes, sets.writes, sets.write_count * sizeof(*writes));
+    return runtime::status_from_errno(error);
+}
+
+// Few of both come in one step, without what is not to be written.
+[[gnu::always_inline]] inline Status copy_in(u64* reads, StripeWrite* writes,
+                                             const stm_sets& sets) noexcept {
+    if (sets.read_count > SmallSets::kReads || sets.write_count > SmallSets::kWrites) [[unlikely]]
+        return copy_many_in(reads, writes, sets);
+    return runtime::status_from_errno(stm_linux_copy_sets_in(
+        reinterpret_cast<__u64*>(reads), reinterpret_cast<stm_stripe_write*>(writes), &sets));
 }
 
 } // namespace
 
-[[gnu::always_inline]] inline Status GivenSets::check_rights(const Handle& handle,
+[[gnu::always_inline]] inline Status GivenSets::check_rights(u32 access,
                                                              const stm_sets& sets) noexcept {
-    if (handle.region().plain())
-        return Error::not_supported;
-    if (sets.write_count != 0 && (handle.access() & STM_ACCESS_WRITE) == 0)
+    if (sets.write_count != 0 && (access & STM_ACCESS_WRITE) == 0)
         return Error::bad_descriptor;
-    if (sets.read_count != 0 && (handle.access() & STM_ACCESS_READ) == 0)
+    if (sets.read_count != 0 && (access & STM_ACCESS_READ) == 0)
         return Error::access;
     return kSuccess;
 }
 
-[[gnu::noinline]] Status GivenSets::make_room(const stm_sets& sets, u64*& reads,
+[[gnu::noinline]] Status GivenSets::make_room(const stm_sets& sets, SmallSets& room, u64*& reads,
                                               StripeWrite*& writes) noexcept {
     auto large = runtime::make<Large>();
     if (!large.ok())
         return large.error();
     large_ = runtime::move(*large);
-    if (sets.read_count > kInlineReads) {
+    if (room.fits(sets.read_count, 0)) {
+        reads = room.take_reads(sets.read_count);
+    } else {
         auto made = runtime::make_array<u64>(sets.read_count);
         if (!made.ok())
             return made.error();
         large_->reads = runtime::move(*made);
         reads = large_->reads.data();
     }
-    if (sets.write_count > kInlineWrites) {
+    if (room.fits(0, sets.write_count)) {
+        writes = room.take_writes(sets.write_count);
+    } else {
         auto made = runtime::make_array<StripeWrite>(sets.write_count);
         if (!made.ok())
             return made.error();
@@ -75,32 +84,34 @@ template <typename T>
     return kSuccess;
 }
 
-Status GivenSets::take(Registry& registry, Handle& handle, const stm_sets& sets) noexcept {
+Status GivenSets::take(Registry& registry, Handle& handle, const stm_sets& sets,
+                       SmallSets& room) noexcept {
+    Region& region = handle.region();
     if (sets.reserved != 0)
         return Error::invalid;
-    if (const Status permitted = check_rights(handle, sets); !permitted.ok())
+    if (region.plain())
+        return Error::not_supported;
+    if (const Status permitted = check_rights(handle.access(), sets); !permitted.ok())
         return permitted;
     if (const Status prepared = registry.prepare_use(handle); !prepared.ok())
         return prepared;
-    const u64 limit = current(handle.region().settings().max_stripes);
+    const u64 limit = current(region.settings().max_stripes);
     if (u64{sets.read_count} + sets.write_count > limit)
         return Error::too_big;
-    u64* reads = reads_;
-    StripeWrite* writes = writes_;
-    if (sets.read_count > kInlineReads || sets.write_count > kInlineWrites) [[unlikely]] {
-        const Status made = make_room(sets, reads, writes);
-        if (!made.ok())
-            return made;
+    u64* reads = nullptr;
+    StripeWrite* writes = nullptr;
+    if (room.fits(sets.read_count, sets.write_count)) [[likely]] {
+        reads = room.take_reads(sets.read_count);
+        writes = room.take_writes(sets.write_count);
+    } else if (const Status made = make_room(sets, room, reads, writes); !made.ok()) {
+        return made;
     }
-    Status copied = copy_in(reads, sets.reads, sets.read_count);
-    if (copied.ok())
-        copied = copy_in(writes, sets.writes, sets.write_count);
-    if (!copied.ok())
+    if (const Status copied = copy_in(reads, writes, sets); !copied.ok())
         return copied;
     handle_ = &handle;
-    runtime::construct_at<RegionStripes>(&stripes_, handle.region());
+    runtime::construct_at<RegionStripes>(&stripes_, region);
     // A number that no other commit gets.
-    const u64 owner = handle.region().versions().next_owner.fetch_add(1, Order::relaxed);
+    const u64 owner = region.versions().next_owner.fetch_add(1, Order::relaxed);
     runtime::construct_at<Commit>(&commit_, stripes_, owner, sets.snapshot,
                                   Span<const u64>(reads, sets.read_count),
                                   Span<const StripeWrite>(writes, sets.write_count), nullptr);
@@ -125,20 +136,20 @@ Status GivenSets::take(Registry& registry, Handle& handle, const stm_sets& sets)
     return kSuccess;
 }
 
-Status GivenSets::prepare(WritePlace* small) noexcept {
-    if (small != nullptr && commit_.stripes_written() <= kInlineWrites) [[likely]] {
-        commit_.use(small);
+Status GivenSets::prepare(SmallPlaces& room) noexcept {
+    if (room.fits(commit_.stripes_written())) [[likely]] {
+        commit_.use(room.take(commit_.stripes_written()));
     } else if (const Status made = make_places(); !made.ok()) {
         return made;
     }
     return commit_.materialise();
 }
 
-Status GivenSets::take_named(Registry& registry, const stm_sets& sets) noexcept {
+Status GivenSets::take_named(Registry& registry, const stm_sets& sets, SmallSets& room) noexcept {
     stm_handle* const found = stm_linux_descriptor_handle(sets.handle, &file_);
     if (found == nullptr)
         return Error::bad_descriptor;
-    return take(registry, *reinterpret_cast<Handle*>(found), sets);
+    return take(registry, *reinterpret_cast<Handle*>(found), sets, room);
 }
 
 } // namespace stm::kernel

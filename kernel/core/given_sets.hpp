@@ -18,15 +18,62 @@
 
 namespace stm::kernel {
 
-// It has some 2 KiB. Small sets need no allocation.
+// Room for the sets of a small transaction, in all of its regions together. It has some 1.4 KiB and
+// is on the stack, so that such a transaction needs no allocation.
+class SmallSets : runtime::NonCopyable {
+    using u32 = runtime::u32;
+    using u64 = runtime::u64;
+
+public:
+    static constexpr u32 kReads = 16;
+    static constexpr u32 kWrites = 16;
+
+    SmallSets() noexcept {}
+
+    // Whether there is room for so many more, and that room.
+    [[nodiscard]] bool fits(u32 reads, u32 writes) const noexcept {
+        return reads <= kReads - reads_used_ && writes <= kWrites - writes_used_;
+    }
+    [[nodiscard]] u64* take_reads(u32 count) noexcept {
+        return reads_ + runtime::exchange(reads_used_, reads_used_ + count);
+    }
+    [[nodiscard]] protocol::StripeWrite* take_writes(u32 count) noexcept {
+        return writes_ + runtime::exchange(writes_used_, writes_used_ + count);
+    }
+
+private:
+    u32 reads_used_ = 0;
+    u32 writes_used_ = 0;
+    u64 reads_[kReads];
+    protocol::StripeWrite writes_[kWrites];
+};
+
+// The same for the places of what it writes, while it is committed. Not among the sets, because all
+// of it together would be too much for one stack frame.
+class SmallPlaces : runtime::NonCopyable {
+    using u32 = runtime::u32;
+
+public:
+    SmallPlaces() noexcept {}
+
+    [[nodiscard]] bool fits(u32 count) const noexcept {
+        return count <= SmallSets::kWrites - used_;
+    }
+    [[nodiscard]] protocol::WritePlace* take(u32 count) noexcept {
+        return places_ + runtime::exchange(used_, used_ + count);
+    }
+
+private:
+    u32 used_ = 0;
+    protocol::WritePlace places_[SmallSets::kWrites];
+};
+
 class GivenSets : runtime::NonCopyable {
     using u32 = runtime::u32;
     using u64 = runtime::u64;
 
 public:
     using Commit = protocol::SetCommit<RegionStripes>;
-    static constexpr u32 kInlineReads = 16;
-    static constexpr u32 kInlineWrites = 16;
 
     GivenSets() noexcept {}
     ~GivenSets() {
@@ -34,18 +81,18 @@ public:
             stm_linux_file_drop(file_);
     }
 
-    // Takes the sets of that handle. Error::bad_descriptor, Error::access: the handle may not do
-    // that. Error::not_supported: the region is plain. Error::invalid, Error::too_big,
-    // Error::no_memory, Error::fault.
-    [[nodiscard]] runtime::Status take(Registry& registry, Handle& handle,
-                                       const stm_sets& sets) noexcept;
+    // Takes the sets of that handle, into `room` if they fit, which outlives this. Once.
+    // Error::bad_descriptor, Error::access: the handle may not do that. Error::not_supported: the
+    // region is plain. Error::invalid, Error::too_big, Error::no_memory, Error::fault.
+    [[nodiscard]] runtime::Status take(Registry& registry, Handle& handle, const stm_sets& sets,
+                                       SmallSets& room) noexcept;
     // The same for the handle that the sets name. Error::bad_descriptor: there is none.
-    [[nodiscard]] runtime::Status take_named(Registry& registry, const stm_sets& sets) noexcept;
+    [[nodiscard]] runtime::Status take_named(Registry& registry, const stm_sets& sets,
+                                             SmallSets& room) noexcept;
 
-    // Before the commit: what it writes is there. Notes the places in `small`, which has
-    // kInlineWrites of them and lives as long as the commit, or none. Error::no_memory and what
-    // else allocating a page can give.
-    [[nodiscard]] runtime::Status prepare(protocol::WritePlace* small) noexcept;
+    // Before the commit: what it writes is there. Notes the places in `room` if they fit; it lives
+    // as long as the commit. Error::no_memory and what else allocating a page can give.
+    [[nodiscard]] runtime::Status prepare(SmallPlaces& room) noexcept;
 
     [[nodiscard]] Handle& handle() noexcept { return *handle_; }
     [[nodiscard]] Region& region() noexcept { return handle_->region(); }
@@ -53,23 +100,20 @@ public:
     [[nodiscard]] bool writes() const noexcept { return commit_.stripes_written() != 0; }
 
 private:
-    [[nodiscard]] static runtime::Status check_rights(const Handle& handle,
-                                                      const stm_sets& sets) noexcept;
-    [[nodiscard]] runtime::Status make_room(const stm_sets& sets, u64*& reads,
+    [[nodiscard]] static runtime::Status check_rights(u32 access, const stm_sets& sets) noexcept;
+    [[nodiscard]] runtime::Status make_room(const stm_sets& sets, SmallSets& room, u64*& reads,
                                             protocol::StripeWrite*& writes) noexcept;
     [[nodiscard]] runtime::Status make_places() noexcept;
 
     Handle* handle_ = nullptr;
     stm_file* file_ = nullptr; // of a handle that the sets name
-    // Room for what is too large for the rest of this object.
+    // What found no room that others have made.
     struct Large {
         runtime::UniqueArray<u64> reads;
         runtime::UniqueArray<protocol::StripeWrite> writes;
         runtime::UniqueArray<protocol::WritePlace> places;
     };
     runtime::Unique<Large> large_;
-    u64 reads_[kInlineReads];
-    protocol::StripeWrite writes_[kInlineWrites];
     // Both exist from take() on, and need no destructor.
     union {
         RegionStripes stripes_;

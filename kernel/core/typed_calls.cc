@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/typed_calls.hpp"
 
+#include "kernel/core/control.hpp"
 #include "kernel/core/deadline.hpp"
 #include "kernel/core/given_sets.hpp"
 #include "kernel/core/passes.hpp"
@@ -27,82 +28,127 @@ using Members = Span<GivenSets* const>;
 
 // -- What the caller gives --
 
-// The sets of all regions: those of the request, which are on the stack, and of others.
-class AllSets : runtime::NonCopyable {
+// So many regions are on the stack, and committed together on a short way.
+constexpr u32 kFewRegions = 4;
+
+// What a request says of its sets.
+struct Given {
+    const stm_sets& own; // of the handle of the request
+    u64 others;          // where those of other regions are
+    u32 other_count;
+};
+
+// Sets of several regions. Those of the request come first.
+template <u32 kMost>
+class Several : runtime::NonCopyable {
 public:
-    [[nodiscard]] Status take(const Request& request, const stm_sets& sets, u64 others,
-                              u32 count) noexcept {
-        if (count > STM_MAX_OTHERS)
-            return Error::too_big;
-        if (sets.handle != -1)
-            return Error::invalid;
-        const Status taken = own_.take(request.registry, request.handle, sets);
-        if (!taken.ok() || count == 0)
+    explicit Several(GivenSets& own) noexcept { all_[size_++] = &own; }
+
+    // Takes the sets of a further region, into that object.
+    [[nodiscard]] Status add(const Request& request, const stm_sets& sets, GivenSets& place,
+                             SmallSets& room) noexcept {
+        const Status taken = place.take_named(request.registry, sets, room);
+        if (!taken.ok())
             return taken;
-        auto made = runtime::make<Several>();
-        if (!made.ok())
-            return made.error();
-        several_ = runtime::move(*made);
-        several_->add(own_);
-        return take_others(request, others, count);
-    }
-
-    [[nodiscard]] Members members() const noexcept {
-        return several_ ? several_->members() : Members(&first_, 1);
-    }
-
-private:
-    class Several {
-    public:
-        void add(GivenSets& sets) noexcept { all_[size_++] = &sets; }
-        [[nodiscard]] Result<GivenSets*> make_next() noexcept {
-            auto made = runtime::make<GivenSets>();
-            if (!made.ok())
-                return made.error();
-            Unique<GivenSets>& place = others_[size_ - 1];
-            place = runtime::move(*made);
-            return place.get();
-        }
-        [[nodiscard]] bool has(const Region& region) const noexcept {
-            for (u32 i = 0; i < size_; ++i) {
-                if (&all_[i]->region() == &region)
-                    return true;
-            }
-            return false;
-        }
-        [[nodiscard]] Members members() const noexcept { return {all_, size_}; }
-
-    private:
-        Unique<GivenSets> others_[STM_MAX_OTHERS];
-        GivenSets* all_[kMostRegions] = {};
-        u32 size_ = 0;
-    };
-
-    [[nodiscard, gnu::noinline]] Status take_others(const Request& request, u64 address,
-                                                    u32 count) noexcept {
-        for (u32 i = 0; i < count; ++i) {
-            stm_sets sets;
-            const Status copied = runtime::status_from_errno(
-                stm_linux_copy_in(&sets, address + i * sizeof(sets), sizeof(sets)));
-            if (!copied.ok())
-                return copied;
-            const Result<GivenSets*> next = several_->make_next();
-            if (!next.ok())
-                return next.error();
-            if (const Status taken = (*next)->take_named(request.registry, sets); !taken.ok())
-                return taken;
+        for (u32 i = 0; i < size_; ++i) {
             // Its records would be locked twice.
-            if (several_->has((*next)->region()))
+            if (&all_[i]->region() == &place.region())
                 return Error::invalid;
-            several_->add(**next);
         }
+        all_[size_++] = &place;
         return kSuccess;
     }
+    [[nodiscard]] Members members() const noexcept { return {all_, size_}; }
+    // When there are as many as there may be.
+    [[nodiscard]] Members all() const noexcept { return Members(all_); }
 
-    GivenSets own_;
-    GivenSets* const first_ = &own_;
-    Unique<Several> several_;
+private:
+    GivenSets* all_[kMost];
+    u32 size_ = 0;
 };
+
+struct ManySets : runtime::NonCopyable {
+    Unique<GivenSets> sets[STM_MAX_OTHERS];
+};
+
+// Act: see with_sets().
+template <u32 kOthers, typename Act>
+[[nodiscard, gnu::noinline]] Status with_few(const Request& request, const Given& given,
+                                             GivenSets& own, SmallSets& room, Act act) noexcept {
+    constexpr u32 kWords = sizeof(stm_sets) / sizeof(u64);
+    __attribute__((uninitialized)) stm_sets sets[kOthers];
+    const Status copied = runtime::status_from_errno(
+        stm_linux_copy_words_in(reinterpret_cast<__u64*>(sets), given.others, kOthers * kWords));
+    if (!copied.ok())
+        return copied;
+    __attribute__((uninitialized)) GivenSets others[kOthers];
+    __attribute__((uninitialized)) Several<kOthers + 1> all(own);
+    for (u32 i = 0; i < kOthers; ++i) {
+        if (const Status added = all.add(request, sets[i], others[i], room); !added.ok())
+            return added;
+    }
+    return act(all.all());
+}
+
+template <typename Act>
+[[nodiscard, gnu::noinline]] Status with_many(const Request& request, const Given& given,
+                                              GivenSets& own, SmallSets& room, Act act) noexcept {
+    auto others = runtime::make<ManySets>();
+    if (!others.ok())
+        return others.error();
+    __attribute__((uninitialized)) Several<kMostRegions> all(own);
+    for (u32 i = 0; i < given.other_count; ++i) {
+        stm_sets sets;
+        const Status copied = runtime::status_from_errno(
+            stm_linux_copy_in(&sets, given.others + i * sizeof(sets), sizeof(sets)));
+        if (!copied.ok())
+            return copied;
+        auto made = runtime::make<GivenSets>();
+        if (!made.ok())
+            return made.error();
+        Unique<GivenSets>& place = (*others)->sets[i];
+        place = runtime::move(*made);
+        if (const Status added = all.add(request, sets, *place, room); !added.ok())
+            return added;
+    }
+    return act(all.members());
+}
+
+// One object, because each has some room around it where a kernel looks for overruns.
+struct First : runtime::NonCopyable {
+    First() noexcept : all{&sets} {}
+
+    GivenSets* const all[1];
+    GivenSets sets;
+    SmallSets room;
+};
+
+// Takes all sets, those of the request into the stack frame of the caller, and calls act(members).
+// Each number of regions has stack frames of its own.
+template <typename Act>
+[[nodiscard, gnu::always_inline]] inline Status with_sets(const Request& request,
+                                                          const Given& given, Act act) noexcept {
+    if (given.other_count > STM_MAX_OTHERS)
+        return Error::too_big;
+    if (given.own.handle != -1)
+        return Error::invalid;
+    __attribute__((uninitialized)) First first; // its constructor sets what is looked at
+    const Status taken = first.sets.take(request.registry, request.handle, given.own, first.room);
+    if (!taken.ok())
+        return taken;
+    if (given.other_count == 0) [[likely]]
+        return act(Members(first.all));
+    switch (given.other_count) {
+    case 1:
+        return with_few<1>(request, given, first.sets, first.room, act);
+    case 2:
+        return with_few<2>(request, given, first.sets, first.room, act);
+    case kFewRegions - 1:
+        return with_few<kFewRegions - 1>(request, given, first.sets, first.room, act);
+    default:
+        return with_many(request, given, first.sets, first.room, act);
+    }
+}
 
 // -- The commit --
 
@@ -140,8 +186,10 @@ struct Outcome {
     return cost(members) <= protocol::kMaxConcurrentCost ? Path::concurrent : Path::serial;
 }
 
-[[nodiscard]] Outcome commit_on(Path path, Members members) noexcept {
-    __attribute__((uninitialized)) GivenSets::Commit* parts[kMostRegions];
+// At most kMost of them.
+template <u32 kMost>
+[[nodiscard, gnu::always_inline]] inline Outcome commit_on(Path path, Members members) noexcept {
+    __attribute__((uninitialized)) GivenSets::Commit* parts[kMost];
     const u32 count = static_cast<u32>(members.size());
     for (u32 i = 0; i < count; ++i)
         parts[i] = &members[i]->commit();
@@ -149,11 +197,17 @@ struct Outcome {
     return {result.reason, result.part};
 }
 
-void tell_others(GivenSets& sets) noexcept {
-    if (sets.commit().version() == 0)
+[[gnu::noinline]] void wake_waiters(GivenSets::Commit& commit) noexcept {
+    if (const protocol::WaitMask mask = commit.waiters(); mask != 0)
+        commit.memory().wake(mask);
+}
+
+[[gnu::always_inline]] inline void tell_others(GivenSets& sets) noexcept {
+    GivenSets::Commit& commit = sets.commit();
+    if (commit.version() == 0)
         return;
-    if (const protocol::WaitMask mask = sets.commit().waiters(); mask != 0)
-        sets.commit().memory().wake(mask);
+    if (!commit.memory().wait_filter().idle()) [[unlikely]]
+        wake_waiters(commit);
     sets.region().versions().changed();
 }
 
@@ -167,7 +221,7 @@ void tell_others(GivenSets& sets) noexcept {
     const Status got = passes.get(path);
     if (!got.ok())
         return got;
-    outcome = commit_on(path, members);
+    outcome = commit_on<kMostRegions>(path, members);
     for (u32 i = 0; i < members.size() && outcome.reason == AbortReason::none; ++i)
         tell_others(*members[i]);
     passes.give_back();
@@ -196,13 +250,13 @@ void tell_others(GivenSets& sets) noexcept {
                               traced_conflict(commit.memory(), commit.in_the_way()), 0);
 }
 
-void count(GivenSets& member, AbortReason reason) noexcept {
+[[gnu::always_inline]] inline void count(GivenSets& member, AbortReason reason) noexcept {
     member.handle().typed_counters().count(reason, member.commit().version());
     if (stm_linux_traced() != 0)
         trace(member, reason);
 }
 
-void count_all(Members members, const Outcome& outcome) noexcept {
+[[gnu::always_inline]] inline void count_all(Members members, const Outcome& outcome) noexcept {
     for (u32 i = 0; i < members.size(); ++i) {
         // A conflict is one region's.
         if (outcome.reason == AbortReason::none || i == outcome.region)
@@ -214,9 +268,9 @@ enum class Mode { concurrent, serial };
 
 [[nodiscard, gnu::noinline]] Status commit_with_passes(Members members, Mode mode,
                                                        Outcome& outcome) noexcept {
-    __attribute__((uninitialized)) protocol::WritePlace places[GivenSets::kInlineWrites];
+    __attribute__((uninitialized)) SmallPlaces places;
     for (GivenSets* const member : members) {
-        const Status ready = member->prepare(members.size() == 1 ? places : nullptr);
+        const Status ready = member->prepare(places);
         if (!ready.ok())
             return ready;
     }
@@ -243,9 +297,7 @@ enum class Mode { concurrent, serial };
 // One region, which is what most commits have, without any other transaction of the thread. There
 // is one gate, so there is nothing that the passes would have to see to.
 [[nodiscard, gnu::noinline]] Status commit_alone(GivenSets& sets, Outcome& outcome) noexcept {
-    // Here, and not among the sets, because all of it together would be too much for one stack
-    // frame.
-    __attribute__((uninitialized)) protocol::WritePlace places[GivenSets::kInlineWrites];
+    __attribute__((uninitialized)) SmallPlaces places;
     const Status ready = sets.prepare(places);
     if (!ready.ok())
         return ready;
@@ -264,10 +316,68 @@ enum class Mode { concurrent, serial };
     return kSuccess;
 }
 
-[[nodiscard]] Status commit(Members members, Mode mode, Outcome& outcome) noexcept {
-    const bool alone = members.size() == 1 && mode == Mode::concurrent && members[0]->writes() &&
-                       path_for(members) == Path::concurrent;
-    return alone ? commit_alone(*members[0], outcome) : commit_with_passes(members, mode, outcome);
+[[gnu::always_inline]] inline void leave_all(Members members) noexcept {
+    for (GivenSets* const member : members) {
+        if (member->writes())
+            member->region().versions().token.leave();
+    }
+}
+
+// Enters the gates of all regions that are written to, without waiting, or none.
+[[nodiscard, gnu::always_inline]] inline bool try_enter_all(Members members) noexcept {
+    for (u32 i = 0; i < members.size(); ++i) {
+        if (!members[i]->writes() || members[i]->region().versions().token.try_enter()) [[likely]]
+            continue;
+        leave_all(Members(members.data(), i));
+        return false;
+    }
+    return true;
+}
+
+// The same for few regions, whose gates are open. False: one was closed, and nothing was done.
+[[nodiscard, gnu::always_inline]] inline Result<bool> commit_together(Members members,
+                                                                      Outcome& outcome) noexcept {
+    __attribute__((uninitialized)) SmallPlaces places;
+    for (GivenSets* const member : members) {
+        const Status ready = member->prepare(places);
+        if (!ready.ok())
+            return ready.error();
+    }
+    if (!try_enter_all(members)) [[unlikely]]
+        return false;
+    outcome = commit_on<kFewRegions>(Path::concurrent, members);
+    if (outcome.reason == AbortReason::none) [[likely]] {
+        for (GivenSets* const member : members)
+            tell_others(*member);
+    }
+    leave_all(members);
+    count_all(members, outcome);
+    return true;
+}
+
+// Of so many regions, so that few loops are left.
+template <u32 kCount>
+[[nodiscard, gnu::noinline]] Result<bool> commit_few(GivenSets* const* members,
+                                                     Outcome& outcome) noexcept {
+    return commit_together(Members(members, kCount), outcome);
+}
+
+[[nodiscard, gnu::always_inline]] inline Status commit(Members members, Mode mode,
+                                                       Outcome& outcome) noexcept {
+    if (mode == Mode::concurrent && members.size() <= kFewRegions && writes(members) &&
+        path_for(members) == Path::concurrent) [[likely]] {
+        if (members.size() == 1)
+            return commit_alone(*members[0], outcome);
+        const Result<bool> done = members.size() == 2 ? commit_few<2>(members.data(), outcome)
+                                  : members.size() == 3
+                                      ? commit_few<3>(members.data(), outcome)
+                                      : commit_few<kFewRegions>(members.data(), outcome);
+        if (!done.ok())
+            return done.error();
+        if (*done)
+            return kSuccess;
+    }
+    return commit_with_passes(members, mode, outcome);
 }
 
 // -- The wait --
@@ -306,47 +416,80 @@ constexpr u64 kQuickWait = 8;
 
 } // namespace
 
-Result<i32> commit_given_sets(const Request& request, stm_commit_sets& argument) noexcept {
+namespace {
+
+[[gnu::cold, gnu::noinline]] Status tell_conflict(const Request& request, stm_commit_sets& argument,
+                                                  Members members,
+                                                  const Outcome& outcome) noexcept {
+    argument.reason = static_cast<u32>(outcome.reason);
+    argument.region = outcome.region;
+    argument.stripe = members[outcome.region]->commit().in_the_way();
+    const Status answered = answer(request, argument);
+    return answered.ok() ? Status(Error::again) : answered;
+}
+
+struct Commit {
+    const Request& request;
+    stm_commit_sets& argument;
+
+    [[gnu::always_inline]] Status operator()(Members members) const noexcept {
+        Outcome outcome;
+        const Mode mode =
+            (argument.flags & STM_COMMIT_SERIAL) != 0 ? Mode::serial : Mode::concurrent;
+        const Status status = commit(members, mode, outcome);
+        if (!status.ok())
+            return status;
+        if (outcome.reason != AbortReason::none) [[unlikely]]
+            return tell_conflict(request, argument, members, outcome);
+        // It is committed, whatever becomes of the answer.
+        (void)stm_linux_put_u64(request.argument + __builtin_offsetof(stm_commit_sets, version),
+                                members[0]->commit().version());
+        return kSuccess;
+    }
+};
+
+[[nodiscard, gnu::always_inline]] inline Result<i32>
+commit_and_answer(const Request& request, stm_commit_sets& argument) noexcept {
     if ((argument.flags & ~u32{STM_COMMIT_FLAGS}) != 0 || argument.reserved != 0)
         return Error::invalid;
-    __attribute__((uninitialized)) AllSets all; // its constructor sets what is looked at
-    const Status taken = all.take(request, argument.sets, argument.others, argument.other_count);
-    if (!taken.ok())
-        return taken.error();
-    Outcome outcome;
-    const Mode mode = (argument.flags & STM_COMMIT_SERIAL) != 0 ? Mode::serial : Mode::concurrent;
-    const Status status = commit(all.members(), mode, outcome);
-    if (!status.ok())
-        return status.error();
-    if (outcome.reason != AbortReason::none) {
-        argument.reason = static_cast<u32>(outcome.reason);
-        argument.region = outcome.region;
-        argument.stripe = all.members()[outcome.region]->commit().in_the_way();
-        const Status answered = answer(request, argument);
-        return answered.ok() ? Error::again : answered.error();
-    }
-    // It is committed, whatever becomes of the answer.
-    (void)stm_linux_put_u64(request.argument + __builtin_offsetof(stm_commit_sets, version),
-                            all.members()[0]->commit().version());
-    return 0;
+    const Given given{argument.sets, argument.others, argument.other_count};
+    return done(with_sets(request, given, Commit{request, argument}));
+}
+
+} // namespace
+
+Result<i32> commit_given_sets(const Request& request, stm_commit_sets& argument) noexcept {
+    return commit_and_answer(request, argument);
+}
+
+Result<i32> commit_given_sets_at(Registry& registry, Handle& handle, u64 address) noexcept {
+    __attribute__((uninitialized)) stm_commit_sets argument;
+    u32 given = 0;
+    const Status copied = runtime::status_from_errno(
+        stm_linux_copy_sized_in(reinterpret_cast<__u64*>(&argument), address,
+                                kCommitSetsRead / sizeof(u64), sizeof(argument), &given));
+    if (!copied.ok())
+        return copied.error();
+    if (given != sizeof(argument)) [[unlikely]]
+        return control_by_table(registry, handle, STM_IOC_COMMIT_SETS, address);
+    argument.version = 0;
+    return commit_and_answer({registry, handle, address, sizeof(argument)}, argument);
 }
 
 Result<i32> wait_for_given_sets(const Request& request, stm_wait_sets& argument) noexcept {
     if ((argument.flags & ~u32{STM_WAIT_UNTIL}) != 0 || argument.reserved != 0)
         return Error::invalid;
-    __attribute__((uninitialized)) AllSets all; // its constructor sets what is looked at
-    const Status taken = all.take(request, argument.sets, argument.others, argument.other_count);
-    if (!taken.ok())
-        return taken.error();
-    if (writes(all.members()))
-        return Error::invalid;
-    u64 reads = 0;
-    for (GivenSets* const member : all.members())
-        reads += member->commit().stripes_read();
-    if (reads == 0)
-        return Error::deadlock;
-    return done(
-        sleep_until_change(all.members(), remaining_ns(argument.timeout_ns, argument.flags)));
+    const Given given{argument.sets, argument.others, argument.other_count};
+    return done(with_sets(request, given, [&](Members members) noexcept -> Status {
+        if (writes(members))
+            return Error::invalid;
+        u64 reads = 0;
+        for (GivenSets* const member : members)
+            reads += member->commit().stripes_read();
+        if (reads == 0)
+            return Error::deadlock;
+        return sleep_until_change(members, remaining_ns(argument.timeout_ns, argument.flags));
+    }));
 }
 
 } // namespace stm::kernel

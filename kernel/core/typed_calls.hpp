@@ -11,6 +11,12 @@
 
 namespace stm::kernel {
 
+// What a caller says of its commit; what is behind that is an answer alone.
+inline constexpr runtime::u32 kCommitSetsRead = __builtin_offsetof(stm_commit_sets, version);
+
+// STM_IOC_COMMIT_SETS as a whole, from the address of its structure.
+[[nodiscard]] runtime::Result<runtime::i32> commit_given_sets_at(Registry& registry, Handle& handle,
+                                                                 runtime::u64 address) noexcept;
 [[nodiscard]] runtime::Result<runtime::i32> commit_given_sets(const Request& request,
                                                               stm_commit_sets& argument) noexcept;
 [[nodiscard]] runtime::Result<runtime::i32> wait_for_given_sets(const Request& request,

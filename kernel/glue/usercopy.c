@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /* User memory. The checks of copy_*_user and FORTIFY are in C headers, so they are active here. */
+#include <linux/bitops.h>
 #include <linux/compiler.h>
 #include <linux/fault-inject-usercopy.h>
 #include <linux/mm.h>
 #include <linux/uaccess.h>
 #include <linux/uio.h>
+
+#include <stm/ioctl.h>
 
 #include "kernel/interface/services.h"
 
@@ -57,6 +60,40 @@ int stm_linux_copy_sized_in(__u64 *to, __u64 from, unsigned int count, __u32 siz
 	unsafe_get_user(*given, (const __u32 __user *)words, fault);
 	if (*given == size)
 		unsafe_get_user_words(to, words, count, fault);
+	user_read_access_end();
+	return 0;
+fault:
+	user_read_access_end();
+	return -EFAULT;
+}
+
+/* Most writes are of one word: nothing else of their bytes is read. */
+int stm_linux_copy_sets_in(__u64 *reads, struct stm_stripe_write *writes,
+			   const struct stm_sets *sets)
+{
+	unsigned int read_count = sets->read_count, left = sets->write_count;
+	const __u64 __user *read = u64_to_user_ptr(read_count ? sets->reads : 0);
+	const struct stm_stripe_write __user *write = u64_to_user_ptr(left ? sets->writes : 0);
+
+	stm_linux_death_point();
+	if (should_fail_usercopy() || !access_ok(read, read_count * sizeof(*read)) ||
+	    !user_read_access_begin(write, left * sizeof(*write)))
+		return -EFAULT;
+	for (; read_count; read_count--)
+		unsafe_get_user(*reads++, read++, fault);
+	for (; left; left--, writes++, write++) {
+		const __u64 __user *words = (const __u64 __user *)write->bytes;
+		__u64 *to = (__u64 *)writes->bytes;
+		unsigned int first;
+
+		unsafe_get_user(writes->stripe, &write->stripe, fault);
+		unsafe_get_user(writes->mask, &write->mask, fault);
+		first = writes->mask ? __ffs64(writes->mask) / 8 : 0;
+		if (writes->mask >> (first * 8) <= 0xff)
+			unsafe_get_user(to[first], words + first, fault);
+		else
+			unsafe_get_user_words(to, words, sizeof(writes->bytes) / 8, fault);
+	}
 	user_read_access_end();
 	return 0;
 fault:

@@ -52,6 +52,9 @@ struct stm_pin;		/* Linux: struct page of a program's own memory, pinned */
 struct stm_view;	/* Linux: struct address_space of the mappings of one handle */
 struct stm_area;	/* Linux: struct vm_area_struct of one of them */
 
+struct stm_sets;	 /* <stm/ioctl.h> */
+struct stm_stripe_write; /* the same */
+
 /* -- Locks -- */
 
 enum stm_lock_rank {
@@ -405,6 +408,12 @@ int stm_linux_copy_words_in(__u64 *to, __u64 from, unsigned int count);
  * @size, no more than the size is read.
  */
 int stm_linux_copy_sized_in(__u64 *to, __u64 from, unsigned int count, __u32 size, __u32 *given);
+/*
+ * What @sets has read and wants to write: few of both. In a stripe that is written, a word of whose
+ * bytes none has a bit in the mask may stay as it is.
+ */
+int stm_linux_copy_sets_in(__u64 *reads, struct stm_stripe_write *writes,
+			   const struct stm_sets *sets);
 int stm_linux_put_u64(__u64 to, __u64 value);
 int stm_linux_copy_out(__u64 to, const void *from, unsigned long bytes);
 /*

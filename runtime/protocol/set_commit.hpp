@@ -79,10 +79,13 @@ public:
 
     // Whether the sets fit the region, and the writes are in ascending order. This comes first, and
     // everything else only if they do.
-    [[nodiscard]] bool is_well_formed() noexcept {
+    [[nodiscard, gnu::always_inline]] bool is_well_formed() noexcept {
+        // Copies: nothing tells the compiler that what is stored below is not part of them.
+        const runtime::Span<const u64> reads = reads_;
+        const runtime::Span<const StripeWrite> writes = this->writes();
         const u64 stripes = stripes_in(0, memory_.size());
         u64 count = 0;
-        for (const u64 word : reads_) {
+        for (const u64 word : reads) {
             const ReadRun run = ReadRun::from_word(word);
             if (run.first + run.count > stripes) // both are far below 2^63
                 return false;
@@ -90,7 +93,7 @@ public:
         }
         stripes_read_ = count;
         u64 next = 0;
-        for (const StripeWrite& write : writes()) {
+        for (const StripeWrite& write : writes) {
             if (write.stripe < next || write.stripe >= stripes || write.mask == 0)
                 return false;
             next = write.stripe + 1;
@@ -198,9 +201,12 @@ public:
     }
     // Whether no other commit came between the snapshot and this one.
     [[nodiscard]] bool follows_its_snapshot() const noexcept { return version_ == snapshot_ + 1; }
-    AbortReason validate(Path path) noexcept {
+    [[gnu::always_inline]] AbortReason validate(Path path) noexcept {
         if constexpr (kMutation == Mutation::no_commit_validation)
             return AbortReason::none;
+        return has_read_what_it_writes() ? AbortReason::none : validate_all(path);
+    }
+    [[gnu::noinline]] AbortReason validate_all(Path path) noexcept {
         const Steps steps = this->steps(path);
         u32 index = 0;
         for (const u64 word : reads_) {
@@ -209,7 +215,7 @@ public:
                 const u64 rest = run.first + run.count - stripe;
                 const u32 count = static_cast<u32>(
                     runtime::min(rest, kStripesPerPage - stripe % kStripesPerPage));
-                if (!is_valid(stripe, count))
+                if (!(count == 1 ? is_valid(stripe) : are_valid(stripe, count)))
                     return AbortReason::commit_validation;
                 stripe += count;
                 steps.batch_done(index++);
@@ -217,6 +223,27 @@ public:
         }
         return AbortReason::none;
     }
+    // All steps of commit_sets(), for a part that is the only one.
+    [[gnu::always_inline]] AbortReason commit_alone(Path path, u32 spins) noexcept {
+        Steps steps = this->steps(path); // a copy: see CommitSteps
+        const AbortReason locked =
+            steps.lock_all(spins, [](const auto&, Orec) noexcept { return true; });
+        if (locked != AbortReason::none) [[unlikely]] {
+            in_the_way_ = steps.in_the_way();
+            return locked;
+        }
+        advance();
+        const AbortReason reason = follows_its_snapshot() ? AbortReason::none : validate(path);
+        if (reason != AbortReason::none) [[unlikely]] {
+            restore(path);
+            return reason;
+        }
+        step(memory_, Step::publish, 0);
+        steps.apply_all();
+        steps.release_all(version_);
+        return AbortReason::none;
+    }
+
     [[gnu::always_inline]] void apply(Path path) noexcept { steps(path).apply_all(); }
     [[gnu::always_inline]] void release(Path path) noexcept { steps(path).release_all(version_); }
     void restore(Path path) noexcept {
@@ -225,6 +252,8 @@ public:
     }
 
 private:
+    static constexpr u32 kFewReads = 16;
+
     struct Entry {
         u64 stripe;
         ByteMask mask;
@@ -247,8 +276,41 @@ private:
     using Steps = CommitSteps<M, Log, kMutation>;
     [[nodiscard]] Steps steps(Path path) noexcept { return {memory_, owner_, log_, path}; }
 
-    // Stripes of one page.
-    [[nodiscard]] bool is_valid(u64 first, u32 count) noexcept {
+    // Whether all that was read is among what it has locked, in the same order, and valid. That is
+    // so with most small transactions, and looks at nothing that is shared.
+    [[nodiscard, gnu::always_inline]] bool has_read_what_it_writes() const noexcept {
+        const runtime::Span<const u64> reads = reads_;
+        const u32 count = static_cast<u32>(reads.size());
+        if (count > runtime::min(log_.size(), kFewReads))
+            return false;
+        for (u32 i = 0; i < count; ++i) {
+            if (reads.data()[i] != log_.writes[i].stripe ||
+                Orec{log_.places[i].replaced}.version() > snapshot_) [[unlikely]]
+                return false;
+        }
+        return true;
+    }
+
+    // A commit that writes something here has locked it.
+    [[nodiscard]] bool is_valid(u64 stripe) noexcept {
+        step(memory_, Step::validate_orec, stripe);
+        Orec now = Orec::unlocked(0);
+        if (const WritePlace* const own = own_place(stripe); own != nullptr)
+            now = Orec{own->replaced};
+        else if (const Atomic<u64>* const orec = memory_.orec(stripe); orec != nullptr)
+            now = Orec{orec->load(Order::acquire)};
+        if constexpr (kMutation == Mutation::validation_ignores_locks) {
+            if (now.is_locked())
+                return true;
+        }
+        if (!now.is_locked() && now.version() <= snapshot_) [[likely]]
+            return true;
+        in_the_way_ = stripe;
+        return false;
+    }
+
+    // The same for stripes of one page.
+    [[nodiscard]] bool are_valid(u64 first, u32 count) noexcept {
         step(memory_, Step::validate_orec, first);
         const Atomic<u64>* const orecs = memory_.orec(first);
         if (orecs == nullptr || none_newer(orecs, count, snapshot_)) [[likely]]
@@ -260,7 +322,7 @@ private:
                     continue;
             }
             if (now == Orec::locked(owner_))
-                now = replaced_in(first + i);
+                now = Orec{own_place(first + i)->replaced};
             if (now.is_locked() || now.version() > snapshot_) {
                 in_the_way_ = first + i;
                 return false;
@@ -269,14 +331,16 @@ private:
         return true;
     }
 
-    // The record that this commit has locked over.
-    [[nodiscard]] Orec replaced_in(u64 stripe) const noexcept {
+    // The place of the stripe if it is to be written, or nullptr.
+    [[nodiscard]] const WritePlace* own_place(u64 stripe) const noexcept {
+        if (log_.size() == 0)
+            return nullptr;
         u32 low = 0;
         for (u32 high = log_.size(); high - low > 1;) {
             const u32 middle = low + (high - low) / 2;
             (log_.writes[middle].stripe <= stripe ? low : high) = middle;
         }
-        return Orec{log_.places[low].replaced};
+        return log_.writes[low].stripe == stripe ? &log_.places[low] : nullptr;
     }
 
     M& memory_;
@@ -298,10 +362,6 @@ struct SetsResult {
 // C for all parts: see "Several clocks".
 template <typename Part>
 [[gnu::always_inline]] inline void advance_clocks(Part* const* parts, u32 count) noexcept {
-    if (count == 1) {
-        parts[0]->advance();
-        return;
-    }
     const Part* last = nullptr;
     for (u32 i = 0; i < count; ++i) {
         if (parts[i]->advance())
@@ -312,6 +372,37 @@ template <typename Part>
             parts[i]->advance();
     }
     runtime::fence(Order::seq_cst);
+}
+
+// All steps for several parts. Sets `part` to the one that is in the way.
+template <typename Part>
+[[nodiscard, gnu::always_inline]] inline AbortReason
+commit_together(Part* const* parts, u32 count, Path path, u32 spins, u32& part) noexcept {
+    u32 locked = 0;
+    AbortReason reason = AbortReason::none;
+    while (locked < count && reason == AbortReason::none) {
+        part = locked;
+        reason = parts[part]->lock(path, spins); // all, or none
+        if (reason == AbortReason::none)
+            ++locked;
+    }
+    if (reason == AbortReason::none)
+        advance_clocks(parts, count);
+    for (u32 i = 0; i < count && reason == AbortReason::none; ++i) {
+        part = i;
+        reason = parts[part]->validate(path);
+    }
+    if (reason == AbortReason::none) [[likely]] {
+        step(parts[0]->memory(), Step::publish, 0);
+        for (u32 i = 0; i < count; ++i)
+            parts[i]->apply(path);
+        for (u32 i = 0; i < count; ++i)
+            parts[i]->release(path);
+    } else {
+        for (u32 i = 0; i < locked; ++i)
+            parts[i]->restore(path);
+    }
+    return reason;
 }
 
 // Commits all parts together, or none. On the serial path each of the regions is this transaction's
@@ -326,31 +417,10 @@ template <typename Part>
     u32 spins = runtime::min(memory.spin_limit(), kMaxConcurrentSpins);
     AbortReason reason = AbortReason::none;
     u32 part = 0; // the one that is in the way
-    u32 locked = 0;
-    while (locked < count && reason == AbortReason::none) {
-        part = locked;
-        reason = parts[part]->lock(path, spins); // all, or none
-        if (reason == AbortReason::none)
-            ++locked;
-    }
-    if (reason == AbortReason::none) {
-        advance_clocks(parts, count);
-        const bool alone = count == 1 && parts[0]->follows_its_snapshot();
-        for (u32 i = 0; i < count && !alone && reason == AbortReason::none; ++i) {
-            part = i;
-            reason = parts[part]->validate(path);
-        }
-    }
-    if (reason == AbortReason::none) [[likely]] {
-        step(memory, Step::publish, 0);
-        for (u32 i = 0; i < count; ++i)
-            parts[i]->apply(path);
-        for (u32 i = 0; i < count; ++i)
-            parts[i]->release(path);
-    } else {
-        for (u32 i = 0; i < locked; ++i)
-            parts[i]->restore(path);
-    }
+    if (count == 1)
+        reason = parts[0]->commit_alone(path, spins);
+    else
+        reason = commit_together(parts, count, path, spins, part);
     if (path == Path::concurrent)
         memory.end_critical();
     return {reason, part};

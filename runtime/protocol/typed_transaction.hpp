@@ -249,7 +249,7 @@ public:
             step(part.view_, Step::read_clock, 0);
             part.limit_ = Orec::unlocked(clock_now(part.view_.clock())).word();
         } else {
-            const AbortReason reason = extend();
+            const AbortReason reason = extend_now();
             if (reason != AbortReason::none)
                 return doom(reason);
         }
@@ -401,7 +401,11 @@ public:
     // follows.
     void prepare_commit() noexcept {
         for (u32 i = 0; i < count_; ++i)
-            parts_[i]->prepare_commit();
+            prepare_part(i);
+    }
+    [[gnu::always_inline]] Part& prepare_part(u32 index) noexcept {
+        parts_[index]->prepare_commit();
+        return *parts_[index];
     }
     [[gnu::always_inline]] void prepare_only_part() noexcept { first_.prepare_commit(); }
     // The part of a transaction that has only one, is not doomed, and has written; otherwise
@@ -410,6 +414,8 @@ public:
         return count_ == 1 && state_ == State::complex && first_.writes_.size() != 0 ? &first_
                                                                                      : nullptr;
     }
+    // Whether it is not doomed.
+    [[nodiscard]] bool can_commit() const noexcept { return is_ready(); }
 
     // Dooms the transaction, for that reason if it was not doomed before.
     AbortReason doom(AbortReason reason) noexcept {
@@ -434,12 +440,14 @@ public:
 
     // Ends one that was committed and has only one part.
     [[gnu::always_inline]] void end_only_part() noexcept {
-        conflicts_ = 0;
         first_.end();
-        count_ = 1;
-        depth_ = 0;
-        state_ = State::idle;
-        keeps_log_ = logs_wanted_ != 0;
+        end_committed();
+    }
+    // The same for any that has written.
+    [[gnu::always_inline]] void end_all_parts() noexcept {
+        for (u32 i = 0; i < count_; ++i)
+            parts_[i]->end();
+        end_committed();
     }
 
     // Ends it. Conflicts in a row are counted. A retry neither is one nor ends the row.
@@ -513,6 +521,14 @@ private:
     // `simple`: it has loaded in one region, and done nothing else; with a log only if it may
     // write.
     enum class State : runtime::u8 { idle, simple, complex, doomed };
+
+    void end_committed() noexcept {
+        conflicts_ = 0;
+        count_ = 1;
+        depth_ = 0;
+        state_ = State::idle;
+        keeps_log_ = logs_wanted_ != 0;
+    }
 
     [[nodiscard]] bool is_ready() const noexcept {
         return state_ == State::simple || state_ == State::complex;
@@ -739,7 +755,8 @@ private:
 
     // Moves the snapshots of all parts to now, if everything read so far is still valid: 2. at the
     // top.
-    [[gnu::noinline]] AbortReason extend() noexcept {
+    [[gnu::noinline]] AbortReason extend() noexcept { return extend_now(); }
+    [[gnu::always_inline]] inline AbortReason extend_now() noexcept {
         if (!first_.reads_.is_on())
             return AbortReason::read_validation;
         u64 limits[kMaxParts];
@@ -759,17 +776,32 @@ private:
     }
 
     // Whether all that was read in this region is unlocked and not newer than the snapshot.
-    static AbortReason check_all(Part& part) noexcept {
+    [[gnu::always_inline]] static inline AbortReason check_all(Part& part) noexcept {
         for (const u64 word : part.reads_.runs()) {
-            const ReadRun run = ReadRun::from_word(word);
-            for (u64 i = 0; i < run.count;) {
-                const u32 count =
-                    static_cast<u32>(runtime::min(run.count - i, u64{kStripesPerPage}));
-                const AbortReason reason = check(part, run.first + i, count);
-                if (reason != AbortReason::none)
-                    return reason;
-                i += count;
-            }
+            if (is_valid_stripe(part, word)) [[likely]]
+                continue;
+            const AbortReason reason = check_run(part, ReadRun::from_word(word));
+            if (reason != AbortReason::none)
+                return reason;
+        }
+        return AbortReason::none;
+    }
+
+    // Whether the run is of one stripe, which is valid.
+    [[gnu::always_inline]] static inline bool is_valid_stripe(Part& part, u64 word) noexcept {
+        if constexpr (SteppedMemory<V>)
+            return false;
+        return word <= ReadRun::kFirstMask &&
+               part.accepts(Orec{part.view_.orec(word)->load(Order::acquire)});
+    }
+
+    [[gnu::noinline]] static AbortReason check_run(Part& part, ReadRun run) noexcept {
+        for (u64 i = 0; i < run.count;) {
+            const u32 count = static_cast<u32>(runtime::min(run.count - i, u64{kStripesPerPage}));
+            const AbortReason reason = check(part, run.first + i, count);
+            if (reason != AbortReason::none)
+                return reason;
+            i += count;
         }
         return AbortReason::none;
     }

@@ -4,7 +4,6 @@
 // costs is in the profile, too, and no time in it is that of a system call.
 //
 //   perf record -g build/host/bench/native_bench --way typed --work bank-2r2w
-#include "../rates/goals.hpp"
 #include "../ways/way.hpp"
 #include "tests/unit/kernel/simulated_linux.hpp"
 

@@ -24,8 +24,6 @@ std::unique_ptr<Contestant> make_attached(unsigned others);
 // One beside which each of `others` processes has an open transaction during each turn, by
 // stm_start and a read, in its region.
 std::unique_ptr<Contestant> make_beside_open(unsigned others, bool typed);
-// Transfers between two halves, of one region or in two.
-std::unique_ptr<Contestant> make_halves(unsigned regions);
 // Allocates and frees blocks of 64 bytes, each in a transaction of its own.
 std::unique_ptr<Contestant> make_allocating();
 

@@ -72,6 +72,9 @@ std::unique_ptr<Contestant> make_warm();
 std::unique_ptr<Contestant> make_typed_in(const std::string& region, std::size_t bytes);
 std::unique_ptr<Contestant> make_calls_in(const std::string& region, std::size_t bytes);
 
+// Typed transfers between two halves, of one region or in two.
+std::unique_ptr<Contestant> make_halves(unsigned regions);
+
 // Others. The mutex is robust and shared between processes. With an undo log, what a killed owner
 // left behind can be put in order.
 std::unique_ptr<Contestant> make_mutex();

@@ -12,6 +12,7 @@
 #include <fmt/core.h>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <sys/resource.h>
 #include <vector>
 
@@ -27,6 +28,12 @@ constexpr Work kWorks[] = {
     {"hash-set-20", Kind::hash_set, 2},
     {"list-20", Kind::list, 2},
 };
+
+// What it costs that a transaction is over two regions.
+constexpr Work kInOneRegion{"bank-one-region", Kind::bank};
+constexpr Work kInTwoRegions{"bank-two-regions", Kind::bank};
+constexpr NamedWay kOneRegion{"typed", Whose::ours, [] { return make_halves(1); }};
+constexpr NamedWay kTwoRegions{"typed", Whose::ours, [] { return make_halves(2); }};
 
 struct Row {
     std::string work;
@@ -91,14 +98,14 @@ Row measure_alone(const Work& work, const NamedWay& way, Contender& contender) {
     return row;
 }
 
-std::vector<Row> measure(const Work& work, const Plan& plan) {
+std::vector<Row> measure(const Work& work, std::span<const NamedWay> ways, const Plan& plan) {
     struct Turn {
         Contender contender;
         Row row;
         std::vector<double> samples;
     };
     std::vector<Turn> turns;
-    for (const NamedWay& way : all_ways()) {
+    for (const NamedWay& way : ways) {
         if (plan.only_ours && way.whose == Whose::others)
             continue;
         Turn& turn = turns.emplace_back(Turn{Contender(way), {}, {}});
@@ -156,12 +163,16 @@ int run(int argc, char** argv) {
     app.add_option("--only", plan.only, "only the works whose name contains this word");
     CLI11_PARSE(app, argc, argv);
     std::vector<Row> rows;
-    for (const Work& work : kWorks) {
+    const auto add = [&](const Work& work, std::span<const NamedWay> ways) {
         if (std::string_view(work.name).find(plan.only) == std::string_view::npos)
-            continue;
-        for (Row& row : measure(work, plan))
+            return;
+        for (Row& row : measure(work, ways, plan))
             rows.push_back(std::move(row));
-    }
+    };
+    for (const Work& work : kWorks)
+        add(work, all_ways());
+    add(kInOneRegion, {&kOneRegion, 1});
+    add(kInTwoRegions, {&kTwoRegions, 1});
     const std::string report = json ? json_of(rows, plan) : table_of(rows, plan);
     return std::fputs(report.c_str(), stdout) < 0 ? 1 : 0;
 }

@@ -2,6 +2,12 @@
 // The commit of transactions that programs run by themselves.
 #include "tests/unit/kernel/typed_test.hpp"
 
+#include <cstring>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
 namespace stm::test {
 namespace {
 
@@ -246,6 +252,102 @@ TEST_F(TypedInSeveral, CommitLargeSetsAlone) {
     EXPECT_EQ(commit_sets(second, writing(now(second), 0, 7)), 0);
 }
 
+TEST_F(TypedInSeveral, ReadsOfWhatTheyWriteAreValidated) {
+    const Sets in_first = writing(reading(now(file), 0), 0, 1);
+    const Sets in_second = writing(reading(now(second), 0), 0, 2);
+    std::thread([&] { put(second, 0, 9); }).join();
+    EXPECT_EQ(commit_both(file, in_first, second, in_second), -EAGAIN);
+    EXPECT_EQ(last.region, 1u);
+    EXPECT_EQ(last.stripe, 0u);
+    EXPECT_EQ(get(file, 0), 0u);
+    EXPECT_EQ(get(second, 0), 9u);
+    EXPECT_EQ(commit_both(file, in_first, second, writing(reading(now(second), 0), 0, 2)), 0);
+    EXPECT_EQ(get(second, 0), 2u);
+}
+
+// Whatever number of them is committed in whichever way.
+class TypedInMany : public Typed {
+protected:
+    // These sets in so many regions, the values in each one more than in the one before.
+    long commit_all(std::size_t regions, const Sets& sets) {
+        std::vector<stm_sets> others;
+        std::vector<Sets> all;
+        for (std::size_t i = 0; i < regions; ++i) {
+            all.push_back({clock_of(files[i]), sets.reads, {}});
+            for (const stm_stripe_write& write : sets.writes) {
+                std::uint64_t value = 0;
+                std::memcpy(&value, write.bytes, sizeof(value));
+                all[i].writes.push_back(write_of(write.stripe * 64, value + i));
+            }
+        }
+        disturbing();
+        for (std::size_t i = 1; i < regions; ++i)
+            others.push_back(all[i].argument(files[i].descriptor()));
+        last = argument_of<stm_commit_sets>(0);
+        last.sets = all[0].argument();
+        last.others = reinterpret_cast<std::uint64_t>(others.data());
+        last.other_count = static_cast<std::uint32_t>(others.size());
+        return request(files[0], STM_IOC_COMMIT_SETS, last);
+    }
+    // So many reads and writes, of different stripes.
+    static Sets some(std::uint64_t reads, std::uint64_t writes, std::uint64_t value) {
+        Sets sets;
+        for (std::uint64_t i = 0; i < reads; ++i)
+            sets = reading(std::move(sets), 64 * (100 + 2 * i));
+        for (std::uint64_t i = 0; i < writes; ++i)
+            sets = writing(std::move(sets), 64 * i, value);
+        return sets;
+    }
+
+    TypedInMany() {
+        for (int i = 0; i < 16; ++i)
+            files.push_back(open(control, "many " + std::to_string(i), kCreate, {kBytes, 0, 0666}));
+    }
+    std::vector<File> files;
+    std::function<void()> disturbing = [] {};
+};
+
+TEST_F(TypedInMany, CommitInAllOrNone) {
+    std::uint64_t value = 0;
+    for (std::size_t regions = 1; regions <= files.size(); ++regions) {
+        for (const std::uint64_t writes : {1, 4, 5, 16, 17}) {
+            SCOPED_TRACE(std::to_string(writes) + " writes in " + std::to_string(regions));
+            value += 100;
+            ASSERT_EQ(commit_all(regions, some(writes, writes, value)), 0);
+            for (std::size_t i = 0; i < files.size(); ++i)
+                EXPECT_EQ(get(files[i], 64 * (writes - 1)) == value + i, i < regions) << i;
+            disturbing = [&] {
+                std::thread([&] { put(files[regions - 1], 64 * 100, value); }).join();
+            };
+            ASSERT_EQ(commit_all(regions, some(writes, writes, ~value)), -EAGAIN);
+            EXPECT_EQ(last.region, regions - 1);
+            EXPECT_EQ(last.stripe, 100u);
+            disturbing = [] {};
+            for (std::size_t i = 0; i < regions; ++i) {
+                EXPECT_EQ(get(files[i], 64 * (writes - 1)), value + i) << i;
+                EXPECT_EQ(record_of(files[i], 0) % 2, 0u) << i;
+            }
+        }
+    }
+}
+
+// 16 of each, over up to four regions.
+TEST_F(TypedInMany, NeedNoMemoryIfTheyAreSmall) {
+    for (const std::size_t regions : {1, 2, 3, 4}) {
+        const auto all = [&] { return commit_all(regions, some(16 / regions, 16 / regions, 1)); };
+        ASSERT_EQ(all(), 0) << "now all pages are there";
+        for (std::size_t step = 1;; ++step) {
+            const FailPoint point(step);
+            const long result = all();
+            ASSERT_NE(point.happened(), Failure::allocation) << regions << ", " << step;
+            if (point.happened() == Failure::none) {
+                EXPECT_EQ(result, 0);
+                break;
+            }
+        }
+    }
+}
+
 // -- With the serial token --
 
 TEST_F(TypedInSeveral, HoldTheTokensFromTheStart) {
@@ -314,6 +416,26 @@ TEST_F(Typed, WaitWhileAnotherOneHoldsTheToken) {
     writer.join();
     EXPECT_EQ(get(other, 0), 5u);
     EXPECT_EQ(get(other, 8), 6u);
+}
+
+// A commit that waits for one region's gate lets others have the token of another one.
+TEST_F(TypedInSeveral, AreInNoGateWhileTheyWaitForAnother) {
+    ASSERT_EQ(start(second, STM_START_SERIAL), 1);
+    const File again = open(control, "second", kOpen, {0, 0, 0});
+    std::thread writer([&] {
+        const Sets first = writing(now(file), 0, 1);
+        EXPECT_EQ(commit_both(file, first, again, writing(now(again), 0, 2)), 0);
+    });
+    while (simulated::sleepers() == 0)
+        std::this_thread::yield();
+    ASSERT_EQ(start(other, STM_START_SERIAL), 1) << "its holder waits for those in the gate";
+    put(other, 64, 3);
+    EXPECT_EQ(commit(other), 0);
+    EXPECT_EQ(get(file, 0), 0u);
+    EXPECT_EQ(cancel(second), 0);
+    writer.join();
+    EXPECT_EQ(get(file, 0), 1u);
+    EXPECT_EQ(get(second, 0), 2u);
 }
 
 TEST_F(Typed, CannotWaitForTheirOwnThread) {

@@ -155,6 +155,36 @@ TEST_F(TypedRequests, IsOneForTwoRegions) {
     EXPECT_EQ(taken(), Texts{"commit 102 (1 read, 0 written) 101(1 read, 1 written)"});
 }
 
+TEST_F(TypedRequests, LeaveOutRegionsThatNothingWasDoneIn) {
+    stm_tx* const tx = stm_tx_begin(first, 0);
+    EXPECT_EQ(add(tx, second, 8), 0);
+    EXPECT_EQ(stm_tx_commit(tx), 0);
+    EXPECT_EQ(taken(), Texts{"commit 102 (1 read, 1 written)"});
+}
+
+// Each access is to the other region than the one before.
+TEST_F(TypedRequests, IsOneForRegionsByTurns) {
+    PlayedRegion third(103);
+    for (int round = 0; round < 3; ++round) {
+        stm_tx* const tx = stm_tx_begin(first, 0);
+        for (const u64 offset : {8u, 640u, 8u})
+            for (PlayedRegion* const region : {&first, &second, &third})
+                EXPECT_EQ(add(tx, *region, offset), 0);
+        for (PlayedRegion* const region : {&third, &first, &second}) {
+            long value = 0;
+            EXPECT_EQ(stm_tx_load(tx, *region, 8, &value, sizeof value), 0);
+            EXPECT_EQ(value, 2) << "it was stored twice";
+            EXPECT_EQ(stm_tx_load(tx, *region, 16, &value, sizeof value), 0);
+            EXPECT_EQ(value, 0) << "another word of the stripe";
+        }
+        EXPECT_EQ(stm_tx_commit(tx), 0);
+        for (const std::string& text : taken())
+            EXPECT_TRUE(text.starts_with("commit 101 (") && text.ends_with(" 2 written)")) << text;
+        EXPECT_EQ(stm_tx_store(tx, second, 8, "abcdefgh", 8), -1) << "none runs";
+        EXPECT_EQ(errno, EINVAL);
+    }
+}
+
 // After 16 conflicts in a row all tokens are taken, in ascending order, before the first load.
 TEST_F(TypedRequests, TakeTheTokensAfterManyConflicts) {
     answer = [](const std::string& name) { return name == "commit" ? EAGAIN : 0; };

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <stm/ioctl.h>
 
 struct stm_pin {
     std::uint64_t address;
@@ -96,6 +97,27 @@ int stm_linux_copy_sized_in(__u64* to, __u64 from, unsigned int count, __u32 siz
     expect(count <= STM_MOST_WORDS, "more words than may be copied");
     const int sized = stm_linux_copy_in(given, from, sizeof(*given));
     return sized != 0 || *given != size ? sized : stm_linux_copy_in(to, from, count * sizeof(*to));
+}
+
+// What is not to be written stays as it is, though Linux may copy it.
+int stm_linux_copy_sets_in(__u64* reads, stm_stripe_write* writes, const stm_sets* sets) {
+    const Service service("copy_sets_in", Context::no_lock, Failure::copy);
+    const std::size_t bytes_read = sets->read_count * sizeof(*reads);
+    const std::size_t bytes_written = sets->write_count * sizeof(*writes);
+    if (service.fails() || (bytes_read != 0 && !mapped(sets->reads, bytes_read)) ||
+        (bytes_written != 0 && !mapped(sets->writes, bytes_written)))
+        return -EFAULT;
+    if (bytes_read != 0)
+        std::memcpy(reads, reinterpret_cast<const void*>(sets->reads), bytes_read);
+    const auto* const given = reinterpret_cast<const stm_stripe_write*>(sets->writes);
+    for (std::uint32_t i = 0; i < sets->write_count; ++i) {
+        writes[i].stripe = given[i].stripe;
+        writes[i].mask = given[i].mask;
+        for (std::size_t byte = 0; byte < sizeof(given[i].bytes); ++byte)
+            if ((given[i].mask >> byte & 1) != 0)
+                writes[i].bytes[byte] = given[i].bytes[byte];
+    }
+    return 0;
 }
 
 int stm_linux_put_u64(__u64 to, __u64 value) {

@@ -246,6 +246,19 @@ AbortReason know(stm_tx& tx, stm_region& region) {
     return tx.wants_tokens ? tx.engine.doom(AbortReason::read_validation) : AbortReason::none;
 }
 
+// The same if the attempt has used it by this object: its part, or nullptr.
+[[gnu::always_inline]] inline Part* turn_back_to(stm_tx& tx, stm_region& region) {
+    for (u32 i = 0; i < tx.engine.parts(); ++i) {
+        Part& part = tx.engine.part(i);
+        if (tx.known[i] == &region && part.place() == region.place.place) {
+            tx.region = &region;
+            tx.part = &part;
+            return &part;
+        }
+    }
+    return nullptr;
+}
+
 // Makes `region` the one of the last access.
 [[gnu::noinline]] AbortReason turn_to(stm_tx& tx, stm_region& region) {
     if (tx.engine.active() && tx.engine.doom() == AbortReason::none) {
@@ -378,26 +391,35 @@ AbortReason submit(stm_tx& tx) {
     return done ? AbortReason::none : failure_of(request);
 }
 
-// The same for a part that is the only one, without a token.
-[[gnu::always_inline]] inline AbortReason submit_one(stm_region& region, const Part& part) {
+[[gnu::always_inline]] inline void fill(struct stm_sets& sets, int handle, const Part& part) {
     const auto reads = part.reads().runs();
     const auto writes = part.writes().writes();
-    struct stm_commit_sets request;
+    sets.handle = handle;
+    sets.reserved = 0;
+    sets.snapshot = part.snapshot();
+    sets.reads = address_of(reads.data());
+    sets.writes = address_of(writes.data());
+    sets.read_count = static_cast<u32>(reads.size());
+    sets.write_count = static_cast<u32>(writes.size());
+}
+
+[[gnu::always_inline]] inline AbortReason submit(stm_region& region,
+                                                 struct stm_commit_sets& request) {
     request.size = sizeof request;
     request.flags = 0;
-    request.sets.handle = -1;
-    request.sets.reserved = 0;
-    request.sets.snapshot = part.snapshot();
-    request.sets.reads = address_of(reads.data());
-    request.sets.writes = address_of(writes.data());
-    request.sets.read_count = static_cast<u32>(reads.size());
-    request.sets.write_count = static_cast<u32>(writes.size());
-    request.others = 0;
-    request.other_count = 0;
     clear_answer(request);
     if (::ioctl(region.handle.get(), STM_IOC_COMMIT_SETS, &request) == 0) [[likely]]
         return AbortReason::none;
     return failure_of(request);
+}
+
+// The same for a part that is the only one, without a token.
+[[gnu::always_inline]] inline AbortReason submit_one(stm_region& region, const Part& part) {
+    struct stm_commit_sets request;
+    fill(request.sets, -1, part);
+    request.others = 0;
+    request.other_count = 0;
+    return submit(region, request);
 }
 
 // For that reason; errno tells which if it is none of the conflicts.
@@ -423,10 +445,44 @@ AbortReason submit(stm_tx& tx) {
     return 0;
 }
 
+// Of several parts, without tokens. Those that have done nothing are left out.
+[[gnu::noinline]] int commit_parts(stm_tx& tx) {
+    if (tx.is_serial || tx.error != 0 || !tx.engine.can_commit()) [[unlikely]]
+        return commit_slowly(tx);
+    struct stm_commit_sets request;
+    struct stm_sets others[stm_tx::kMost - 1];
+    struct stm_sets* sets = &request.sets;
+    stm_region* first = nullptr;
+    std::size_t written = 0;
+    for (u32 i = 0; i < tx.engine.parts(); ++i) {
+        const Part& part = tx.engine.prepare_part(i);
+        if (part.reads().is_empty() && part.writes().size() == 0)
+            continue;
+        written += part.writes().size();
+        const bool in_order = tx.known[i]->place.region == part.region();
+        stm_region& region = *tx.known[in_order ? i : find_known(tx, part.region())];
+        fill(*sets, region.handle.get(), part);
+        sets = first == nullptr ? others : sets + 1;
+        first = first == nullptr ? &region : first;
+    }
+    if (written == 0)
+        return commit_slowly(tx);
+    request.sets.handle = -1;
+    request.others = address_of(others);
+    request.other_count = static_cast<u32>(sets - others);
+    const AbortReason reason = submit(*first, request);
+    if (reason != AbortReason::none) [[unlikely]]
+        return after_failed_commit(tx, reason);
+    tx.engine.end_all_parts();
+    tx.part = &tx.engine.part(0);
+    tx.known_count = 1;
+    return 0;
+}
+
 [[gnu::noinline]] int commit_update(stm_tx& tx) {
     Part* const part = tx.engine.only_part();
     if (part == nullptr || tx.is_serial) [[unlikely]]
-        return commit_slowly(tx);
+        return commit_parts(tx);
     tx.engine.prepare_only_part();
     const AbortReason reason = submit_one(*tx.known[0], *part);
     if (reason != AbortReason::none) [[unlikely]]
@@ -501,10 +557,14 @@ int load_slowly(stm_tx& tx, stm_region& region, u64 offset, void* to, u64 bytes)
         return -1;
     }
     AbortReason reason = AbortReason::none;
-    if (tx.region != &region)
+    if (tx.region != &region && turn_back_to(tx, region) == nullptr)
         reason = turn_to(tx, region);
-    if (reason == AbortReason::none)
+    if (reason == AbortReason::none) {
+        if (bytes == 8 && offset % 8 == 0 &&
+            tx.engine.load_word_beside_writes(*tx.part, offset, to)) [[likely]]
+            return 0;
         reason = tx.engine.load_slowly(*tx.part, offset, to, bytes);
+    }
     return result_of(tx, reason);
 }
 
@@ -525,13 +585,24 @@ namespace {
     if ((tx.flags & STM_TX_READ_ONLY) != 0 || !region.may_write)
         return fail(tx, tx.engine.active() ? EROFS : EINVAL);
     AbortReason reason = AbortReason::none;
-    if (tx.region != &region)
+    if (tx.region != &region && turn_back_to(tx, region) == nullptr)
         reason = turn_to(tx, region);
     if (reason == AbortReason::none && &region != tx.known[0])
         reason = know_as_writable(tx, region);
     if (reason == AbortReason::none)
         reason = tx.engine.store(*tx.part, offset, from, bytes);
     return result_of(tx, reason);
+}
+
+// A word in a region that the attempt has used, or whatever else.
+[[gnu::noinline]] int store_elsewhere(stm_tx& tx, stm_region& region, u64 offset, const void* from,
+                                      u64 bytes) {
+    if (bytes == 8 && offset % 8 == 0 && tx.flags == 0 && region.may_write) [[likely]] {
+        Part* const part = turn_back_to(tx, region);
+        if (part != nullptr && tx.engine.store_word(*part, offset, from)) [[likely]]
+            return 0;
+    }
+    return store_slowly(tx, region, offset, from, bytes);
 }
 
 } // namespace
@@ -559,7 +630,7 @@ int stm_tx_store(stm_tx* tx, stm_region* region, uint64_t offset, const void* fr
         tx->flags == 0 && region->may_write && tx->engine.store_word(*tx->part, offset, from))
         [[likely]]
         return 0;
-    return store_slowly(*tx, *region, offset, from, bytes);
+    return store_elsewhere(*tx, *region, offset, from, bytes);
 }
 
 int stm_tx_commit(stm_tx* tx) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 // The bank in two halves, between which all transfers are: both in one region, or each in its own.
-#include "goals.hpp"
+#include "way.hpp"
 
 #include <cerrno>
 #include <stm/stm.h>
