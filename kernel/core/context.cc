@@ -282,6 +282,19 @@ AbortReason Context::read(u64 offset, void* to, u64 bytes) noexcept {
                                          : footprint_.read(transaction_, offset, to, bytes);
 }
 
+u32 Context::read_words(runtime::Span<const stm_vector_piece> pieces, u64* to) noexcept {
+    u32 done = 0;
+    if (failure_ != AbortReason::none || !footprint_.has_no_pages()) [[unlikely]]
+        return done;
+    for (const stm_vector_piece& piece : pieces) {
+        if ((piece.flags & STM_PIECE_WRITE) != 0 ||
+            !transaction_.read_word_simply(piece.offset, to[done]))
+            break;
+        ++done;
+    }
+    return done;
+}
+
 AbortReason Context::write(u64 offset, const void* from, u64 bytes, u64& written) noexcept {
     written = 0;
     return failure_ != AbortReason::none

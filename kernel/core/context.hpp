@@ -25,6 +25,7 @@
 #include "runtime/support/atomic.hpp"
 #include "runtime/support/intrusive_list.hpp"
 #include "runtime/support/lock_guard.hpp"
+#include "runtime/support/span.hpp"
 #include "runtime/support/types.hpp"
 
 namespace stm::kernel {
@@ -212,6 +213,10 @@ public:
 
     // A write that fails has `written` of its bytes in the transaction.
     [[nodiscard]] protocol::AbortReason read(u64 offset, void* to, u64 bytes) noexcept
+        STM_REQUIRES(lock_);
+    // Of pieces of one word each: reads those at the beginning that are simple to read, and returns
+    // how many.
+    [[nodiscard]] u32 read_words(runtime::Span<const stm_vector_piece> pieces, u64* to) noexcept
         STM_REQUIRES(lock_);
     [[nodiscard]] protocol::AbortReason write(u64 offset, const void* from, u64 bytes,
                                               u64& written) noexcept STM_REQUIRES(lock_);

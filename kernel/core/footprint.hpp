@@ -88,6 +88,8 @@ public:
         return pages_.empty() ? transaction.read(offset, to, bytes)
                               : read_over_pages(transaction, offset, to, bytes);
     }
+    // Whether these are the functions of the transaction.
+    [[nodiscard]] bool has_no_pages() const noexcept { return pages_.empty(); }
     [[nodiscard]] AbortReason write(Transaction& transaction, u64 offset, const void* from,
                                     u64 bytes, u64& written) noexcept {
         if (!pages_.empty())

@@ -65,6 +65,8 @@ public:
     [[nodiscard]] AbortReason move(Context& context) noexcept {
         if (unfit_ != AbortReason::none) [[unlikely]]
             return unfit_;
+        if (words_)
+            return move_words(context);
         return fits_ ? move_at_once(context) : move_in_rounds(context);
     }
 
@@ -101,7 +103,8 @@ private:
                    ? AbortReason::fault
                    : AbortReason::none;
     }
-    [[nodiscard]] AbortReason move_at_once(Context& context) noexcept;
+    [[nodiscard]] AbortReason move_words(Context& context) noexcept;
+    [[nodiscard, gnu::noinline]] AbortReason move_at_once(Context& context) noexcept;
     [[nodiscard]] AbortReason move_round(Context& context, Place& at) noexcept;
     [[nodiscard, gnu::noinline]] AbortReason move_in_rounds(Context& context) noexcept;
     [[nodiscard]] Status check(const Handle& handle) noexcept;
@@ -113,7 +116,8 @@ private:
     PieceBuffer buffer_;
     bool reads_ = false;
     bool writes_ = false;
-    bool fits_ = false; // into the buffer, all pieces together
+    bool fits_ = false;  // into the buffer, all pieces together
+    bool words_ = false; // the same, and each one is of 8 bytes
     // Why not even the first piece can be done; `none` if it can.
     AbortReason unfit_ = AbortReason::none;
 };
@@ -142,17 +146,22 @@ Status Vector::check(const Handle& handle) noexcept {
     const u64 size = handle.region().size();
     u32 flags = 0;
     u32 all_write = STM_PIECE_WRITE; // whether each one does
+    u32 other_sizes = 0;             // whether there is another one than that of a word
     u64 largest = 0;                 // not below any offset, and so the ends below do not overflow
     u64 end = 0;
     u64 sum = 0;
     for (const stm_vector_piece& piece : pieces_) {
         flags |= piece.flags;
         all_write &= piece.flags;
-        if (piece.bytes == 0)
-            continue;
-        largest |= piece.offset;
-        end = runtime::max<u64>(end, piece.offset + piece.bytes);
-        sum += room_for(piece.bytes);
+        other_sizes |= piece.bytes ^ u32 { sizeof(u64) };
+        largest |= piece.bytes == 0 ? 0 : piece.offset;
+        end = runtime::max<u64>(end, piece.bytes == 0 ? 0 : piece.offset + piece.bytes);
+    }
+    if (other_sizes == 0) {
+        sum = pieces_.size() * sizeof(u64);
+    } else {
+        for (const stm_vector_piece& piece : pieces_)
+            sum += room_for(piece.bytes);
     }
     if ((flags & ~u32{STM_PIECE_FLAGS}) != 0)
         return Error::invalid;
@@ -166,6 +175,7 @@ Status Vector::check(const Handle& handle) noexcept {
     else if (!buffer_.reserve(sum, kBufferBytes).ok())
         unfit_ = AbortReason::no_memory;
     fits_ = sum <= buffer_.size();
+    words_ = fits_ && other_sizes == 0;
     return kSuccess;
 }
 
@@ -197,6 +207,26 @@ AbortReason Vector::for_each_part(Place& at, Act act) noexcept {
         at = bytes == left ? Place{at.piece + 1, 0} : Place{at.piece, at.done + bytes};
     }
     return AbortReason::none;
+}
+
+AbortReason Vector::move_words(Context& context) noexcept {
+    u64* const words = reinterpret_cast<u64*>(buffer_.data());
+    const u32 count = static_cast<u32>(pieces_.size());
+    if (writes_ &&
+        stm_linux_copy_words_of(pieces_.data(), count, reinterpret_cast<__u64*>(words)) != 0)
+        return AbortReason::fault;
+    AbortReason reason = AbortReason::none;
+    {
+        const Context::Guard held(context.lock());
+        for (u32 i = context.read_words(pieces_, words); i < count && reason == AbortReason::none;
+             ++i)
+            reason = access(context, pieces_[i], 0, reinterpret_cast<u8*>(words + i), sizeof(u64));
+    }
+    return reason == AbortReason::none && reads_ &&
+                   stm_linux_put_words_of(pieces_.data(), count,
+                                          reinterpret_cast<const __u64*>(words)) != 0
+               ? AbortReason::fault
+               : reason;
 }
 
 AbortReason Vector::move_at_once(Context& context) noexcept {

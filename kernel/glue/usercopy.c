@@ -101,6 +101,54 @@ fault:
 	return -EFAULT;
 }
 
+/* Whether the words of all pieces with that direction are in user memory. */
+static bool are_user_words(const struct stm_vector_piece *pieces, unsigned int count, __u32 flags)
+{
+	for (; count; count--, pieces++) {
+		if ((pieces->flags & STM_PIECE_WRITE) == flags &&
+		    !access_ok(u64_to_user_ptr(pieces->address), sizeof(__u64)))
+			return false;
+	}
+	return true;
+}
+
+int stm_linux_copy_words_of(const struct stm_vector_piece *pieces, unsigned int count, __u64 *to)
+{
+	stm_linux_death_point();
+	if (should_fail_usercopy() || !are_user_words(pieces, count, STM_PIECE_WRITE) ||
+	    !user_read_access_begin(NULL, 0))
+		return -EFAULT;
+	for (; count; count--, pieces++, to++) {
+		if (pieces->flags & STM_PIECE_WRITE)
+			unsafe_get_user(*to, (const __u64 __user *)u64_to_user_ptr(pieces->address),
+					fault);
+	}
+	user_read_access_end();
+	return 0;
+fault:
+	user_read_access_end();
+	return -EFAULT;
+}
+
+int stm_linux_put_words_of(const struct stm_vector_piece *pieces, unsigned int count,
+			   const __u64 *from)
+{
+	stm_linux_death_point();
+	if (should_fail_usercopy() || !are_user_words(pieces, count, 0) ||
+	    !user_write_access_begin(NULL, 0))
+		return -EFAULT;
+	for (; count; count--, pieces++, from++) {
+		if (!(pieces->flags & STM_PIECE_WRITE))
+			unsafe_put_user(*from, (__u64 __user *)u64_to_user_ptr(pieces->address),
+					fault);
+	}
+	user_write_access_end();
+	return 0;
+fault:
+	user_write_access_end();
+	return -EFAULT;
+}
+
 int stm_linux_put_u64(__u64 to, __u64 value)
 {
 	stm_linux_death_point();

@@ -54,6 +54,7 @@ struct stm_area;	/* Linux: struct vm_area_struct of one of them */
 
 struct stm_sets;	 /* <stm/ioctl.h> */
 struct stm_stripe_write; /* the same */
+struct stm_vector_piece; /* the same */
 
 /* -- Locks -- */
 
@@ -414,6 +415,13 @@ int stm_linux_copy_sized_in(__u64 *to, __u64 from, unsigned int count, __u32 siz
  */
 int stm_linux_copy_sets_in(__u64 *reads, struct stm_stripe_write *writes,
 			   const struct stm_sets *sets);
+/*
+ * Of pieces of 8 bytes each: @to gets the words of those that write, at the indices of their
+ * pieces, and those that read get theirs from @from.
+ */
+int stm_linux_copy_words_of(const struct stm_vector_piece *pieces, unsigned int count, __u64 *to);
+int stm_linux_put_words_of(const struct stm_vector_piece *pieces, unsigned int count,
+			   const __u64 *from);
 int stm_linux_put_u64(__u64 to, __u64 value);
 int stm_linux_copy_out(__u64 to, const void *from, unsigned long bytes);
 /*

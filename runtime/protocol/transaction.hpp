@@ -210,6 +210,32 @@ public:
         return read_parts(offset, target, bytes);
     }
 
+    // Reads an aligned word, if that is simple: of a stripe that it has not touched, for which
+    // there is room, and where nothing is in the way. False: nothing was done, and read() does it.
+    // Inlined into loops over many words.
+    [[nodiscard, gnu::always_inline]] bool read_word_simply(u64 offset, u64& to) noexcept {
+        if constexpr (SteppedMemory<M>)
+            return false;
+        if (!ready_ || offset % sizeof(u64) != 0 || offset >= memory_.size() || !has_access_room())
+            [[unlikely]]
+            return false;
+        const u64 stripe = stripe_of(offset);
+        const auto found = accesses_.locate(stripe);
+        StripePlace& place = accesses_.next_place();
+        step(memory_, Step::sample_orec, stripe);
+        if (found.access != nullptr || !find_at(memory_, stripe, place)) [[unlikely]]
+            return false;
+        const Orec before{place.orec->load(Order::acquire)};
+        if (before.is_locked() || before.version() > snapshot_) [[unlikely]]
+            return false;
+        to = runtime::load_shared_word(place.data + offset % kStripeBytes);
+        if (!is_unchanged(*place.orec, before, stripe)) [[unlikely]]
+            return false;
+        last_ = &accesses_.insert_at(found.slot, stripe, before.version());
+        count_once(stripe);
+        return true;
+    }
+
     // Reads a whole page at the snapshot, without what this transaction wrote to it. The page
     // enters the read set as one entry. `to` is 4096 bytes of private memory. Errors as for read().
     AbortReason read_page(u64 page, void* to) noexcept {

@@ -94,6 +94,67 @@ TEST_F(Vectors, HaveAnyLengthAndPlace) {
     }
 }
 
+// Lists of words alone have a way of their own. Here they lie at all places of few stripes.
+TEST_F(Vectors, OfWordsAreLikeReadsAndWrites) {
+    std::uint64_t state = 1;
+    const auto draw = [&](std::uint64_t below) {
+        state = state * 6364136223846793005 + 1442695040888963407;
+        return (state >> 33) % below;
+    };
+    constexpr std::size_t kWords = 40;
+    std::vector<std::uint8_t> model(kPage + 400);
+    for (int round = 0; round < 300; ++round) {
+        SCOPED_TRACE(round);
+        const bool within = draw(2) == 0;
+        if (within) {
+            ASSERT_EQ(start(file), 1);
+        }
+        for (std::size_t call = 0; call < 1 + draw(3); ++call) {
+            std::uint64_t words[kWords] = {};
+            std::uint64_t expected[kWords] = {};
+            Pieces pieces;
+            for (std::size_t i = 0; i < 1 + draw(kWords); ++i) {
+                const std::uint64_t offset =
+                    kPage - 200 + (draw(4) == 0 ? draw(400) : draw(50) * 8);
+                if (draw(3) == 0) {
+                    words[i] = expected[i] = draw(~0ull >> 34);
+                    std::memcpy(model.data() + offset, &words[i], 8);
+                    pieces.write(offset, &words[i], 8);
+                } else {
+                    std::memcpy(&expected[i], model.data() + offset, 8);
+                    pieces.read(offset, &words[i], 8);
+                }
+            }
+            ASSERT_EQ(pieces.access(file), 0);
+            EXPECT_TRUE(std::equal(std::begin(words), std::end(words), expected));
+        }
+        if (within) {
+            ASSERT_EQ(commit(file), 0);
+        }
+        std::vector<std::uint8_t> seen(model.size());
+        ASSERT_EQ(read(other, 0, seen.data(), seen.size()), static_cast<long>(seen.size()));
+        ASSERT_TRUE(seen == model);
+    }
+}
+
+TEST_F(Vectors, OfWordsReadNothingNewBesideSomethingOld) {
+    put(other, 0, 1);
+    put(other, 64, 1);
+    std::uint64_t first = 0;
+    std::uint64_t second = 0;
+    ASSERT_EQ(start(file), 1);
+    EXPECT_EQ(Pieces().read(0, &first, 8).access(file), 0);
+    std::thread([&] { put(other, 64, 2); }).join();
+    EXPECT_EQ(Pieces().read(64, &second, 8).access(file), 0) << "the snapshot is extended";
+    EXPECT_EQ(second, 2u);
+    std::thread([&] {
+        put(other, 0, 3);
+        put(other, 128, 3);
+    }).join();
+    EXPECT_EQ(Pieces().read(128, &second, 8).access(file), -EAGAIN);
+    EXPECT_EQ(cancel(file), 0);
+}
+
 TEST_F(Vectors, HaveUpTo1024Pieces) {
     std::vector<std::uint64_t> sent(STM_MAX_PIECES / 2);
     std::vector<std::uint64_t> back(sent.size());

@@ -120,6 +120,35 @@ int stm_linux_copy_sets_in(__u64* reads, stm_stripe_write* writes, const stm_set
     return 0;
 }
 
+int stm_linux_copy_words_of(const stm_vector_piece* pieces, unsigned int count, __u64* to) {
+    const Service service("copy_words_of", Context::no_lock, Failure::copy);
+    if (service.fails())
+        return -EFAULT;
+    for (unsigned i = 0; i < count; ++i) {
+        expect(pieces[i].bytes == sizeof(*to), "a piece that is no word");
+        if ((pieces[i].flags & STM_PIECE_WRITE) == 0)
+            continue;
+        if (!mapped(pieces[i].address, sizeof(*to)))
+            return -EFAULT;
+        std::memcpy(to + i, reinterpret_cast<const void*>(pieces[i].address), sizeof(*to));
+    }
+    return 0;
+}
+
+int stm_linux_put_words_of(const stm_vector_piece* pieces, unsigned int count, const __u64* from) {
+    const Service service("put_words_of", Context::no_lock, Failure::copy);
+    if (service.fails())
+        return -EFAULT;
+    for (unsigned i = 0; i < count; ++i) {
+        if ((pieces[i].flags & STM_PIECE_WRITE) != 0)
+            continue;
+        if (!writable(pieces[i].address, sizeof(*from)))
+            return -EFAULT;
+        std::memcpy(reinterpret_cast<void*>(pieces[i].address), from + i, sizeof(*from));
+    }
+    return 0;
+}
+
 int stm_linux_put_u64(__u64 to, __u64 value) {
     return stm_linux_copy_out(to, &value, sizeof(value));
 }
