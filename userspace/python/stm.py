@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Typed transactions in Python: <stm/tx.h> and <stm/heap.h> by ctypes.
+"""Typed transactions in Python: <stm/tx.h> and <stm/heap.h> by ctypes. And <stm/access.h>.
 
     bank = stm.Region("bank", 65536)
 
@@ -10,6 +10,17 @@
 
 A function runs again, from its beginning, if what it has read has changed meanwhile. An exception
 undoes everything.
+
+Several reads and writes by one system call, which are a transaction together:
+
+    balances = bank.access(stm.get(0, "q"), stm.get(8, "q"), stm.put(16, "q", 1))
+
+or the begin and the end of one:
+
+    def transfer():
+        here, there = bank.begin_access(stm.get(0, "q"), stm.get(8, "q"))
+        bank.access_and_commit(stm.put(0, "q", here - 10), stm.put(8, "q", there + 10))
+    stm.again(transfer)
 """
 
 import ctypes
@@ -42,6 +53,11 @@ _cancel = _declare(None, "stm_tx_cancel", _P)
 _wait = _declare(_INT, "stm_tx_wait", _P, ctypes.c_int64)
 _allocate = _declare(_INT, "stm_heap_allocate", _P, _P, _SIZE, _SIZE, ctypes.POINTER(_U64))
 _free = _declare(_INT, "stm_heap_free", _P, _P, _U64)
+_fd = _declare(_INT, "stm_region_fd", _P)
+_stop = _declare(_INT, "stm_cancel", _INT)
+_access = _declare(_INT, "stm_access", _INT, _P, ctypes.c_uint)
+_begin_access = _declare(_INT, "stm_begin_access", _INT, _P, ctypes.c_uint)
+_access_and_commit = _declare(_INT, "stm_access_and_commit", _INT, _P, ctypes.c_uint)
 
 
 def unlink(name):
@@ -56,6 +72,34 @@ class _Restart(BaseException):
     def __init__(self, wait=None):
         super().__init__()
         self.wait = wait
+
+
+class Conflict(Exception):
+    """A transaction by begin_access() has read something old. It is over, and has no effect."""
+
+
+def again(function):
+    """Calls it, again as long as it raises Conflict, and returns what it returns."""
+    while True:
+        try:
+            return function()
+        except Conflict:
+            pass
+
+
+class _Piece(ctypes.Structure):
+    _fields_ = [("offset", _U64), ("memory", _P), ("bytes", ctypes.c_uint),
+                ("flags", ctypes.c_uint)]
+
+
+def get(offset, form):
+    """A piece that reads values, as struct has them, at an offset."""
+    return offset, form, None
+
+
+def put(offset, form, *values):
+    """A piece that writes values."""
+    return offset, form, struct.pack(form, *values)
 
 
 def _error():
@@ -131,6 +175,41 @@ class Region:
 
     def __len__(self):
         return _size(self.handle)
+
+    def access(self, *pieces):
+        """Does all pieces, one after the other, by one system call. Returns what those read that
+        read something: a value for each, or a tuple of values. Alone they are a transaction."""
+        return self._do(_access, pieces)
+
+    def begin_access(self, *pieces):
+        """The same, and begins a transaction of this thread, which the pieces belong to."""
+        return self._do(_begin_access, pieces)
+
+    def access_and_commit(self, *pieces):
+        """The same, and commits it. It is over in any case."""
+        return self._do(_access_and_commit, pieces)
+
+    def cancel(self):
+        """Undoes what a transaction of begin_access() has done; it is over."""
+        if _stop(_fd(self.handle)) < 0:
+            raise _error()
+
+    def _do(self, call, pieces):
+        memory = [ctypes.create_string_buffer(data or b"", struct.calcsize(form))
+                  for _, form, data in pieces]
+        listed = (_Piece * len(pieces))(*(
+            (offset, ctypes.addressof(memory[i]), len(memory[i]), data is not None)
+            for i, (offset, _, data) in enumerate(pieces)))
+        result = call(_fd(self.handle), listed, len(pieces))
+        if result < 0 and ctypes.get_errno() != errno.EAGAIN:
+            raise _error()
+        if result != 0:
+            if result < 0:
+                self.cancel()  # nothing else is left to be done with it
+            raise Conflict()
+        values = [struct.unpack(form, memory[i]) for i, (_, form, data) in enumerate(pieces)
+                  if data is None]
+        return tuple(value[0] if len(value) == 1 else value for value in values)
 
     def read_only(self, function):
         """As atomically(), for a function that does not store."""
