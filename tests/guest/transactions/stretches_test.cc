@@ -193,15 +193,19 @@ TEST_F(Stretches, OfConcurrentCommitsAreBoundedAndLargerOnesHaveNone) {
 
 TEST_F(Stretches, OfTypedCommitsAreBoundedAndLargerOnesHaveNone) {
     Tracer tracer;
-    const std::string name = unique_name("typed");
-    auto region = stm::region::create(name, 2 * sizeof(Cells));
+    const std::string names[] = {unique_name("typed"), unique_name("typed")};
+    auto region = stm::region::create(names[0], 2 * sizeof(Cells));
+    auto second = stm::region::create(names[1], 2 * sizeof(Cells));
     auto& cells = region.root<Cells>().cells;
-    const auto of_typed = [&](const char* what, int writes, int reads) {
+    auto& others = second.root<Cells>().cells;
+    const auto of_typed = [&](const char* what, int writes, int reads, int writes_to_second = 0) {
         return shortest(what, [&] {
             return tracer.longest_of([&] {
                 stm::atomically(region, [&](stm::transaction& tx) {
                     for (int i = 0; i < writes; ++i)
                         tx[cells[i].number] = 1;
+                    for (int i = 0; i < writes_to_second; ++i)
+                        tx[others[i].number] = 1;
                     long sum = 0;
                     for (int i = writes; i < writes + reads; ++i)
                         sum += tx[cells[i].number];
@@ -216,12 +220,17 @@ TEST_F(Stretches, OfTypedCommitsAreBoundedAndLargerOnesHaveNone) {
             });
         });
     };
-    expect_a_commit("typed, the most stripes", of_typed("typed, the most stripes", 250, 0));
+    for (const int to_second : {0, 125}) {
+        const char* what = to_second == 0 ? "typed, the most stripes" : "typed, in two regions";
+        expect_a_commit(what, of_typed(what, 250 - to_second, 0, to_second));
+    }
     // It looks at its records so fast that something of Linux may take longer.
     EXPECT_LE(of_typed("typed, the most records", 1, 1500).us, kLimit);
     expect_none("typed, 1600 stripes", of_typed("typed, 1600 stripes", 1600, 0));
+    expect_none("typed, 2 x 200 stripes", of_typed("typed, 2 x 200 stripes", 200, 0, 200));
     expect_none("typed, 1800 records", of_typed("typed, 1800 records", 1, 1800));
-    stm_unlink(name.c_str());
+    for (const std::string& name : names)
+        stm_unlink(name.c_str());
 }
 
 TEST_F(Stretches, AreInNothingElse) {
