@@ -25,6 +25,9 @@ void cancel(World& world, const Step& step, std::size_t place);
 void validate(World& world, const Step& step, std::size_t place);
 void wait(World& world, const Step& step, std::size_t place);
 void transaction_info(World& world, const Step& step, std::size_t place);
+// A transaction has begun. `seen` began before the call that has begun it. Predicted: its pages are
+// mapped from the start.
+void started(World& world, std::size_t place, std::optional<Observer> seen, bool predicted);
 // The outermost part was committed, or could not be; for all steps that end one.
 void ended_by_commit(World& world, std::size_t place, Transaction& own, long result);
 

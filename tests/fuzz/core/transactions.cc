@@ -41,7 +41,8 @@ void started_nested(Transaction& own) {
         own.seen->begin_nested();
 }
 
-// `seen` began before the call.
+} // namespace
+
 void started(World& world, std::size_t place, std::optional<Observer> seen, bool predicted) {
     File& file = *world.files[place];
     Region& region = world.region_of(place);
@@ -57,8 +58,6 @@ void started(World& world, std::size_t place, std::optional<Observer> seen, bool
     if (file.was_mapped)
         file.viewers[world.process()] = world.who;
 }
-
-} // namespace
 
 void start(World& world, const Step& step, std::size_t place) {
     File& file = *world.files[place];

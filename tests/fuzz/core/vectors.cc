@@ -31,8 +31,11 @@ public:
 
     long access(const Step& step, const File& file) {
         stm_vector argument{};
-        argument.flags = commits_ ? STM_VECTOR_COMMIT : (step.flags & 7) == 5 ? step.large : 0;
-        if (argument.flags == STM_VECTOR_BEGIN) // the model begins transactions in another step
+        argument.flags = commits_                ? STM_VECTOR_COMMIT
+                         : begins(step)          ? STM_VECTOR_BEGIN
+                         : (step.flags & 7) == 5 ? step.large
+                                                 : 0;
+        if (argument.flags == STM_VECTOR_BEGIN && !begins(step)) // the model does not know of it
             argument.flags |= STM_VECTOR_COMMIT;
         commits_ = argument.flags == STM_VECTOR_COMMIT;
         argument.pieces = reinterpret_cast<std::uint64_t>(arguments_.data());
@@ -43,6 +46,7 @@ public:
     }
 
     bool commits() const { return commits_; }
+    static bool begins(const Step& step) { return (step.flags & 15) == 3; }
     bool any_writes() const {
         return std::any_of(pieces_.begin(), pieces_.end(), [](const Piece& piece) {
             return piece.writes && piece.range.length != 0;
@@ -120,6 +124,26 @@ void inside(World& world, std::size_t place, const Vector& vector, long result) 
         own.seen->commit_nested();
 }
 
+// Without a transaction before. `seen` began before the call.
+void begun(World& world, std::size_t place, const Vector& vector, std::optional<Observer> seen,
+           long result) {
+    File& file = *world.files[place];
+    if (result != 0) {
+        if (result == -EBUSY) {
+            const std::size_t viewer = file.viewers[world.process()];
+            STM_FUZZ_EXPECT(viewer != kNobody && viewer != world.who);
+        }
+        STM_FUZZ_EXPECT(world.tell_transaction(file).depth == 0);
+        return;
+    }
+    started(world, place, std::move(seen), false);
+    Transaction& own = *world.transaction(file);
+    if (world.in_between(world.region_of(place)))
+        own.seen.reset();
+    if (own.seen)
+        vector.show(*own.seen, own.touched);
+}
+
 void alone(World& world, Region& region, const Vector& vector, std::optional<Observer> seen,
            long result, bool was_sized) {
     STM_FUZZ_EXPECT(result != 0 || !vector.commits());
@@ -160,7 +184,8 @@ void vector(World& world, const Step& step, std::size_t place) {
     if (region.history && was_sized)
         seen.emplace(*region.history);
     const std::uint64_t outer = world.writing;
-    if (!has_own && request.any_writes() && outer != region.id) {
+    const bool begins = Vector::begins(step);
+    if (!has_own && !begins && request.any_writes() && outer != region.id) {
         world.writing = region.id;
         world.guessed = false;
     }
@@ -169,14 +194,19 @@ void vector(World& world, const Step& step, std::size_t place) {
     world.look_at_size(place);
     STM_FUZZ_EXPECT(result == 0 ||
                     world.expected(result, {EAGAIN, EINVAL, EBADF, E2BIG, ENOSPC, EDEADLK, EACCES,
-                                            EFBIG, ECANCELED, EOPNOTSUPP}));
+                                            EFBIG, ECANCELED, EOPNOTSUPP}) ||
+                    (begins && world.expected(result, {EBUSY, EINTR})));
     if (region.plain)
         STM_FUZZ_EXPECT(result < 0);
     if (result == 0)
         request.expect_inside(region);
     if (result == 0 && failed_before != 0)
         STM_FUZZ_EXPECT(!request.any_bytes() && (!request.commits() || world.disturbed));
-    if (has_own)
+    if (has_own && begins)
+        STM_FUZZ_EXPECT(result != 0);
+    if (!has_own && begins)
+        begun(world, place, request, std::move(seen), result);
+    else if (has_own)
         inside(world, place, request, result);
     else
         alone(world, region, request, std::move(seen), result, was_sized);
