@@ -180,7 +180,7 @@ AbortReason Context::begin_call(const Plan& plan) noexcept {
 bool Context::may_begin_by_offer() const noexcept {
     return (region_.flags() & STM_REGION_MUTEX) == 0 && !transaction_.active() &&
            transaction_.conflicts_in_row() == 0 && !has_to_cool() &&
-           !footprint_.has_to_map_at(site_, predicted());
+           footprint_.to_map_at(site_, predicted()) == Footprint::ToMap::nothing;
 }
 
 Footprint::Predicted Context::predicted() const noexcept {
@@ -232,7 +232,7 @@ void Context::detach_cell() noexcept {
 // -- In mappings --
 
 Context::Stays Context::leave_view(Stays most) noexcept {
-    const bool warm = most == Stays::loaded_pages && warmth_ == Warmth::warm &&
+    const bool warm = most != Stays::nothing && warmth_ == Warmth::warm &&
                       stage_.stage() == Stage::viewing &&
                       stage_.now().memory == stm_linux_memory_current() &&
                       failure_ == AbortReason::none && footprint_.may_be_kept();
@@ -242,7 +242,7 @@ Context::Stays Context::leave_view(Stays most) noexcept {
     }
     stage_.leave_warm(footprint_.pages().any_leaves() ? ViewStage::Pages::some
                                                       : ViewStage::Pages::none);
-    return Stays::loaded_pages;
+    return most;
 }
 
 void Context::add_silent(u32 ended) noexcept {
@@ -258,15 +258,15 @@ void Context::count_idle_round() noexcept {
     idle_rounds_.store(before == starts_seen_ ? rounds + 1 : 0, Order::relaxed);
 }
 
-bool Context::has_to_map(u32 site) noexcept {
+Footprint::ToMap Context::to_map(u32 site) noexcept {
     const auto wanted = site != 0 ? predicted() : Footprint::Predicted::no;
     if (wanted == Footprint::Predicted::yes)
         footprint_.select(site);
-    return footprint_.has_to_map(wanted);
+    return footprint_.to_map(wanted);
 }
 
-void Context::map_predicted(stm_view* view, u32 most) noexcept {
-    if (footprint_.map_predicted(transaction_, view, most) != AbortReason::none)
+void Context::map_predicted(stm_view* view, Footprint::ToMap what, u32 most) noexcept {
+    if (footprint_.map_predicted(transaction_, view, what, most) != AbortReason::none)
         tell_doomed();
 }
 

@@ -244,7 +244,7 @@ public:
     void get_view() noexcept STM_REQUIRES(lock_) { stage_.get_view(); }
     // The first step of its end: a mapping that is made now does not belong to it. Returns which
     // pages stay in mappings.
-    enum class Stays { nothing, loaded_pages };
+    enum class Stays { nothing, loaded_pages, all_pages };
     [[nodiscard]] Stays leave_view(Stays most) noexcept STM_REQUIRES(lock_);
     // The pages that do not stay are in no mapping.
     void pages_are_out(Stays stays) noexcept STM_REQUIRES(lock_) {
@@ -263,7 +263,8 @@ public:
     [[nodiscard]] bool has_to_cool() const noexcept STM_REQUIRES(lock_) {
         return stage_.is_warm() &&
                (transaction_.conflicts_in_row() != 0 || warmth_ == Warmth::cold ||
-                footprint_.is_worn_out() || stage_.now().memory != stm_linux_memory_current());
+                footprint_.is_spoilt() || footprint_.is_worn_out() ||
+                stage_.now().memory != stm_linux_memory_current());
     }
     // Its pages are in no mapping, and it has the view no more. No offer stands.
     void cool() noexcept STM_REQUIRES(lock_) {
@@ -307,10 +308,11 @@ public:
     [[nodiscard]] u64 closes_seen() const noexcept { return closes_seen_; }
     void set_closes_seen(u64 closes) noexcept { closes_seen_ = closes; }
 
-    // Whether there are pages to be mapped for the transaction, which has just begun at that site.
-    [[nodiscard]] bool has_to_map(u32 site) noexcept STM_REQUIRES(lock_);
+    // What is to be mapped for the transaction, which has just begun at that site.
+    [[nodiscard]] Footprint::ToMap to_map(u32 site) noexcept STM_REQUIRES(lock_);
     // Makes these pages and maps them, while the view is closed.
-    void map_predicted(stm_view* view, u32 most) noexcept STM_REQUIRES(lock_);
+    void map_predicted(stm_view* view, Footprint::ToMap what, u32 most) noexcept
+        STM_REQUIRES(lock_);
     // Finds out which of them were touched, once for each transaction: the view is closed again,
     // and the pages are still mapped.
     void count_predicted(stm_view* view) noexcept STM_REQUIRES(lock_);

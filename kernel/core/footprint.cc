@@ -40,31 +40,35 @@ private:
     u64 count_ = 0;
 };
 
-// Pages that are mapped one behind the other, entered in one go.
+// Pages that lie one behind the other, for which the same is done in one go.
 class MappingBatch {
 public:
+    enum class Does { maps_for_loads, maps_for_stores, allows_stores };
     // The page is in the area.
-    void add(stm_area* area, const PrivatePages::Page& page, Use use) noexcept {
-        if (count_ == STM_MAPPING_BATCH || area != area_ || use != use_ ||
+    void add(stm_area* area, const PrivatePages::Page& page, Does does) noexcept {
+        if (count_ == STM_MAPPING_BATCH || area != area_ || does != does_ ||
             page.address != address_ + count_ * kPageBytes)
             flush();
         if (count_ == 0) {
             area_ = area;
             address_ = page.address;
-            use_ = use;
+            does_ = does;
         }
         pages_[count_++] = page.copy;
     }
     void flush() noexcept {
-        if (count_ != 0)
-            stm_linux_view_map(area_, address_, pages_, count_, use_ == Use::store ? 1 : 0);
+        if (count_ != 0 && does_ == Does::allows_stores)
+            stm_linux_view_allow_stores(area_, address_, pages_, count_);
+        else if (count_ != 0)
+            stm_linux_view_map(area_, address_, pages_, count_,
+                               does_ == Does::maps_for_stores ? 1 : 0);
         count_ = 0;
     }
 
 private:
     stm_area* area_ = nullptr;
     u64 address_ = 0;
-    Use use_ = Use::load;
+    Does does_ = Does::maps_for_loads;
     u32 count_ = 0;
     stm_page* pages_[STM_MAPPING_BATCH];
 };
@@ -103,11 +107,7 @@ AbortReason Footprint::touch(Transaction& transaction, u64 index, u64 address, U
 }
 
 bool Footprint::has_stored() const noexcept {
-    for (u32 i = 0; i < pages_.size(); ++i) {
-        if ((pages_[i].touched & STM_TOUCHED_STORE) != 0)
-            return true;
-    }
-    return false;
+    return pages_.any_touched(STM_TOUCHED_STORE);
 }
 
 bool Footprint::is_unstored(u64 index) noexcept {
@@ -117,23 +117,40 @@ bool Footprint::is_unstored(u64 index) noexcept {
 
 // -- Prediction --
 
-AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, u32 most) noexcept {
+AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, ToMap what,
+                                     u32 most) noexcept {
+    using Does = MappingBatch::Does;
+    using Where = Prediction::Where;
     MappingBatch batch;
     Window window;
     AbortReason ended = AbortReason::none;
+    u32 number = 0;
     const auto is_mapped_by = [&](u64 index, u64 address) noexcept {
         if (!window.has(index, address))
             window = Window(view, index, address);
         return window.has(index, address);
     };
-    prediction_.for_each_likely([&](const Prediction::Page& likely, Use use) {
+    prediction_.for_each_likely([&](const Prediction::Page& likely, Use use, Where where) {
         if (predicted_ >= most)
             return false;
-        PrivatePages::Page* page = pages_.find(likely.index);
-        if ((page != nullptr && page->mapped) || !is_mapped_by(likely.index, likely.address))
+        PrivatePages::Page* page = pages_.find_near(likely.index, number++);
+        if (page == nullptr ? where == Where::kept || what != ToMap::pages
+                            : !page->mapped && what != ToMap::pages)
+            return true;
+        if (page != nullptr && page->mapped && (use == Use::load || page->leaves()))
+            return true;
+        if (!is_mapped_by(likely.index,
+                          page != nullptr && page->mapped ? page->address : likely.address))
             return true;
         if (!window.writable())
             use = Use::load;
+        if (page != nullptr && page->mapped) {
+            if (use == Use::store) {
+                pages_.expect_store(*page);
+                batch.add(window.area(), *page, Does::allows_stores);
+            }
+            return true;
+        }
         if (page == nullptr) {
             ended = pages_.obtain(transaction, likely.index, page);
             if (ended != AbortReason::none)
@@ -141,37 +158,70 @@ AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, u
             ++predicted_;
         }
         if (use == Use::store)
-            ended = pages_.prepare_store(transaction, *page);
-        if (ended != AbortReason::none)
-            return false;
+            pages_.expect_store(*page);
         page->address = likely.address;
         page->predicted = true;
         page->mapped = true;
-        batch.add(window.area(), *page, use);
+        batch.add(window.area(), *page,
+                  use == Use::store ? Does::maps_for_stores : Does::maps_for_loads);
         return true;
     });
-    for (u32 i = 0; i < kept_ && ended == AbortReason::none; ++i) {
+    for (u32 i = 0; i < kept_ && ended == AbortReason::none && what == ToMap::pages; ++i) {
         PrivatePages::Page& page = pages_[i];
         if (page.mapped || !is_mapped_by(page.index, page.address))
             continue;
         page.mapped = true;
-        batch.add(window.area(), page, Use::load);
+        batch.add(window.area(), page, Does::maps_for_loads);
     }
     batch.flush();
     return protocol::is_conflict(ended) ? ended : AbortReason::none;
 }
 
-void Footprint::examine_predicted(stm_view* view) noexcept {
+void Footprint::forbid_stores() noexcept {
+    const auto may_stay = [](const PrivatePages::Page& page) noexcept {
+        return page.mapped && !page.odd && page.leaves();
+    };
     for (u32 first = 0; first < pages_.size();) {
         const PrivatePages::Page& page = pages_[first];
-        if (!page.predicted) {
+        if (!may_stay(page)) {
+            ++first;
+            continue;
+        }
+        stm_page* copies[STM_MAPPING_BATCH];
+        u8 touched[STM_MAPPING_BATCH];
+        copies[0] = page.copy;
+        u32 count = 1;
+        while (first + count < pages_.size() && count < STM_MAPPING_BATCH &&
+               may_stay(pages_[first + count]) && follows(page, pages_[first + count], count)) {
+            copies[count] = pages_[first + count].copy;
+            ++count;
+        }
+        stm_linux_view_forbid_stores(page.address, copies, count, touched);
+        for (u32 i = 0; i < count; ++i) {
+            PrivatePages::Page& told = pages_[first + i];
+            told.stays = (touched[i] & STM_TOUCHED_STAYS) != 0;
+            told.touched |= touched[i] & (STM_TOUCHED_LOAD | STM_TOUCHED_STORE);
+            told.stored = told.stored || (touched[i] & STM_TOUCHED_STORE) != 0;
+        }
+        first += count;
+    }
+}
+
+void Footprint::examine_predicted(stm_view* view) noexcept {
+    const auto is_to_be_examined = [](const PrivatePages::Page& page) noexcept {
+        return (page.predicted || page.writable) && !page.stays;
+    };
+    for (u32 first = 0; first < pages_.size();) {
+        const PrivatePages::Page& page = pages_[first];
+        if (!is_to_be_examined(page)) {
             ++first;
             continue;
         }
         u8 touched[STM_TOUCHED_BATCH];
         u32 count = 1;
         while (first + count < pages_.size() && count < STM_TOUCHED_BATCH &&
-               pages_[first + count].predicted && follows(page, pages_[first + count], count))
+               is_to_be_examined(pages_[first + count]) &&
+               follows(page, pages_[first + count], count))
             ++count;
         stm_linux_view_examine(view, page.index, page.address, count, touched);
         for (u32 i = 0; i < count; ++i)
@@ -197,30 +247,33 @@ bool Footprint::has_unmapped() const noexcept {
     return false;
 }
 
-// Likely pages that are in the mapping have nothing to wait for, except those that are there for
-// loads: a store takes one fault, and is not mapped for loads at the next start.
 template <typename Likely>
-bool Footprint::has_to_map(const Likely& for_each_likely) const noexcept {
+Footprint::ToMap Footprint::to_map(const Likely& for_each_likely) const noexcept {
+    using Where = Prediction::Where;
     if (has_unmapped())
-        return true;
-    bool any = false;
-    for_each_likely([&](const Prediction::Page& likely, Use) noexcept {
-        const PrivatePages::Page* const page = pages_.find(likely.index);
-        any = page == nullptr || !page->mapped;
-        return !any;
+        return ToMap::pages;
+    auto found = ToMap::nothing;
+    u32 number = 0;
+    for_each_likely([&](const Prediction::Page& likely, Use use, Where where) noexcept {
+        const PrivatePages::Page* const page = pages_.find_near(likely.index, number++);
+        if (page == nullptr ? where == Where::anywhere : !page->mapped)
+            found = ToMap::pages;
+        else if (page != nullptr && use == Use::store && !page->leaves())
+            found = ToMap::protections;
+        return found != ToMap::pages;
     });
-    return any;
+    return found;
 }
 
-bool Footprint::has_to_map(Predicted predicted) const noexcept {
-    return has_to_map([&](auto function) noexcept {
+Footprint::ToMap Footprint::to_map(Predicted predicted) const noexcept {
+    return to_map([&](auto function) noexcept {
         if (predicted == Predicted::yes)
             prediction_.for_each_likely(function);
     });
 }
 
-bool Footprint::has_to_map_at(u32 site, Predicted predicted) const noexcept {
-    return has_to_map([&](auto function) noexcept {
+Footprint::ToMap Footprint::to_map_at(u32 site, Predicted predicted) const noexcept {
+    return to_map([&](auto function) noexcept {
         if (predicted == Predicted::yes)
             prediction_.for_each_likely_at(site, function);
     });

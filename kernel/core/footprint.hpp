@@ -42,7 +42,8 @@ public:
     template <typename Function>
     void for_each_leaving_stretch(Function function) const noexcept {
         pages_.for_each_stretch(
-            [](const PrivatePages::Page& page) noexcept { return page.leaves(); }, function);
+            [](const PrivatePages::Page& page) noexcept { return page.is_to_be_taken_out(); },
+            function);
     }
     // The transaction's page of that index, for a fault at that address.
     [[nodiscard]] AbortReason touch(Transaction& transaction, u64 index, u64 address, Use use,
@@ -57,19 +58,26 @@ public:
 
     // The transaction has begun at that site.
     void select(u32 site) noexcept { prediction_.select(site); }
-    // Whether there is anything to be mapped for it: pages that it will probably touch, or pages
-    // kept from earlier ones. Predicted: whether predictions count.
+    // What is to be mapped for it: pages that it will probably touch, or that were kept from
+    // earlier ones. `protections`: they are in the mapping already, and some are to be stored to.
+    // Predicted: whether predictions count.
+    enum class ToMap { nothing, protections, pages };
     enum class Predicted { no, yes };
-    [[nodiscard]] bool has_to_map(Predicted predicted) const noexcept;
+    [[nodiscard]] ToMap to_map(Predicted predicted) const noexcept;
     // The same for a transaction that would begin at that site.
-    [[nodiscard]] bool has_to_map_at(u32 site, Predicted predicted) const noexcept;
+    [[nodiscard]] ToMap to_map_at(u32 site, Predicted predicted) const noexcept;
     // Makes these pages, at most that many, and maps them. A conflict dooms the transaction like
     // any other. Anything else that ends it early is `none`, because the missing pages may not be
     // needed at all.
-    [[nodiscard]] AbortReason map_predicted(Transaction& transaction, stm_view* view,
+    [[nodiscard]] AbortReason map_predicted(Transaction& transaction, stm_view* view, ToMap what,
                                             u32 most) noexcept;
     // Finds out which of them were touched so far. They are still mapped.
     void examine_predicted(stm_view* view) noexcept;
+    // Forbids stores to the pages that were stored to, and to those that were mapped for stores.
+    // The ones for which that is possible stay in the mapping; the others have to be taken out.
+    void forbid_stores() noexcept;
+    // After that.
+    void settle_stores() noexcept { pages_.settle_stores(); }
     // Once for each transaction, after that.
     void count_predicted(TransactionCounters& counters) const noexcept;
     // Whether anything was read, as far as it is known: not what was mapped and not touched.
@@ -120,6 +128,8 @@ public:
     // them the program still loads. To fault these in again costs no more than what was spent, so
     // the cost is at most about twice what it is for who knows.
     [[nodiscard]] bool is_worn_out() const noexcept { return pages_.copied() > pages_.size() + 8; }
+    // Whether pages that it has kept cannot be used: see PrivatePages.
+    [[nodiscard]] bool is_spoilt() const noexcept { return pages_.is_spoilt(); }
     // In place of clear(): see PrivatePages.
     void keep(u64 version, PrivatePages::Effect effect) noexcept;
     [[nodiscard]] bool renew(Transaction& transaction) noexcept {
@@ -138,7 +148,7 @@ public:
 private:
     [[nodiscard]] bool has_unmapped() const noexcept;
     template <typename Likely>
-    [[nodiscard]] bool has_to_map(const Likely& for_each_likely) const noexcept;
+    [[nodiscard]] ToMap to_map(const Likely& for_each_likely) const noexcept;
 
     [[nodiscard]] AbortReason read_over_pages(Transaction& transaction, u64 offset, void* to,
                                               u64 bytes) noexcept;

@@ -48,6 +48,7 @@ void Prediction::select(u32 number) noexcept {
         current_ = oldest;
         current_->number = number;
         current_->trust = kLikely;
+        current_->updates = 0;
         current_->pages.clear(kMostPredictedPages);
     }
     current_->used = ++turn_;
@@ -58,6 +59,10 @@ void Prediction::learn(PrivatePages& touched, Ending ending, u32 most) noexcept 
     current_ = nullptr;
     if (site == nullptr || (touched.empty() && site->pages.size() == 0))
         return;
+    if (ending == Ending::whole && touched.any_touched(STM_TOUCHED_STORE))
+        strengthen(site->updates, kCertain);
+    else if (ending == Ending::whole)
+        weaken(site->updates);
     learn_known(*site, touched, ending);
     learn_new(*site, touched, ending, runtime::min(most, kMostPredictedPages));
 }
@@ -66,14 +71,19 @@ void Prediction::learn_known(Site& site, PrivatePages& touched, Ending ending) n
     u32 kept = 0;
     for (u32 i = 0; i < site.pages.size(); ++i) {
         Page page = site.pages[i];
-        PrivatePages::Page* const found = touched.find(page.index);
+        PrivatePages::Page* const found = touched.find_near(page.index, i);
         // In a warm mapping it may have been loaded, without anybody's knowledge.
         if (found != nullptr && found->was_kept() && !found->predicted && found->touched == 0) {
             weaken(page.stores);
+            weaken(page.recent);
             site.pages[kept++] = page;
             continue;
         }
         const bool used = found != nullptr && found->touched != 0;
+        if (used && (found->touched & STM_TOUCHED_STORE) != 0)
+            page.recent = kRecent;
+        else
+            weaken(page.recent);
         if (used) {
             found->known = true;
             page.address = found->address;
@@ -93,7 +103,7 @@ void Prediction::learn_known(Site& site, PrivatePages& touched, Ending ending) n
             else
                 weaken(site.trust);
         }
-        if (page.loads != 0)
+        if (page.loads != 0 || page.recent != 0)
             site.pages[kept++] = page;
     }
     site.pages.truncate(kept);
@@ -109,8 +119,12 @@ void Prediction::learn_new(Site& site, PrivatePages& touched, Ending ending, u32
         if (!site.pages.reserve(site.pages.size() + u64{1}, kMostPredictedPages).ok())
             return;
         const bool stored = (found.touched & STM_TOUCHED_STORE) != 0;
-        site.pages.next() = {found.index, found.address, first, stored ? kLikely : u8{0},
-                             ending == Ending::whole};
+        site.pages.next() = {found.index,
+                             found.address,
+                             first,
+                             stored ? kLikely : u8{0},
+                             ending == Ending::whole,
+                             stored ? kRecent : u8{0}};
         site.pages.commit_append();
         for (u32 at = site.pages.size() - 1;
              at != 0 && site.pages[at].index < site.pages[at - 1].index; --at)

@@ -10,6 +10,10 @@
 // again: `trust` counts that in the same way. So a steady transaction is known after one run, what
 // it leaves out is forgotten after three, and pages chosen at random are not predicted at all.
 //
+// In a warm mapping a page that is there anyway is allowed stores for next to nothing, while a
+// store that comes unexpectedly costs a fault. So where a site's transactions store at all, each
+// page is likely there that was stored to not long ago.
+//
 // Invariants: the context's lock protects all of it. It is only a guess: an address in it is
 // checked before it is used.
 #pragma once
@@ -32,14 +36,17 @@ public:
         u8 loads;
         u8 stores;
         bool fresh; // it was new in the last run
+        u8 recent;  // counts down from kRecent since it was last stored to
     };
 
     // Another thread's, from now on.
     void forget() noexcept;
     // A transaction has begun at that site.
     void select(u32 site) noexcept;
-    // Calls function(page, use) for the pages that are likely to be touched, in the order of their
-    // indices, until it returns false.
+    // Whether a page is likely at all, or only worth something if there is a copy of it already.
+    enum class Where { anywhere, kept };
+    // Calls function(page, use, where) for the pages that are likely to be touched, in the order of
+    // their indices, until it returns false.
     template <typename Function>
     void for_each_likely(Function function) const noexcept {
         if (current_ != nullptr)
@@ -66,12 +73,14 @@ public:
 private:
     static constexpr u8 kLikely = 2;
     static constexpr u8 kCertain = 3;
+    static constexpr u8 kRecent = 12;
     static constexpr u32 kSites = 16;
 
     struct Site {
         u32 number = 0; // 0: none
         u64 used = 0;   // when, for the choice of the one to be replaced
         u8 trust = kLikely;
+        u8 updates = 0; // kLikely or more: most of its transactions store something
         protocol::GrowingArray<Page, 4> pages; // in the order of their indices
     };
 
@@ -79,8 +88,11 @@ private:
     static void for_each_likely_of(const Site& site, Function function) noexcept {
         for (u32 i = 0; i < site.pages.size(); ++i) {
             const Page& page = site.pages[i];
-            if (page.loads >= kLikely &&
-                !function(page, page.stores >= kLikely ? Use::store : Use::load))
+            const bool awaited = page.recent != 0 && site.updates == kCertain;
+            if (page.loads < kLikely && !awaited)
+                continue;
+            const Use use = page.stores >= kLikely || awaited ? Use::store : Use::load;
+            if (!function(page, use, page.loads < kLikely ? Where::kept : Where::anywhere))
                 return;
         }
     }

@@ -28,10 +28,13 @@ void breathe(u32 turn) noexcept {
         stm_linux_breathe();
 }
 
-// The first stripe from `stripe` on in which two pages differ at the moment, kStripesPerPage if
-// there is none. Most do not, so this is what a commit of stores spends its time on.
-[[gnu::noinline]] u32 next_difference(const u8* now, const u8* before, u32 stripe) noexcept {
-    for (; stripe < kStripesPerPage; ++stripe) {
+// The stripes in which two pages differ at the moment. This is what a commit of stores spends its
+// time on.
+u64 stripes_that_differ(const u8* now, const u8* before) noexcept {
+    if (__u64 found = 0; stm_linux_pages_compare(now, before, &found) != 0)
+        return found;
+    u64 stripes = 0;
+    for (u32 stripe = 0; stripe < kStripesPerPage; ++stripe) {
         const u8* const left = now + stripe * kStripeBytes;
         const u8* const right = before + stripe * kStripeBytes;
         u64 differences = 0;
@@ -39,45 +42,38 @@ void breathe(u32 turn) noexcept {
         for (u32 byte = 0; byte < kStripeBytes; byte += sizeof(u64))
             differences |=
                 runtime::xor_shared_word(runtime::load_shared_word(left + byte), right + byte);
-        if (differences != 0)
-            break;
+        stripes |= u64{differences != 0} << stripe;
     }
-    return stripe;
+    return stripes;
 }
 
-u64 word_at(const u8* place) noexcept {
-    u64 word;
-    __builtin_memcpy(&word, __builtin_assume_aligned(place, sizeof word), sizeof word);
-    return word;
-}
-
-// The bytes in which two stripes differ, of which nobody else has either.
-protocol::ByteMask difference(const u8* left, const u8* right) noexcept {
-    protocol::ByteMask mask = 0;
-    for (u32 first = 0; first < kStripeBytes; first += sizeof(u64)) {
-        if (word_at(left + first) == word_at(right + first))
-            continue;
-        for (u32 byte = first; byte < first + sizeof(u64); ++byte)
-            mask |= protocol::ByteMask{left[byte] != right[byte]} << byte;
-    }
-    return mask;
+// Which bytes of a word are not 0: the lowest bit for the lowest byte.
+u64 bytes_set(u64 word) noexcept {
+    constexpr u64 kLowBits = 0x7f7f7f7f7f7f7f7f;
+    const u64 tops = (((word & kLowBits) + kLowBits) | word) & ~kLowBits;
+    // Moves the top bit of byte i to bit 56 + i.
+    return (tops >> 7) * 0x0102040810204080 >> 56;
 }
 
 // Hands the bytes of a stripe that were stored to, or that calls wrote before, over to the
 // transaction.
 AbortReason collect_stripe(PrivatePages::Transaction& transaction, u64 stripe, const u8* now,
-                           const u8* before, protocol::ByteMask called) noexcept {
-    // From here on only what these copies have counts.
+                           const u8* before, protocol::ByteMask called,
+                           const protocol::StripePlace& page) noexcept {
+    static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
+    // From here on only what was found here counts. Each word is loaded once.
     alignas(u64) u8 bytes[kStripeBytes];
-    alignas(u64) u8 region[kStripeBytes];
-    runtime::copy_from_shared(bytes, now, kStripeBytes);
-    runtime::copy_from_shared(region, before, kStripeBytes);
-    AbortReason reason = AbortReason::none;
-    protocol::for_each_run(difference(bytes, region) | called, [&](u32 first, u32 count) {
-        if (reason == AbortReason::none)
-            reason = transaction.write(stripe * kStripeBytes + first, bytes + first, count);
-    });
-    return reason;
+    protocol::ByteMask written = called;
+#pragma GCC unroll 8
+    for (u32 first = 0; first < kStripeBytes; first += sizeof(u64)) {
+        const u64 word = runtime::load_shared_word(now + first);
+        const u64 change = runtime::xor_shared_word(word, before + first);
+        __builtin_memcpy(bytes + first, &word, sizeof word);
+        if (change != 0) [[unlikely]]
+            written |= protocol::ByteMask{bytes_set(change)} << first;
+    }
+    return written == 0 ? AbortReason::none
+                        : transaction.write_stripe(stripe, bytes, written, page);
 }
 
 // By what the transaction has written before its pages are compared.
@@ -86,25 +82,23 @@ enum class Writers { stores, stores_and_calls };
 AbortReason collect_page(PrivatePages::Transaction& transaction, const PrivatePages::Page& page,
                          Writers writers) noexcept {
     const u8* const now = memory_of(page.copy);
-    const u8* before = transaction.page_now(page.index);
-    if (before == nullptr)
-        before = kZeros;
+    const protocol::StripePlace place = transaction.place_now(page.index);
+    const u8* const before = place.orec != nullptr ? place.data : kZeros;
     // What calls wrote before the page was copied is in the log: a store may have put the old
     // value back. So in such a page each stripe is looked at.
     const bool every = writers == Writers::stores_and_calls && transaction.writes_page(page.index);
-    for (u32 stripe = 0;; ++stripe) {
-        if (!every)
-            stripe = next_difference(now, before, stripe);
-        if (stripe == kStripesPerPage)
-            return AbortReason::none;
+    for (u64 left = every ? ~u64{0} : stripes_that_differ(now, before); left != 0;
+         left &= left - 1) {
+        const auto stripe = static_cast<u32>(__builtin_ctzll(left));
         const u64 number = page.index * kStripesPerPage + stripe;
         const u32 offset = stripe * kStripeBytes;
         const AbortReason reason =
             collect_stripe(transaction, number, now + offset, before + offset,
-                           every ? transaction.written_bytes(number) : 0);
+                           every ? transaction.written_bytes(number) : 0, place);
         if (reason != AbortReason::none)
             return reason;
     }
+    return AbortReason::none;
 }
 
 AbortReason reason_of_growth(runtime::Status status) noexcept {
@@ -169,12 +163,14 @@ AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& pag
                      .address = 0,
                      .version = Transaction::kNoCopy,
                      .stored = false,
+                     .writable = false,
                      .touched = 0,
                      .predicted = false,
                      .known = false,
                      .odd = odd,
                      .mapped = false,
-                     .alone = false};
+                     .alone = false,
+                     .stays = false};
     pages_.commit_append();
     page = &pages_[pages_.size() - 1];
     // What calls wrote before is seen, and from now on belongs to the page.
@@ -196,6 +192,23 @@ AbortReason PrivatePages::prepare_store(Transaction& transaction, Page& page) no
     return AbortReason::none;
 }
 
+void PrivatePages::settle_stores() noexcept {
+    for (u32 i = 0; i < pages_.size(); ++i) {
+        Page& page = pages_[i];
+        if (!page.writable)
+            continue;
+        page.writable = false;
+        // One that stays has told already. One that is still held elsewhere may be stored to.
+        if (page.stays)
+            continue;
+        page.mapped = false;
+        if (stm_linux_page_was_stored(page.copy) == 0 && stm_linux_page_is_alone(page.copy) != 0)
+            continue;
+        page.stored = true;
+        page.touched |= STM_TOUCHED_STORE;
+    }
+}
+
 // Why it is right to compare with the region's page as it is now. Let another commit u have changed
 // that page after it was copied, so that u is above the snapshot. If anything of u was seen here,
 // then by its fence F and the fence below its locks and its step of the clock came before those of
@@ -209,8 +222,9 @@ AbortReason PrivatePages::collect(Transaction& transaction) noexcept {
         breathe(i);
         if (!pages_[i].stored)
             continue;
-        // It is in no mapping, so from here on nobody else can get it.
-        pages_[i].alone = stm_linux_page_is_alone(pages_[i].copy) != 0;
+        // It is in no mapping, or in one where nobody can store to it. So from here on nobody else
+        // can get it.
+        pages_[i].alone = pages_[i].stays || stm_linux_page_is_alone(pages_[i].copy) != 0;
         reason = collect_page(transaction, pages_[i], writers);
     }
     runtime::fence(Order::acquire);
@@ -244,6 +258,8 @@ AbortReason PrivatePages::save(u32 page, u32 level, CopyOf copy_of) noexcept {
 AbortReason PrivatePages::begin_level(u32 level) noexcept {
     for (u32 i = 0; i < pages_.size(); ++i) {
         breathe(i);
+        // Perhaps not yet, but this is the last moment to tell that from what the part stores.
+        pages_[i].stored = pages_[i].stored || pages_[i].writable;
         const AbortReason reason =
             pages_[i].stored ? save(i, level, CopyOf::stored) : AbortReason::none;
         if (reason != AbortReason::none) {
@@ -304,9 +320,18 @@ void PrivatePages::clear() noexcept {
     pages_.clear(kKeptRoom);
     index_.clear();
     copied_ = 0;
+    is_spoilt_ = false;
 }
 
 // -- Kept from one transaction to the next --
+
+bool PrivatePages::any_touched(u8 how) const noexcept {
+    for (u32 i = 0; i < pages_.size(); ++i) {
+        if ((pages_[i].touched & how) != 0)
+            return true;
+    }
+    return false;
+}
 
 bool PrivatePages::any_leaves() const noexcept {
     for (u32 i = 0; i < pages_.size(); ++i) {
@@ -323,31 +348,41 @@ bool PrivatePages::any_leaves() const noexcept {
 // thread of the kernel may still have changed since it was compared is not kept.
 void PrivatePages::keep(u64 version, Effect effect) noexcept {
     clear_saved();
+    bool sorted = true;
     u32 kept = 0;
     for (u32 i = 0; i < pages_.size(); ++i) {
         breathe(i);
         Page page = pages_[i];
         const bool same =
             !page.odd && (!page.stored || (effect == Effect::effective && page.alone));
-        if (!same) {
+        // One that is still in the mapping has to be taken out first.
+        if (!same && !page.stays) {
             recycle(page.copy);
             continue;
         }
-        page.mapped = page.mapped && !page.stored;
+        page.mapped = page.mapped && (!page.stored || page.stays);
         page.version = version;
         page.stored = false;
+        page.stays = false;
         page.touched = 0;
         page.predicted = false;
         page.known = false;
         page.alone = false;
+        sorted = sorted && (kept == 0 || pages_[kept - 1].index < page.index);
         pages_[kept++] = page;
+        is_spoilt_ = is_spoilt_ || !same;
     }
-    if (kept == pages_.size())
+    if (kept == pages_.size() && sorted)
         return;
     // There is room for so many without an allocation: see Footprint::keep().
     pages_.truncate(kept);
     if (kept == 0)
         copied_ = 0;
+    // In the order of their indices those that follow each other are found. Most of them were in
+    // that order already.
+    for (u32 i = 1; i < kept; ++i)
+        for (u32 at = i; at != 0 && pages_[at].index < pages_[at - 1].index; --at)
+            runtime::swap(pages_[at], pages_[at - 1]);
     index_.clear();
     for (u32 i = 0; i < kept; ++i)
         index_.insert(pages_[i].index).write = i;

@@ -43,16 +43,19 @@ public:
         u64 address;    // where it was touched last, or is mapped for being predicted
         u64 version;    // before and between transactions: it has the region's bytes at that
         bool stored;    // may have been stored to
+        bool writable;  // was mapped for stores that are likely; settle_stores() tells of them
         u8 touched;     // STM_TOUCHED_*, as far as it is known
         bool predicted; // made before it was touched
         bool known;     // for Prediction
         bool odd;       // has other bytes than the snapshot: Data::any
         bool mapped;    // is probably in the mapping
         bool alone;     // nobody could store to it any more when it was compared
+        bool stays;     // it stays in the mapping at the end, where nobody can store to it
         // Whether it was there before the transaction, in a warm mapping.
         [[nodiscard]] bool was_kept() const noexcept { return version != Transaction::kNoCopy; }
-        // Whether it cannot stay in the mapping when the transaction ends.
-        [[nodiscard]] bool leaves() const noexcept { return stored || odd; }
+        // Whether it cannot stay in the mapping as it is when the transaction ends.
+        [[nodiscard]] bool leaves() const noexcept { return stored || writable || odd; }
+        [[nodiscard]] bool is_to_be_taken_out() const noexcept { return leaves() && !stays; }
     };
 
     PrivatePages() noexcept = default;
@@ -69,6 +72,15 @@ public:
         return const_cast<PrivatePages*>(this)->find(index);
     }
 
+    // The same. It is probably the page of that number.
+    [[nodiscard]] Page* find_near(u64 index, u32 number) noexcept {
+        return number < pages_.size() && pages_[number].index == index ? &pages_[number]
+                                                                       : find(index);
+    }
+    [[nodiscard]] const Page* find_near(u64 index, u32 number) const noexcept {
+        return const_cast<PrivatePages*>(this)->find_near(index, number);
+    }
+
     // What a page must contain. `snapshot`: data that fits everything read before. `any`, in a
     // doomed transaction: whatever the region contains now.
     enum class Data { snapshot, any };
@@ -78,6 +90,13 @@ public:
                                      Data data = Data::snapshot) noexcept;
     // Allows stores to the page from now on. no_memory, in a nested part only.
     [[nodiscard]] AbortReason prepare_store(Transaction& transaction, Page& page) noexcept;
+    // The page is mapped for stores, which may never come. No nested part has begun.
+    void expect_store(Page& page) noexcept {
+        if (!page.stored)
+            page.writable = true;
+    }
+    // Finds out which of these stores came. Pages that do not stay are in no mapping any more.
+    void settle_stores() noexcept;
 
     // Passes what was stored to the transaction, as writes. The pages are in no mapping. A
     // conflict, too_big, no_memory.
@@ -110,6 +129,8 @@ public:
 
     // -- Kept from one transaction to the next --
 
+    // Whether one of them was touched in that way, as far as it is known.
+    [[nodiscard]] bool any_touched(u8 how) const noexcept;
     // Whether the transaction has stored to pages, or has others that do not show its snapshot.
     [[nodiscard]] bool any_leaves() const noexcept;
     // The transaction has ended, and its pages that leave() are in no mapping. Keeps those that
@@ -120,6 +141,9 @@ public:
     // False: at least one cannot be; nothing is lost, and it may be tried again with another
     // snapshot.
     [[nodiscard]] bool renew(Transaction& transaction) noexcept;
+    // Whether one of them has other bytes, and is in the mapping nevertheless: all of them have to
+    // be taken out, before anything else happens.
+    [[nodiscard]] bool is_spoilt() const noexcept { return is_spoilt_; }
     // How often pages had to be copied for that since there was none.
     [[nodiscard]] u32 copied() const noexcept { return copied_; }
     // Enters them into the read set of a transaction at their own snapshot. no_memory.
@@ -160,6 +184,7 @@ private:
     stm_page* spare_[kSparePages];
     u32 spares_ = 0;
     u32 copied_ = 0;
+    bool is_spoilt_ = false;
 };
 
 } // namespace stm::kernel

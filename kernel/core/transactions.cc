@@ -172,8 +172,11 @@ Status commit_innermost(Handle& handle, Context& context) noexcept {
         context.commit_nested();
         return protocol::is_conflict(failure) ? Status(kSuccess) : status_of(failure);
     }
-    handle.view().leave(context, Context::Stays::loaded_pages);
+    handle.view().leave(context, Context::Stays::all_pages);
     const AbortReason reason = commit_outermost(context);
+    // What it has stored is still in the mapping.
+    if (reason != AbortReason::none)
+        handle.view().cool(context);
     cool_without_descriptors(handle, context);
     if (reason == AbortReason::none)
         handle.offers().offer(context);

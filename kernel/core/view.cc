@@ -17,8 +17,12 @@ namespace {
 // While it lives, no fault in the view's mappings in that address space is in progress.
 class ClosedView : runtime::NonCopyable {
 public:
-    ClosedView(stm_view* view, stm_memory* memory) noexcept
-        : ClosedView(memory, stm_linux_view_close(view, memory)) {}
+    // Whether pages are entered in the mappings meanwhile.
+    enum class Enters { some, none };
+    ClosedView(stm_view* view, stm_memory* memory, Enters pages = Enters::some) noexcept
+        : ClosedView(memory, pages == Enters::some
+                                 ? stm_linux_view_close(view, memory)
+                                 : stm_linux_view_close_without_entering(view, memory)) {}
     // Does not wait for others, and perhaps says so.
     ClosedView(stm_view* view, stm_memory* memory, bool& busy) noexcept
         : ClosedView(memory, stm_linux_view_try_close(view, memory)) {
@@ -208,16 +212,20 @@ void View::predict(Context& context, u32 site) noexcept {
     stm_memory* const memory = context.stage().viewing();
     if (memory == nullptr || memory != stm_linux_memory_current())
         return;
+    auto to_map = Footprint::ToMap::nothing;
     {
         const Context::Guard held(context.lock());
-        if (!context.has_to_map(site))
-            return;
+        to_map = context.to_map(site);
     }
+    if (to_map == Footprint::ToMap::nothing)
+        return;
     // No fault is in progress from here to the end, and the mappings stay as they are.
-    const ClosedView closed(view_, memory);
+    const ClosedView closed(view_, memory,
+                            to_map == Footprint::ToMap::pages ? ClosedView::Enters::some
+                                                              : ClosedView::Enters::none);
     const Context::Guard held(context.lock());
     if (context.stage().viewing() == memory && context.failure() == AbortReason::none)
-        context.map_predicted(view_, most);
+        context.map_predicted(view_, to_map, most);
 }
 
 // Asks again when it is known which of the predicted pages were touched.
@@ -262,13 +270,15 @@ void View::leave(Context& context, Context::Stays most) noexcept {
     if (memory.get() == nullptr)
         return;
     // Before the context's lock, as in a fault.
-    const ClosedView closed(view_, memory.get());
+    const ClosedView closed(view_, memory.get(), ClosedView::Enters::none);
     const Context::Guard held(context.lock());
-    if (memory.get() == stm_linux_memory_current())
-        context.count_predicted(view_);
     // Other threads may have loaded more pages until now.
     if (!context.footprint().may_be_kept())
         stays = Context::Stays::nothing;
+    if (stays == Context::Stays::all_pages)
+        context.footprint().forbid_stores();
+    if (memory.get() == stm_linux_memory_current())
+        context.count_predicted(view_);
     const auto unmap = [&](u64 first, u64 count) {
         stm_linux_view_unmap(view_, first, count);
         stm_linux_breathe();
@@ -277,6 +287,7 @@ void View::leave(Context& context, Context::Stays most) noexcept {
         context.footprint().for_each_stretch(unmap);
     else
         context.footprint().for_each_leaving_stretch(unmap);
+    context.footprint().settle_stores();
     // Last: another thread that begins then does not close the address space if nothing was
     // exposed, and would load and store in these pages without a fault.
     context.pages_are_out(stays);

@@ -67,7 +67,9 @@ public:
     // Whether it has written anything yet, in the same sense.
     [[nodiscard]] bool has_written(Context& context) noexcept;
     // Called at the beginning of its end: takes its pages out of all mappings. With `loaded_pages`
-    // those may stay that were only loaded, if the context's mappings stay warm.
+    // those may stay that were only loaded, if the context's mappings stay warm. With `all_pages`
+    // those may stay, too, to which nobody can store any more: then it is to be committed, and if
+    // that fails the context cools down.
     void leave(Context& context, Context::Stays most = Context::Stays::nothing) noexcept;
 
     // -- By any thread --

@@ -98,6 +98,35 @@ static inline pgprot_t stm_never_accessed(pgprot_t protection)
 #endif
 }
 
+/*
+ * Has this processor forget the entry of an address in the caller's page table. The operation is
+ * the one that Linux exports for paravirtualized guests; it does the right thing on bare metal as
+ * well. Whether it can be done: not if all processors remember the address space under one number.
+ */
+#if defined(CONFIG_X86_64) && defined(CONFIG_PARAVIRT)
+#include <asm/paravirt.h>
+static inline bool stm_can_forget_entries(const struct mm_struct *mm)
+{
+#ifdef CONFIG_BROADCAST_TLB_FLUSH
+	return !READ_ONCE(mm->context.global_asid);
+#else
+	return true;
+#endif
+}
+static inline void stm_forget_entry(unsigned long address)
+{
+	__flush_tlb_one_user(address);
+}
+#else
+static inline bool stm_can_forget_entries(const struct mm_struct *mm)
+{
+	return false;
+}
+static inline void stm_forget_entry(unsigned long address)
+{
+}
+#endif
+
 static inline struct class *stm_class_create(const char *name)
 {
 #if defined(STM_HAS_class_create_of_name) /* since 6.4 */

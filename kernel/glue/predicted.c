@@ -5,6 +5,7 @@
  */
 #include <linux/fs.h>
 #include <linux/mm.h>
+#include <linux/mmu_notifier.h>
 #include <linux/pgtable.h>
 #include <linux/sched.h>
 #include <linux/userfaultfd_k.h>
@@ -13,10 +14,31 @@
 #include "kernel/glue/glue.h"
 #include "kernel/interface/services.h"
 
+/*
+ * The mapping of the caller's address space that has @address. Most views have a single mapping, so
+ * the first one is tried before all mappings of the process are searched. mmap_lock keeps it.
+ */
+static struct vm_area_struct *mapping_of(struct stm_view *view, __u64 address)
+{
+	struct address_space *space = stm_view_mapping(view);
+	struct vm_area_struct *found = NULL;
+	struct rb_node *node;
+
+	i_mmap_lock_read(space);
+	node = rb_first_cached(&space->i_mmap);
+	if (node)
+		found = rb_entry(node, struct vm_area_struct, shared.rb);
+	if (found &&
+	    (found->vm_mm != current->mm || address < found->vm_start || address >= found->vm_end))
+		found = NULL;
+	i_mmap_unlock_read(space);
+	return found ? found : vma_lookup(current->mm, address);
+}
+
 /* The mapping that has page @index of the view at @address, or NULL. */
 static struct vm_area_struct *mapping_at(struct stm_view *view, __u64 index, __u64 address)
 {
-	struct vm_area_struct *vma = vma_lookup(current->mm, address);
+	struct vm_area_struct *vma = mapping_of(view, address);
 
 	if (!vma || !vma->vm_file || vma->vm_file->f_mapping != stm_view_mapping(view) ||
 	    vma->vm_pgoff + ((address - vma->vm_start) >> PAGE_SHIFT) != index)
@@ -36,6 +58,23 @@ __u64 stm_linux_view_extent(struct stm_view *view, __u64 index, __u64 address,
 }
 
 /*
+ * Whoever stores to a page past the page table tells Linux that it is dirty, and what the page
+ * table knows is passed on when the page leaves it.
+ */
+static void forget_stores(struct stm_page *page)
+{
+	struct folio *folio = page_folio((struct page *)page);
+
+	if (folio_test_dirty(folio))
+		folio_clear_dirty(folio);
+}
+
+int stm_linux_page_was_stored(struct stm_page *page)
+{
+	return folio_test_dirty(page_folio((struct page *)page));
+}
+
+/*
  * vm_insert_pages() gives pages the mapping's own protection, which allows loads alone because the
  * mapping has page_mkwrite. It also wants VM_MIXEDMAP, with which fork would copy the page table.
  * So both are changed temporarily. No other thread sees that: they are read under mmap_lock, or
@@ -47,9 +86,11 @@ void stm_linux_view_map(struct stm_area *area, __u64 address, struct stm_page *c
 {
 	struct vm_area_struct *vma = (struct vm_area_struct *)area;
 	pgprot_t protection, before;
-	__u32 done = 0;
+	__u32 done = 0, i;
 
 	count = min_t(__u64, count, (vma->vm_end - address) >> PAGE_SHIFT);
+	for (i = 0; writable && i < count; i++)
+		forget_stores(pages[i]);
 	stm_vm_flags_change(vma, VM_MIXEDMAP, 0);
 	before = vma->vm_page_prot;
 	protection =
@@ -77,7 +118,7 @@ void stm_linux_view_map(struct stm_area *area, __u64 address, struct stm_page *c
  * 7.2). The table stays: whoever takes it out holds mmap_lock, or is done with a file's huge pages,
  * of which this mapping has none.
  */
-static pte_t *entry_of(struct mm_struct *mm, unsigned long address)
+static pmd_t *table_of(struct mm_struct *mm, unsigned long address)
 {
 	pgd_t *pgd = pgd_offset(mm, address);
 	p4d_t *p4d;
@@ -93,9 +134,14 @@ static pte_t *entry_of(struct mm_struct *mm, unsigned long address)
 	if (pud_none(*pud) || pud_bad(*pud))
 		return NULL;
 	pmd = pmd_offset(pud, address);
-	if (pmd_none(*pmd) || pmd_bad(*pmd))
-		return NULL;
-	return pte_offset_kernel(pmd, address);
+	return pmd_none(*pmd) || pmd_bad(*pmd) ? NULL : pmd;
+}
+
+static pte_t *entry_of(struct mm_struct *mm, unsigned long address)
+{
+	pmd_t *table = table_of(mm, address);
+
+	return table ? pte_offset_kernel(table, address) : NULL;
 }
 
 static __u8 touches_of(pte_t value)
@@ -128,3 +174,179 @@ void stm_linux_view_examine(struct stm_view *view, __u64 index, __u64 address, _
 			touched[i] = touches_of(ptep_get(entry));
 	}
 }
+
+/*
+ * Changes of a page's protection in place.
+ *
+ * Linux exports no function for this that is cheaper than to take the page out and to enter it
+ * again. What other processors remember of the page table is what makes it hard. So it is done only
+ * where no other thread uses the address space, and no device or guest follows its page tables. The
+ * caller holds mmap_lock for writing, and whoever gets a reference to the address space later waits
+ * for that. Then this processor is the only one that may use an old entry now. Another one may
+ * remember it from when this thread ran there; it compares the address space's generation when the
+ * thread comes back. Except where the processors share what they remember under one number (a
+ * global ASID): there nothing is done.
+ *
+ * Whatever is wrong with that, no page is freed before Linux itself has taken it out.
+ */
+#ifdef __x86_64__
+
+static bool may_protect(struct mm_struct *mm)
+{
+	return mm == current->mm && atomic_read(&mm->mm_users) == 1 && !mm_has_notifiers(mm) &&
+	       stm_can_forget_entries(mm);
+}
+
+/* The entries of pages that lie one behind the other, as far as they are in one table. */
+struct entries {
+	pte_t *first;
+	spinlock_t *lock; /* held, if there are any */
+	__u32 count;
+};
+
+static struct entries lock_entries(struct mm_struct *mm, unsigned long address, __u32 most)
+{
+	pmd_t *table = table_of(mm, address);
+	struct entries found = {
+		.count = min_t(unsigned long, most,
+			       (PMD_SIZE - (address & ~PMD_MASK)) >> PAGE_SHIFT),
+	};
+
+	if (!table)
+		return found;
+	found.first = pte_offset_kernel(table, address);
+	found.lock = pte_lockptr(mm, table);
+	spin_lock(found.lock);
+	return found;
+}
+
+static bool has_page(pte_t entry, const struct stm_page *page)
+{
+	return pte_present(entry) && pte_pfn(entry) == page_to_pfn((const struct page *)page);
+}
+
+/*
+ * A processor that remembers that stores are forbidden looks again, or takes a fault, which Linux
+ * finds to be none.
+ */
+void stm_linux_view_allow_stores(struct stm_area *area, __u64 address,
+				 struct stm_page *const *pages, __u32 count)
+{
+	struct vm_area_struct *vma = (struct vm_area_struct *)area;
+	struct entries entries;
+	pte_t value;
+	__u32 i;
+
+	if (!(vma->vm_flags & VM_WRITE) || !may_protect(vma->vm_mm))
+		return;
+	count = min_t(__u64, count, (vma->vm_end - address) >> PAGE_SHIFT);
+	for (; count; count -= entries.count, pages += entries.count) {
+		entries = lock_entries(vma->vm_mm, address, count);
+		address += entries.count * PAGE_SIZE;
+		if (!entries.first)
+			continue;
+		for (i = 0; i < entries.count; i++) {
+			value = ptep_get(entries.first + i);
+			if (!has_page(value, pages[i]))
+				continue;
+			forget_stores(pages[i]);
+			value = pte_mksoft_dirty(pte_mkclean(value));
+			set_pte(entries.first + i, pte_set_flags(value, _PAGE_RW));
+		}
+		spin_unlock(entries.lock);
+	}
+}
+
+/*
+ * Forbids stores in the entries, and tells what was done with the pages. @changed: those that the
+ * processor may remember otherwise.
+ */
+static void forbid_stores(const struct entries *entries, struct stm_page *const *pages,
+			  __u8 *touched, unsigned long *changed)
+{
+	pte_t value;
+	__u32 i;
+
+	for (i = 0; i < entries->count; i++) {
+		value = ptep_get(entries->first + i);
+		if (!has_page(value, pages[i]))
+			continue;
+		touched[i] = STM_TOUCHED_STAYS | STM_TOUCHED_LOAD;
+		if (pte_dirty(value))
+			touched[i] |= STM_TOUCHED_STORE;
+		if (!pte_write(value) && !pte_dirty(value))
+			continue;
+		set_pte(entries->first + i, pte_wrprotect(pte_mkclean(value)));
+		__set_bit(i, changed);
+	}
+}
+
+/* For the caller's address space. */
+static void forget_entries(struct mm_struct *mm, unsigned long address, unsigned long which)
+{
+	/* A full barrier: whoever sees the old number comes to the thread before it runs again. */
+	atomic64_inc_return(&mm->context.tlb_gen);
+	preempt_disable();
+	for (; which; which &= which - 1)
+		stm_forget_entry(address + __ffs(which) * PAGE_SIZE);
+	preempt_enable();
+}
+
+/* Nobody but an entry and the context may have the page. */
+static void tell_of_others(struct stm_page *page, __u8 *touched)
+{
+	if (page_count((struct page *)page) == 2) {
+		if (stm_linux_page_was_stored(page))
+			*touched |= STM_TOUCHED_STORE;
+		return;
+	}
+	if (*touched & STM_TOUCHED_STORE)
+		folio_set_dirty(page_folio((struct page *)page));
+	*touched = 0;
+}
+
+/*
+ * An entry that has a private page of the context is in one of its mappings, so there is no need to
+ * look for that.
+ */
+void stm_linux_view_forbid_stores(__u64 address, struct stm_page *const *pages, __u32 count,
+				  __u8 *touched)
+{
+	struct mm_struct *mm = current->mm;
+	struct entries entries;
+	unsigned long changed;
+	__u32 i;
+
+	memset(touched, 0, count);
+	if (!may_protect(mm))
+		return;
+	for (; count; count -= entries.count, pages += entries.count, touched += entries.count) {
+		entries = lock_entries(mm, address, count);
+		if (entries.first) {
+			changed = 0;
+			forbid_stores(&entries, pages, touched, &changed);
+			spin_unlock(entries.lock);
+			if (changed)
+				forget_entries(mm, address, changed);
+		}
+		for (i = 0; i < entries.count; i++)
+			if (touched[i])
+				tell_of_others(pages[i], &touched[i]);
+		address += entries.count * PAGE_SIZE;
+	}
+}
+
+#else
+
+void stm_linux_view_allow_stores(struct stm_area *area, __u64 address,
+				 struct stm_page *const *pages, __u32 count)
+{
+}
+
+void stm_linux_view_forbid_stores(__u64 address, struct stm_page *const *pages, __u32 count,
+				  __u8 *touched)
+{
+	memset(touched, 0, count);
+}
+
+#endif

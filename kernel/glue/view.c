@@ -182,15 +182,37 @@ static void lock_mappings(struct address_space *space, const struct mm_struct *m
  * compat.h. An address space of another process, or of none, ends with its last user, and all of
  * its mappings with it.
  */
+static bool lock_memory(struct mm_struct *mm)
+{
+	stm_linux_death_point();
+	if (mm != current->mm && !mmget_not_zero(mm))
+		return false;
+	mmap_write_lock(mm);
+	return true;
+}
+
 int stm_linux_view_close(struct stm_view *view, struct stm_memory *memory)
 {
 	struct mm_struct *mm = (struct mm_struct *)memory;
 
-	stm_linux_death_point();
-	if (mm != current->mm && !mmget_not_zero(mm))
+	if (!lock_memory(mm))
 		return 0;
-	mmap_write_lock(mm);
 	if (STM_MAPPINGS_HAVE_LOCKS)
+		lock_mappings(stm_view_mapping(view), mm);
+	return 1;
+}
+
+/*
+ * Only a thread of this address space takes a fault under a mapping's lock alone. (But whoever
+ * enters a page changes the mapping for a moment, for which Linux wants its lock.)
+ */
+int stm_linux_view_close_without_entering(struct stm_view *view, struct stm_memory *memory)
+{
+	struct mm_struct *mm = (struct mm_struct *)memory;
+
+	if (!lock_memory(mm))
+		return 0;
+	if (STM_MAPPINGS_HAVE_LOCKS && (mm != current->mm || atomic_read(&mm->mm_users) != 1))
 		lock_mappings(stm_view_mapping(view), mm);
 	return 1;
 }

@@ -258,6 +258,11 @@ void stm_linux_memory_drop(struct stm_memory *memory);
  */
 int stm_linux_view_close(struct stm_view *view, struct stm_memory *memory);
 /*
+ * The same for a caller that enters no page by stm_linux_view_map(). It costs less where no other
+ * thread uses the address space.
+ */
+int stm_linux_view_close_without_entering(struct stm_view *view, struct stm_memory *memory);
+/*
  * The same, but does not wait if another thread holds another address space's mmap_lock, perhaps
  * for long: -EBUSY.
  */
@@ -303,6 +308,37 @@ void stm_linux_view_map(struct stm_area *area, __u64 address, struct stm_page *c
  */
 void stm_linux_view_examine(struct stm_view *view, __u64 index, __u64 address, __u32 count,
 			    __u8 *touched);
+
+/*
+ * Changes the protection of pages where they are. The pages lie one behind the other from @address
+ * on, at most STM_MAPPING_BATCH of them. A page that is not mapped there is left alone. Where Linux
+ * or the processor gives a module no way to do so, or another thread shares the address space,
+ * nothing is done.
+ */
+/* Allows stores to them, in that area, and begins to note stores anew. */
+void stm_linux_view_allow_stores(struct stm_area *area, __u64 address,
+				 struct stm_page *const *pages, __u32 count);
+#define STM_TOUCHED_STAYS 4
+/*
+ * Forbids stores to them. STM_TOUCHED_STAYS in @touched: from now on nobody can store to the page,
+ * neither the program nor a device, until stm_linux_view_allow_stores() or a fault; and @touched
+ * tells what was done with it before. Without it the page has to be taken out.
+ */
+void stm_linux_view_forbid_stores(__u64 address, struct stm_page *const *pages, __u32 count,
+				  __u8 *touched);
+/*
+ * Of a page that was mapped by stm_linux_view_map() for stores, or after
+ * stm_linux_view_allow_stores(), and is in no mapping any more. 0: nobody has stored to it since
+ * then.
+ */
+int stm_linux_page_was_stored(struct stm_page *page);
+
+/*
+ * Compares two pages by vectors of the processor. @differences: a bit for each part of 64 bytes in
+ * which they differ, the lowest for the first. Others may be changing the pages; then it tells of
+ * each word as it was at some moment during the call. 0: the processor cannot, and nothing is told.
+ */
+int stm_linux_pages_compare(const void *left, const void *right, __u64 *differences);
 
 /*
  * Allocates a page without an identity and with any contents, for one transaction's private use.

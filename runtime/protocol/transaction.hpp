@@ -273,6 +273,9 @@ public:
         const u64 first = page * kStripesPerPage;
         if (!enter_page(page))
             return Renewal::failed;
+        // Nothing was committed since.
+        if (version == snapshot_) [[likely]]
+            return Renewal::same;
         if (version != kNoCopy) {
             step(memory_, Step::sample_orec, first);
             const Atomic<u64>* const orecs = memory_.orec(first);
@@ -314,9 +317,11 @@ public:
     // changing them. So a result found there is valid only if, after an acquire fence,
     // validate_page() or commit() finds that the page is still the same. This transaction must have
     // read the page as a whole.
-    [[nodiscard]] const u8* page_now(u64 page) const noexcept {
-        const u64 first = page * kStripesPerPage;
-        return memory_.orec(first) == nullptr ? nullptr : memory_.data(first);
+    [[nodiscard]] const u8* page_now(u64 page) const noexcept { return place_now(page).data; }
+    // The same, with the records of its stripes.
+    [[nodiscard]] StripePlace place_now(u64 page) const noexcept {
+        StripePlace place{};
+        return find_at(memory_, page * kStripesPerPage, place) ? place : StripePlace{};
     }
 
     // The bytes of the stripe that this transaction wrote.
@@ -347,6 +352,31 @@ public:
             write_part(first_part(offset, bytes), source);
         else
             write_parts(offset, source, bytes);
+        return AbortReason::none;
+    }
+
+    // The same for those bytes of one stripe that the mask has; `from` is all 64 of them. `page`:
+    // place_now() of its page.
+    AbortReason write_stripe(u64 stripe, const u8* from, ByteMask mask,
+                             const StripePlace& page) noexcept {
+        if (!ready_) [[unlikely]]
+            return usable();
+        if (stripe >= stripes_in(0, memory_.size())) [[unlikely]]
+            return AbortReason::out_of_range;
+        const u64 offset = stripe << kStripeShift;
+        if (const AbortReason reason = reserve_writes(offset, kStripeBytes);
+            reason != AbortReason::none) [[unlikely]]
+            return reason;
+        Write& write = write_to(stripe);
+        if (write.mask == 0)
+            __builtin_memcpy(write.bytes, from, kStripeBytes);
+        else
+            for_each_run(mask, [&](u32 first, u32 count) {
+                __builtin_memcpy(write.bytes + first, from + first, count);
+            });
+        write.mask |= mask;
+        if (const u64 number = stripe % kStripesPerPage; page.orec != nullptr)
+            last_->place = {page.orec + number, page.data + number * kStripeBytes};
         return AbortReason::none;
     }
 
@@ -1283,23 +1313,28 @@ private:
         return Validity::valid;
     }
 
-    [[gnu::always_inline]] void write_part(StripePart part, const u8* from) noexcept {
+    // What is to be written to the stripe, before its bytes change. There is room for it.
+    [[gnu::always_inline]] Write& write_to(u64 stripe) noexcept {
         Access* access = last_;
-        if (access == nullptr || access->stripe != part.stripe) {
-            const auto place = accesses_.locate(part.stripe);
+        if (access == nullptr || access->stripe != stripe) {
+            const auto place = accesses_.locate(stripe);
             access = place.access;
             if (access == nullptr) {
                 accesses_.next_place() = {};
-                access = &accesses_.insert_at(place.slot, part.stripe, kNotRead);
-                count_once(part.stripe);
+                access = &accesses_.insert_at(place.slot, stripe, kNotRead);
+                count_once(stripe);
             }
         }
         if (access->write == kNoWrite)
-            access->write = log_.append(part.stripe, accesses_.index_of(*access));
+            access->write = log_.append(stripe, accesses_.index_of(*access));
         else
             log_.prepare(access->write);
         last_ = access;
-        Write& write = log_[access->write];
+        return log_[access->write];
+    }
+
+    [[gnu::always_inline]] void write_part(StripePart part, const u8* from) noexcept {
+        Write& write = write_to(part.stripe);
         if (part.bytes == 8)
             __builtin_memcpy(write.bytes + part.first, from, 8);
         else

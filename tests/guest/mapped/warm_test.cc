@@ -3,7 +3,11 @@
 // by the other programs of this folder, which run with STM_WARM=1, too.
 #include "mapped.hpp"
 
+#include <atomic>
+#include <csetjmp>
 #include <csignal>
+#include <fcntl.h>
+#include <string>
 #include <sys/uio.h>
 #include <thread>
 
@@ -247,6 +251,45 @@ TEST_F(WarmMappings, ANumberThatBecomesAnotherRegionsIsNotTakenForIt) {
     }
 }
 
+// The same where both clocks happen to be equal: then nothing else tells.
+TEST_F(WarmMappings, ANumberIsNotTakenForAnotherRegionsWithTheSameClock) {
+    const auto clock_of = [](const View& view) {
+        void* const place =
+            ::mmap(nullptr, kPage, PROT_READ, MAP_SHARED, view.fd(), STM_OFFSET_CLOCK);
+        EXPECT_NE(place, MAP_FAILED);
+        return static_cast<const volatile std::uint64_t*>(place);
+    };
+    const Region region("second", 4 * kPage, kTransactional);
+    const View second(region.name(), 4 * kPage);
+    const View second_too(region.name(), 4 * kPage);
+    const View first_too(another());
+    const volatile std::uint64_t* const first_clock = clock_of(first_too);
+    const volatile std::uint64_t* const second_clock = clock_of(second_too);
+    const View view(another());
+    ASSERT_EQ(stm_set_warm(view.fd(), 1), 0);
+    EXPECT_EQ(load(view, 0), 0);
+    ASSERT_EQ(::dup2(second.fd(), view.fd()), view.fd());
+    const auto seen = [&] {
+        volatile long value = 0;
+        do {
+            stm_start(view.fd());
+            value = second[0];
+        } while (stm_commit(view.fd()) != 0);
+        return long{value};
+    };
+    long turn = 0;
+    for (int round = 0; round < 20; ++round) {
+        while (*first_clock < *second_clock)
+            store(first_too, 8, ++turn);
+        while (*second_clock < *first_clock)
+            store(second_too, 8, ++turn);
+        for (int again = 0; again < 4; ++again)
+            seen();
+        store(second_too, 0, ++turn);
+        EXPECT_EQ(seen(), turn);
+    }
+}
+
 TEST_F(WarmMappings, CanBeSwitchedOff) {
     make_warm(0);
     ASSERT_EQ(stm_set_warm(fd(), 0), 0);
@@ -301,5 +344,199 @@ TEST_F(WarmMappings, NobodySeesHalfACommit) {
     EXPECT_EQ(one.wait(), 0);
     EXPECT_EQ(two.wait(), 0);
 }
+
+// -- Pages that are stored to again and again, whether the mapping stays warm or not --
+
+class StoredPages : public Mapped, public ::testing::WithParamInterface<bool> {
+protected:
+    void SetUp() override {
+        Mapped::SetUp();
+        ASSERT_EQ(stm_set_warm(fd(), GetParam() ? 1 : 0), 0) << std::strerror(errno);
+        for (int round = 0; round < 8; ++round)
+            run([] {});
+    }
+    /** A transaction that counts in one of two pages, and does something else. All are begun at
+     * one place, so that the pages are expected to be stored to. Whether it was committed. */
+    template <typename Body>
+    bool run(Body body) {
+        stm_start(fd());
+        if (counts_ && ++turns_ % 4 != 0)
+            number(0) = number(0) + 1;
+        else if (counts_)
+            number(kPage) = number(kPage) + 1;
+        body();
+        return stm_commit(fd()) == 0;
+    }
+    [[nodiscard]] long committed(std::size_t at) const {
+        long value = 0;
+        EXPECT_EQ(::pread(other_.fd(), &value, sizeof value, static_cast<off_t>(at)),
+                  static_cast<ssize_t>(sizeof value));
+        return value;
+    }
+    /** Both pages show what is committed. */
+    void expect_whole() const {
+        EXPECT_EQ(number(0), committed(0));
+        EXPECT_EQ(number(kPage), committed(kPage));
+    }
+    static Fd temporary_file() {
+        char name[] = "/tmp/stored-XXXXXX";
+        Fd file(::mkstemp(name));
+        EXPECT_GE(file.get(), 0);
+        ::unlink(name);
+        return file;
+    }
+    /** In this process, where the processor may remember that it was allowed. */
+    static bool is_refused(volatile long& place) {
+        static sigjmp_buf back;
+        static volatile bool refused;
+        struct sigaction action {};
+        struct sigaction before {};
+        action.sa_handler = [](int) { siglongjmp(back, 1); };
+        EXPECT_EQ(::sigaction(SIGSEGV, &action, &before), 0);
+        refused = true;
+        if (sigsetjmp(back, 1) == 0) {
+            place = -1;
+            refused = false;
+        }
+        EXPECT_EQ(::sigaction(SIGSEGV, &before, nullptr), 0);
+        return refused;
+    }
+
+    View other_ = another();
+    bool counts_ = true;
+    long turns_ = 0;
+};
+
+TEST_P(StoredPages, RefuseStoresAfterTheCommit) {
+    for (int round = 0; round < 16; ++round) {
+        EXPECT_TRUE(run([] {}));
+        EXPECT_TRUE(is_refused(number(0)));
+        EXPECT_TRUE(is_refused(number(kPage)));
+        expect_whole();
+    }
+}
+
+TEST_P(StoredPages, RefuseStoresOfAnotherThreadAfterTheCommit) {
+    std::atomic<int> turn = 0;
+    for (int round = 0; round < 8; ++round) {
+        std::thread thread;
+        // It comes when the pages are there for stores.
+        EXPECT_TRUE(run([&] {
+            thread = std::thread([&] {
+                number(8) = round; // of the transaction
+                turn = 1;
+                while (turn != 2)
+                    std::this_thread::yield();
+                EXPECT_TRUE(is_refused(number(0)));
+                EXPECT_TRUE(is_refused(number(kPage)));
+            });
+            while (turn != 1)
+                std::this_thread::yield();
+        }));
+        turn = 2;
+        thread.join();
+        turn = 0;
+        EXPECT_EQ(committed(8), round);
+        expect_whole();
+    }
+}
+
+TEST_P(StoredPages, ShowNothingOfATransactionThatFailed) {
+    for (int round = 0; round < 8; ++round) {
+        const long before = committed(0);
+        const long before_too = committed(kPage);
+        stm_defer_restarts();
+        EXPECT_FALSE(run([&] {
+            EXPECT_EQ(number(2 * kPage - 8), round);
+            store(other_, 2 * kPage - 8, round + 1);
+        }));
+        stm_allow_restarts();
+        EXPECT_EQ(number(0), before);
+        EXPECT_EQ(number(kPage), before_too);
+        expect_whole();
+        EXPECT_TRUE(run([] {}));
+    }
+}
+
+TEST_P(StoredPages, AreCommittedAlsoWhereTheKernelStores) {
+    const Fd file = temporary_file();
+    for (long round = 1; round < 16; ++round) {
+        ASSERT_EQ(::pwrite(file.get(), &round, sizeof round, 0),
+                  static_cast<ssize_t>(sizeof round));
+        EXPECT_TRUE(run([&] {
+            EXPECT_EQ(::pread(file.get(), bytes(16), sizeof round, 0),
+                      static_cast<ssize_t>(sizeof round));
+            EXPECT_EQ(::pread(file.get(), bytes(kPage + 16), sizeof round, 0),
+                      static_cast<ssize_t>(sizeof round));
+        }));
+        EXPECT_EQ(committed(16), round);
+        EXPECT_EQ(committed(kPage + 16), round);
+        // Past the page table.
+        const long other = -round;
+        EXPECT_TRUE(run([&] {
+            const iovec local{const_cast<long*>(&other), sizeof other};
+            for (const std::size_t at : {std::size_t{24}, kPage + 24}) {
+                const iovec remote{bytes(at), sizeof other};
+                EXPECT_EQ(::process_vm_writev(::getpid(), &local, 1, &remote, 1, 0),
+                          static_cast<ssize_t>(sizeof other));
+            }
+        }));
+        EXPECT_EQ(committed(24), other);
+        EXPECT_EQ(committed(kPage + 24), other);
+        expect_whole();
+    }
+}
+
+TEST_P(StoredPages, MayLeaveThePageTableInTheMiddle) {
+    for (long round = 1; round < 16; ++round) {
+        EXPECT_TRUE(run([&] {
+            number(32) = round;
+            number(kPage + 32) = round;
+            ASSERT_EQ(::madvise(bytes(), 2 * kPage, MADV_DONTNEED), 0);
+            EXPECT_EQ(number(32), round);
+        }));
+        EXPECT_EQ(committed(32), round);
+        EXPECT_EQ(committed(kPage + 32), round);
+        expect_whole();
+    }
+}
+
+TEST_P(StoredPages, AreRestoredByACancelledPart) {
+    for (long round = 1; round < 16; ++round) {
+        EXPECT_TRUE(run([&] {
+            number(40) = round;
+            stm_start(fd());
+            number(40) = -1;
+            number(kPage + 40) = -1;
+            stm_cancel(fd());
+            EXPECT_EQ(number(40), round);
+            EXPECT_EQ(number(kPage + 40), 0);
+        }));
+        EXPECT_EQ(committed(40), round);
+        EXPECT_EQ(committed(kPage + 40), 0);
+        expect_whole();
+    }
+}
+
+TEST_P(StoredPages, MayBeProtectedByTheProgram) {
+    const Fd file = temporary_file();
+    ASSERT_EQ(::pwrite(file.get(), "12345678", 8, 0), 8);
+    ASSERT_EQ(::mprotect(bytes(), 2 * kPage, PROT_READ), 0);
+    counts_ = false;
+    for (int round = 0; round < 4; ++round) {
+        EXPECT_TRUE(run([&] {
+            EXPECT_EQ(::pread(file.get(), bytes(), 8, 0), -1);
+            EXPECT_EQ(errno, EFAULT);
+        }));
+    }
+    ASSERT_EQ(::mprotect(bytes(), 2 * kPage, PROT_READ | PROT_WRITE), 0);
+    counts_ = true;
+    EXPECT_TRUE(run([] {}));
+    expect_whole();
+}
+
+INSTANTIATE_TEST_SUITE_P(, StoredPages, ::testing::Bool(), [](const auto& mode) {
+    return std::string(mode.param ? "Warm" : "Cold");
+});
 
 } // namespace

@@ -623,5 +623,57 @@ TEST_F(Warm, APageThatIsPinnedIsNotKept) {
     stm_linux_page_release(page);
 }
 
+TEST_F(Warm, APageThatWasStoredToStaysForLoadsAlone) {
+    for (std::uint64_t value = 1; value < 4; ++value) {
+        put(3, value);
+        EXPECT_TRUE(mapped(3));
+        EXPECT_FALSE(simulated::touch(file.view(), 3, true));
+        EXPECT_EQ(committed(3), value);
+    }
+    faults = calls = 0;
+    EXPECT_EQ(in_transaction(3), 3u);
+    EXPECT_EQ(faults + calls, 0u);
+}
+
+TEST_F(Warm, APageThatCannotBeProtectedWhereItIsLeaves) {
+    put(3, 1);
+    begin();
+    EXPECT_TRUE(set(3, 2));
+    {
+        const simulated::MappingsMoved moved;
+        EXPECT_EQ(end(), 0);
+    }
+    EXPECT_FALSE(mapped(3));
+    EXPECT_EQ(in_transaction(3), 2u);
+}
+
+TEST_F(Warm, ACommitThatFailsLeavesNothingThatItHasStored) {
+    put(3, 1);
+    begin();
+    EXPECT_TRUE(set(3, 2));
+    disturb(3, 7);
+    EXPECT_EQ(end(), -EAGAIN);
+    EXPECT_FALSE(mapped(3));
+    EXPECT_EQ(see(3), 7u);
+}
+
+TEST_F(Warm, APageThatWasExpectedToBeStoredToIsComparedOnlyIfItWas) {
+    constexpr std::uint64_t kSite = 7;
+    for (std::uint64_t value = 1; value < 6; ++value) {
+        ASSERT_EQ(start(file, kSite << 32), 1);
+        EXPECT_TRUE(set(3, value));
+        EXPECT_TRUE(set(4, value));
+        EXPECT_EQ(commit(file), 0);
+    }
+    ASSERT_EQ(start(file, kSite << 32), 1);
+    EXPECT_TRUE(simulated::touch(file.view(), 3, true)) << "stores are expected";
+    *reinterpret_cast<std::uint64_t*>(
+        simulated::page_bytes(simulated::mapped_page(file.view(), 3))) = 9;
+    EXPECT_EQ(commit(file), 0);
+    EXPECT_EQ(committed(3), 9u);
+    EXPECT_EQ(committed(4), 5u);
+    EXPECT_FALSE(simulated::touch(file.view(), 4, true));
+}
+
 } // namespace
 } // namespace stm::test

@@ -11,6 +11,16 @@
 
 namespace stm::simulated {
 
+namespace {
+
+void take_out(const stm_view::Entry& entry) {
+    if ((entry.touched & STM_TOUCHED_STORE) != 0)
+        entry.page->stored = true;
+    put(entry.page);
+}
+
+} // namespace
+
 stm_page* mapped_page(stm_view* view, std::uint64_t index) {
     const std::lock_guard held(view->lock);
     const auto found = view->pages.find({current_memory(), index});
@@ -21,7 +31,7 @@ void map_page(stm_view* view, std::uint64_t index, stm_page* page, bool writable
     const std::lock_guard held(view->lock);
     stm_view::Entry& entry = view->pages[{current_memory(), index}];
     if (entry.page != nullptr && entry.page != page)
-        put(entry.page);
+        take_out(entry);
     entry = {page, writable, STM_TOUCHED_LOAD};
     if (writable)
         entry.touched |= STM_TOUCHED_STORE;
@@ -53,7 +63,7 @@ MappingsMoved::~MappingsMoved() {
 void unmap_all(stm_view* view) {
     const std::lock_guard held(view->lock);
     for (const auto& [place, entry] : view->pages)
-        put(entry.page);
+        take_out(entry);
     view->pages.clear();
 }
 
@@ -62,7 +72,7 @@ void unmap_own(stm_view* view) {
     std::erase_if(view->pages, [](const auto& entry) {
         if (entry.first.first != current_memory())
             return false;
-        put(entry.second.page);
+        take_out(entry.second);
         return true;
     });
 }
@@ -81,7 +91,14 @@ int stm_linux_view_close(stm_view* view, stm_memory* memory) {
     memory->mmap_lock.lock();
     acquired(memory, kMmapLockRank);
     thread.closed = view;
+    thread.may_enter = true;
     return 1;
+}
+
+int stm_linux_view_close_without_entering(stm_view* view, stm_memory* memory) {
+    const int closed = stm_linux_view_close(view, memory);
+    thread.may_enter = false;
+    return closed;
 }
 
 int stm_linux_view_try_close(stm_view* view, stm_memory* memory) {
@@ -110,7 +127,7 @@ void stm_linux_view_unmap(stm_view* view, __u64 first, __u64 count) {
             ++place;
             continue;
         }
-        put(place->second.page);
+        take_out(place->second);
         place = view->pages.erase(place);
     }
 }
@@ -131,6 +148,7 @@ void stm_linux_view_map(stm_area* area, __u64 address, stm_page* const* pages, _
     expect(area != nullptr, "pages are mapped where their mapping is not");
     auto* const view = reinterpret_cast<stm_view*>(area);
     expect(thread.closed == view, "pages are mapped while the view is open");
+    expect(thread.may_enter, "pages are mapped while their mapping is not locked");
     const __u64 index = (address - address_of(0)) / STM_PAGE_BYTES;
     expect(address == address_of(index), "pages are mapped where their mapping is not");
     if (service.fails())
@@ -141,9 +159,61 @@ void stm_linux_view_map(stm_area* area, __u64 address, stm_page* const* pages, _
                                .try_emplace({current_memory(), index + i},
                                             stm_view::Entry{pages[i], writable != 0})
                                .second;
+        if (fresh && writable != 0)
+            pages[i]->stored = false;
         if (fresh)
             expect(pages[i]->references.fetch_add(1) > 0, "a page is mapped after its end");
     }
+}
+
+void stm_linux_view_allow_stores(stm_area* area, __u64 address, stm_page* const* pages,
+                                 __u32 count) {
+    const Service service("view_allow_stores", Context::may_sleep, Failure::allocation);
+    auto* const view = reinterpret_cast<stm_view*>(area);
+    expect(thread.closed == view, "pages are changed while the view is open");
+    const __u64 index = (address - address_of(0)) / STM_PAGE_BYTES;
+    expect(address == address_of(index), "pages are changed where their mapping is not");
+    if (service.fails())
+        return;
+    const std::lock_guard held(view->lock);
+    for (__u32 i = 0; i < count; ++i) {
+        const auto found = view->pages.find({current_memory(), index + i});
+        if (found == view->pages.end() || found->second.page != pages[i])
+            continue;
+        found->second.writable = true;
+        found->second.touched = 0;
+        pages[i]->stored = false;
+    }
+}
+
+void stm_linux_view_forbid_stores(__u64 address, stm_page* const* pages, __u32 count,
+                                  __u8* touched) {
+    const Service service("view_forbid_stores", Context::may_sleep, Failure::allocation);
+    stm_view* const view = thread.closed;
+    expect(view != nullptr, "pages are changed while the view is open");
+    const __u64 index = (address - address_of(0)) / STM_PAGE_BYTES;
+    const bool fails = service.fails() || thread.mappings_moved != 0;
+    const std::lock_guard held(view->lock);
+    for (__u32 i = 0; i < count; ++i) {
+        const auto found = view->pages.find({current_memory(), index + i});
+        touched[i] = 0;
+        if (fails || found == view->pages.end() || found->second.page != pages[i] ||
+            pages[i]->references.load() != 2)
+            continue;
+        touched[i] = found->second.touched | STM_TOUCHED_STAYS | STM_TOUCHED_LOAD;
+        if (pages[i]->stored)
+            touched[i] |= STM_TOUCHED_STORE;
+        found->second.writable = false;
+        found->second.touched = STM_TOUCHED_LOAD;
+    }
+}
+
+int stm_linux_page_was_stored(stm_page* page) {
+    return page->stored ? 1 : 0;
+}
+
+int stm_linux_pages_compare(const void*, const void*, __u64*) {
+    return 0;
 }
 
 void stm_linux_view_examine(stm_view* view, __u64 index, __u64, __u32 count, __u8* touched) {

@@ -12,6 +12,7 @@ struct stm_page {
     std::atomic<long> references{1};
     stm_identity* identity = nullptr;
     std::uint64_t index = 0;
+    std::atomic<bool> stored{false}; // Linux's mark of a dirty page
 };
 
 namespace stm::simulated {

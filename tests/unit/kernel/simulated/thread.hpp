@@ -39,7 +39,8 @@ struct Thread {
 
     int dying = 0;
     int mappings_moved = 0;
-    stm_view* closed = nullptr; // holds its mmap_lock for writing, and the locks of its mappings
+    stm_view* closed = nullptr; // holds its mmap_lock for writing
+    bool may_enter = false;     // ... and the locks of its mappings
 
     stm_thread* acts_as = nullptr;
     bool sleepless = false;
