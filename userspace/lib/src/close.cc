@@ -120,6 +120,10 @@ private:
 
 } // namespace
 
+const std::atomic<unsigned>* closes_place_of(int fd) {
+    return &count_of(static_cast<unsigned>(fd));
+}
+
 unsigned closes_of(int fd) {
     return count_of(static_cast<unsigned>(fd)).load(std::memory_order_acquire);
 }

@@ -5,10 +5,14 @@
 // functions that count before they close.
 #pragma once
 
+#include <atomic>
+
 namespace stm::library {
 
 /** A count of closes. If it has changed, the number may have become another file's in between. */
 unsigned closes_of(int fd);
+/** Where that count is. */
+const std::atomic<unsigned>* closes_place_of(int fd);
 /** Whether the program's calls of close are counted. If not, closes_of() knows nothing. */
 bool closes_are_counted();
 

@@ -75,6 +75,9 @@ public:
     enum class Within { nothing, transaction };
     int change(int how, const sigset_t* set, sigset_t* old, Within within);
 
+    /** Whether prepare() has nothing to look at. */
+    [[nodiscard]] bool is_known() const { return is_known_; }
+
     /** What the program has blocked and prepare() has unblocked. */
     [[nodiscard]] Mask withheld() const { return withheld_; }
 

@@ -33,17 +33,20 @@ bool wants_all_warm() {
     return wanted;
 }
 
-// The number of the place that called stm_start. It has 32 bits of a multiplicative hash, and is
-// never 0.
-std::uint64_t site_of(const Registers& registers) {
-    return (registers.rip * 0x9e3779b97f4a7c15 >> 32) | 1;
-}
-
 // Whether no number can become another file's without a counted close. While there is only one
 // thread, a close is over before anything else happens, and the kernel knows of it.
 bool knows_closes() {
     static const bool counted = closes_are_counted();
     return counted || __libc_single_threaded != 0;
+}
+
+// Without a count of closes, or in a mapping that is not warm, each start looks closer.
+void allow_at_once(ThreadTransaction& transaction) {
+    static const bool counted = closes_are_counted();
+    if (!counted || transaction.clock == nullptr)
+        return;
+    transaction.closes_place = closes_place_of(transaction.fd);
+    transaction.clock_place = warm_clock_place(transaction.fd);
 }
 
 } // namespace
@@ -86,6 +89,7 @@ bool start_by_offer(ThreadTransaction& transaction, unsigned closes, std::uint64
 void attach_cell(ThreadState& thread, ThreadTransaction* transaction, unsigned closes) {
     constexpr unsigned kPatience = 16;
     Cell* const cell = thread.cell_of(transaction, closes);
+    transaction->clock_place = nullptr;
     if (cell == nullptr)
         return;
     if (cell->offer.load(std::memory_order_relaxed) == 0) {
@@ -93,6 +97,7 @@ void attach_cell(ThreadState& thread, ThreadTransaction* transaction, unsigned c
             return;
     } else if (transaction->clock == warm_clock(transaction->fd)) {
         transaction->detached = 0;
+        allow_at_once(*transaction);
         return;
     }
     const int error = errno;
@@ -105,6 +110,7 @@ void attach_cell(ThreadState& thread, ThreadTransaction* transaction, unsigned c
     request.address = reinterpret_cast<std::uintptr_t>(cell);
     request.signal = kDoomSignal;
     ::ioctl(transaction->fd, STM_IOC_CELL, &request);
+    allow_at_once(*transaction);
     errno = error;
 }
 

@@ -11,6 +11,11 @@ namespace stm::library {
 /** The number of the place that called stm_start; 0: the program wants no prediction. */
 std::uint64_t wanted_site(const Registers& registers);
 
+/** The same number, if the program wants prediction: 32 bits of a multiplicative hash, never 0. */
+inline std::uint64_t site_of(const Registers& registers) {
+    return (registers.rip * 0x9e3779b97f4a7c15 >> 32) | 1;
+}
+
 /**
  * Begins a transaction without a system call, if the kernel has offered that. The kernel learns of
  * it at the next system call, or at a page fault. `closes`: closes_of() the transaction's

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Starting and restarting: the first return of stm_start, and the later ones.
 #include "actions.hpp"
+#include "at_once.hpp"
 #include "close.hpp"
 #include "futile.hpp"
 #include "give_up.hpp"
@@ -89,8 +90,10 @@ bool limit_reached(ThreadTransaction* transaction, StartKind kind) {
 
 using namespace stm::library;
 
-// The first return of stm_start. transaction_start.S calls it.
-int stm_library_start(int fd, StartKind kind, const Registers* registers) {
+namespace {
+
+[[gnu::noinline]] int start_slowly(int fd, StartKind kind, const Registers* registers,
+                                   const void* frame) {
     ThreadState* thread = ThreadState::current();
     if (thread == nullptr) {
         thread = ThreadState::current_or_new();
@@ -101,7 +104,7 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
     if (fd < 0)
         return start_failed(fd, kind, EBADF);
 
-    Section section(*thread);
+    Section section(*thread, frame);
     ThreadTransaction* transaction = thread->find_or_add(fd);
     if (transaction == nullptr)
         return start_failed(fd, kind, ENOMEM);
@@ -167,6 +170,17 @@ int stm_library_start(int fd, StartKind kind, const Registers* registers) {
     if (depth == 1)
         attach_cell(*thread, transaction, closes);
     return 0;
+}
+
+} // namespace
+
+// The first return of stm_start. transaction_start.S calls it.
+int stm_library_start(int fd, StartKind kind, const Registers* registers) {
+    ThreadState* const thread = ThreadState::current();
+    const void* const frame = __builtin_frame_address(0);
+    if (thread != nullptr && thread->begin_at_once(fd, kind, *registers, frame)) [[likely]]
+        return 0;
+    return start_slowly(fd, kind, registers, frame);
 }
 
 // A later return of stm_start. transaction_start.S calls it, on the stack of stm_start's caller.

@@ -85,6 +85,10 @@ struct ThreadTransaction {
     const Clock* clock; // with which the kernel got the cell; null: it is no warm one
     unsigned closes;    // closes_of() the number before it got the cell
     unsigned detached;  // starts by system call in a row while the kernel did not know the cell
+    // Null, or the number's place in the table of warm_clock(), and that of its closes: then it may
+    // begin and end at once (at_once.hpp).
+    const std::atomic<const Clock*>* clock_place;
+    const std::atomic<unsigned>* closes_place;
 };
 static_assert(offsetof(ThreadTransaction, registers) == 0 &&
               offsetof(ThreadTransaction, way_back) == 80);
@@ -124,6 +128,11 @@ public:
         ThreadTransaction* const found = find(fd);
         return found != nullptr ? found : add(fd);
     }
+
+    /** The shortest ways through stm_start and stm_commit, which at_once.hpp describes. `frame`: of
+     * the function that the program has called. False: nothing was done. */
+    bool begin_at_once(int fd, StartKind kind, const Registers& registers, const void* frame);
+    bool end_at_once(int fd, const void* frame);
 
     [[nodiscard]] bool is_running() const { return first_ != nullptr; }
     /** The transaction that started first: a restart goes back there. Null: none runs. */
@@ -202,6 +211,19 @@ public:
     void leave_at_once();
 
 private:
+    // A section where none is open.
+    void enter_first(const void* frame) {
+        busy_frame_ = frame;
+        busy_ = 1;
+        fence();
+    }
+    void leave_last() {
+        fence();
+        busy_ = 0;
+        fence();
+        if (noticed_ && held_ == 0) [[unlikely]]
+            act_on_notices();
+    }
     // A signal handler sees everything written before, and nothing written after.
     static void fence() { std::atomic_signal_fence(std::memory_order_seq_cst); }
     void act_on_notices();
@@ -241,9 +263,9 @@ private:
 /** Library code in which the thread's state may be half changed. */
 class Section {
 public:
-    explicit Section(ThreadState& thread) : thread_(thread) {
-        thread_.enter(__builtin_frame_address(0));
-    }
+    explicit Section(ThreadState& thread) : Section(thread, __builtin_frame_address(0)) {}
+    /** `frame`: of the function that the program has called. */
+    Section(ThreadState& thread, const void* frame) : thread_(thread) { thread_.enter(frame); }
     ~Section() { thread_.leave(); }
     Section(const Section&) = delete;
     Section& operator=(const Section&) = delete;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The end of a transaction, several accesses in one call, and what delays a restart.
+#include "at_once.hpp"
 #include "futile.hpp"
 #include "offer.hpp"
 #include "thread_state.hpp"
@@ -139,10 +140,16 @@ stm_vector vector_of(const stm_piece* pieces, unsigned count, unsigned flags) {
 } // namespace
 
 int stm_commit(int fd) {
+    ThreadState* const thread = ThreadState::current();
+    if (thread != nullptr && thread->end_at_once(fd, __builtin_frame_address(0))) [[likely]]
+        return 0;
     return commit_and_tell(fd, Teller::stm_commit) == 0 ? 0 : 1;
 }
 
 int stm_try_commit(int fd) {
+    ThreadState* const thread = ThreadState::current();
+    if (thread != nullptr && thread->end_at_once(fd, __builtin_frame_address(0))) [[likely]]
+        return 0;
     return result_of_try(commit_and_tell(fd, Teller::stm_try_commit));
 }
 

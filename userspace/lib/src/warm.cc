@@ -78,6 +78,11 @@ const Clock* warm_clock(int fd) {
     return number < kNumbers ? slots[number].clock.load(std::memory_order_acquire) : nullptr;
 }
 
+const std::atomic<const Clock*>* warm_clock_place(int fd) {
+    const auto number = static_cast<unsigned>(fd);
+    return number < kNumbers ? &slots[number].clock : nullptr;
+}
+
 const Clock* warm_clock_of_file(int fd) {
     const Clock* const clock = warm_clock(fd);
     if (clock == nullptr)

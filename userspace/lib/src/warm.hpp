@@ -16,6 +16,8 @@ using Clock = std::atomic<std::uint64_t>;
 
 /** The clock of the descriptor's region, or null: its mappings need not stay warm. */
 const Clock* warm_clock(int fd);
+/** Where the table has it; null for a descriptor that is not in the table. */
+const std::atomic<const Clock*>* warm_clock_place(int fd);
 /** The same, of the file that has the number now: another file's is forgotten. Keeps errno. */
 const Clock* warm_clock_of_file(int fd);
 /** 0, or -1 with errno. */
