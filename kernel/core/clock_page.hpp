@@ -41,6 +41,16 @@ public:
     }
 
     [[nodiscard]] runtime::Atomic<runtime::u64>& now() noexcept { return *now_; }
+    [[nodiscard]] const runtime::Atomic<runtime::u64>& now() const noexcept { return *now_; }
+    // What programs learn of a direct region. They may store anything there.
+    [[nodiscard]] runtime::Atomic<runtime::u32>& closed() noexcept {
+        return *reinterpret_cast<runtime::Atomic<runtime::u32>*>(
+            &reinterpret_cast<stm_clock*>(memory_of(page_))->closed);
+    }
+    [[nodiscard]] runtime::Atomic<runtime::u32>& sleepers() noexcept {
+        return *reinterpret_cast<runtime::Atomic<runtime::u32>*>(
+            &reinterpret_cast<stm_clock*>(memory_of(page_))->sleepers);
+    }
     [[nodiscard]] stm_page* page() const noexcept { return page_; }
 
 private:

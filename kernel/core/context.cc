@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/context.hpp"
 
+#include "kernel/core/journals.hpp"
 #include "kernel/core/lease.hpp"
 #include "kernel/core/settings.hpp"
 #include "kernel/core/trace.hpp"
@@ -92,6 +93,9 @@ Context::Plan Context::plan_start(stm_wait_kind kind, protocol::Path wanted) noe
         plan.advice = protocol::advise(policy, conflicts, end_reason_, random_);
         if (plan.advice.path == Advice::Path::serial)
             plan.path = protocol::Path::serial;
+        if (region_.direct() &&
+            (end_reason_ == AbortReason::read_locked || end_reason_ == AbortReason::commit_locked))
+            plan.locked = transaction_.in_the_way();
     }
     if (plan.waits()) [[unlikely]]
         set_wait(kind);
@@ -107,6 +111,8 @@ Context::Plan Context::plan_call() noexcept {
 }
 
 AbortReason Context::await_start(const Plan& plan) noexcept {
+    if (plan.locked != protocol::Transaction<RegionMemory>::kNoStripe)
+        (void)region_.journals()->settle(plan.locked);
     if (plan.path == protocol::Path::serial) {
         const runtime::Status status = traced_wait(
             region_, STM_TRACE_WAIT_TOKEN, [this]() noexcept { return memory_.acquire_serial(); });

@@ -119,9 +119,12 @@ public:
     struct Plan {
         protocol::Path path = protocol::Path::concurrent;
         protocol::Advice advice{};
+        // Of a direct region: a stripe that was locked, perhaps by a program that is gone.
+        runtime::u64 locked = protocol::Transaction<RegionMemory>::kNoStripe;
         // If not, await_start() has nothing to do.
         [[nodiscard]] bool waits() const noexcept {
             return path == protocol::Path::serial || advice.delay_ns != 0 ||
+                   locked != protocol::Transaction<RegionMemory>::kNoStripe ||
                    advice.until == protocol::Advice::Until::gate;
         }
     };

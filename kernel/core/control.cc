@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/control.hpp"
 
+#include "kernel/core/direct_calls.hpp"
 #include "kernel/core/opening.hpp"
 #include "kernel/core/reports.hpp"
 #include "kernel/core/request.hpp"
@@ -115,6 +116,9 @@ constexpr Row kRows[] = {
                                              kCommitSetsRead),
     with<stm_wait_sets, wait_for_given_sets>(STM_IOC_WAIT_SETS),
     with<stm_vector, access_vector>(STM_IOC_VECTOR),
+    with<stm_claim_journal, claim_journal>(STM_IOC_JOURNAL),
+    with_number<settle_stripe>(STM_IOC_SETTLE),
+    with_number<wake_waiting>(STM_IOC_WAKE),
 };
 
 // The rows at the places of their numbers, and room for the largest of their structures.

@@ -5,6 +5,7 @@
 #include "kernel/core/uapi.hpp"
 
 #include "kernel/core/control.hpp"
+#include "kernel/core/journals.hpp"
 #include "kernel/core/mapping_rights.hpp"
 #include "kernel/core/plain_calls.hpp"
 #include "kernel/core/registry.hpp"
@@ -144,7 +145,9 @@ long stm_core_control(stm_handle* handle, unsigned int request, __u64 argument) 
 }
 
 stm_wait_queue* stm_core_poll_queue(stm_handle* handle) {
-    return handle_of(handle).region().versions().pollers.get();
+    Versions& versions = handle_of(handle).region().versions();
+    versions.expect_pollers();
+    return versions.pollers.get();
 }
 
 int stm_core_poll_ready(stm_handle* handle) {
@@ -157,9 +160,11 @@ int stm_core_map(stm_handle* handle, __u64 first, __u64 pages, unsigned int want
     if (!prepared.ok())
         return stm::runtime::to_errno(prepared);
     if (is_in_window(first)) {
-        *allowed = STM_MAP_WINDOW;
-        return stm::runtime::to_errno(
-            check_window(handle_of(handle).region(), first, pages, wanted));
+        const auto window = check_window(handle_of(handle), first, pages, wanted);
+        if (!window.ok())
+            return stm::runtime::to_errno(window.error());
+        *allowed = *window;
+        return 0;
     }
     const auto result = check_mapping(handle_of(handle).region(), first, pages, wanted);
     if (!result.ok())
@@ -185,6 +190,20 @@ stm_fault_result stm_core_fault(stm_handle* handle, stm_fault* fault) {
 
 stm_fault_result stm_core_window_fault(stm_handle* handle, stm_fault* fault) {
     return serve_window_fault(handle_of(handle).region(), *fault);
+}
+
+__u64 stm_core_where_to_resume(stm_handle* handle, stm_memory* memory) {
+    Journals* const journals = handle_of(handle).region().journals();
+    return journals == nullptr ? 0 : journals->where_to_resume(handle_of(handle), memory);
+}
+
+stm_fault_result stm_core_window_store(stm_handle* handle, stm_fault* fault) {
+    return check_window_store(handle_of(handle), *fault);
+}
+
+void stm_core_memory_gone(stm_handle* handle, stm_memory* memory) {
+    if (Journals* const journals = handle_of(handle).region().journals())
+        journals->forget(handle_of(handle), memory);
 }
 
 stm_fault_result stm_core_transactional_fault(stm_handle* handle, stm_fault* fault) {

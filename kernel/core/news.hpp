@@ -17,9 +17,9 @@ public:
     explicit News(const Versions& versions) noexcept : versions_(versions) { look(); }
 
     // Looks: everything committed until now is known.
-    void look() noexcept { seen_.store(versions_.changes.load(Order::acquire), Order::relaxed); }
+    void look() noexcept { seen_.store(versions_.count_of_changes(), Order::relaxed); }
     [[nodiscard]] bool any() const noexcept {
-        return versions_.changes.load(Order::acquire) != seen_.load(Order::relaxed);
+        return versions_.count_of_changes() != seen_.load(Order::relaxed);
     }
 
 private:

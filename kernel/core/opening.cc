@@ -35,7 +35,9 @@ Result<OpenRequest> checked_open(const stm_open& argument) noexcept {
     if ((kind & ~u32{STM_REGION_FLAGS}) != 0 ||
         (!plain && (kind & (STM_REGION_EXEC | STM_REGION_SEGMENT)) != 0) ||
         (segment && (kind & (STM_REGION_EXEC | STM_REGION_EPHEMERAL)) != 0) ||
-        (plain && (kind & STM_REGION_MUTEX) != 0) || argument.mode > 0777)
+        (plain && (kind & STM_REGION_MUTEX) != 0) ||
+        ((kind & STM_REGION_DIRECT) != 0 && (kind & (STM_REGION_PLAIN | STM_REGION_MUTEX)) != 0) ||
+        argument.mode > 0777)
         return Error::invalid;
     // Regions that are born by opening a device node have these names.
     if (create && has_reserved_name(argument.name))

@@ -8,9 +8,11 @@
 
 namespace stm::kernel {
 
-// Of the identity: data pages from 0 on, then the pages of ownership records, then the clock's.
+// Of the identity: data pages from 0 on, then the pages of ownership records, then the clock's,
+// then those of journals.
 inline constexpr runtime::u64 kOrecIndex = runtime::u64{1} << 40;
 inline constexpr runtime::u64 kClockIndex = runtime::u64{1} << 41;
+inline constexpr runtime::u64 kJournalIndex = runtime::u64{1} << 42;
 
 inline constexpr runtime::u64 kOrecsPerPage = kPageBytes / sizeof(runtime::u64);
 

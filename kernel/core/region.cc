@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/region.hpp"
 
+#include "kernel/core/journals.hpp"
 #include "kernel/core/page_index.hpp"
 #include "runtime/support/allocate.hpp"
 
@@ -26,6 +27,11 @@ runtime::Result<runtime::Ref<Region>> Region::create(const Books& books, const R
         if (!clock.ok())
             return clock.error();
     }
+    if ((*region)->direct()) {
+        const runtime::Status direct = (*region)->make_direct();
+        if (!direct.ok())
+            return direct.error();
+    }
     (*region)->born_by_node_ = birth.node != nullptr;
     if ((flags & STM_REGION_SEGMENT) != 0) {
         auto segment = runtime::make<Segment>((*region)->identity_, bytes);
@@ -34,6 +40,24 @@ runtime::Result<runtime::Ref<Region>> Region::create(const Books& books, const R
         (*region)->segment_ = runtime::move(*segment);
     }
     return region;
+}
+
+Region::~Region() {
+    runtime::destroy(journals_);
+}
+
+runtime::Status Region::make_direct() noexcept {
+    auto journals = runtime::make<Journals>(*this);
+    if (!journals.ok())
+        return journals.error();
+    const runtime::Status prepared = (*journals)->prepare();
+    if (!prepared.ok())
+        return prepared;
+    journals_ = journals->release();
+    versions_.counted_by_clock = true;
+    versions_.token.share_gate(versions_.clock_page.closed());
+    versions_.wait_filter.share(versions_.clock_page.sleepers());
+    return runtime::kSuccess;
 }
 
 runtime::Status Region::permission(runtime::u32 access) const noexcept {

@@ -33,6 +33,7 @@
 
 namespace stm::kernel {
 
+class Journals;
 class Registry;
 class Region;
 
@@ -57,6 +58,7 @@ public:
     create(const Books& books, const RegionName& name, runtime::u32 flags, const stm_birth& birth,
            runtime::u64 bytes) noexcept;
 
+    ~Region();
     Region(const Books& books, const RegionName& name, runtime::u32 flags) noexcept
         : books_(books), name_(name), flags_(flags), contents_lock_(STM_RANK_CONTENTS),
           created_ns_(stm_linux_realtime_ns()) {}
@@ -72,6 +74,9 @@ public:
     // Born by opening a device node: that node's own mode decides who may open it.
     [[nodiscard]] bool born_by_node() const noexcept { return born_by_node_; }
     [[nodiscard]] stm_identity* identity() const noexcept { return identity_.get(); }
+    [[nodiscard]] bool direct() const noexcept { return (flags_ & STM_REGION_DIRECT) != 0; }
+    // What it has as a direct region; null if it is none.
+    [[nodiscard]] Journals* journals() const noexcept { return journals_; }
     // What it has as a segment; null if it is none.
     [[nodiscard]] Segment* segment() const noexcept { return segment_.get(); }
     // Error::access: the caller must not open it with this access, STM_ACCESS_*. No lock may be
@@ -104,12 +109,15 @@ public:
 private:
     friend class Registry;
 
+    [[nodiscard]] runtime::Status make_direct() noexcept;
+
     const Books books_;
     const RegionName name_;
     const runtime::u32 flags_;
     bool born_by_node_ = false; // set before it can be found
     Identity identity_;
     runtime::Unique<Segment> segment_; // set before it can be found
+    Journals* journals_ = nullptr;     // its own; set before it can be found
     PageStore pages_;
     Versions versions_;
     runtime::Atomic<runtime::u64> size_{0};

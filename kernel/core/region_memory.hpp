@@ -37,7 +37,14 @@ public:
     [[nodiscard]] bool try_enter_commit() noexcept { return versions_.token.try_enter(); }
     void leave_commit() noexcept { versions_.token.leave(); }
     [[nodiscard]] runtime::Status acquire_serial() noexcept {
-        return versions_.token.acquire(context_, thread_, terms_, losses_);
+        const runtime::Status acquired =
+            versions_.token.acquire(context_, thread_, terms_, losses_);
+        if (!acquired.ok() || !region_.direct()) [[likely]]
+            return acquired;
+        const runtime::Status idle = wait_until_idle(region_);
+        if (!idle.ok())
+            release_serial();
+        return idle;
     }
     [[nodiscard]] bool keep_serial() noexcept {
         if (versions_.token.keep(context_))

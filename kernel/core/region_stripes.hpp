@@ -17,6 +17,10 @@
 
 namespace stm::kernel {
 
+// Waits until no thread of a direct region commits by itself. Its gate is closed.
+// Error::interrupted.
+[[nodiscard]] runtime::Status wait_until_idle(Region& region) noexcept;
+
 class RegionStripes {
     using u32 = runtime::u32;
     using u64 = runtime::u64;

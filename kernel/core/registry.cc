@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/registry.hpp"
 
+#include "kernel/core/journals.hpp"
 #include "kernel/core/settings.hpp"
 #include "runtime/support/allocate.hpp"
 #include "runtime/support/checked.hpp"
@@ -438,6 +439,8 @@ Registry::HandleResult Registry::open_minor(u32 minor, u32 access, const stm_nod
 
 void Registry::close(Unique<Handle> handle) noexcept {
     handle->discard_all();
+    if (Journals* const journals = handle->region().journals())
+        journals->forget(*handle, nullptr);
     // Declared before the guard: dropped after the lock is given up.
     RegionRef last;
     const Guard held(lock_);

@@ -56,6 +56,17 @@ void SerialToken::leave() noexcept {
         queue_.wake();
 }
 
+bool SerialToken::try_close() noexcept {
+    if (!gate_.try_close())
+        return false;
+    if (shared_closed_ != nullptr) {
+        shared_closed_->store(1, Order::relaxed);
+        // "The gate" in runtime/protocol/journal.hpp.
+        runtime::fence(Order::seq_cst);
+    }
+    return true;
+}
+
 Status SerialToken::acquire(const Context& context, stm_thread* thread, const Terms& terms,
                             u32 losses) noexcept {
     // Since when only commits that waited before are in the way. They are let in first, but one
@@ -72,7 +83,7 @@ Status SerialToken::acquire(const Context& context, stm_thread* thread, const Te
                 return false;
         }
         polite_since_ns = 0;
-        return gate_.try_close();
+        return try_close();
     };
     for (;;) {
         Status waited = wait_for_turn(close, terms, losses);
@@ -169,6 +180,8 @@ void SerialToken::open_locked(const Lease& lease) noexcept {
     holder_.store(nullptr, Order::release);
     thread_ = nullptr;
     kept_ns_ = 0;
+    if (shared_closed_ != nullptr)
+        shared_closed_->store(0, Order::release);
     gate_.open();
 }
 

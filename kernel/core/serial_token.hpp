@@ -55,6 +55,10 @@ public:
 
     SerialToken() noexcept : lock_(STM_RANK_TOKEN) {}
 
+    // From now on it also stands there whether the gate is closed, for commits that do not pass it.
+    // Before any thread comes. What is stored there is not looked at.
+    void share_gate(runtime::Atomic<runtime::u32>& closed) noexcept { shared_closed_ = &closed; }
+
     // A commit passes the gate, and sleeps while it is closed. Error::interrupted; Error::deadlock:
     // the thread itself has closed it, through another handle.
     [[nodiscard]] runtime::Status enter(const Terms& terms) noexcept;
@@ -86,7 +90,10 @@ private:
     void take_away(const Terms& terms) noexcept STM_EXCLUDES(lock_);
     void open_locked(const Lease& lease) noexcept STM_REQUIRES(lock_);
 
+    [[nodiscard]] bool try_close() noexcept;
+
     protocol::SerialGate gate_;
+    runtime::Atomic<runtime::u32>* shared_closed_ = nullptr;
     WaitQueue queue_; // threads that want in, and the one that waits until all are out
     // Commits that found the gate closed and are not in yet.
     runtime::Atomic<runtime::u32> waiting_commits_{0};

@@ -4,6 +4,7 @@
 #include "kernel/core/control.hpp"
 #include "kernel/core/deadline.hpp"
 #include "kernel/core/given_sets.hpp"
+#include "kernel/core/journals.hpp"
 #include "kernel/core/passes.hpp"
 #include "kernel/core/trace.hpp"
 #include "runtime/support/allocate.hpp"
@@ -424,6 +425,10 @@ namespace {
     argument.reason = static_cast<u32>(outcome.reason);
     argument.region = outcome.region;
     argument.stripe = members[outcome.region]->commit().in_the_way();
+    // Whoever has locked it may be gone.
+    const Region& region = members[outcome.region]->region();
+    if (region.direct() && outcome.reason == AbortReason::commit_locked)
+        (void)region.journals()->settle(argument.stripe);
     const Status answered = answer(request, argument);
     return answered.ok() ? Status(Error::again) : answered;
 }

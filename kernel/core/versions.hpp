@@ -8,6 +8,7 @@
 #include "kernel/core/page_store.hpp"
 #include "kernel/core/serial_token.hpp"
 #include "kernel/core/wait_queue.hpp"
+#include "runtime/protocol/clock.hpp"
 #include "runtime/protocol/stripe.hpp"
 #include "runtime/protocol/wait_filter.hpp"
 #include "runtime/support/atomic.hpp"
@@ -34,11 +35,30 @@ struct Versions : runtime::NonCopyable {
     WaitQueue readers; // sleep until something that they read changes
     PollQueue pollers; // poll and epoll
 
+    // Of a direct region, whose commits are not all counted: the clock, which each of them
+    // advances.
+    bool counted_by_clock = false;
+    [[nodiscard]] runtime::u64 count_of_changes() const noexcept {
+        return counted_by_clock ? clock_page.now().load(runtime::Order::acquire)
+                                : changes.load(runtime::Order::acquire);
+    }
+    // A program is about to wait for a change by poll. From the first time on those who commit to a
+    // direct region tell of it.
+    void expect_pollers() noexcept {
+        if (!counted_by_clock || polled_.exchange(true, runtime::Order::acq_rel))
+            return;
+        clock_page.sleepers().fetch_add(1, runtime::Order::release);
+        protocol::clock_meet(clock_page.now());
+    }
+
     // After a commit or a write call.
     void changed() noexcept {
         changes.fetch_add(1, runtime::Order::release);
         pollers.wake();
     }
+
+private:
+    runtime::Atomic<bool> polled_{false};
 };
 
 } // namespace stm::kernel

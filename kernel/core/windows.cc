@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "kernel/core/windows.hpp"
 
+#include "kernel/core/journals.hpp"
 #include "kernel/core/page_index.hpp"
 #include "kernel/core/store_fault.hpp"
 #include "kernel/core/uapi.hpp"
@@ -10,13 +11,13 @@ namespace stm::kernel {
 
 using runtime::Error;
 using runtime::Order;
-using runtime::Status;
+using runtime::Result;
 using runtime::u32;
 using runtime::u64;
 
 namespace {
 
-enum class Window : runtime::u8 { committed, records, clock, none };
+enum class Window : runtime::u8 { committed, records, clock, journals, none };
 
 // A window's pages, as pages of the handle's file.
 struct Extent {
@@ -28,6 +29,8 @@ struct Extent {
 Extent extent_at(const Region& region, u64 index) noexcept {
     const u64 pages = region.size() / kPageBytes;
     const Extent extents[] = {
+        {Window::journals, STM_OFFSET_JOURNALS / kPageBytes,
+         region.direct() ? Journals::kPagesOfAll : 0},
         {Window::clock, STM_OFFSET_CLOCK / kPageBytes, 1},
         {Window::records, STM_OFFSET_RECORDS / kPageBytes,
          (pages + Versions::kPagesPerOrecPage - 1) / Versions::kPagesPerOrecPage},
@@ -51,13 +54,19 @@ stm_fault_result serve_clock(Region& region, stm_fault& fault) noexcept {
 
 } // namespace
 
-Status check_window(const Region& region, u64 first, u64 pages, u32 wanted) noexcept {
+Result<u32> check_window(const Handle& handle, u64 first, u64 pages, u32 wanted) noexcept {
+    const Region& region = handle.region();
     const Extent extent = extent_at(region, first);
     if (extent.window == Window::none)
         return Error::invalid;
     if (!runtime::within(first - extent.first, pages, extent.pages).ok())
         return Error::invalid;
-    return wanted == 0 ? Status(runtime::kSuccess) : Status(Error::access);
+    const u32 allowed = region.direct() && (handle.access() & STM_ACCESS_WRITE) != 0
+                            ? u32{STM_MAP_WINDOW | STM_MAP_DIRECT | STM_MAP_WRITE}
+                            : u32{STM_MAP_WINDOW};
+    if ((wanted & ~allowed) != 0)
+        return Error::access;
+    return allowed;
 }
 
 stm_fault_result serve_window_fault(Region& region, stm_fault& fault) noexcept {
@@ -81,6 +90,12 @@ stm_fault_result serve_window_fault(Region& region, stm_fault& fault) noexcept {
     case Window::clock:
         result = serve_clock(region, fault);
         break;
+    case Window::journals:
+        // Only those that were claimed have pages.
+        if (region.journals() != nullptr && region.journals()->pages().find(fault.index) != nullptr)
+            result = serve_from(region.journals()->pages(), extent.pages, region.identity(),
+                                kJournalIndex, fault);
+        break;
     case Window::none:
         break;
     }
@@ -89,6 +104,24 @@ stm_fault_result serve_window_fault(Region& region, stm_fault& fault) noexcept {
     if (result == STM_FAULT_MAP)
         region.counters().faults.fetch_add(1, Order::relaxed);
     return result;
+}
+
+stm_fault_result check_window_store(Handle& handle, const stm_fault& fault) noexcept {
+    Journals* const journals = handle.region().journals();
+    if (journals == nullptr)
+        return STM_FAULT_FORBIDDEN;
+    switch (journals->right_to_store(handle, fault.memory)) {
+    case Journals::Right::yes:
+        return STM_FAULT_MAP;
+    case Journals::Right::later:
+        return STM_FAULT_WAIT;
+    case Journals::Right::elsewhere:
+        stm_linux_view_unmap(handle.view().get(), fault.index, 1);
+        return STM_FAULT_AGAIN;
+    case Journals::Right::no:
+        break;
+    }
+    return STM_FAULT_FORBIDDEN;
 }
 
 } // namespace stm::kernel

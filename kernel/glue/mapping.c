@@ -15,6 +15,7 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
+#include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/userfaultfd_k.h>
@@ -272,6 +273,79 @@ static const struct vm_operations_struct stm_window_vm_operations = {
 	.map_pages = STM_MAP_PAGES,
 };
 
+/*
+ * A window of a direct region. Linux maps the page: a fork must not copy its entry, because the
+ * child may not store. A load gets it read-only, so that the first store comes to page_mkwrite.
+ */
+static vm_fault_t direct_fault(struct vm_fault *vmf)
+{
+	struct stm_fault fault = {
+		.index = vmf->pgoff,
+		.first = vmf->pgoff,
+		.last = vmf->pgoff,
+		.address = vmf->address,
+	};
+	struct stm_handle *handle = vmf->vma->vm_file->private_data;
+	__u64 resume = stm_core_where_to_resume(handle, (struct stm_memory *)vmf->vma->vm_mm);
+	enum stm_fault_result result;
+
+	if (resume) {
+		if (!(vmf->flags & FAULT_FLAG_USER))
+			return VM_FAULT_SIGSEGV;
+		/* As at the end of a sequence of rseq: the thread goes on elsewhere. */
+		instruction_pointer_set(task_pt_regs(current), resume);
+		return VM_FAULT_NOPAGE;
+	}
+	result = stm_core_window_fault(handle, &fault);
+	if (result != STM_FAULT_MAP)
+		return fault_code(vmf, result);
+	vmf->page = (struct page *)fault.pages[0];
+	get_page(vmf->page);
+	return 0;
+}
+
+/*
+ * The flags do not tell whether it is the program or the kernel that stores. So the core takes the
+ * page out again for a thread that has to go on elsewhere, and its next fault comes to
+ * direct_fault().
+ */
+static vm_fault_t direct_store(struct vm_fault *vmf)
+{
+	struct stm_fault fault = {
+		.index = vmf->pgoff,
+		.write = 1,
+		.memory = (struct stm_memory *)vmf->vma->vm_mm,
+		.address = vmf->address,
+	};
+	enum stm_fault_result result =
+		stm_core_window_store(vmf->vma->vm_file->private_data, &fault);
+
+	if (result != STM_FAULT_MAP)
+		return fault_code(vmf, result);
+	/* As in make_writable(). */
+	lock_page(vmf->page);
+	return VM_FAULT_LOCKED;
+}
+
+static vm_fault_t stm_direct_fault(struct vm_fault *vmf)
+{
+	return fault_charged_to_owner(vmf, direct_fault);
+}
+
+static void stm_direct_close(struct vm_area_struct *vma)
+{
+	/* Otherwise a part of it was unmapped, by a process that goes on. */
+	if (!atomic_read(&vma->vm_mm->mm_users))
+		stm_core_memory_gone(vma->vm_file->private_data, (struct stm_memory *)vma->vm_mm);
+}
+
+static const struct vm_operations_struct stm_direct_vm_operations = {
+	.close = stm_direct_close,
+	.fault = stm_direct_fault,
+	.page_mkwrite = direct_store,
+	.map_pages = STM_MAP_PAGES,
+};
+
 static void stm_segment_open(struct vm_area_struct *vma)
 {
 	stm_core_attached(vma->vm_file->private_data);
@@ -326,10 +400,12 @@ int stm_file_mmap(struct file *file, struct vm_area_struct *vma)
 	 * the region, and most of it was never touched.
 	 */
 	set = VM_DONTEXPAND | VM_DONTDUMP;
-	if (allowed & (STM_MAP_PLAIN | STM_MAP_WINDOW))
+	if ((allowed & (STM_MAP_PLAIN | STM_MAP_WINDOW)) && !(allowed & STM_MAP_DIRECT))
 		set |= VM_MIXEDMAP;
 	stm_vm_flags_change(vma, set, clear);
-	if (allowed & STM_MAP_WINDOW)
+	if (allowed & STM_MAP_DIRECT)
+		vma->vm_ops = &stm_direct_vm_operations;
+	else if (allowed & STM_MAP_WINDOW)
 		vma->vm_ops = &stm_window_vm_operations;
 	else if (allowed & STM_MAP_SEGMENT)
 		vma->vm_ops = &stm_segment_vm_operations;

@@ -227,3 +227,8 @@ void stm_linux_unpin(struct stm_pin *pin)
 	stm_linux_death_point();
 	unpin_user_page((struct page *)pin);
 }
+
+int stm_linux_is_program_address(__u64 address)
+{
+	return address < TASK_SIZE;
+}

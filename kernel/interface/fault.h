@@ -13,7 +13,8 @@ extern "C" {
 #define STM_MAP_EXEC 0x2  /* the same for PROT_EXEC */
 #define STM_MAP_PLAIN 0x4 /* out: stores go straight to the region */
 #define STM_MAP_SEGMENT 0x8 /* out: the core wants to know when mappings come and go */
-#define STM_MAP_WINDOW 0x10 /* out: loads alone; the pages are the same for every process */
+#define STM_MAP_WINDOW 0x10 /* out: the pages are the same for every process; no transaction's */
+#define STM_MAP_DIRECT 0x20 /* out: of a window: the core wants to know of stores, and of the end */
 
 #define STM_FAULT_BATCH 16
 enum stm_fault_result {

@@ -22,13 +22,16 @@
  *               Never a wait for a back-off, the gate or the token, so a fault may wait for it.
  *   TOKEN       One for each region. Protects which transaction holds the serial token, and since
  *               when. Under it: nothing that sleeps.
+ *   JOURNALS    One for each direct region. Protects whose journal is which, and repairs.
+ *               Under it: allocation, and taking pages out of mappings.
  *   CONTENTS    One for each plain region. Protects its bytes against read and write calls.
  *               Under it: only copying.
  *
  * A fault in a plain region takes none of them; one in a transactional region takes CONTEXTS and
- * CONTEXT. The core holds no lock while it touches user memory. Ownership records are locks of the
- * protocol (runtime/protocol/transaction.hpp). They are below all of these, and held only within
- * one commit, in which nothing sleeps.
+ * CONTEXT, and one in a window of a direct region JOURNALS. The core holds no lock while it touches
+ * user memory. Ownership records are locks of the protocol (runtime/protocol/transaction.hpp). They
+ * are below all of these, and held only within one commit, in which nothing sleeps; those of a
+ * program's own commit are never waited for.
  */
 #ifndef STM_INTERFACE_SERVICES_H
 #define STM_INTERFACE_SERVICES_H
@@ -63,6 +66,7 @@ enum stm_lock_rank {
 	STM_RANK_CONTEXTS,
 	STM_RANK_CONTEXT,
 	STM_RANK_TOKEN,
+	STM_RANK_JOURNALS,
 	STM_RANK_CONTENTS,
 	STM_RANK_COUNT
 };
@@ -430,6 +434,9 @@ enum stm_privilege {
 	STM_PRIVILEGE_ADMIN	 /* CAP_SYS_ADMIN */
 };
 int stm_linux_caller_has(enum stm_privilege privilege);
+
+/* Nonzero: 0, or an address below the kernel's. */
+int stm_linux_is_program_address(__u64 address);
 
 /* -- User memory; no lock of the core may be held -- */
 

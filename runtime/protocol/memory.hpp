@@ -59,7 +59,6 @@ concept StripeMemory = requires(M& memory, const M& constant, u64 stripe) {
     { memory.begin_critical() } -> runtime::same_as<void>;
     { memory.end_critical() } -> runtime::same_as<void>;
     { memory.serial_batch() } -> runtime::same_as<void>;
-    { memory.wait_filter() } -> runtime::same_as<WaitFilter&>;
 };
 
 template <typename M>
@@ -69,6 +68,7 @@ concept Memory = StripeMemory<M> && requires(M& memory, WaitMask mask) {
     { memory.acquire_serial() } -> runtime::same_as<runtime::Status>;
     { memory.keep_serial() } -> runtime::same_as<bool>;
     { memory.release_serial() } -> runtime::same_as<void>;
+    { memory.wait_filter() } -> runtime::same_as<WaitFilter&>;
     { memory.wake(mask) } -> runtime::same_as<void>;
 };
 
@@ -140,6 +140,10 @@ enum class Step : runtime::u8 {
     write_data,
     release_orec, // with the new version
     restore_orec, // with the old one
+    // Of a direct commit (journal.hpp):
+    journal_active,
+    read_gate,
+    journal_idle,
 };
 
 template <typename M>

@@ -321,8 +321,11 @@ private:
                 if (now.is_locked())
                     continue;
             }
-            if (now == Orec::locked(owner_))
-                now = Orec{own_place(first + i)->replaced};
+            if (now == Orec::locked(owner_)) {
+                // In a direct region anybody may store a record that looks like one of these locks.
+                const WritePlace* const own = own_place(first + i);
+                now = own == nullptr ? now : Orec{own->replaced};
+            }
             if (now.is_locked() || now.version() > snapshot_) {
                 in_the_way_ = first + i;
                 return false;

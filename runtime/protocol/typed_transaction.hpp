@@ -512,6 +512,13 @@ public:
     [[nodiscard]] Part& part(u32 index) noexcept { return *parts_[index]; }
     [[nodiscard]] u32 conflicts_in_row() const noexcept { return conflicts_; }
     [[nodiscard]] u64 extensions() const noexcept { return extensions_; }
+    // A stripe of a region.
+    struct Stripe {
+        u64 region;
+        u64 number;
+    };
+    // After read_locked: the stripe that was locked.
+    [[nodiscard]] Stripe in_the_way() const noexcept { return in_the_way_; }
 
 private:
     static constexpr u32 kAttemptsWithoutLog = 2;
@@ -672,7 +679,7 @@ private:
                     return AbortReason::none;
             } else if (before.is_locked()) {
                 if (spins == 0)
-                    return AbortReason::read_locked;
+                    return locked(part, piece.stripe);
                 --spins;
                 part.view_.pause();
                 continue;
@@ -776,7 +783,7 @@ private:
     }
 
     // Whether all that was read in this region is unlocked and not newer than the snapshot.
-    [[gnu::always_inline]] static inline AbortReason check_all(Part& part) noexcept {
+    [[gnu::always_inline]] inline AbortReason check_all(Part& part) noexcept {
         for (const u64 word : part.reads_.runs()) {
             if (is_valid_stripe(part, word)) [[likely]]
                 continue;
@@ -795,7 +802,7 @@ private:
                part.accepts(Orec{part.view_.orec(word)->load(Order::acquire)});
     }
 
-    [[gnu::noinline]] static AbortReason check_run(Part& part, ReadRun run) noexcept {
+    [[gnu::noinline]] AbortReason check_run(Part& part, ReadRun run) noexcept {
         for (u64 i = 0; i < run.count;) {
             const u32 count = static_cast<u32>(runtime::min(run.count - i, u64{kStripesPerPage}));
             const AbortReason reason = check(part, run.first + i, count);
@@ -806,7 +813,7 @@ private:
         return AbortReason::none;
     }
 
-    static AbortReason check(Part& part, u64 first, u32 count) noexcept {
+    AbortReason check(Part& part, u64 first, u32 count) noexcept {
         if constexpr (!SteppedMemory<V>) {
             if (none_newer(part.view_.orec(first), count, part.snapshot())) [[likely]]
                 return AbortReason::none;
@@ -823,11 +830,16 @@ private:
             if (!now.is_locked())
                 return AbortReason::read_validation;
             if (spins == 0)
-                return AbortReason::read_locked;
+                return locked(part, first + i);
             --spins;
             part.view_.pause();
         }
         return AbortReason::none;
+    }
+
+    AbortReason locked(const Part& part, u64 stripe) noexcept {
+        in_the_way_ = {part.region_, stripe};
+        return AbortReason::read_locked;
     }
 
     Part first_;
@@ -840,6 +852,7 @@ private:
     u32 conflicts_ = 0;
     u32 logs_wanted_ = 0; // so many more read-only transactions keep a log, whatever happens
     u64 extensions_ = 0;
+    Stripe in_the_way_{};
     const TypedLimits limits_;
     Part* parts_[kMaxParts] = {};
 };

@@ -38,14 +38,22 @@ public:
             waiters.fetch_add(1, runtime::Order::relaxed);
         });
         waiting_.fetch_add(1, runtime::Order::release);
+        if (shared_ != nullptr)
+            shared_->fetch_add(1, runtime::Order::release);
     }
 
     void withdraw(WaitMask mask) noexcept {
+        if (shared_ != nullptr)
+            shared_->fetch_sub(1, runtime::Order::release);
         waiting_.fetch_sub(1, runtime::Order::release);
         each_bit(mask, [](runtime::Atomic<u32>& waiters) {
             waiters.fetch_sub(1, runtime::Order::relaxed);
         });
     }
+
+    // From now on the number of waiting threads also stands there, for committers that do not see
+    // this object. Before any thread waits.
+    void share(runtime::Atomic<u32>& count) noexcept { shared_ = &count; }
 
     // True if no thread waits. Call it after the clock was advanced (see above).
     [[nodiscard]] bool idle() const noexcept { return waiting_.load(runtime::Order::acquire) == 0; }
@@ -71,6 +79,7 @@ private:
             function(waiters_[__builtin_ctzll(mask)]);
     }
 
+    runtime::Atomic<u32>* shared_ = nullptr;
     runtime::Atomic<u32> waiting_{0};
     runtime::Atomic<u32> waiters_[64];
 };

@@ -29,7 +29,7 @@
 
 /* The version of this interface. Minor versions only add; another major version is incompatible. */
 #define STM_ABI_MAJOR 1
-#define STM_ABI_MINOR 7
+#define STM_ABI_MINOR 8
 
 /* Bytes of a region's name, with its terminating NUL. Any non-empty string that fits is a name. */
 #define STM_NAME_SIZE 256
@@ -58,6 +58,9 @@
 #define STM_IOC_COMMIT_SETS _IO(STM_IOC_TYPE, 0x18)
 #define STM_IOC_WAIT_SETS _IO(STM_IOC_TYPE, 0x19)
 #define STM_IOC_VECTOR _IO(STM_IOC_TYPE, 0x1a)
+#define STM_IOC_JOURNAL _IO(STM_IOC_TYPE, 0x1b)
+#define STM_IOC_SETTLE _IO(STM_IOC_TYPE, 0x1c)
+#define STM_IOC_WAKE _IO(STM_IOC_TYPE, 0x1d)
 
 /*
  * The kind of a region. It is fixed when the region is created. On Linux 7 the module cannot be
@@ -68,11 +71,16 @@
 #define STM_REGION_EPHEMERAL 0x4 /* destroyed with its last user */
 #define STM_REGION_EXEC 0x8      /* may be mapped PROT_EXEC, but never writable; needs PLAIN */
 /*
+ * Programs that may write to it may also commit by themselves; neither PLAIN nor MUTEX. Since
+ * version 1.8. See "Direct regions" below.
+ */
+#define STM_REGION_DIRECT 0x10
+/*
  * A System V segment; needs PLAIN, and goes with neither EXEC nor EPHEMERAL. Since version 1.4. See
  * "Segments" below.
  */
 #define STM_REGION_SEGMENT 0x100
-#define STM_REGION_FLAGS 0x10f
+#define STM_REGION_FLAGS 0x11f
 
 /**
  * struct stm_version - STM_IOC_VERSION: the module's interface and limits
@@ -143,8 +151,9 @@ struct stm_version {
  * EACCES: The mode forbids it, or a handle without WRITE would give a size to a region that has
  *	none yet.
  * EINVAL: The name is empty; @region_size is larger than the existing region; EXEC or SEGMENT
- *	without PLAIN; MUTEX with PLAIN; SEGMENT with EXEC or EPHEMERAL; or CREATE with a name that
- *	begins with "minor:", which is reserved for regions that device nodes create.
+ *	without PLAIN; MUTEX with PLAIN; DIRECT with PLAIN or MUTEX; SEGMENT with EXEC or
+ *	EPHEMERAL; or CREATE with a name that begins with "minor:", which is reserved for regions
+ *	that device nodes create.
  * ENAMETOOLONG: @name contains no NUL.
  * EFBIG: @region_size is larger than max_region_bytes.
  * ENOSPC: A limit on the number or the bytes of regions is reached, for all or for this user.
@@ -875,6 +884,8 @@ struct stm_wait {
  * @region_size: bytes
  * @stripe_size: bytes of a stripe
  * @record_size: bytes of an ownership record
+ * @closed: not 0: commits have to be made by the module; see "Direct regions". Since version 1.8
+ * @sleepers: not 0: threads want to be told of commits; see STM_IOC_WAKE. Since version 1.8
  */
 struct stm_clock {
 	__aligned_u64 now;
@@ -882,13 +893,9 @@ struct stm_clock {
 	__aligned_u64 region_size;
 	__u32 stripe_size;
 	__u32 record_size;
+	__u32 closed;
+	__u32 sleepers;
 };
-
-/*
- * Stripes that were read: @count of them (1 to 65536), one behind the other, from @first on. In no
- * order, and a stripe may be among them several times.
- */
-#define STM_READ_RUN(first, count) ((__u64)(first) | (__u64)((count) - 1) << 48)
 
 /**
  * struct stm_stripe_write - what is to be written to one stripe
@@ -901,6 +908,127 @@ struct stm_stripe_write {
 	__aligned_u64 mask;
 	__u8 bytes[64];
 };
+
+/*
+ * -- Direct regions --
+ *
+ * The windows of a region with STM_REGION_DIRECT may be mapped for stores as well, by a handle that
+ * may write. So its programs can commit without a request. They trust each other: one that stores
+ * what it should not harms the bytes of this region, and nothing else. The module relies on nothing
+ * that it finds there. All other ways to use a transactional region stay what they are.
+ *
+ * Stores go through only for a thread that has a journal (STM_IOC_JOURNAL). A thread writes into
+ * its journal what it is about to do. If it dies, or is stopped for long, the module finishes the
+ * commit or undoes it. A thread commits like this:
+ *
+ *  1. It stores @writes, @count, and STM_JOURNAL_ACTIVE to @state.
+ *  2. It locks the record of each stripe that it writes, in ascending order: it compares the
+ *     record, which must be even, and exchanges it for STM_RECORD_LOCKED(owner).
+ *  3. A full memory barrier. If @closed of struct stm_clock is not 0 then, it gives up.
+ *  4. It adds 1 to the clock. The result is the commit's version.
+ *  5. Unless that is the snapshot plus 1: each stripe that it has read must still be unlocked, or
+ *     locked by itself, and not newer than the snapshot. Otherwise it gives up.
+ *  6. It stores STM_JOURNAL_COMMITTED(version) to @state (release). From here on the commit has
+ *     happened, whatever becomes of the thread.
+ *  7. A release fence, and it stores the bytes.
+ *  8. It stores VERSION << 1 to the records (release).
+ *  9. If @sleepers is not 0: STM_IOC_WAKE.
+ * 10. It stores STM_JOURNAL_IDLE to @state (release).
+ *
+ * To give up, it stores the records that it has exchanged, and then STM_JOURNAL_IDLE. A commit that
+ * gives up for step 3, or that does not fit into the journal, is made by STM_IOC_COMMIT_SETS.
+ *
+ *   STM_OFFSET_JOURNALS  The journals, STM_JOURNAL_BYTES each. The first is that of slot 0.
+ */
+#define STM_OFFSET_JOURNALS (4ull << 56)
+#define STM_JOURNAL_BYTES 8192
+#define STM_JOURNAL_WRITES 101
+#define STM_MOST_JOURNALS 4096 /* of one region */
+
+#define STM_RECORD_LOCKED(owner) (1ull << 63 | (__u64)(owner) << 1 | 1)
+
+#define STM_JOURNAL_IDLE 0
+#define STM_JOURNAL_ACTIVE 1
+#define STM_JOURNAL_COMMITTED(version) ((__u64)(version) << 2 | 2)
+
+/**
+ * struct stm_journal - what a thread is about to commit to a direct region
+ * @state: STM_JOURNAL_*
+ * @count: number of elements of @writes
+ * @commits: counts the thread's commits; for statistics
+ * @conflicts: counts those that gave up; for statistics
+ * @reserved: 0
+ * @writes: in ascending order of the stripes
+ */
+struct stm_journal {
+	__aligned_u64 state;
+	__aligned_u64 count;
+	__aligned_u64 commits;
+	__aligned_u64 conflicts;
+	__aligned_u64 reserved[8];
+	struct stm_stripe_write writes[STM_JOURNAL_WRITES];
+};
+
+/*
+ * The thread was stopped, or slow, and the module has ended the commit of its journal. It was
+ * undone, unless it had happened already.
+ */
+#define STM_JOURNAL_TAKEN 0x1
+#define STM_JOURNAL_FINISHED 0x2 /* it had happened */
+
+/**
+ * struct stm_claim_journal - STM_IOC_JOURNAL: get the calling thread's journal
+ * @size: sizeof(struct stm_claim_journal)
+ * @flags: 0
+ * @owner: out: the owner in the records that the thread locks
+ * @offset: out: of the journal; add it to the address of a mapping of STM_OFFSET_JOURNALS
+ * @outcome: out: STM_JOURNAL_TAKEN, STM_JOURNAL_FINISHED
+ * @resume: where the thread goes on, with its registers as they are, if a store of it is refused
+ *	because its journal was TAKEN. 0: it gets SIGSEGV
+ * @reserved: 0
+ *
+ * A thread has one journal for each handle. It is the thread's until its end, its process's exec,
+ * the last close of the handle, or a commit that was TAKEN. After that no store of the thread goes
+ * through, in the region, until it has made this request again. A child of fork has none of its
+ * parent's.
+ *
+ * EOPNOTSUPP: The region is not direct.
+ * EBADF: The handle is not open for writing.
+ * EINVAL: @resume is no address of a program.
+ * ENOSPC: STM_MOST_JOURNALS threads have one.
+ */
+struct stm_claim_journal {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 owner;
+	__aligned_u64 offset;
+	__aligned_u64 resume;
+	__u32 outcome;
+	__u32 reserved;
+};
+
+/*
+ * STM_IOC_SETTLE: the argument is the number of a stripe of a direct region whose record a thread
+ * has found locked for long. If the owner has ended, or has been stopped, its commit is finished or
+ * undone. 0: the record may be looked at again.
+ *
+ * EAGAIN: The owner goes on with its commit. Try again later.
+ * EINVAL: The region has no such stripe.
+ * EOPNOTSUPP: The region is not direct.
+ *
+ * STM_IOC_WAKE: the argument is the OR of STM_WAKE_KEY() of the stripes that a thread has just
+ * written in a direct region. Those who wait for one of them look again.
+ *
+ * EBADF: The handle is not open for writing.
+ * EOPNOTSUPP: The region is not direct.
+ */
+#define STM_WAKE_KEY(stripe) (1ull << ((__u64)(stripe) * 0x9e3779b97f4a7c15ull >> 58))
+
+/*
+ * Stripes that were read: @count of them (1 to 65536), one behind the other, from @first on. In no
+ * order, and a stripe may be among them several times.
+ */
+#define STM_READ_RUN(first, count) ((__u64)(first) | (__u64)((count) - 1) << 48)
 
 /**
  * struct stm_sets - what a transaction has read and wants to write in one region

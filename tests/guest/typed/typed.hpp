@@ -4,6 +4,8 @@
 
 #include "guest.hpp"
 
+#include <cstdlib>
+
 #include <stm/tx.h>
 
 namespace stm::test {
@@ -28,9 +30,13 @@ private:
 /** A region for a test, destroyed at the end, and attached. */
 class TypedRegion : public Region {
 public:
-    explicit TypedRegion(const std::string& stem, std::size_t size = 16 * kPage)
-        : Region(stem, size, 0), attached_(name()) {}
+    explicit TypedRegion(const std::string& stem, std::size_t size = 16 * kPage,
+                         int flags = usual_flags())
+        : Region(stem, size, flags), attached_(name()) {}
     operator stm_region*() const { return attached_; }
+
+    /** With STM_TEST_DIRECT in the environment the same tests are done in direct regions. */
+    static int usual_flags() { return std::getenv("STM_TEST_DIRECT") != nullptr ? STM_DIRECT : 0; }
 
 private:
     Attached attached_;

@@ -15,10 +15,11 @@ struct OpenFlags {
 };
 
 inline constexpr int kAllFlags = STM_CREATE | STM_EXCL | STM_PLAIN | STM_MUTEX | STM_EPHEMERAL |
-                                 STM_RDONLY | STM_EXEC | STM_CLOEXEC;
+                                 STM_RDONLY | STM_EXEC | STM_CLOEXEC | STM_DIRECT;
 // The flags that make a region another kind of thing for its users. EPHEMERAL only says how long it
 // lives.
-inline constexpr std::uint32_t kRegionKind = STM_REGION_PLAIN | STM_REGION_MUTEX | STM_REGION_EXEC;
+inline constexpr std::uint32_t kRegionKind =
+    STM_REGION_PLAIN | STM_REGION_MUTEX | STM_REGION_EXEC | STM_REGION_DIRECT;
 
 /** Translates flags. Returns nothing if a flag is unknown or the combination impossible. */
 [[nodiscard]] constexpr std::optional<OpenFlags> translate_flags(int flags) {
@@ -29,6 +30,8 @@ inline constexpr std::uint32_t kRegionKind = STM_REGION_PLAIN | STM_REGION_MUTEX
     if ((flags & STM_PLAIN) != 0 && (flags & STM_MUTEX) != 0)
         return std::nullopt;
     if ((flags & STM_EXEC) != 0 && (flags & STM_PLAIN) == 0)
+        return std::nullopt;
+    if ((flags & STM_DIRECT) != 0 && (flags & (STM_PLAIN | STM_MUTEX)) != 0)
         return std::nullopt;
 
     OpenFlags result{STM_OPEN_READ, 0};
@@ -48,6 +51,8 @@ inline constexpr std::uint32_t kRegionKind = STM_REGION_PLAIN | STM_REGION_MUTEX
         result.region |= STM_REGION_EPHEMERAL;
     if ((flags & STM_EXEC) != 0)
         result.region |= STM_REGION_EXEC;
+    if ((flags & STM_DIRECT) != 0)
+        result.region |= STM_REGION_DIRECT;
     return result;
 }
 

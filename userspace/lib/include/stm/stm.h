@@ -60,6 +60,7 @@ extern "C" {
 #define STM_RDONLY 0x20000000	 /* the handle may only read; without it, read and write */
 #define STM_EXEC 0x40000000	 /* may be mapped PROT_EXEC, but never writable; needs STM_PLAIN */
 #define STM_CLOEXEC 0x00800000	 /* exec closes the descriptor */
+#define STM_DIRECT 0x00400000	 /* programs commit without a system call, and trust each other */
 
 /**
  * stm_create - make a device node that stands for a region, and open it
@@ -111,9 +112,15 @@ int stm_create(char *filename, int size);
  * write at the end gets ENOSPC, since nothing can be appended. So does every write with O_APPEND,
  * set by fcntl or by opening a node with it, as the shell's >> does.
  *
- * STM_PLAIN, STM_MUTEX and STM_EXEC tell what a new region is. An existing region must be what is
- * asked for: with STM_CREATE exactly that, without STM_CREATE at least that. So 0 accepts a region
- * of any kind.
+ * STM_PLAIN, STM_MUTEX, STM_EXEC and STM_DIRECT tell what a new region is. An existing region must
+ * be what is asked for: with STM_CREATE exactly that, without STM_CREATE at least that. So 0
+ * accepts a region of any kind.
+ *
+ * STM_DIRECT: the typed transactions of <stm/tx.h> and <stm/stm.hpp> commit without a system call,
+ * by stores of the program itself, in every process that may write to the region. So these
+ * processes trust each other: a stray store of one of them may change the region's bytes, and
+ * nothing else. A process may still be killed at any instruction: the kernel finishes or undoes its
+ * commit. All other ways to use the region are the same. Not with STM_PLAIN or STM_MUTEX.
  *
  * Returns a descriptor, or -1 with errno:
  *   ENOENT        there is no such region, and STM_CREATE was not given

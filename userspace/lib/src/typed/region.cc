@@ -50,8 +50,11 @@ int attach(stm_region& region) {
         return EBADF;
     if ((info.region_flags & STM_REGION_PLAIN) != 0)
         return EOPNOTSUPP;
+    region.may_write = (::fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY;
+    region.is_direct = region.may_write && (info.region_flags & STM_REGION_DIRECT) != 0;
+    const int protection = region.is_direct ? PROT_READ | PROT_WRITE : PROT_READ;
     // This settles the size of a region that had none.
-    if (region.clock.map(fd, STM_OFFSET_CLOCK, kPage) < 0)
+    if (region.clock.map(fd, STM_OFFSET_CLOCK, kPage, protection) < 0)
         return attach_error();
     const auto* clock = region.clock.as<struct stm_clock>();
     const u64 size = clock->region_size;
@@ -59,10 +62,13 @@ int attach(stm_region& region) {
         size == 0 || size % kPage != 0)
         return EOPNOTSUPP;
     const u64 records = size / protocol::kStripeBytes * sizeof(u64);
-    if (region.records.map(fd, STM_OFFSET_RECORDS, (records + kPage - 1) & ~(kPage - 1)) < 0 ||
-        region.bytes.map(fd, STM_OFFSET_COMMITTED, size) < 0)
+    if (region.records.map(fd, STM_OFFSET_RECORDS, (records + kPage - 1) & ~(kPage - 1),
+                           protection) < 0 ||
+        region.bytes.map(fd, STM_OFFSET_COMMITTED, size, protection) < 0 ||
+        (region.is_direct &&
+         region.journals.map(fd, STM_OFFSET_JOURNALS,
+                             std::size_t{STM_MOST_JOURNALS} * STM_JOURNAL_BYTES, protection) < 0))
         return attach_error();
-    region.may_write = (::fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY;
     region.place.view = View(region.records.as<Atomic<u64>>(), region.bytes.as<u8>(),
                              region.clock.as<Atomic<u64>>(), size);
     // The id of the region `default` is 0.

@@ -40,27 +40,27 @@ private:
 
 using Engine = protocol::TypedTransaction<View>;
 
-// A mapping for reading of a part of a handle. Nothing is touched.
-class ReadMapping {
+// A mapping of a part of a handle. Nothing is touched.
+class Mapping {
 public:
-    ReadMapping() = default;
-    ReadMapping(const ReadMapping&) = delete;
-    ReadMapping& operator=(const ReadMapping&) = delete;
-    ~ReadMapping() {
+    Mapping() = default;
+    Mapping(const Mapping&) = delete;
+    Mapping& operator=(const Mapping&) = delete;
+    ~Mapping() {
         if (address_ != MAP_FAILED)
             ::munmap(address_, size_);
     }
 
     /** Returns 0, or -1 with errno. Once. */
-    [[nodiscard]] int map(int fd, u64 offset, std::size_t size) {
-        address_ = ::mmap(nullptr, size, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd,
+    [[nodiscard]] int map(int fd, u64 offset, std::size_t size, int protection) {
+        address_ = ::mmap(nullptr, size, protection, MAP_SHARED | MAP_NORESERVE, fd,
                           static_cast<off_t>(offset));
         size_ = size;
         return address_ == MAP_FAILED ? -1 : 0;
     }
     template <typename T>
-    [[nodiscard]] const T* as() const {
-        return static_cast<const T*>(address_);
+    [[nodiscard]] T* as() const {
+        return static_cast<T*>(address_);
     }
 
 private:
@@ -74,7 +74,9 @@ struct stm_region {
     stm::library::typed::Engine::Place place{};
     stm::connection::Descriptor handle;
     bool may_write = false;
-    stm::library::typed::ReadMapping clock;
-    stm::library::typed::ReadMapping records;
-    stm::library::typed::ReadMapping bytes;
+    bool is_direct = false; // may_write, too; only then are the mappings writable
+    stm::library::typed::Mapping clock;
+    stm::library::typed::Mapping records;
+    stm::library::typed::Mapping bytes;
+    stm::library::typed::Mapping journals; // of a direct region
 };

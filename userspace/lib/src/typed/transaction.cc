@@ -48,7 +48,8 @@ void forget_parents_transaction() {
     stm_tx* const tx = this_thread;
     if (tx == nullptr)
         return;
-    // The tokens belong to the parent's thread.
+    // The tokens and the journal belong to the parent's thread.
+    tx->journal = {};
     tx->is_serial = false;
     tx->wants_tokens = false;
     tx->error = 0;
@@ -172,10 +173,20 @@ void wait_for(u64 nanoseconds) {
     } while (static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec) < end);
 }
 
+// Whoever has locked a stripe of a direct region may be gone.
+void settle_what_was_locked(const stm_tx& tx) {
+    const auto [id, stripe] = tx.engine.in_the_way();
+    const u32 index = find_known(tx, id);
+    if (index < tx.known_count && tx.known[index]->is_direct)
+        settle(*tx.known[index], stripe);
+}
+
 // Ends the attempt for that reason, and begins the next one. Returns STM_TX_AGAIN, or -1 with
 // errno: then the transaction is over.
 int begin_again(stm_tx& tx, AbortReason reason) {
     give_tokens_back(tx);
+    if (reason == AbortReason::read_locked)
+        settle_what_was_locked(tx);
     end_attempt(tx, reason);
     bool serial = tx.wants_tokens || (tx.flags & STM_TX_SERIAL) != 0;
     tx.wants_tokens = false;
@@ -422,6 +433,17 @@ AbortReason submit(stm_tx& tx) {
     return submit(region, request);
 }
 
+// The same, by the thread itself where the region allows that.
+[[gnu::always_inline]] inline AbortReason submit_only(stm_tx& tx, stm_region& region,
+                                                      const Part& part) {
+    if (region.is_direct) {
+        const AbortReason reason = commit_directly(tx.journal, region, part);
+        if (reason != AbortReason::serial_wait) [[likely]]
+            return reason;
+    }
+    return submit_one(region, part);
+}
+
 // For that reason; errno tells which if it is none of the conflicts.
 [[gnu::noinline]] int after_failed_commit(stm_tx& tx, AbortReason reason) {
     return is_conflict(reason) ? begin_again(tx, reason) : fail_for_good(tx, errno);
@@ -484,7 +506,7 @@ AbortReason submit(stm_tx& tx) {
     if (part == nullptr || tx.is_serial) [[unlikely]]
         return commit_parts(tx);
     tx.engine.prepare_only_part();
-    const AbortReason reason = submit_one(*tx.known[0], *part);
+    const AbortReason reason = submit_only(tx, *tx.known[0], *part);
     if (reason != AbortReason::none) [[unlikely]]
         return after_failed_commit(tx, reason);
     tx.engine.end_only_part();

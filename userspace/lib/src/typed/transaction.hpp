@@ -2,6 +2,7 @@
 // The calling thread's typed transaction: the engine, and what the kernel has of it.
 #pragma once
 
+#include "direct.hpp"
 #include "region.hpp"
 
 #include <cstdint>
@@ -31,6 +32,7 @@ struct stm_tx {
     bool wants_tokens = false;     // the next attempt is serial
     std::uint32_t known_count = 1; // 1, too, if none runs
     stm::runtime::u64 random = 1;
+    stm::library::typed::OwnJournal journal;
 };
 
 static_assert(offsetof(stm_tx, known) == offsetof(struct stm_tx_line, region));

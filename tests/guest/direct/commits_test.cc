@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+// Commits to a direct region: by the program itself, beside all other ways to use the region.
+#include "typed.hpp"
+
+#include <poll.h>
+#include <stm/transaction.h>
+#include <thread>
+
+using namespace stm::test;
+
+namespace {
+
+constexpr int kThreads = 2;
+
+TEST(DirectCommits, AreSeenByAllOtherWays) {
+    const TypedRegion region("direct", 4 * kPage, STM_DIRECT);
+    const Mapping mapping(region.fd(), 4 * kPage);
+    for (long value = 1; value < 20; ++value) {
+        set_value(region, 8 * static_cast<std::uint64_t>(value), value);
+        long read = 0;
+        ASSERT_EQ(::pread(region.fd(), &read, sizeof read, 8 * value), 8);
+        EXPECT_EQ(read, value);
+        EXPECT_EQ(mapping.at<volatile long>()[value], value);
+        EXPECT_EQ(value_at(region, 8 * static_cast<std::uint64_t>(value)), value);
+    }
+}
+
+TEST(DirectCommits, SeeWhatOtherWaysCommit) {
+    const TypedRegion region("direct", 4 * kPage, STM_DIRECT);
+    const Mapping mapping(region.fd(), 4 * kPage);
+    for (long value = 1; value < 20; ++value) {
+        ASSERT_EQ(::pwrite(region.fd(), &value, sizeof value, 0), 8);
+        EXPECT_EQ(value_at(region, 0), value);
+        stm_start(region.fd());
+        mapping.at<volatile long>()[1] = value;
+        ASSERT_EQ(stm_commit(region.fd()), 0);
+        EXPECT_EQ(value_at(region, 8), value);
+        EXPECT_TRUE(atomically(region, 0, [&](stm_tx* tx) {
+            if (add(tx, region, 0, 1) == 0)
+                static_cast<void>(add(tx, region, 8, 1));
+        }));
+        EXPECT_EQ(value_at(region, 0), value + 1);
+        EXPECT_EQ(mapping.at<volatile long>()[1], value + 1);
+    }
+}
+
+TEST(DirectCommits, LargeOnesAreMadeByTheModule) {
+    const TypedRegion region("direct", 64 * kPage, STM_DIRECT);
+    std::vector<char> bytes(40 * kPage, 'x');
+    EXPECT_TRUE(atomically(region, 0, [&](stm_tx* tx) {
+        return stm_tx_store(tx, region, 3, bytes.data(), bytes.size());
+    }));
+    std::vector<char> found(bytes.size());
+    ASSERT_EQ(::pread(region.fd(), found.data(), found.size(), 3),
+              static_cast<ssize_t>(found.size()));
+    EXPECT_EQ(found, bytes);
+}
+
+// Counters in one region: by the threads of several processes, by all ways.
+TEST(DirectCommits, NoAdditionIsLostWhicheverWayItIsMade) {
+    const TypedRegion region("direct", 4 * kPage, STM_DIRECT);
+    constexpr int kTimes = 3000;
+    std::vector<Child> children;
+    for (int child = 0; child < 3; ++child) {
+        children.push_back(Child::doing([&] {
+            std::vector<std::thread> threads;
+            for (int thread = 0; thread < kThreads; ++thread)
+                threads.emplace_back([&] {
+                    for (int i = 0; i < kTimes; ++i)
+                        EXPECT_TRUE(atomically(region, 0, [&](stm_tx* tx) {
+                            if (add(tx, region, 0, 1) == 0)
+                                static_cast<void>(add(tx, region, kPage + 64, 1));
+                        }));
+                });
+            for (std::thread& thread : threads)
+                thread.join();
+        }));
+    }
+    children.push_back(Child::doing([&] {
+        const Mapping mapping(region.fd(), 4 * kPage);
+        for (int i = 0; i < kTimes / 4; ++i) {
+            do {
+                stm_start(region.fd());
+                ++*mapping.at<long>();
+                ++*mapping.at<long>(kPage + 64);
+            } while (stm_commit(region.fd()) != 0);
+        }
+    }));
+    children.push_back(Child::doing([&] {
+        for (int i = 0; i < 200; ++i)
+            EXPECT_TRUE(atomically(region, STM_TX_SERIAL, [&](stm_tx* tx) {
+                if (add(tx, region, 0, 1) == 0)
+                    static_cast<void>(add(tx, region, kPage + 64, 1));
+            }));
+    }));
+    for (Child& child : children)
+        EXPECT_EQ(child.wait(), 0);
+    const long expected = 3 * kThreads * kTimes + kTimes / 4 + 200;
+    EXPECT_EQ(value_at(region, 0), expected);
+    EXPECT_EQ(value_at(region, kPage + 64), expected);
+}
+
+TEST(DirectCommits, WakeThoseThatWaitForAChange) {
+    const TypedRegion region("direct", kPage, STM_DIRECT);
+    for (int round = 0; round < 20; ++round) {
+        Child waiter = Child::doing([&] {
+            stm_tx* const tx = stm_tx_begin(region, 0);
+            long value = 0;
+            int result = 0;
+            do {
+                if (stm_tx_load(tx, region, 64, &value, sizeof value) == 0 && value == round) {
+                    result = stm_tx_wait(tx, 20'000'000'000);
+                    continue;
+                }
+                result = stm_tx_commit(tx);
+            } while (result > 0);
+            EXPECT_EQ(result, 0) << std::strerror(errno);
+        });
+        ::usleep(round % 4 * 3000);
+        set_value(region, 64, round + 1);
+        EXPECT_EQ(waiter.wait(), 0);
+    }
+}
+
+TEST(DirectCommits, AreToldByPoll) {
+    const TypedRegion region("direct", kPage, STM_DIRECT);
+    struct pollfd watched {
+        region.fd(), POLLIN, 0
+    };
+    long value = 0;
+    ASSERT_EQ(::pread(region.fd(), &value, sizeof value, 0), 8);
+    EXPECT_EQ(::poll(&watched, 1, 0), 0);
+    Child writer = Child::doing([&] {
+        ::usleep(20'000);
+        set_value(region, 0, 7);
+    });
+    EXPECT_EQ(::poll(&watched, 1, 20'000), 1);
+    EXPECT_EQ(writer.wait(), 0);
+    EXPECT_EQ(value_at(region, 0), 7);
+}
+
+// A serial transaction meets nobody, however many commit beside it.
+TEST(DirectCommits, StayOutsideWhileATransactionIsSerial) {
+    const TypedRegion region("direct", kPage, STM_DIRECT);
+    set_value(region, 0, 0);
+    std::vector<Child> children;
+    for (int child = 0; child < 2; ++child)
+        children.push_back(Child::doing([&] {
+            for (;;)
+                EXPECT_TRUE(atomically(
+                    region, 0, [&](stm_tx* tx) { static_cast<void>(add(tx, region, 0, 1)); }));
+        }));
+    for (int i = 0; i < 100; ++i) {
+        stm_tx* const tx = stm_tx_begin(region, STM_TX_SERIAL);
+        ASSERT_NE(tx, nullptr);
+        long before = 0;
+        ASSERT_EQ(stm_tx_load(tx, region, 0, &before, sizeof before), 0);
+        ::usleep(300);
+        long after = before + 1;
+        ASSERT_EQ(stm_tx_store(tx, region, 0, &after, sizeof after), 0);
+        ASSERT_EQ(stm_tx_commit(tx), 0) << "a serial transaction had a conflict";
+    }
+    for (Child& child : children)
+        child.kill(SIGKILL);
+    for (Child& child : children)
+        child.wait();
+}
+
+} // namespace
