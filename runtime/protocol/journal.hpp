@@ -32,10 +32,10 @@
 // The gate
 // --------
 // A transaction with the serial token must meet no commit. Commits in the kernel enter the gate. A
-// direct one stores "active", takes its locks, which is a full barrier, and then looks whether the
-// gate is closed; if so it gives up, and the kernel makes its commit. Who closes the gate stores
-// that, does a full barrier, and then waits until no journal is active. One of the two sees the
-// other.
+// direct one stores "active", does a full barrier, and looks whether the gate is closed; if so it
+// gives up before it has locked anything, and the kernel makes its commit. Who closes the gate
+// stores that, does a full barrier, and then waits until no journal is active. One of the two sees
+// the other.
 #pragma once
 
 #include "runtime/protocol/abort_reason.hpp"
@@ -123,13 +123,20 @@ concept DirectMemory = StripeMemory<M> && requires(M& memory) {
     { memory.closed() } -> runtime::same_as<bool>;
 };
 
-// A full barrier behind a locked read-modify-write, which is one on x86.
-[[gnu::always_inline]] inline void fence_behind_locks() noexcept {
+// A full barrier behind an exchange, which is one on x86.
+[[gnu::always_inline]] inline void fence_behind_exchange() noexcept {
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
     asm volatile("" : : : "memory");
 #else
     runtime::fence(Order::seq_cst);
 #endif
+}
+
+// Behind a commit, when those that wait were woken.
+template <typename M>
+[[gnu::always_inline]] inline void end_direct(M& memory, Journal& journal) noexcept {
+    step(memory, Step::journal_idle, 0);
+    journal.head.state.store(JournalState::idle().word(), Order::release);
 }
 
 // Copies the writes, at most Journal::kMostWrites, into the journal of the calling thread, which is
@@ -149,7 +156,9 @@ commit_directly(M& memory, Journal& journal, u64 owner, u64 snapshot,
             journal.writes[i] = writes[i];
         journal.head.count.store(count, Order::relaxed);
         step(memory, Step::journal_active, 0);
-        journal.head.state.store(JournalState::active().word(), Order::release);
+        static_cast<void>(
+            journal.head.state.exchange(JournalState::active().word(), Order::seq_cst));
+        fence_behind_exchange();
     };
     SetCommit<M> commit(memory, owner, snapshot, reads, writes, places);
     // Touches the pages, so that each is there when a repair looks for it.
@@ -158,33 +167,28 @@ commit_directly(M& memory, Journal& journal, u64 owner, u64 snapshot,
         return {DirectResult::Kind::conflict, AbortReason::no_memory};
     if constexpr (kMutation != JournalMutation::locked_first)
         describe();
+    const auto give_up = [&](DirectResult result) noexcept {
+        conflicting = commit.in_the_way();
+        end_direct(memory, journal);
+        return result;
+    };
+    step(memory, Step::read_gate, 0);
+    if (kMutation != JournalMutation::gate_ignored && memory.closed()) [[unlikely]]
+        return give_up({DirectResult::Kind::closed, AbortReason::serial_wait});
     u32 spins = memory.spin_limit();
     AbortReason reason = commit.lock(Path::concurrent, spins);
     if constexpr (kMutation == JournalMutation::locked_first)
         describe();
-    DirectResult::Kind kind = DirectResult::Kind::conflict;
-    if (reason == AbortReason::none) [[likely]] {
-        fence_behind_locks();
-        step(memory, Step::read_gate, 0);
-        if (kMutation != JournalMutation::gate_ignored && memory.closed()) [[unlikely]] {
-            kind = DirectResult::Kind::closed;
-            reason = AbortReason::serial_wait;
-        } else {
-            commit.advance();
-            if constexpr (kMutation == JournalMutation::published_early)
-                journal.head.state.store(JournalState::committed(commit.version()).word(),
-                                         Order::release);
-            if (!commit.follows_its_snapshot())
-                reason = commit.validate(Path::concurrent);
-        }
-        if (reason != AbortReason::none) [[unlikely]]
-            commit.restore(Path::concurrent);
-    }
+    if (reason != AbortReason::none) [[unlikely]]
+        return give_up({DirectResult::Kind::conflict, reason});
+    commit.advance();
+    if constexpr (kMutation == JournalMutation::published_early)
+        journal.head.state.store(JournalState::committed(commit.version()).word(), Order::release);
+    if (!commit.follows_its_snapshot())
+        reason = commit.validate(Path::concurrent);
     if (reason != AbortReason::none) [[unlikely]] {
-        conflicting = commit.in_the_way();
-        step(memory, Step::journal_idle, 0);
-        journal.head.state.store(JournalState::idle().word(), Order::release);
-        return {kind, reason};
+        commit.restore(Path::concurrent);
+        return give_up({DirectResult::Kind::conflict, reason});
     }
     step(memory, Step::publish, 0);
     journal.head.state.store(JournalState::committed(commit.version()).word(), Order::release);
@@ -195,13 +199,6 @@ commit_directly(M& memory, Journal& journal, u64 owner, u64 snapshot,
     return {DirectResult::Kind::committed, AbortReason::none};
 }
 
-// Behind a commit, when those that wait were woken.
-template <typename M>
-[[gnu::always_inline]] inline void end_direct(M& memory, Journal& journal) noexcept {
-    step(memory, Step::journal_idle, 0);
-    journal.head.state.store(JournalState::idle().word(), Order::release);
-}
-
 // What a repair has done.
 struct Repair {
     bool finished = false; // the commit had happened
@@ -210,7 +207,7 @@ struct Repair {
 
 // Finishes or undoes the commit of an owner that executes nothing any more: see the top. `head` and
 // `write_at(i)`, which gives the i-th write, or nullptr, are in memory that anybody may change.
-template <StripeMemory M, typename WriteAt, JournalMutation kMutation = JournalMutation::none>
+template <StripeMemory M, JournalMutation kMutation = JournalMutation::none, typename WriteAt>
 Repair repair(M& memory, u64 owner, Journal::Head& head, WriteAt write_at) noexcept {
     const JournalState state{head.state.load(Order::acquire)};
     Repair result;

@@ -922,9 +922,9 @@ struct stm_stripe_write {
  * commit or undoes it. A thread commits like this:
  *
  *  1. It stores @writes, @count, and STM_JOURNAL_ACTIVE to @state.
- *  2. It locks the record of each stripe that it writes, in ascending order: it compares the
+ *  2. A full memory barrier. If @closed of struct stm_clock is not 0 then, it gives up.
+ *  3. It locks the record of each stripe that it writes, in ascending order: it compares the
  *     record, which must be even, and exchanges it for STM_RECORD_LOCKED(owner).
- *  3. A full memory barrier. If @closed of struct stm_clock is not 0 then, it gives up.
  *  4. It adds 1 to the clock. The result is the commit's version.
  *  5. Unless that is the snapshot plus 1: each stripe that it has read must still be unlocked, or
  *     locked by itself, and not newer than the snapshot. Otherwise it gives up.
@@ -936,7 +936,7 @@ struct stm_stripe_write {
  * 10. It stores STM_JOURNAL_IDLE to @state (release).
  *
  * To give up, it stores the records that it has exchanged, and then STM_JOURNAL_IDLE. A commit that
- * gives up for step 3, or that does not fit into the journal, is made by STM_IOC_COMMIT_SETS.
+ * gives up for step 2, or that does not fit into the journal, is made by STM_IOC_COMMIT_SETS.
  *
  *   STM_OFFSET_JOURNALS  The journals, STM_JOURNAL_BYTES each. The first is that of slot 0.
  */

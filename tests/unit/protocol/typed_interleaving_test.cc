@@ -67,6 +67,10 @@ public:
             return;
         case Step::publish:
             return; // nothing that is shared
+        case Step::journal_active:
+        case Step::read_gate:
+        case Step::journal_idle:
+            return; // of no commit here
         }
     }
 
