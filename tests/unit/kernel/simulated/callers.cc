@@ -167,6 +167,10 @@ int stm_linux_thread_runs(stm_thread* one, __u64 exec_id) {
     return stm_linux_thread_is_alive(one) != 0 && one->exec_id.load(kRelaxed) == exec_id;
 }
 
+int stm_linux_is_program_address(__u64 address) {
+    return address >> 47 == 0;
+}
+
 int stm_linux_thread_shares_descriptors(stm_thread* one) {
     // One that ends has given its descriptors back.
     return stm_linux_thread_is_alive(one) != 0 &&

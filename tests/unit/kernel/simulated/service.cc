@@ -15,11 +15,11 @@ const char* what_forbids(Context context) {
         return " was called where nothing may sleep";
     switch (context) {
     case Context::may_release:
-        return thread.holds_lock_but({STM_RANK_CONTEXTS, STM_RANK_CONTEXT})
+        return thread.holds_lock_but({STM_RANK_CONTEXTS, STM_RANK_CONTEXT, STM_RANK_JOURNALS})
                    ? " was called with a lock held that forbids it"
                    : nullptr;
     case Context::may_allocate:
-        return thread.holds_lock_but({STM_RANK_CONTEXT})
+        return thread.holds_lock_but({STM_RANK_CONTEXT, STM_RANK_JOURNALS})
                    ? " was called with a lock held that forbids it"
                    : nullptr;
     case Context::no_core_lock:

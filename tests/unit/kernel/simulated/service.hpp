@@ -11,7 +11,7 @@ enum class Context {
     any,          // also where nothing may sleep
     may_sleep,    // locks may be held
     may_release,  // only mmap_lock, CONTEXTS and CONTEXT
-    may_allocate, // only mmap_lock, and CONTEXT: a transaction grows under its own lock
+    may_allocate, // only mmap_lock, CONTEXT (a transaction grows under its own lock) and JOURNALS
     no_core_lock, // none of the core's; mmap_lock may be
     no_lock,      // user memory: its own fault may take any of them
 };
