@@ -65,7 +65,10 @@ public:
 
     // Of commits that do not come from a context.
     [[nodiscard]] TypedCounters& typed_counters() noexcept { return typed_counters_; }
-    // Adds what all transactions of the handle have counted.
+    // Of its journals that are no thread's any more. The lock of the region's journals protects it.
+    [[nodiscard]] DirectCounts& ended_journals() noexcept { return ended_journals_; }
+    // Adds what all transactions of the handle have counted, but for those that programs commit by
+    // themselves: see Journals.
     void add_counters(TransactionCounters& sum) noexcept {
         contexts_.add_counters(sum);
         typed_counters_.add_to(sum);
@@ -98,6 +101,7 @@ private:
     Descriptors descriptors_;
     StartOffers offers_;
     TypedCounters typed_counters_;
+    DirectCounts ended_journals_;
     runtime::Atomic<bool> knows_positions_{false};
 };
 

@@ -26,8 +26,7 @@ static_assert(sizeof(Journal) <= STM_JOURNAL_BYTES &&
               STM_JOURNAL_BYTES == Journal::kPages * kPageBytes);
 static_assert(Journal::kMostWrites == STM_JOURNAL_WRITES);
 static_assert(__builtin_offsetof(Journal, writes) == __builtin_offsetof(stm_journal, writes));
-static_assert(__builtin_offsetof(Journal::Head, conflicts) ==
-              __builtin_offsetof(stm_journal, conflicts));
+static_assert(__builtin_offsetof(Journal::Head, locked) == __builtin_offsetof(stm_journal, locked));
 static_assert(JournalState::active().word() == STM_JOURNAL_ACTIVE);
 static_assert(JournalState::committed(7).word() == STM_JOURNAL_COMMITTED(7));
 static_assert(Orec::locked(9).word() == STM_RECORD_LOCKED(9));
@@ -118,10 +117,9 @@ Result<Journals::Slot*> Journals::free_slot() noexcept {
 }
 
 void Journals::retire(Slot& slot) noexcept {
-    if (const Journal::Head* const head = head_of(slot)) {
-        past_.commits += head->commits.load(Order::relaxed);
-        past_.conflicts += head->conflicts.load(Order::relaxed);
-    }
+    const DirectCounts counted = counted_in(slot);
+    past_.add(counted);
+    slot.handle->ended_journals().add(counted);
     stm_linux_thread_put(slot.thread);
     stm_linux_memory_drop(slot.memory);
     slot = {};
@@ -191,6 +189,7 @@ Result<Journals::Claim> Journals::claim(Handle& handle, u64 resume) noexcept {
     Journal::Head& head = *head_of(slot);
     head.commits.store(0, Order::relaxed);
     head.conflicts.store(0, Order::relaxed);
+    head.locked.store(0, Order::relaxed);
     head.state.store(JournalState::idle().word(), Order::release);
     return Claim{slot.owner, number, 0};
 }
@@ -239,15 +238,30 @@ void Journals::forget(const Handle& handle, const stm_memory* memory) noexcept {
     }
 }
 
-Journals::Counts Journals::counts() noexcept {
+DirectCounts Journals::counted_in(const Slot& slot) noexcept {
+    const Journal::Head* const head = head_of(slot);
+    if (head == nullptr)
+        return {};
+    return {head->commits.load(Order::relaxed), head->conflicts.load(Order::relaxed),
+            head->locked.load(Order::relaxed)};
+}
+
+DirectCounts Journals::counts() noexcept {
     const Guard held(lock_);
-    Counts sum = past_;
+    DirectCounts sum = past_;
     for (const Slot& slot : slots_) {
-        const Journal::Head* const head = slot.handle == nullptr ? nullptr : head_of(slot);
-        if (head == nullptr)
-            continue;
-        sum.commits += head->commits.load(Order::relaxed);
-        sum.conflicts += head->conflicts.load(Order::relaxed);
+        if (slot.handle != nullptr)
+            sum.add(counted_in(slot));
+    }
+    return sum;
+}
+
+DirectCounts Journals::counts_of(Handle& handle) noexcept {
+    const Guard held(lock_);
+    DirectCounts sum = handle.ended_journals();
+    for (const Slot& slot : slots_) {
+        if (slot.handle == &handle)
+            sum.add(counted_in(slot));
     }
     return sum;
 }

@@ -12,6 +12,7 @@
 #include "kernel/core/lock.hpp"
 #include "kernel/core/page_store.hpp"
 #include "kernel/core/region_stripes.hpp"
+#include "kernel/core/statistics.hpp"
 #include "kernel/interface/services.h"
 #include "runtime/protocol/journal.hpp"
 #include "runtime/support/atomic.hpp"
@@ -73,12 +74,9 @@ public:
     // nothing any more.
     void forget(const Handle& handle, const stm_memory* memory) noexcept STM_EXCLUDES(lock_);
 
-    // What the owners have counted.
-    struct Counts {
-        u64 commits = 0;
-        u64 conflicts = 0;
-    };
-    [[nodiscard]] Counts counts() noexcept STM_EXCLUDES(lock_);
+    // What the owners have counted: all of them, or those of a handle.
+    [[nodiscard]] DirectCounts counts() noexcept STM_EXCLUDES(lock_);
+    [[nodiscard]] DirectCounts counts_of(Handle& handle) noexcept STM_EXCLUDES(lock_);
 
 private:
     using Guard = runtime::LockGuard<Mutex>;
@@ -104,6 +102,7 @@ private:
     [[nodiscard]] protocol::Journal::Head* head_of(const Slot& slot) noexcept STM_REQUIRES(lock_);
     [[nodiscard]] protocol::Repair repair(Slot& slot) noexcept STM_REQUIRES(lock_);
     void retire(Slot& slot) noexcept STM_REQUIRES(lock_);
+    [[nodiscard]] DirectCounts counted_in(const Slot& slot) noexcept STM_REQUIRES(lock_);
     [[nodiscard]] u64 next_owner(u64 slot) noexcept STM_REQUIRES(lock_);
 
     enum class Owner : runtime::u8 { gone, goes_on, stands_still };
@@ -117,7 +116,7 @@ private:
     Mutex lock_;
     runtime::UniqueArray<Slot> slots_ STM_GUARDED_BY(lock_);
     u64 owners_ STM_GUARDED_BY(lock_) = 0;
-    Counts past_ STM_GUARDED_BY(lock_);
+    DirectCounts past_ STM_GUARDED_BY(lock_);
 };
 
 } // namespace stm::kernel

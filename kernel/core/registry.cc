@@ -682,6 +682,8 @@ void Registry::describe_transactions(Region& region, stm_statistics& statistics)
                 statistics.last_committer_pid = pid;
         }
     }
+    if (Journals* const journals = region.journals())
+        journals->counts().add_to(sum);
     fill(statistics, sum);
     statistics.waiting = region.versions().wait_filter.waiting();
     const runtime::StringView name = region.name().view();

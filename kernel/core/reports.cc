@@ -2,6 +2,7 @@
 #include "kernel/core/reports.hpp"
 
 #include "kernel/core/context.hpp"
+#include "kernel/core/journals.hpp"
 #include "runtime/support/allocate.hpp"
 #include "runtime/support/checked.hpp"
 
@@ -145,6 +146,8 @@ Result<i32> tell_statistics(const Request& request, stm_statistics& argument) no
     if (of_handle) {
         TransactionCounters own;
         request.handle.add_counters(own);
+        if (Journals* const journals = request.handle.region().journals())
+            journals->counts_of(request.handle).add_to(own);
         fill(argument, own);
     }
     return done(answer(request, argument));

@@ -101,6 +101,26 @@ private:
     runtime::Atomic<runtime::u64> waits_{0};
 };
 
+// Counts of the commits that programs make by themselves, as these programs have stored them.
+struct DirectCounts {
+    runtime::u64 commits = 0;
+    runtime::u64 conflicts = 0;
+    runtime::u64 locked = 0; // of the conflicts
+
+    void add(const DirectCounts& other) noexcept {
+        commits += other.commits;
+        conflicts += other.conflicts;
+        locked += other.locked;
+    }
+    void add_to(TransactionCounters& sum) const noexcept {
+        const runtime::u64 found_locked = runtime::min(locked, conflicts);
+        sum.starts.add(commits + conflicts);
+        sum.commits.add(commits);
+        sum.aborts[STM_REASON_COMMIT_LOCKED].add(found_locked);
+        sum.aborts[STM_REASON_COMMIT_VALIDATION].add(conflicts - found_locked);
+    }
+};
+
 inline void fill(stm_statistics& statistics, const TransactionCounters& counters) noexcept {
     statistics.starts = counters.starts.get();
     statistics.commits = counters.commits.get();

@@ -83,7 +83,8 @@ struct Journal {
         // Counted by the owner, looked at by others.
         Atomic<u64> commits;
         Atomic<u64> conflicts;
-        u64 reserved[8];
+        Atomic<u64> locked;
+        u64 reserved[7];
     };
 
     Head head;

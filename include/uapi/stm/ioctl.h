@@ -956,7 +956,8 @@ struct stm_stripe_write {
  * @state: STM_JOURNAL_*
  * @count: number of elements of @writes
  * @commits: counts the thread's commits; for statistics
- * @conflicts: counts those that gave up; for statistics
+ * @conflicts: counts those that gave up, but not for step 3; for statistics
+ * @locked: counts those of them that found a record locked by another; for statistics
  * @reserved: 0
  * @writes: in ascending order of the stripes
  */
@@ -965,7 +966,8 @@ struct stm_journal {
 	__aligned_u64 count;
 	__aligned_u64 commits;
 	__aligned_u64 conflicts;
-	__aligned_u64 reserved[8];
+	__aligned_u64 locked;
+	__aligned_u64 reserved[7];
 	struct stm_stripe_write writes[STM_JOURNAL_WRITES];
 };
 
@@ -1186,7 +1188,8 @@ struct stm_transaction {
  * @flags: STM_BY_HANDLE, STM_BY_ID or STM_BY_NAME; STM_STATISTICS_OF_HANDLE
  * @id: in with BY_ID; out: the region's id
  * @starts: out: transactions begun; single read and write calls do not count
- * @commits: out: transactions committed
+ * @commits: out: transactions committed; those that programs commit by themselves (see "Direct
+ *	regions") as they have counted them
  * @read_only: out: of these, transactions that wrote nothing
  * @calls: out: single read and write calls that were a transaction of their own
  * @aborts: out: number of transactions that ended by each STM_REASON_*
@@ -1196,7 +1199,7 @@ struct stm_transaction {
  * @signals: out: signals sent to doomed transactions
  * @extensions: out: times that a snapshot was moved forward
  * @longest_streak: out: most conflicts in a row of one transaction
- * @last_committer_pid: out: in the caller's pid namespace; 0: none
+ * @last_committer_pid: out: in the caller's pid namespace; 0: none. Only of commits by the module
  * @waiting: out: threads that sleep in STM_IOC_WAIT now
  * @name: in with BY_NAME
  * @load_faults, @store_faults: out: page faults of loads and of stores, of transactions in mappings

@@ -100,6 +100,44 @@ TEST(DirectCommits, NoAdditionIsLostWhicheverWayItIsMade) {
     EXPECT_EQ(value_at(region, kPage + 64), expected);
 }
 
+struct stm_statistics statistics_of(const TypedRegion& region) {
+    struct stm_statistics statistics {};
+    EXPECT_EQ(stm_statistics(region.fd(), &statistics), 0);
+    return statistics;
+}
+
+TEST(DirectCommits, AreCountedWhateverBecomesOfTheirThread) {
+    const TypedRegion region("direct", kPage, STM_DIRECT);
+    std::thread([&] {
+        for (int i = 0; i < 30; ++i)
+            set_value(region, 0, i);
+    }).join();
+    for (int i = 0; i < 50; ++i)
+        set_value(region, 0, i);
+    EXPECT_EQ(statistics_of(region).commits, 80u);
+    // Another process's, which ends.
+    Child child = Child::doing([&] {
+        const Attached own(region.name());
+        for (int i = 0; i < 20; ++i)
+            set_value(own, 0, i);
+        // One conflict.
+        stm_tx* const tx = stm_tx_begin(own, 0);
+        long value = 0;
+        ASSERT_EQ(stm_tx_load(tx, own, 0, &value, sizeof value), 0);
+        ASSERT_EQ(stm_tx_store(tx, own, 64, &value, sizeof value), 0);
+        ASSERT_EQ(::pwrite(region.fd(), &value, sizeof value, 0), 8);
+        ASSERT_EQ(stm_tx_commit(tx), STM_TX_AGAIN);
+        stm_tx_cancel(tx);
+    });
+    EXPECT_EQ(child.wait(), 0);
+    const struct stm_statistics counted = statistics_of(region);
+    EXPECT_EQ(counted.commits, 100u);
+    EXPECT_EQ(counted.read_only, 0u);
+    EXPECT_EQ(counted.aborts[STM_REASON_COMMIT_VALIDATION], 1u);
+    EXPECT_EQ(counted.aborts[STM_REASON_COMMIT_LOCKED], 0u);
+    EXPECT_EQ(counted.starts, 101u);
+}
+
 TEST(DirectCommits, WakeThoseThatWaitForAChange) {
     const TypedRegion region("direct", kPage, STM_DIRECT);
     for (int round = 0; round < 20; ++round) {

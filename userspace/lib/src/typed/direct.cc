@@ -116,8 +116,10 @@ int claim(OwnJournal& own, stm_region& region, Outcome& outcome) {
 [[gnu::cold, gnu::noinline]] AbortReason after_conflict(OwnJournal& own, const stm_region& region,
                                                         AbortReason reason, u64 stripe) {
     count(own.journal->head.conflicts);
-    if (reason == AbortReason::commit_locked)
+    if (reason == AbortReason::commit_locked) {
+        count(own.journal->head.locked);
         settle(region, stripe);
+    }
     return reason;
 }
 
