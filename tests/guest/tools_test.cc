@@ -279,6 +279,32 @@ TEST(Stmctl, SaysWhatDiffersFromTheRegionThatExists) {
     EXPECT_NE(output.text.find("a --plain region has none"), std::string::npos) << output.text;
 }
 
+TEST(Stmctl, KnowsDirectRegions) {
+    const std::string name = unique_name("direct");
+    const std::string copy = unique_name("direct copy");
+    const std::string loaded = unique_name("direct loaded");
+    const std::string archive = unique_path("direct");
+    const Output output = stmctl("create " + in_quotes(name) + " 16K --direct");
+    ASSERT_EQ(output.status, 0) << output.text;
+    EXPECT_NE(output.text.find("kind:       direct"), std::string::npos) << output.text;
+    EXPECT_EQ(stmctl("create " + in_quotes(name) + " 16K --direct").status, 0);
+    EXPECT_NE(stmctl("create " + in_quotes(name) + " 16K")
+                  .text.find("another kind: direct, not transactional"),
+              std::string::npos);
+    for (const char* const other : {" 16K --direct --plain", " 16K --direct --mutex"})
+        EXPECT_EQ(stmctl("create x" + std::string(other)).status, 2);
+    EXPECT_EQ(stmctl("copy " + in_quotes(name) + " " + in_quotes(copy)).status, 0);
+    EXPECT_EQ(shell("stmctl dump --archive " + in_quotes(name) + " >" + archive +
+                    " && stmctl load --archive " + in_quotes(loaded) + " <" + archive)
+                  .status,
+              0);
+    for (const std::string& each : {name, copy, loaded}) {
+        EXPECT_EQ(json("info " + in_quotes(each))["kind"], "direct") << each;
+        EXPECT_EQ(stm_unlink(each.c_str()), 0);
+    }
+    ::unlink(archive.c_str());
+}
+
 TEST(Stmctl, SaysWhichLimitATransactionHit) {
     Parameter stripes("max_stripes", "64");
     Region region("too big", 256 * kPage, 0, 0600);

@@ -4,6 +4,7 @@
 #include "common/failure.hpp"
 #include "common/text.hpp"
 #include "progress.hpp"
+#include "report.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -315,18 +316,13 @@ struct Run {
     std::uint64_t length;
 };
 
-const char* kind_name(std::uint32_t flags) {
-    return (flags & STM_REGION_PLAIN) != 0   ? "plain"
-           : (flags & STM_REGION_MUTEX) != 0 ? "mutex"
-                                             : "transactional";
-}
-
 // The flags by which a region like this one is made.
 int flags_like(std::uint32_t region_flags) {
     int flags = STM_CREATE | STM_CLOEXEC;
     flags |= (region_flags & STM_REGION_PLAIN) != 0 ? STM_PLAIN : 0;
     flags |= (region_flags & STM_REGION_MUTEX) != 0 ? STM_MUTEX : 0;
     flags |= (region_flags & STM_REGION_EXEC) != 0 ? STM_EXEC : 0;
+    flags |= (region_flags & STM_REGION_DIRECT) != 0 ? STM_DIRECT : 0;
     return flags;
 }
 

@@ -18,28 +18,28 @@ struct Words {
     std::string mode = "0600";
     bool plain = false;
     bool mutex = false;
+    bool direct = false;
     bool ephemeral = false;
     bool exec = false;
     bool excl = false;
 };
 
 std::string kind_text(std::uint32_t flags) {
-    std::string text = (flags & STM_REGION_PLAIN) != 0   ? "plain"
-                       : (flags & STM_REGION_MUTEX) != 0 ? "mutex"
-                                                         : "transactional";
+    const std::string text = kind_name(flags);
     return (flags & STM_REGION_EXEC) != 0 ? text + ", executable" : text;
 }
 
 // What was asked for, as flags of a region. How long it lives is no difference.
 std::uint32_t kind_asked(const Words& words) {
     return (words.plain ? STM_REGION_PLAIN : 0U) | (words.mutex ? STM_REGION_MUTEX : 0U) |
-           (words.exec ? STM_REGION_EXEC : 0U);
+           (words.exec ? STM_REGION_EXEC : 0U) | (words.direct ? STM_REGION_DIRECT : 0U);
 }
 
 // Why a region that exists is not what was asked for; nothing if it is.
 std::optional<Failure> difference(const Module& module, const Words& words,
                                   const struct stm_info& region, std::uint64_t size) {
-    constexpr std::uint32_t kKind = STM_REGION_PLAIN | STM_REGION_MUTEX | STM_REGION_EXEC;
+    constexpr std::uint32_t kKind =
+        STM_REGION_PLAIN | STM_REGION_MUTEX | STM_REGION_EXEC | STM_REGION_DIRECT;
     const std::string name = printable(words.name);
     if ((region.region_flags & kKind) != kind_asked(words))
         return Failure(Exit::failed,
@@ -78,6 +78,10 @@ void create(const Call& call, const Words& words) {
         throw call.wrong_usage("--exec needs --plain");
     if (words.mutex && words.plain)
         throw call.wrong_usage("--mutex is a way to run transactions; a --plain region has none");
+    if (words.direct && (words.plain || words.mutex))
+        throw call.wrong_usage(fmt::format("--direct is about optimistic transactions; a --{} "
+                                           "region has none",
+                                           words.plain ? "plain" : "mutex"));
     const std::string& name = words.name;
     const Selector region = Selector::by_name(name); // a clear message for a name that cannot be
     if (name.rfind("minor:", 0) == 0)
@@ -89,6 +93,7 @@ void create(const Call& call, const Words& words) {
     int flags = STM_CREATE | STM_CLOEXEC;
     flags |= words.plain ? STM_PLAIN : 0;
     flags |= words.mutex ? STM_MUTEX : 0;
+    flags |= words.direct ? STM_DIRECT : 0;
     flags |= words.ephemeral ? STM_EPHEMERAL : 0;
     flags |= words.exec ? STM_EXEC : 0;
     flags |= words.excl ? STM_EXCL : 0;
@@ -129,6 +134,8 @@ void add_create(Program& program) {
               "bytes, or with a suffix K, M, G, T; 0: what there is, or the module's default")
         .flag("--plain", words->plain, "ordinary shared memory without transactions")
         .flag("--mutex", words->mutex, "transactions take a lock instead of being optimistic")
+        .flag("--direct", words->direct,
+              "programs commit by themselves, and trust each other to store nothing else")
         .flag("--ephemeral", words->ephemeral,
               "goes with its last user; stmctl stays one until its standard input ends")
         .flag("--exec", words->exec, "may be mapped executable (with --plain)")

@@ -47,10 +47,8 @@ std::string group_name(unsigned gid) {
     return group != nullptr ? group->gr_name : fmt::format("{}", gid);
 }
 
-std::string kind(const struct stm_info& region) {
-    if ((region.region_flags & STM_REGION_PLAIN) != 0)
-        return "plain";
-    return (region.region_flags & STM_REGION_MUTEX) != 0 ? "mutex" : "transactional";
+const char* kind(const struct stm_info& region) {
+    return kind_name(region.region_flags);
 }
 
 std::vector<std::string> traits(const struct stm_info& region) {
@@ -130,6 +128,14 @@ void for_each_counter(Counters& counters, const Counters& earlier, Function func
 }
 
 } // namespace
+
+const char* kind_name(std::uint32_t region_flags) {
+    if ((region_flags & STM_REGION_PLAIN) != 0)
+        return "plain";
+    if ((region_flags & STM_REGION_MUTEX) != 0)
+        return "mutex";
+    return (region_flags & STM_REGION_DIRECT) != 0 ? "direct" : "transactional";
+}
 
 Counters Counters::since(const Counters& earlier) const {
     Counters result = *this;

@@ -43,6 +43,8 @@ private:
     bool left_out_ = false;
 };
 
+/** How its transactions work; "plain": it has none. Of STM_REGION_*. */
+[[nodiscard]] const char* kind_name(std::uint32_t region_flags);
 [[nodiscard]] std::string list_text(const std::vector<struct stm_info>& regions);
 /** One name on a line, as a command takes it. Those that do not fit on a line are left out, and
  * those of regions that cannot be opened by them. */
