@@ -133,6 +133,12 @@ transfer is one:"
 show bank --way typed --seconds 2 --kill-rate 10
 fact "the typed bank is right" '^every audit saw all the money$'
 
+say "The same program in a region to which it commits without a system call. Fifty times in a second
+a process is killed, at any instruction:"
+show bank --way direct --seconds 2 --kill-rate 50
+fact "the direct bank is right" '^every audit saw all the money$'
+fact "many were killed" '^ *killed with SIGKILL +[0-9]{2,} '
+
 say "The last two processes end, and the regions are removed:"
 end -15 "$anna" "$carl"
 for region in workshop counter board; do

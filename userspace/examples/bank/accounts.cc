@@ -268,7 +268,9 @@ std::unique_ptr<Accounts> attach(Way way, const std::string& name, std::uint64_t
     case Way::transparent:
         return std::make_unique<Transparent>(name, count);
     case Way::typed:
-        return attach_typed(name, count);
+        return attach_typed(name, count, 0);
+    case Way::direct:
+        return attach_typed(name, count, STM_DIRECT);
     case Way::pthread:
         break;
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The accounts of the bank in a region, and five ways for many processes to share them.
+// The accounts of the bank in a region, and six ways for many processes to share them.
 #pragma once
 
 #include <cstdint>
@@ -33,16 +33,16 @@ public:
 
 /**
  * `calls`: optimistic transactions, by read and write calls. `transparent`: the same by ordinary
- * loads and stores in a mapping. `typed`: the same by variables of <stm/stm.hpp>. `mutex`: `calls`
- * in a region whose transactions take a lock (STM_MUTEX). `pthread`: a robust, process-shared
- * pthread_mutex_t in plain memory, which lets nobody wait for the dead, but what they left half
- * done stays so.
+ * loads and stores in a mapping. `typed`: the same by variables of <stm/stm.hpp>. `direct`: `typed`
+ * in a region to which programs commit by themselves (STM_DIRECT). `mutex`: `calls` in a region
+ * whose transactions take a lock (STM_MUTEX). `pthread`: a robust, process-shared pthread_mutex_t
+ * in plain memory, which lets nobody wait for the dead, but what they left half done stays so.
  */
-enum class Way { calls, transparent, typed, mutex, pthread };
+enum class Way { calls, transparent, typed, direct, mutex, pthread };
 
 /** Attaches the accounts, making the region when there is none of that name. */
 std::unique_ptr<Accounts> attach(Way way, const std::string& name, std::uint64_t count);
-/** The same for `typed`. */
-std::unique_ptr<Accounts> attach_typed(const std::string& name, std::uint64_t count);
+/** The same for `typed` and `direct`; `kind` is 0 or STM_DIRECT. */
+std::unique_ptr<Accounts> attach_typed(const std::string& name, std::uint64_t count, int kind);
 
 } // namespace bank

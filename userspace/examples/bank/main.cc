@@ -40,6 +40,7 @@ Processes move money between accounts that they share. Every audit must find all
   --way WAY        calls: transactions by read and write calls (default)
                    transparent: transactions by loads and stores through ordinary pointers
                    typed: transactions by variables of <stm/stm.hpp>, without a call for each
+                   direct: as typed, and programs commit by themselves, without a call
                    mutex: as calls, in a region whose transactions take its lock
                    pthread: a robust pthread mutex in plain memory; with --kill-rate it loses money
   --json           the result as JSON, without progress lines
@@ -362,8 +363,10 @@ int Bank::run() {
         report(length, last, left);
 
     const bool mapped = options_.way == Way::pthread || options_.way == Way::transparent;
-    // The library maps committed bytes, records, and the clock.
-    unsigned own_mappings = options_.way == Way::typed ? 3 : (mapped ? 1 : 0);
+    // The library maps committed bytes, records, and the clock; of a direct region also journals.
+    unsigned own_mappings = mapped ? 1 : 0;
+    own_mappings = options_.way == Way::typed ? 3 : own_mappings;
+    own_mappings = options_.way == Way::direct ? 4 : own_mappings;
     std::uint64_t wrong = sum(&Slot::wrong, options_.processes, processes());
     bool audited = options_.auditors == 0 || sum(&Slot::done, options_.processes, processes()) > 0;
     bool right = wrong == 0 && last == total_ && accidents_ == 0 && audited && left.handles == 1 &&
@@ -427,12 +430,14 @@ Options parse(int argc, char** argv) {
                 options.way = Way::transparent;
             else if (std::strcmp(optarg, "typed") == 0)
                 options.way = Way::typed;
+            else if (std::strcmp(optarg, "direct") == 0)
+                options.way = Way::direct;
             else if (std::strcmp(optarg, "mutex") == 0)
                 options.way = Way::mutex;
             else if (std::strcmp(optarg, "pthread") == 0)
                 options.way = Way::pthread;
             else
-                usage("--way is calls, transparent, typed, mutex or pthread");
+                usage("--way is calls, transparent, typed, direct, mutex or pthread");
             break;
         case json:
             options.json = true;

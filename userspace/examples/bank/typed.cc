@@ -18,9 +18,9 @@ struct Vault {
 
 class Typed : public Accounts {
 public:
-    Typed(const std::string& name, std::uint64_t count)
+    Typed(const std::string& name, std::uint64_t count, int kind)
         : region_(stm::region::create(name, count * kAccountBytes * 2 + 65536,
-                                      STM_EPHEMERAL | STM_CLOEXEC)),
+                                      STM_EPHEMERAL | STM_CLOEXEC | kind)),
           vault_(region_.root<Vault>()), count_(count) {
         accounts_ = stm::atomically(region_, [&](stm::transaction& tx) {
             if (tx[vault_.accounts] == nullptr)
@@ -71,8 +71,8 @@ private:
 
 } // namespace
 
-std::unique_ptr<Accounts> attach_typed(const std::string& name, std::uint64_t count) {
-    return std::make_unique<Typed>(name, count);
+std::unique_ptr<Accounts> attach_typed(const std::string& name, std::uint64_t count, int kind) {
+    return std::make_unique<Typed>(name, count, kind);
 }
 
 } // namespace bank
