@@ -37,6 +37,8 @@ const Work& work_of(const std::string& name) {
 std::unique_ptr<Contestant> contestant_of(const std::string& way) {
     if (way == "typed")
         return make_typed();
+    if (way == "direct")
+        return make_direct();
     if (way == "vectored")
         return make_vectored();
     if (way == "two-regions")
@@ -53,7 +55,7 @@ int run(int argc, char** argv) {
     double seconds = 5;
     app.add_option("--way", way,
                    "of access; one-region and two-regions are typed transfers between two halves")
-        ->check(CLI::IsMember({"typed", "calls", "vectored", "one-region", "two-regions"}))
+        ->check(CLI::IsMember({"typed", "direct", "calls", "vectored", "one-region", "two-regions"}))
         ->capture_default_str();
     app.add_option("--work", name, "as in 'ci/bench ways'")->capture_default_str();
     app.add_option("--seconds", seconds, "how long")->capture_default_str();

@@ -6,6 +6,7 @@ namespace {
 
 constexpr NamedWay kWays[] = {
     {"typed", Whose::ours, make_typed},
+    {"direct", Whose::ours, make_direct},
     {"calls", Whose::ours, make_calls},
     {"vectored", Whose::ours, make_vectored},
     {"mapped", Whose::ours, make_mapped},

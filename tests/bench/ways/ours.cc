@@ -73,8 +73,8 @@ class Typed {
 
 public:
     Typed() : Typed(own_name("typed"), kBytes) {}
-    Typed(const std::string& name, std::size_t bytes)
-        : name_(name), region_(stm_region_open(name_.c_str(), bytes, kNew, 0600)) {
+    Typed(const std::string& name, std::size_t bytes, int kind = 0)
+        : name_(name), region_(stm_region_open(name_.c_str(), bytes, kNew | kind, 0600)) {
         if (region_ == nullptr)
             fail("stm_region_open");
     }
@@ -117,6 +117,12 @@ private:
 
     std::string name_;
     stm_region* region_;
+};
+
+// The same program in a region to which it commits by itself.
+class Direct : public Typed {
+public:
+    Direct() : Typed(own_name("direct"), kBytes, STM_DIRECT) {}
 };
 
 // -- By calls, and in a mapping --
@@ -402,6 +408,10 @@ std::unique_ptr<Contestant> make_typed() {
 
 std::unique_ptr<Contestant> make_typed_in(const std::string& region, std::size_t bytes) {
     return std::make_unique<ContestantOf<Typed>>(region, bytes);
+}
+
+std::unique_ptr<Contestant> make_direct() {
+    return std::make_unique<ContestantOf<Direct>>();
 }
 
 std::unique_ptr<Contestant> make_calls() {

@@ -64,6 +64,7 @@ std::span<const NamedWay> all_ways();
 
 // Ours. Each has a region of its own.
 std::unique_ptr<Contestant> make_typed();
+std::unique_ptr<Contestant> make_direct();
 std::unique_ptr<Contestant> make_calls();
 std::unique_ptr<Contestant> make_vectored();
 std::unique_ptr<Contestant> make_mapped();
