@@ -28,7 +28,10 @@ public:
  */
 class region {
 public:
-    /** Opens the region of this name, or creates one with zeros. Flags are those of stm_open(). */
+    /**
+     * Opens the region of this name, or creates one with zeros. Flags are those of stm_open(). With
+     * STM_DIRECT programs commit to it without a system call, and trust each other.
+     */
     [[nodiscard]] static region create(const std::string& name, std::size_t size, int flags = 0,
                                        mode_t mode = 0600) {
         return region(stm_region_open(name.c_str(), size, STM_CREATE | flags, mode), name);

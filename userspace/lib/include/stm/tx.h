@@ -8,6 +8,10 @@
  * These transactions are isolated from all others of the region, whichever way those are made. One
  * transaction may use several regions, and takes effect in all of them or in none.
  *
+ * In a region made with STM_DIRECT (<stm/stm.h>) the same program commits without a system call,
+ * if the transaction uses this region alone and writes to no more than 101 stripes of 64 bytes. The
+ * kernel finishes or undoes the commit of a process that is killed in the middle of it.
+ *
  * This interface is for C, and for the bindings of other languages: no function returns twice, and
  * none of them leaves by a signal or longjmp. C++ programs use <stm/stm.hpp>, which is built on it.
  *
@@ -109,7 +113,8 @@ int stm_region_fd(const stm_region *region);
  * stm_region_committed - a region's bytes as they are committed, mapped for reading
  *
  * For use outside of transactions: what is loaded there is no part of any, and two loads may see
- * two states.
+ * two states. In a direct region the mapping is the one that commits store to: a store of the
+ * program's own may go through, and breaks what others rely on.
  */
 const void *stm_region_committed(const stm_region *region);
 
