@@ -956,7 +956,7 @@ struct stm_stripe_write {
  * @state: STM_JOURNAL_*
  * @count: number of elements of @writes
  * @commits: counts the thread's commits; for statistics
- * @conflicts: counts those that gave up, but not for step 3; for statistics
+ * @conflicts: counts those that gave up, but not for step 2; for statistics
  * @locked: counts those of them that found a record locked by another; for statistics
  * @reserved: 0
  * @writes: in ascending order of the stripes
