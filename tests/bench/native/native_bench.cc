@@ -55,7 +55,8 @@ int run(int argc, char** argv) {
     double seconds = 5;
     app.add_option("--way", way,
                    "of access; one-region and two-regions are typed transfers between two halves")
-        ->check(CLI::IsMember({"typed", "direct", "calls", "vectored", "one-region", "two-regions"}))
+        ->check(
+            CLI::IsMember({"typed", "direct", "calls", "vectored", "one-region", "two-regions"}))
         ->capture_default_str();
     app.add_option("--work", name, "as in 'ci/bench ways'")->capture_default_str();
     app.add_option("--seconds", seconds, "how long")->capture_default_str();
