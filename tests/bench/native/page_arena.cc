@@ -41,8 +41,8 @@ public:
         const auto* const bytes = static_cast<const char*>(block);
         return bytes >= memory_ && bytes < memory_ + kSlots * kSlot;
     }
-    void map_again(const void* bytes, void* address) {
-        map(address, kPage, PROT_READ, MAP_SHARED | MAP_FIXED,
+    void map_again(const void* bytes, void* address, int protection) {
+        map(address, kPage, protection, MAP_SHARED | MAP_FIXED,
             static_cast<off_t>(static_cast<const char*>(bytes) - memory_));
     }
 
@@ -72,8 +72,8 @@ Arena& arena() {
 
 } // namespace
 
-void map_again(const void* bytes, void* address) {
-    arena().map_again(bytes, address);
+void map_again(const void* bytes, void* address, int protection) {
+    arena().map_again(bytes, address, protection);
 }
 
 } // namespace stm::bench

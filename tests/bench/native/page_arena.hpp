@@ -4,7 +4,7 @@
 
 namespace stm::bench {
 
-// Maps the page whose bytes are there at `address`, too, for loads.
-void map_again(const void* bytes, void* address);
+// Maps the page whose bytes are there at `address`, too, with that protection.
+void map_again(const void* bytes, void* address, int protection);
 
 } // namespace stm::bench

@@ -74,19 +74,35 @@ long commit(stm_handle* handle, stm_commit_sets& request) {
     return result;
 }
 
+// Where the journals of a handle are mapped: the last one's, which is enough for one contestant.
+char* journals = nullptr;
+
+void map_page(stm_handle* handle, std::uint64_t page, char* address, int protection) {
+    stm_fault fault{};
+    fault.index = fault.first = fault.last = page;
+    if (stm_core_window_fault(handle, &fault) == STM_FAULT_MAP)
+        map_again(simulated::page_bytes(fault.pages[0]), address, protection);
+}
+
+// A journal has pages only when a thread has claimed it.
+void map_journal(stm_handle* handle, std::uint64_t offset) {
+    for (std::uint64_t at = offset; at < offset + STM_JOURNAL_BYTES; at += kPage)
+        map_page(handle, (STM_OFFSET_JOURNALS + at) / kPage, journals + at, PROT_READ | PROT_WRITE);
+}
+
 // What a program has there, page by page: a window's pages stay the same.
-void* map_window(stm_handle* handle, std::size_t bytes, std::uint64_t offset) {
+void* map_window(stm_handle* handle, std::size_t bytes, std::uint64_t offset, int protection) {
     const long address = ::syscall(SYS_mmap, nullptr, bytes, PROT_NONE,
                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0L);
     if (address == -1)
         return MAP_FAILED;
-    for (std::uint64_t page = 0; page < bytes / kPage; ++page) {
-        stm_fault fault{};
-        fault.index = fault.first = fault.last = offset / kPage + page;
-        if (stm_core_window_fault(handle, &fault) == STM_FAULT_MAP)
-            map_again(simulated::page_bytes(fault.pages[0]),
-                      reinterpret_cast<char*>(address) + page * kPage);
+    if (offset == STM_OFFSET_JOURNALS) {
+        journals = reinterpret_cast<char*>(address);
+        return journals;
     }
+    for (std::uint64_t page = 0; page < bytes / kPage; ++page)
+        map_page(handle, offset / kPage + page, reinterpret_cast<char*>(address) + page * kPage,
+                 protection);
     return reinterpret_cast<void*>(address);
 }
 
@@ -122,6 +138,8 @@ int ioctl(int fd, unsigned long request, ...) noexcept {
         answer(request == STM_IOC_COMMIT_SETS && sets->other_count != 0
                    ? commit(handle, *sets)
                    : stm_core_control(handle, static_cast<unsigned>(request), argument));
+    if (request == STM_IOC_JOURNAL && result == 0)
+        map_journal(handle, reinterpret_cast<const stm_claim_journal*>(argument)->offset);
     return static_cast<int>(request == STM_IOC_OPEN && result >= 0 ? result + kControl + 1
                                                                    : result);
 }
@@ -130,7 +148,7 @@ void* mmap(void* address, std::size_t bytes, int protection, int flags, int fd,
            off_t offset) noexcept {
     stm_handle* const handle = handle_of(fd);
     if (handle != nullptr)
-        return map_window(handle, bytes, static_cast<std::uint64_t>(offset));
+        return map_window(handle, bytes, static_cast<std::uint64_t>(offset), protection);
     return reinterpret_cast<void*>(
         ::syscall(SYS_mmap, address, bytes, protection, flags, fd, offset));
 }
