@@ -192,13 +192,12 @@ stm_fault_result stm_core_window_fault(stm_handle* handle, stm_fault* fault) {
     return serve_window_fault(handle_of(handle).region(), *fault);
 }
 
-__u64 stm_core_where_to_resume(stm_handle* handle, stm_memory* memory) {
-    Journals* const journals = handle_of(handle).region().journals();
-    return journals == nullptr ? 0 : journals->where_to_resume(handle_of(handle), memory);
-}
-
 stm_fault_result stm_core_window_store(stm_handle* handle, stm_fault* fault) {
     return check_window_store(handle_of(handle), *fault);
+}
+
+stm_fault_result stm_core_make_window_writable(stm_handle* handle, stm_fault* fault) {
+    return make_window_writable(handle_of(handle), *fault);
 }
 
 void stm_core_memory_gone(stm_handle* handle, stm_memory* memory) {

@@ -43,6 +43,8 @@ static_assert(STM_MOST_JOURNALS == 1u << kSlotBits);
 // for. It may be stopped; or it waits for a processor, and begins its commit anew.
 constexpr u64 kStandsStillNs = 20'000'000;
 
+constexpr u64 kMostPatienceNs = 5 * kStandsStillNs;
+
 constexpr u64 kFirstDelayNs = 20'000;
 constexpr u64 kMostDelayNs = 1'000'000;
 
@@ -90,6 +92,11 @@ Journals::Slot* Journals::owned_by(u64 owner) noexcept {
 
 Journal::Head* Journals::head_of(const Slot& slot) noexcept {
     return reinterpret_cast<Journal::Head*>(pages_.find_memory(number_of(slot) * Journal::kPages));
+}
+
+bool Journals::is_idle(const Slot& slot) noexcept {
+    const Journal::Head* const head = head_of(slot);
+    return head == nullptr || JournalState{head->state.load(Order::acquire)}.is_idle();
 }
 
 Result<Journals::Slot*> Journals::free_slot() noexcept {
@@ -194,21 +201,17 @@ Result<Journals::Claim> Journals::claim(Handle& handle, u64 resume) noexcept {
     return Claim{slot.owner, number, 0};
 }
 
-u64 Journals::where_to_resume(const Handle& handle, const stm_memory* memory) noexcept {
-    if (memory != stm_linux_memory_current())
-        return 0;
-    const Guard held(lock_);
-    const Slot* const own = find(handle);
-    return own != nullptr && own->taken ? own->resume : 0;
-}
-
-Journals::Right Journals::right_to_store(const Handle& handle, const stm_memory* memory) noexcept {
+Journals::Right Journals::right_to_store(const Handle& handle, const stm_memory* memory,
+                                         u64& resume) noexcept {
+    resume = 0;
     const Guard held(lock_);
     const Slot* const own = memory == stm_linux_memory_current() ? find(handle) : nullptr;
     if (own == nullptr)
         return Right::no;
-    if (own->taken)
-        return own->resume == 0 ? Right::no : Right::elsewhere;
+    if (own->taken) {
+        resume = own->resume;
+        return resume == 0 ? Right::no : Right::elsewhere;
+    }
     for (const Slot& slot : slots_) {
         if (slot.handle == &handle && slot.memory == memory && slot.taken &&
             stm_linux_thread_runs(slot.thread, slot.exec_id) != 0)
@@ -289,7 +292,7 @@ Journals::Owner Journals::look_at(Slot& slot) noexcept {
 
 // The pages leave all mappings of the handle, so the owner's next store faults, and is refused. The
 // address space is closed meanwhile: a fault that is being served may have been allowed before.
-bool Journals::take(u64 owner) noexcept {
+bool Journals::take(u64 owner, u64 stripe) noexcept {
     Handle* handle = nullptr;
     stm_memory* memory = nullptr;
     {
@@ -305,14 +308,23 @@ bool Journals::take(u64 owner) noexcept {
     bool done = false;
     {
         const Guard held(lock_);
-        Slot& slot = *owned_by(owner);
+        Slot& slot = slots_[owner & (STM_MOST_JOURNALS - 1)];
         slot.pinned = false;
-        if (closed > 0) {
-            slot.taken = true;
+        if (slot.owner != owner) {
+            done = true; // its thread has asked for a journal meanwhile, and so ended that commit
+        } else if (closed > 0) {
             stm_linux_view_unmap(handle->view().get(), kFirstWindow, kWindows);
-            const protocol::Repair repaired = repair(slot);
-            slot.outcome = STM_JOURNAL_TAKEN | (repaired.finished ? STM_JOURNAL_FINISHED : 0);
-            done = true;
+            // It may have gone on meanwhile. Then it keeps its journal: a thread is sent elsewhere
+            // in the middle of a commit alone.
+            if (!is_idle(slot)) {
+                const protocol::Repair repaired = repair(slot);
+                slot.taken = true;
+                slot.outcome = STM_JOURNAL_TAKEN | (repaired.finished ? STM_JOURNAL_FINISHED : 0);
+                done = true;
+            } else if (stripe != kNoStripe) {
+                // No commit of its own: whoever has locked that is not coming back to it.
+                release_orphan(stripe, Orec::locked(owner).word());
+            }
         } else if (closed == 0) {
             // Its address space has ended, and so has the thread.
             (void)repair(slot);
@@ -358,31 +370,36 @@ Status Journals::settle(u64 stripe) noexcept {
     {
         const Guard held(lock_);
         Slot* const slot = owned_by(now.owner());
-        const Owner owner = slot == nullptr ? Owner::gone : look_at(*slot);
+        // One that was taken has no locks any more.
+        const bool is_nobodys = slot == nullptr || slot->taken;
+        const Owner owner = is_nobodys ? Owner::gone : look_at(*slot);
         if (owner == Owner::goes_on)
             return Error::again;
         stands_still = owner == Owner::stands_still;
-        if (slot != nullptr && !stands_still && !slot->pinned) {
+        if (!is_nobodys && !stands_still && !slot->pinned) {
             (void)repair(*slot);
             retire(*slot);
         }
     }
-    if (stands_still && !take(now.owner()))
+    if (stands_still && !take(now.owner(), stripe))
         return Error::again;
     if (place.orec->load(Order::acquire) == word)
         release_orphan(stripe, word);
     return kSuccess;
 }
 
-Status Journals::wait_until_idle() noexcept {
+Status Journals::wait_until_idle(const Context& context, stm_wait_kind kind) noexcept {
+    // With the gate closed a commit that has begun before ends soon. Whoever says otherwise for so
+    // long is not waited for, whatever stands in the journal.
+    const u64 patience_ends = stm_linux_monotonic_ns() + kMostPatienceNs;
     for (u64 delay = kFirstDelayNs;; delay = runtime::min(delay * 2, kMostDelayNs)) {
         bool busy = false;
         u64 standing = 0;
         {
             const Guard held(lock_);
             for (Slot& slot : slots_) {
-                const Journal::Head* const head = slot.handle == nullptr ? nullptr : head_of(slot);
-                if (head == nullptr || JournalState{head->state.load(Order::acquire)}.is_idle())
+                // One that was taken stores nothing.
+                if (slot.handle == nullptr || slot.taken || is_idle(slot))
                     continue;
                 const Owner owner = look_at(slot);
                 if (owner == Owner::gone && !slot.pinned) {
@@ -391,22 +408,23 @@ Status Journals::wait_until_idle() noexcept {
                     continue;
                 }
                 busy = true;
-                if (owner == Owner::stands_still)
+                if (owner == Owner::stands_still || stm_linux_monotonic_ns() > patience_ends)
                     standing = slot.owner;
             }
         }
-        if (!busy)
+        // Who lost the token has nothing to wait for.
+        if (!busy || !region_.versions().token.is_held_by(context))
             return kSuccess;
-        if (standing != 0 && take(standing))
+        if (standing != 0 && take(standing, kNoStripe))
             continue;
-        if (stm_linux_dying() != 0)
-            return Error::interrupted;
-        stm_linux_delay(delay);
+        const Status waited = waiting_.wait([]() noexcept { return false; }, delay, kind);
+        if (!waited.ok() && waited.error() != Error::timed_out)
+            return waited;
     }
 }
 
-Status wait_until_idle(Region& region) noexcept {
-    return region.journals()->wait_until_idle();
+Status wait_until_idle(Region& region, const Context& context, stm_wait_kind kind) noexcept {
+    return region.journals()->wait_until_idle(context, kind);
 }
 
 } // namespace stm::kernel

@@ -23,6 +23,7 @@
 
 namespace stm::kernel {
 
+class Context;
 class Handle;
 
 class Journals : runtime::NonCopyable {
@@ -57,18 +58,16 @@ public:
     enum class Right : runtime::u8 {
         yes,
         no,        // it has no journal, or that was taken
-        elsewhere, // its journal was taken: see where_to_resume()
+        elsewhere, // its journal was taken, and it goes on at `resume`
         later,     // another thread's was taken
     };
-    [[nodiscard]] Right right_to_store(const Handle& handle, const stm_memory* memory) noexcept
-        STM_EXCLUDES(lock_);
-    // Where the calling thread goes on if its journal was taken; 0: nowhere, or that was not.
-    [[nodiscard]] u64 where_to_resume(const Handle& handle, const stm_memory* memory) noexcept
-        STM_EXCLUDES(lock_);
+    [[nodiscard]] Right right_to_store(const Handle& handle, const stm_memory* memory,
+                                       u64& resume) noexcept STM_EXCLUDES(lock_);
 
-    // With the gate closed: waits until no thread commits by itself. Error::interrupted: a fatal
-    // signal. No lock is held.
-    [[nodiscard]] runtime::Status wait_until_idle() noexcept STM_EXCLUDES(lock_);
+    // With the gate closed by the context: waits until no thread commits by itself, or the context
+    // has lost the token. Error::interrupted: a signal of that kind. No lock is held.
+    [[nodiscard]] runtime::Status wait_until_idle(const Context& context,
+                                                  stm_wait_kind kind) noexcept STM_EXCLUDES(lock_);
 
     // The address space has ended, or the handle has (null: in all of them). Their threads execute
     // nothing any more.
@@ -100,6 +99,7 @@ private:
     [[nodiscard]] runtime::Result<Slot*> free_slot() noexcept STM_REQUIRES(lock_);
     [[nodiscard]] u64 number_of(const Slot& slot) const noexcept STM_REQUIRES(lock_);
     [[nodiscard]] protocol::Journal::Head* head_of(const Slot& slot) noexcept STM_REQUIRES(lock_);
+    [[nodiscard]] bool is_idle(const Slot& slot) noexcept STM_REQUIRES(lock_);
     [[nodiscard]] protocol::Repair repair(Slot& slot) noexcept STM_REQUIRES(lock_);
     void retire(Slot& slot) noexcept STM_REQUIRES(lock_);
     [[nodiscard]] DirectCounts counted_in(const Slot& slot) noexcept STM_REQUIRES(lock_);
@@ -107,12 +107,15 @@ private:
 
     enum class Owner : runtime::u8 { gone, goes_on, stands_still };
     [[nodiscard]] Owner look_at(Slot& slot) noexcept STM_REQUIRES(lock_);
-    // Takes the journal away from an owner that stands still. False: not now.
-    [[nodiscard]] bool take(u64 owner) noexcept STM_EXCLUDES(lock_);
+    // Takes the journal away from an owner that stands still, and with it the record of the stripe
+    // (kNoStripe: of none). False: not now.
+    static constexpr u64 kNoStripe = ~u64{0};
+    [[nodiscard]] bool take(u64 owner, u64 stripe) noexcept STM_EXCLUDES(lock_);
     void release_orphan(u64 stripe, u64 word) noexcept;
 
     Region& region_;
     PageStore pages_;
+    WaitQueue waiting_; // nobody wakes who sleeps here
     Mutex lock_;
     runtime::UniqueArray<Slot> slots_ STM_GUARDED_BY(lock_);
     u64 owners_ STM_GUARDED_BY(lock_) = 0;

@@ -37,14 +37,17 @@ public:
     [[nodiscard]] bool try_enter_commit() noexcept { return versions_.token.try_enter(); }
     void leave_commit() noexcept { versions_.token.leave(); }
     [[nodiscard]] runtime::Status acquire_serial() noexcept {
-        const runtime::Status acquired =
-            versions_.token.acquire(context_, thread_, terms_, losses_);
-        if (!acquired.ok() || !region_.direct()) [[likely]]
-            return acquired;
-        const runtime::Status idle = wait_until_idle(region_);
-        if (!idle.ok())
-            release_serial();
-        return idle;
+        for (;;) {
+            const runtime::Status acquired =
+                versions_.token.acquire(context_, thread_, terms_, losses_);
+            if (!acquired.ok() || !region_.direct()) [[likely]]
+                return acquired;
+            const runtime::Status idle = wait_until_idle(region_, context_, terms_.kind);
+            if (!idle.ok())
+                release_serial();
+            if (!idle.ok() || holds_token())
+                return idle;
+        }
     }
     [[nodiscard]] bool keep_serial() noexcept {
         if (versions_.token.keep(context_))

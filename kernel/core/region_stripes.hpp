@@ -17,9 +17,10 @@
 
 namespace stm::kernel {
 
-// Waits until no thread of a direct region commits by itself. Its gate is closed.
+// Waits until no thread of a direct region commits by itself. The context has closed its gate.
 // Error::interrupted.
-[[nodiscard]] runtime::Status wait_until_idle(Region& region) noexcept;
+[[nodiscard]] runtime::Status wait_until_idle(Region& region, const Context& context,
+                                              stm_wait_kind kind) noexcept;
 
 class RegionStripes {
     using u32 = runtime::u32;

@@ -106,22 +106,33 @@ stm_fault_result serve_window_fault(Region& region, stm_fault& fault) noexcept {
     return result;
 }
 
-stm_fault_result check_window_store(Handle& handle, const stm_fault& fault) noexcept {
+stm_fault_result check_window_store(const Handle& handle, stm_fault& fault) noexcept {
     Journals* const journals = handle.region().journals();
     if (journals == nullptr)
         return STM_FAULT_FORBIDDEN;
-    switch (journals->right_to_store(handle, fault.memory)) {
+    u64 resume = 0;
+    const Journals::Right right = journals->right_to_store(handle, fault.memory, resume);
+    fault.resume = resume;
+    switch (right) {
     case Journals::Right::yes:
         return STM_FAULT_MAP;
     case Journals::Right::later:
         return STM_FAULT_WAIT;
     case Journals::Right::elsewhere:
-        stm_linux_view_unmap(handle.view().get(), fault.index, 1);
         return STM_FAULT_AGAIN;
     case Journals::Right::no:
         break;
     }
     return STM_FAULT_FORBIDDEN;
+}
+
+// Only a fault in a page that is not mapped tells who faults, and can wait.
+stm_fault_result make_window_writable(Handle& handle, stm_fault& fault) noexcept {
+    const stm_fault_result result = check_window_store(handle, fault);
+    if (result != STM_FAULT_WAIT && result != STM_FAULT_AGAIN)
+        return result;
+    stm_linux_view_unmap(handle.view().get(), fault.index, 1);
+    return STM_FAULT_AGAIN;
 }
 
 } // namespace stm::kernel

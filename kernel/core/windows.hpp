@@ -26,8 +26,10 @@ namespace stm::kernel {
 
 // A fault for a load.
 [[nodiscard]] stm_fault_result serve_window_fault(Region& region, stm_fault& fault) noexcept;
-// Whether the calling thread may store in the window of a direct region.
-// STM_FAULT_AGAIN: the page is not mapped any more.
-[[nodiscard]] stm_fault_result check_window_store(Handle& handle, const stm_fault& fault) noexcept;
+// Whether the calling thread may store in the window of a direct region. STM_FAULT_AGAIN: it goes
+// on at fault.resume instead.
+[[nodiscard]] stm_fault_result check_window_store(const Handle& handle, stm_fault& fault) noexcept;
+// The same for a page that is mapped for loads. STM_FAULT_AGAIN: not any more.
+[[nodiscard]] stm_fault_result make_window_writable(Handle& handle, stm_fault& fault) noexcept;
 
 } // namespace stm::kernel

@@ -279,22 +279,27 @@ static const struct vm_operations_struct stm_window_vm_operations = {
  */
 static vm_fault_t direct_fault(struct vm_fault *vmf)
 {
+	struct stm_handle *handle = vmf->vma->vm_file->private_data;
 	struct stm_fault fault = {
 		.index = vmf->pgoff,
 		.first = vmf->pgoff,
 		.last = vmf->pgoff,
+		.memory = (struct stm_memory *)vmf->vma->vm_mm,
 		.address = vmf->address,
 	};
-	struct stm_handle *handle = vmf->vma->vm_file->private_data;
-	__u64 resume = stm_core_where_to_resume(handle, (struct stm_memory *)vmf->vma->vm_mm);
 	enum stm_fault_result result;
 
-	if (resume) {
-		if (!(vmf->flags & FAULT_FLAG_USER))
-			return VM_FAULT_SIGSEGV;
-		/* As at the end of a sequence of rseq: the thread goes on elsewhere. */
-		instruction_pointer_set(task_pt_regs(current), resume);
-		return VM_FAULT_NOPAGE;
+	if (vmf->flags & FAULT_FLAG_WRITE) {
+		result = stm_core_window_store(handle, &fault);
+		if (result == STM_FAULT_AGAIN) {
+			if (!(vmf->flags & FAULT_FLAG_USER))
+				return VM_FAULT_SIGSEGV;
+			/* As at the end of a sequence of rseq: the thread goes on elsewhere. */
+			instruction_pointer_set(task_pt_regs(current), fault.resume);
+			return VM_FAULT_NOPAGE;
+		}
+		if (result != STM_FAULT_MAP)
+			return fault_code(vmf, result);
 	}
 	result = stm_core_window_fault(handle, &fault);
 	if (result != STM_FAULT_MAP)
@@ -305,9 +310,9 @@ static vm_fault_t direct_fault(struct vm_fault *vmf)
 }
 
 /*
- * The flags do not tell whether it is the program or the kernel that stores. So the core takes the
- * page out again for a thread that has to go on elsewhere, and its next fault comes to
- * direct_fault().
+ * The flags do not tell whether it is the program or the kernel that stores, because Linux has
+ * replaced them. So a thread that has to wait, or to go on elsewhere, finds the page gone and comes
+ * to direct_fault().
  */
 static vm_fault_t direct_store(struct vm_fault *vmf)
 {
@@ -318,7 +323,7 @@ static vm_fault_t direct_store(struct vm_fault *vmf)
 		.address = vmf->address,
 	};
 	enum stm_fault_result result =
-		stm_core_window_store(vmf->vma->vm_file->private_data, &fault);
+		stm_core_make_window_writable(vmf->vma->vm_file->private_data, &fault);
 
 	if (result != STM_FAULT_MAP)
 		return fault_code(vmf, result);

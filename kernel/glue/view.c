@@ -149,8 +149,12 @@ static unsigned int mappings_in(struct address_space *space, const struct mm_str
 	for (; node && count < room; node = rb_next(node)) {
 		struct vm_area_struct *vma = rb_entry(node, struct vm_area_struct, shared.rb);
 
-		/* Windows have no pages of a transaction. They come last in the tree. */
-		if (vma->vm_pgoff >= STM_OFFSET_COMMITTED >> PAGE_SHIFT)
+		/*
+		 * Windows come last in the tree. In those of a direct region threads store; the
+		 * others have no pages that anybody takes out.
+		 */
+		if (vma->vm_pgoff >= STM_OFFSET_COMMITTED >> PAGE_SHIFT &&
+		    !(vma->vm_flags & VM_MAYWRITE))
 			break;
 		if (vma->vm_mm == mm)
 			found[count++] = vma;
@@ -219,15 +223,26 @@ int stm_linux_view_close_without_entering(struct stm_view *view, struct stm_memo
 
 /*
  * No version of a trylock is right in all versions of Linux, so this asks first. It waits for a
- * thread that comes in between.
+ * thread that comes in between, as long as the caller is not killed.
  */
 int stm_linux_view_try_close(struct stm_view *view, struct stm_memory *memory)
 {
 	struct mm_struct *mm = (struct mm_struct *)memory;
 
-	if (mm != current->mm && rwsem_is_locked(&mm->mmap_lock))
+	stm_linux_death_point();
+	if (mm == current->mm)
+		return stm_linux_view_close(view, memory);
+	if (rwsem_is_locked(&mm->mmap_lock))
 		return -EBUSY;
-	return stm_linux_view_close(view, memory);
+	if (!mmget_not_zero(mm))
+		return 0;
+	if (mmap_write_lock_killable(mm)) {
+		mmput_async(mm);
+		return -EBUSY;
+	}
+	if (STM_MAPPINGS_HAVE_LOCKS)
+		lock_mappings(stm_view_mapping(view), mm);
+	return 1;
 }
 
 /*

@@ -103,15 +103,17 @@ enum stm_fault_result stm_core_fault(struct stm_handle *handle, struct stm_fault
 /* The same in a window: a mapping for which stm_core_map() has said STM_MAP_WINDOW. */
 enum stm_fault_result stm_core_window_fault(struct stm_handle *handle, struct stm_fault *fault);
 /*
- * Where the calling thread has to go on, instead of touching a window of a direct region in that
- * address space: its journal was taken. 0: it may touch it.
- */
-__u64 stm_core_where_to_resume(struct stm_handle *handle, struct stm_memory *memory);
-/*
- * A store in a window for which stm_core_map() has said STM_MAP_DIRECT. STM_FAULT_MAP: the page may
- * be written from now on. STM_FAULT_AGAIN: it is not mapped any more.
+ * A store in a window for which stm_core_map() has said STM_MAP_DIRECT; comes before
+ * stm_core_window_fault(). STM_FAULT_MAP: the calling thread may store there. STM_FAULT_AGAIN: its
+ * journal was taken, and it goes on at @resume of the fault instead.
  */
 enum stm_fault_result stm_core_window_store(struct stm_handle *handle, struct stm_fault *fault);
+/*
+ * The same for a page that is mapped there for loads. STM_FAULT_MAP: it may be written from now on.
+ * STM_FAULT_AGAIN: it is not mapped any more.
+ */
+enum stm_fault_result stm_core_make_window_writable(struct stm_handle *handle,
+						    struct stm_fault *fault);
 /*
  * An address space that has such a mapping has ended; nothing runs in it any more. Called with its
  * mmap_lock held.

@@ -45,6 +45,7 @@ struct stm_fault {
 	unsigned int count;
 	struct stm_memory *memory;
 	__u64 address;
+	__u64 resume; /* out, of stm_core_window_store(): where the thread goes on */
 	struct stm_page *pages[STM_FAULT_BATCH];
 };
 

@@ -160,6 +160,8 @@ commit_directly(M& memory, Journal& journal, u64 owner, u64 snapshot,
         static_cast<void>(
             journal.head.state.exchange(JournalState::active().word(), Order::seq_cst));
         fence_behind_exchange();
+        if constexpr (requires { memory.described(); })
+            memory.described();
     };
     SetCommit<M> commit(memory, owner, snapshot, reads, writes, places);
     // Touches the pages, so that each is there when a repair looks for it.
@@ -232,15 +234,16 @@ Repair repair(M& memory, u64 owner, Journal::Head& head, WriteAt write_at) noexc
             continue;
         step(memory, Step::lock_orec, write.stripe);
         const bool held = place.orec->load(Order::acquire) == Orec::locked(owner).word();
+        // Also for one that it has released: it wakes the waiters later.
+        if (happened)
+            result.written |= wait_bit(write.stripe);
         if (!held && kMutation != JournalMutation::repair_applies_all)
             continue;
         if (happened && write.mask != 0 && kMutation != JournalMutation::repair_forgets) {
             runtime::fence(Order::release);
             store_masked(memory, write.stripe, place.data, write.mask, write.bytes);
         }
-        if (happened)
-            result.written |= wait_bit(write.stripe);
-        else if (kMutation == JournalMutation::repair_keeps_locks)
+        if (!happened && kMutation == JournalMutation::repair_keeps_locks)
             continue;
         step(memory, Step::release_orec, write.stripe);
         if (held)

@@ -2,8 +2,6 @@
 // Sites: a direct region, in which programs commit by themselves.
 #include "transaction.hpp"
 
-#include <sys/mman.h>
-
 namespace stm::sweep {
 namespace {
 

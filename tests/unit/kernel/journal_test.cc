@@ -58,7 +58,11 @@ protected:
         return ++static_cast<stm_clock*>(window_page(of, STM_OFFSET_CLOCK))->now;
     }
     static std::uint64_t where_to_resume(const File& of) {
-        return stm_core_where_to_resume(of.get(), simulated::current_memory());
+        stm_fault fault{};
+        fault.write = 1;
+        fault.memory = simulated::current_memory();
+        const MmapLock held;
+        return stm_core_window_store(of.get(), &fault) == STM_FAULT_AGAIN ? fault.resume : 0;
     }
     static stm_fault_result store_to(const File& of, std::uint64_t offset) {
         stm_fault fault{};
@@ -66,7 +70,7 @@ protected:
         fault.write = 1;
         fault.memory = simulated::current_memory();
         const MmapLock held;
-        return stm_core_window_store(of.get(), &fault);
+        return stm_core_make_window_writable(of.get(), &fault);
     }
 
     File direct = open(control, "direct", kCreate, {kBytes, STM_REGION_DIRECT, 0666});
@@ -202,7 +206,7 @@ TEST_F(Journals, AreTakenFromAnOwnerThatStandsStill) {
             const AsThread as(neighbour);
             ASSERT_EQ(claim(direct).result, 0);
             EXPECT_EQ(where_to_resume(direct), 0u);
-            EXPECT_EQ(store_to(direct, STM_OFFSET_RECORDS), STM_FAULT_WAIT)
+            EXPECT_EQ(store_to(direct, STM_OFFSET_RECORDS), STM_FAULT_AGAIN)
                 << "or the taken one could store through the same page";
         }
         {
@@ -223,6 +227,75 @@ TEST_F(Journals, AreTakenFromAnOwnerThatStandsStill) {
             EXPECT_EQ(store_to(direct, STM_OFFSET_RECORDS), STM_FAULT_MAP);
         }
     }
+}
+
+// Between the look at an owner that stands still and the moment when it is kept from the pages.
+TEST_F(Journals, AnOwnerThatGoesOnWhileItIsBeingTakenKeepsItsJournal) {
+    for (const bool asks_again : {false, true}) {
+        for (std::size_t step = 1; step < 12; ++step) {
+            OtherThread thread;
+            Claim own{};
+            {
+                const AsThread as(thread);
+                own = claim(direct);
+                ASSERT_EQ(own.result, 0);
+                be_in_commit(direct, own, {0}, asks_again ? advance(direct) : 0);
+            }
+            const Sleepless time;
+            EXPECT_EQ(settle(second, 0), -EAGAIN);
+            for (int i = 0; i < 3; ++i)
+                stm_linux_delay(10'000'000);
+            bool went_on = false;
+            {
+                const Interleave point(step, [&] {
+                    const AsThread as(thread);
+                    went_on = true;
+                    if (asks_again) {
+                        EXPECT_EQ(claim(direct).result, 0);
+                    } else {
+                        record(direct, 0) = 0;
+                        journal_at(direct, own.offset).state = STM_JOURNAL_IDLE;
+                    }
+                });
+                (void)settle(second, 0);
+            }
+            if (!went_on)
+                break;
+            EXPECT_EQ(record(direct, 0) & 1, 0u) << "step " << step;
+            const AsThread as(thread);
+            EXPECT_EQ(where_to_resume(direct), 0u) << "step " << step;
+        }
+    }
+}
+
+TEST_F(Journals, TheEndOfAnOwnerWakesWhoWaitsForWhatItHasReleased) {
+    OtherThread thread;
+    {
+        const AsThread as(thread);
+        be_in_commit(direct, claim(direct), {0}, 0);
+    }
+    Sets sets = reading(now(second), 0);
+    record(direct, 0) = 0;
+    std::thread waiter([&] {
+        auto argument = argument_of<stm_wait_sets>(0);
+        argument.sets = sets.argument();
+        argument.timeout_ns = STM_WAIT_FOREVER;
+        EXPECT_EQ(request(second, STM_IOC_WAIT_SETS, argument), 0);
+    });
+    while (simulated::sleepers() == 0)
+        std::this_thread::yield();
+    const std::uint64_t version = advance(direct);
+    {
+        const AsThread as(thread);
+        journal_at(direct, claim(direct).offset).state = STM_JOURNAL_COMMITTED(version);
+    }
+    record(direct, 0) = version << 1;
+    thread.end();
+    {
+        const MmapLock held;
+        stm_core_memory_gone(direct.get(), simulated::current_memory());
+    }
+    waiter.join();
 }
 
 TEST_F(Journals, AThreadWithoutOneStoresNothing) {

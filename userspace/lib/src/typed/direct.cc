@@ -22,6 +22,9 @@ extern "C" {
 namespace stm::library::typed {
 namespace {
 
+// Whether the journal has told of this commit, so that what becomes of the journal becomes of it.
+[[gnu::tls_model("initial-exec")]] constinit thread_local volatile bool is_described = false;
+
 using protocol::AbortReason;
 using protocol::DirectResult;
 
@@ -46,6 +49,7 @@ public:
     void begin_critical() {}
     void end_critical() {}
     void serial_batch() {}
+    void described() { is_described = true; }
 
     [[nodiscard]] bool closed() const {
         return __atomic_load_n(&clock_->closed, __ATOMIC_RELAXED) != 0;
@@ -101,7 +105,10 @@ int claim(OwnJournal& own, stm_region& region, Outcome& outcome) {
         outcome = Outcome::undone;
     }
     errno = error;
-    return outcome == Outcome::finished ? AbortReason::none : AbortReason::commit_locked;
+    // Before that it was another commit that was finished, which a signal handler had left by a
+    // jump.
+    return outcome == Outcome::finished && is_described ? AbortReason::none
+                                                        : AbortReason::commit_locked;
 }
 
 [[gnu::cold, gnu::noinline]] void wake(const stm_region& region, const Engine::Part& part) {
@@ -145,11 +152,19 @@ int claim(OwnJournal& own, stm_region& region, Outcome& outcome) {
 } // namespace
 
 AbortReason commit_directly(OwnJournal& own, stm_region& region, const Engine::Part& part) {
-    if (part.writes().size() > protocol::Journal::kMostWrites ||
-        (own.place != region.place.place && !has_claimed(own, region))) [[unlikely]]
+    if (part.writes().size() > protocol::Journal::kMostWrites) [[unlikely]]
         return AbortReason::serial_wait;
+    // It has none, or its last commit was left by a jump out of a signal handler.
+    if ((own.place != region.place.place ||
+         own.journal->head.state.load(runtime::Order::relaxed) != 0) &&
+        !has_claimed(own, region)) [[unlikely]]
+        return AbortReason::serial_wait;
+    // The compiler does not know that a store below may lead back here.
+    OwnJournal* const volatile same_own = &own;
+    stm_region* const volatile same_region = &region;
+    is_described = false;
     if (__builtin_setjmp(stm_library_direct_begin) != 0) [[unlikely]]
-        return after_taken(own, region);
+        return after_taken(*same_own, *same_region);
     return commit_claimed(own, region, part);
 }
 
