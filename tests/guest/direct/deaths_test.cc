@@ -1,24 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 // A process is killed at each instruction of a commit. What it was about to write is there as a
 // whole or not at all, and nobody waits for it.
-#include "typed.hpp"
+#include "committer.hpp"
 
-#include <csignal>
-#include <cstdio>
-#include <ctime>
-#include <map>
-#include <sys/ptrace.h>
-#include <sys/user.h>
+#include <algorithm>
 
 using namespace stm::test;
 
 namespace {
-
-double now() {
-    struct timespec time {};
-    ::clock_gettime(CLOCK_MONOTONIC, &time);
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
-}
 
 // Words of a region that change together.
 struct Shape {
@@ -58,116 +47,23 @@ long common_value(stm_region* region, const Shape& shape) {
     return same ? first : -1;
 }
 
-// A child that is stopped where it begins a commit of `value` + 1.
-class Committer {
-public:
-    Committer(stm_region* region, const Shape& shape, long value) {
-        std::fflush(stdout);
-        child_ = ::fork();
-        if (child_ == 0)
-            run(region, shape, value);
-        int status = 0;
-        if (::waitpid(child_, &status, 0) != child_ || !WIFSTOPPED(status))
-            ADD_FAILURE() << "the child has not come to its commit: " << status;
-    }
-    Committer(const Committer&) = delete;
-    Committer& operator=(const Committer&) = delete;
-    ~Committer() {
-        int status = 0;
-        ::kill(child_, SIGKILL);
-        ::waitpid(child_, &status, 0);
-    }
-
-    /** Executes one instruction. False: the commit has ended. */
-    bool step() { return go(PTRACE_SINGLESTEP); }
-    /** Goes on until it comes to that address for the n-th time. False: it does not. */
-    bool run_to(unsigned long address, unsigned times) {
-        if (this->address() == address && --times == 0)
-            return true;
-        const unsigned long word = peek(address);
-        for (;;) {
-            poke(address, (word & ~0xfful) | 0xcc);
-            const bool hit = go(PTRACE_CONT);
-            poke(address, word);
-            if (!hit)
-                return false;
-            user_regs_struct registers{};
-            ::ptrace(PTRACE_GETREGS, child_, nullptr, &registers);
-            registers.rip = address;
-            ::ptrace(PTRACE_SETREGS, child_, nullptr, &registers);
-            if (--times == 0)
-                return true;
-            if (!step())
-                return false;
-        }
-    }
-    [[nodiscard]] unsigned long address() const {
-        user_regs_struct registers{};
-        ::ptrace(PTRACE_GETREGS, child_, nullptr, &registers);
-        return registers.rip;
-    }
-
-private:
-    [[noreturn]] static void run(stm_region* region, const Shape& shape, long value) {
-        ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
-        // The first commit gets the journal, and touches the pages.
-        const auto store = [&](stm_tx* tx) {
-            static_cast<void>(store_all(tx, region, shape, value));
-        };
-        if (!atomically(region, 0, store))
-            ::_exit(1);
-        stm_tx* const tx = stm_tx_begin(region, 0);
-        long seen = 0;
-        if (stm_tx_load(tx, region, shape.at(0), &seen, sizeof seen) != 0 ||
-            store_all(tx, region, shape, value + 1) != 0)
-            ::_exit(1);
-        ::raise(SIGSTOP);
-        const int committed = stm_tx_commit(tx);
-        ::raise(SIGSTOP);
-        ::_exit(committed);
-    }
-    bool go(__ptrace_request request) const {
-        int status = 0;
-        if (::ptrace(request, child_, nullptr, 0) != 0 || ::waitpid(child_, &status, 0) != child_) {
-            ADD_FAILURE() << "the child does not go on";
-            return false;
-        }
-        const bool trapped = WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP;
-        EXPECT_TRUE(trapped || (WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP)) << status;
-        return trapped;
-    }
-    [[nodiscard]] unsigned long peek(unsigned long address) const {
-        return static_cast<unsigned long>(::ptrace(PTRACE_PEEKTEXT, child_, address, 0));
-    }
-    void poke(unsigned long address, unsigned long word) const {
-        ::ptrace(PTRACE_POKETEXT, child_, address, word);
-    }
-
-    pid_t child_;
-};
-
-// Where a commit is, instruction by instruction, and for the how many-th time.
-struct Moment {
-    unsigned long address;
-    unsigned times;
-};
-std::vector<Moment> moments_of(stm_region* region, const Shape& shape) {
-    std::vector<Moment> moments;
-    std::map<unsigned long, unsigned> times;
-    Committer committer(region, shape, 0);
-    do {
-        const unsigned long address = committer.address();
-        moments.push_back({address, ++times[address]});
-    } while (committer.step());
-    return moments;
-}
-
 class DirectDeaths : public testing::TestWithParam<Shape> {};
 
 TEST_P(DirectDeaths, LeaveAllOrNothing) {
     const Shape& shape = GetParam();
     const TypedRegion region("deaths", 16 * kPage, STM_DIRECT);
-    const std::vector<Moment> moments = moments_of(region, shape);
+    const auto storing = [&](long value) {
+        return [&, value](stm_tx* tx) {
+            long seen = 0;
+            if (stm_tx_load(tx, region, shape.at(0), &seen, sizeof seen) == 0)
+                static_cast<void>(store_all(tx, region, shape, value));
+        };
+    };
+    std::vector<Moment> moments;
+    {
+        Committer committer(region, storing(0), storing(1));
+        moments = moments_of(committer);
+    }
     unsigned kills = 0;
     unsigned finished = 0;
     unsigned slow = 0;
@@ -175,7 +71,7 @@ TEST_P(DirectDeaths, LeaveAllOrNothing) {
     long value = 10;
     for (std::size_t i = 0; i < moments.size(); i += shape.stride, value += 10) {
         {
-            Committer committer(region, shape, value);
+            Committer committer(region, storing(value), storing(value + 1));
             ASSERT_FALSE(HasFailure());
             if (!committer.run_to(moments[i].address, moments[i].times))
                 continue;
