@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 // Sites: a direct region, in which programs commit by themselves.
-#include "transaction.hpp"
+#include "site.hpp"
+
+#include <sys/ioctl.h>
 
 namespace stm::sweep {
 namespace {
