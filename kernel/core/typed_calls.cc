@@ -72,10 +72,20 @@ struct ManySets : runtime::NonCopyable {
     Unique<GivenSets> sets[STM_MAX_OTHERS];
 };
 
-// Act: see with_sets().
+// One object, because each has some room around it where a kernel looks for overruns.
+struct First : runtime::NonCopyable {
+    First() noexcept : all{&sets} {}
+
+    GivenSets* const all[1];
+    GivenSets sets;
+    SmallSets room;
+};
+
+// Act: see with_sets(). The mangled names are short: objtool of Linux 6.1 knows only 128
+// characters.
 template <u32 kOthers, typename Act>
-[[nodiscard, gnu::noinline]] Status with_few(const Request& request, const Given& given,
-                                             GivenSets& own, SmallSets& room, Act act) noexcept {
+[[nodiscard, gnu::noinline]] Status few(const Request& request, const Given& given, First& first,
+                                        Act act) noexcept {
     constexpr u32 kWords = sizeof(stm_sets) / sizeof(u64);
     __attribute__((uninitialized)) stm_sets sets[kOthers];
     const Status copied = runtime::status_from_errno(
@@ -83,21 +93,21 @@ template <u32 kOthers, typename Act>
     if (!copied.ok())
         return copied;
     __attribute__((uninitialized)) GivenSets others[kOthers];
-    __attribute__((uninitialized)) Several<kOthers + 1> all(own);
+    __attribute__((uninitialized)) Several<kOthers + 1> all(first.sets);
     for (u32 i = 0; i < kOthers; ++i) {
-        if (const Status added = all.add(request, sets[i], others[i], room); !added.ok())
+        if (const Status added = all.add(request, sets[i], others[i], first.room); !added.ok())
             return added;
     }
     return act(all.all());
 }
 
 template <typename Act>
-[[nodiscard, gnu::noinline]] Status with_many(const Request& request, const Given& given,
-                                              GivenSets& own, SmallSets& room, Act act) noexcept {
+[[nodiscard, gnu::noinline]] Status many(const Request& request, const Given& given, First& first,
+                                         Act act) noexcept {
     auto others = runtime::make<ManySets>();
     if (!others.ok())
         return others.error();
-    __attribute__((uninitialized)) Several<kMostRegions> all(own);
+    __attribute__((uninitialized)) Several<kMostRegions> all(first.sets);
     for (u32 i = 0; i < given.other_count; ++i) {
         stm_sets sets;
         const Status copied = runtime::status_from_errno(
@@ -109,20 +119,11 @@ template <typename Act>
             return made.error();
         Unique<GivenSets>& place = (*others)->sets[i];
         place = runtime::move(*made);
-        if (const Status added = all.add(request, sets, *place, room); !added.ok())
+        if (const Status added = all.add(request, sets, *place, first.room); !added.ok())
             return added;
     }
     return act(all.members());
 }
-
-// One object, because each has some room around it where a kernel looks for overruns.
-struct First : runtime::NonCopyable {
-    First() noexcept : all{&sets} {}
-
-    GivenSets* const all[1];
-    GivenSets sets;
-    SmallSets room;
-};
 
 // Takes all sets, those of the request into the stack frame of the caller, and calls act(members).
 // Each number of regions has stack frames of its own.
@@ -141,13 +142,13 @@ template <typename Act>
         return act(Members(first.all));
     switch (given.other_count) {
     case 1:
-        return with_few<1>(request, given, first.sets, first.room, act);
+        return few<1>(request, given, first, act);
     case 2:
-        return with_few<2>(request, given, first.sets, first.room, act);
+        return few<2>(request, given, first, act);
     case kFewRegions - 1:
-        return with_few<kFewRegions - 1>(request, given, first.sets, first.room, act);
+        return few<kFewRegions - 1>(request, given, first, act);
     default:
-        return with_many(request, given, first.sets, first.room, act);
+        return many(request, given, first, act);
     }
 }
 
