@@ -18,6 +18,7 @@
 #include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/task_stack.h>
 #include <linux/userfaultfd_k.h>
 
 #include "kernel/glue/compat.h"

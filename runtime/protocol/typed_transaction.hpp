@@ -837,7 +837,7 @@ private:
         return AbortReason::none;
     }
 
-    AbortReason locked(const Part& part, u64 stripe) noexcept {
+    [[gnu::cold, gnu::noinline]] AbortReason locked(const Part& part, u64 stripe) noexcept {
         in_the_way_ = {part.region_, stripe};
         return AbortReason::read_locked;
     }

@@ -281,7 +281,10 @@ TEST(Open, RefusesWhatDoesNotGoTogether) {
     EXPECT_EQ(with(STM_OPEN_CREATE), EINVAL) << "neither READ nor WRITE";
     EXPECT_EQ(with(STM_OPEN_READ | STM_OPEN_EXCL), EINVAL);
     EXPECT_EQ(with(kNew | STM_OPEN_BY_ID), EINVAL);
-    EXPECT_EQ(with(kNew, [](auto& open) { open.region_flags = 0x10; }), EINVAL);
+    EXPECT_EQ(with(kNew, [](auto& open) { open.region_flags = 0x20; }), EINVAL);
+    EXPECT_EQ(
+        with(kNew, [](auto& open) { open.region_flags = STM_REGION_DIRECT | STM_REGION_PLAIN; }),
+        EINVAL);
     EXPECT_EQ(with(kNew, [](auto& open) { open.region_flags = STM_REGION_EXEC; }), EINVAL);
     EXPECT_EQ(
         with(kNew, [](auto& open) { open.region_flags = STM_REGION_PLAIN | STM_REGION_MUTEX; }),
