@@ -200,11 +200,11 @@ static bool may_protect(struct mm_struct *mm)
 /* The entries of pages that lie one behind the other, as far as they are in one table. */
 struct entries {
 	pte_t *first;
-	spinlock_t *lock; /* held, if there are any */
+	spinlock_t *lock; /* of the table; NULL if there are none */
 	__u32 count;
 };
 
-static struct entries lock_entries(struct mm_struct *mm, unsigned long address, __u32 most)
+static struct entries entries_at(struct mm_struct *mm, unsigned long address, __u32 most)
 {
 	pmd_t *table = table_of(mm, address);
 	struct entries found = {
@@ -216,7 +216,6 @@ static struct entries lock_entries(struct mm_struct *mm, unsigned long address, 
 		return found;
 	found.first = pte_offset_kernel(table, address);
 	found.lock = pte_lockptr(mm, table);
-	spin_lock(found.lock);
 	return found;
 }
 
@@ -241,10 +240,11 @@ void stm_linux_view_allow_stores(struct stm_area *area, __u64 address,
 		return;
 	count = min_t(__u64, count, (vma->vm_end - address) >> PAGE_SHIFT);
 	for (; count; count -= entries.count, pages += entries.count) {
-		entries = lock_entries(vma->vm_mm, address, count);
+		entries = entries_at(vma->vm_mm, address, count);
 		address += entries.count * PAGE_SIZE;
 		if (!entries.first)
 			continue;
+		spin_lock(entries.lock);
 		for (i = 0; i < entries.count; i++) {
 			value = ptep_get(entries.first + i);
 			if (!has_page(value, pages[i]))
@@ -321,9 +321,10 @@ void stm_linux_view_forbid_stores(__u64 address, struct stm_page *const *pages, 
 	if (!may_protect(mm))
 		return;
 	for (; count; count -= entries.count, pages += entries.count, touched += entries.count) {
-		entries = lock_entries(mm, address, count);
+		entries = entries_at(mm, address, count);
 		if (entries.first) {
 			changed = 0;
+			spin_lock(entries.lock);
 			forbid_stores(&entries, pages, touched, &changed);
 			spin_unlock(entries.lock);
 			if (changed)

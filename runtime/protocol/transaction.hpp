@@ -67,12 +67,8 @@
 //
 // Death
 // -----
-// In the module a commit runs to its end: nothing in it can fail, sleep or look at signals. For a
-// commit in user space that may die at any instruction the steps are separate: lock_all, validate
-// (both undone by restoring `replaced`), publish (one store of a journal: the point of no return),
-// apply and release. After publish, a repair does for each stripe of the journal that is still
-// locked by the dead owner: apply, release. Applying again is harmless as long as the lock is held,
-// and a stripe that the owner has released is not touched again.
+// In the module a commit runs to its end: nothing in it can fail, sleep or look at signals. A commit
+// in user space may die at any instruction: see journal.hpp.
 #pragma once
 
 #include "runtime/protocol/abort_reason.hpp"

@@ -130,8 +130,9 @@ int claim(OwnJournal& own, stm_region& region, Outcome& outcome) {
     return reason;
 }
 
-[[gnu::always_inline]] inline AbortReason commit_claimed(OwnJournal& own, stm_region& region,
-                                                         const Engine::Part& part) {
+// Apart from where it comes back to: a function with such a place keeps nothing in registers.
+[[gnu::noinline]] AbortReason commit_claimed(OwnJournal& own, stm_region& region,
+                                             const Engine::Part& part) {
     Memory memory(region);
     u64 stripe = 0;
     const DirectResult result =
