@@ -67,8 +67,8 @@
 //
 // Death
 // -----
-// In the module a commit runs to its end: nothing in it can fail, sleep or look at signals. A commit
-// in user space may die at any instruction: see journal.hpp.
+// In the module a commit runs to its end: nothing in it can fail, sleep or look at signals. One in
+// user space may die at any instruction: see journal.hpp.
 #pragma once
 
 #include "runtime/protocol/abort_reason.hpp"
