@@ -99,7 +99,9 @@ TEST_F(Regions, AreOpenedOnlyWithFlagsThatMakeSense) {
     EXPECT_EQ(error(kCreate | 0x80000000u), -EINVAL);
     EXPECT_EQ(error(kCreate, STM_REGION_EXEC), -EINVAL);
     EXPECT_EQ(error(kCreate, STM_REGION_PLAIN | STM_REGION_MUTEX), -EINVAL);
-    EXPECT_EQ(error(kCreate, 0x10), -EINVAL);
+    EXPECT_EQ(error(kCreate, STM_REGION_PLAIN | STM_REGION_DIRECT), -EINVAL);
+    EXPECT_EQ(error(kCreate, STM_REGION_MUTEX | STM_REGION_DIRECT), -EINVAL);
+    EXPECT_EQ(error(kCreate, 0x20), -EINVAL);
     EXPECT_EQ(error(kCreate, STM_REGION_PLAIN, 01000), -EINVAL);
     EXPECT_EQ(error(kCreate, STM_REGION_PLAIN, ~0u), -EINVAL);
     EXPECT_EQ(all_regions(control).size(), 1u);

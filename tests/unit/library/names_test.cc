@@ -5,7 +5,6 @@
 #include "userspace/connection/segment_id.hpp"
 
 #include <cerrno>
-#include <climits>
 #include <cstdlib>
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -35,7 +34,9 @@ TEST(Flags, ThatMakeNoSenseAreRefused) {
     EXPECT_FALSE(translate_flags(STM_EXCL));
     EXPECT_FALSE(translate_flags(STM_CREATE | STM_PLAIN | STM_MUTEX));
     EXPECT_FALSE(translate_flags(STM_CREATE | STM_EXEC));
-    EXPECT_FALSE(translate_flags(INT_MIN));
+    EXPECT_FALSE(translate_flags(STM_CREATE | STM_DIRECT | STM_PLAIN));
+    EXPECT_FALSE(translate_flags(STM_CREATE | STM_DIRECT | STM_MUTEX));
+    EXPECT_FALSE(translate_flags(0x4));
 }
 
 TEST(Flags, ShareNoBitWithThoseOfOpenOrOfTheInterface) {
@@ -45,6 +46,8 @@ TEST(Flags, ShareNoBitWithThoseOfOpenOrOfTheInterface) {
     EXPECT_EQ(kAllFlags & kOpen, 0);
     EXPECT_EQ(kAllFlags & STM_OPEN_FLAGS, 0);
     EXPECT_EQ(kAllFlags & STM_REGION_FLAGS, 0);
+    EXPECT_EQ(translate_flags(STM_CREATE | STM_DIRECT)->region,
+              static_cast<unsigned>(STM_REGION_DIRECT));
     for (int bit = 0; bit < 31; ++bit) {
         if ((kOpen & 1 << bit) != 0) {
             EXPECT_FALSE(translate_flags(1 << bit)) << bit;

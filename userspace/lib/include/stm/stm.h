@@ -60,7 +60,7 @@ extern "C" {
 #define STM_RDONLY 0x20000000	 /* the handle may only read; without it, read and write */
 #define STM_EXEC 0x40000000	 /* may be mapped PROT_EXEC, but never writable; needs STM_PLAIN */
 #define STM_CLOEXEC 0x00800000	 /* exec closes the descriptor */
-#define STM_DIRECT 0x00400000	 /* programs commit without a system call, and trust each other */
+#define STM_DIRECT (-0x7fffffff - 1) /* 1 << 31: programs commit by themselves; see below */
 
 /**
  * stm_create - make a device node that stands for a region, and open it
