@@ -46,8 +46,8 @@ def test_a_new_file_operation_needs_a_sweep():
 
 def test_a_new_mapping_operation_needs_a_sweep():
     found = findings_after("kernel/glue/mapping.c", ".page_mkwrite = ",
-                           ".close = stm_new, .page_mkwrite = ")
-    assert len(found) == 1 and ".close" in found[0], found
+                           ".huge_fault = stm_new, .page_mkwrite = ")
+    assert len(found) == 1 and ".huge_fault" in found[0], found
 
 
 def test_a_sweep_of_nothing_is_told():
