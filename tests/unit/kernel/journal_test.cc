@@ -3,6 +3,7 @@
 // come to its end.
 #include "tests/unit/kernel/typed_test.hpp"
 
+#include <chrono>
 #include <thread>
 
 namespace stm::test {
@@ -354,6 +355,8 @@ TEST_F(Journals, ASerialTransactionWaitsForACommit) {
     be_in_commit(direct, own, {0}, 0);
     std::thread serial([&] {
         EXPECT_GE(start(second, STM_START_SERIAL), 0);
+        EXPECT_EQ(__atomic_load_n(&journal_at(direct, own.offset).state, __ATOMIC_ACQUIRE),
+                  std::uint64_t{STM_JOURNAL_IDLE});
         // Nothing is locked now.
         EXPECT_EQ(get(second, 0), 0u);
         EXPECT_EQ(commit(second), 0);
@@ -361,6 +364,7 @@ TEST_F(Journals, ASerialTransactionWaitsForACommit) {
     const auto* const clock = static_cast<const stm_clock*>(window_page(direct, STM_OFFSET_CLOCK));
     while (__atomic_load_n(&clock->closed, __ATOMIC_ACQUIRE) == 0)
         std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
     __atomic_store_n(&record(direct, 0), 0, __ATOMIC_RELEASE);
     __atomic_store_n(&journal_at(direct, own.offset).state, STM_JOURNAL_IDLE, __ATOMIC_RELEASE);
     serial.join();
