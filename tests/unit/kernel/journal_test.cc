@@ -56,7 +56,8 @@ protected:
         journal.state = version == 0 ? STM_JOURNAL_ACTIVE : STM_JOURNAL_COMMITTED(version);
     }
     static std::uint64_t advance(const File& of) {
-        return ++static_cast<stm_clock*>(window_page(of, STM_OFFSET_CLOCK))->now;
+        return __atomic_add_fetch(&static_cast<stm_clock*>(window_page(of, STM_OFFSET_CLOCK))->now,
+                                  1, __ATOMIC_ACQ_REL);
     }
     static std::uint64_t where_to_resume(const File& of) {
         stm_fault fault{};
@@ -290,7 +291,7 @@ TEST_F(Journals, TheEndOfAnOwnerWakesWhoWaitsForWhatItHasReleased) {
         const AsThread as(thread);
         journal_at(direct, claim(direct).offset).state = STM_JOURNAL_COMMITTED(version);
     }
-    record(direct, 0) = version << 1;
+    __atomic_store_n(&record(direct, 0), version << 1, __ATOMIC_RELEASE);
     thread.end();
     {
         const MmapLock held;
