@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 // Sites: a direct region, in which programs commit by themselves.
 #include "site.hpp"
+#include "windows.hpp"
 
 #include <sys/ioctl.h>
 
 namespace stm::sweep {
 namespace {
-
-using test::kPage;
 
 constexpr Kind kDirect{"direct", STM_DIRECT};
 
@@ -43,17 +42,7 @@ void add_requests() {
          }});
 }
 
-struct Window {
-    const char* name;
-    std::uint64_t offset;
-    std::size_t bytes;
-};
-constexpr Window kWindows[] = {
-    {"committed", STM_OFFSET_COMMITTED, kBytes},
-    {"records", STM_OFFSET_RECORDS, kBytes / 8},
-    {"clock", STM_OFFSET_CLOCK, kPage},
-    {"journals", STM_OFFSET_JOURNALS, STM_JOURNAL_BYTES},
-};
+constexpr Window kJournals{"journals", STM_OFFSET_JOURNALS, STM_JOURNAL_BYTES};
 
 void add_window(const Window& window) {
     const auto map = [=](Try& attempt) {
@@ -99,6 +88,7 @@ void add_window(const Window& window) {
     add_requests();
     for (const Window& window : kWindows)
         add_window(window);
+    add_window(kJournals);
     return 0;
 }();
 

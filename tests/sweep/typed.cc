@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // Sites: transactions that a program runs by itself, and what it maps for them.
 #include "transaction.hpp"
+#include "windows.hpp"
 
 namespace stm::sweep {
 namespace {
@@ -149,18 +150,6 @@ void add_waits(const Kind& kind) {
                  return error == ETIMEDOUT ? 0 : error;
              }});
 }
-
-// What a program maps beside the region's bytes.
-struct Window {
-    const char* name;
-    std::uint64_t offset;
-    std::size_t bytes;
-};
-constexpr Window kWindows[] = {
-    {"committed", STM_OFFSET_COMMITTED, kBytes},
-    {"records", STM_OFFSET_RECORDS, kBytes / 8},
-    {"clock", STM_OFFSET_CLOCK, kPage},
-};
 
 void add_windows(const Kind& kind) {
     for (const Window& window : kWindows) {
