@@ -15,7 +15,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
 .DEFAULT_GOAL := help
 .PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest
 .PHONY: fuzz coverage sweep world soak mutants reliability bench install uninstall deb deb-check
-.PHONY: clean check-tracing arm64 matrix
+.PHONY: clean check-tracing check-examples arm64 matrix
 
 help:
 	@echo 'make deps          install the Debian packages that are missing (root or sudo)'
@@ -41,6 +41,7 @@ help:
 	@echo '                   (SECONDS=7200)'
 	@echo 'make reliability   write docs/reliability.md from the results of the long tests'
 	@echo 'make check-tracing run perf, trace-cmd and bpftrace beside transactions (KERNELS=…)'
+	@echo 'make check-examples  build each folder of examples alone, and run it in a guest'
 	@echo 'make bench         measure memory, transactions and what others use, in a guest'
 	@echo '                   (KERNEL=…, BENCH="--json mapped")'
 	@echo 'make arm64         compile for 64-bit ARM what there is for it, and test it'
@@ -133,6 +134,9 @@ deb:
 
 check-tracing: deps
 	@ci/check-tracing $(KERNELS)
+
+check-examples: userspace module
+	@ci/check-examples '$(KERNEL)'
 
 deb-check: deps
 	@ci/check-hosts $(or $(RELEASES),12) --only packages --no-result
