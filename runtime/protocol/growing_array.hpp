@@ -61,8 +61,9 @@ public:
     }
 
     // The next element, not yet counted: fill it, then call commit_append(). There must be room.
-    [[nodiscard]] T& next() noexcept {
-        runtime::expects(size_ < capacity_, "GrowingArray: no room was reserved");
+    [[nodiscard, gnu::always_inline]] T& next() noexcept {
+        runtime::expects(size_ < kInline || size_ < capacity_,
+                         "GrowingArray: no room was reserved");
         return data_[size_];
     }
     void commit_append() noexcept {

@@ -3,7 +3,8 @@
 //
 // A thread of a direct region commits in user space. What it is about to do stands in its journal,
 // in memory that outlives it. The steps and their order are those of set_commit.hpp; the journal
-// adds three stores: "active" before L, "committed" between V and F, and "idle" behind R.
+// adds three stores: "active" before L, "committed" between V and F, and "idle" behind R. The
+// owner's side is in direct_commit.hpp.
 //
 // Why it is right
 // ---------------
@@ -38,11 +39,9 @@
 // the other.
 #pragma once
 
-#include "runtime/protocol/abort_reason.hpp"
 #include "runtime/protocol/clock.hpp"
 #include "runtime/protocol/memory.hpp"
 #include "runtime/protocol/orec.hpp"
-#include "runtime/protocol/set_commit.hpp"
 #include "runtime/protocol/shared_stripe.hpp"
 #include "runtime/protocol/stripe.hpp"
 #include "runtime/protocol/stripe_sets.hpp"
@@ -106,101 +105,6 @@ enum class JournalMutation : runtime::u8 {
     repair_keeps_locks, // a repair of a commit that had not happened releases nothing
     repair_old_version, // a repair releases with version 0
 };
-
-// What became of a direct commit.
-struct [[nodiscard]] DirectResult {
-    enum class Kind : runtime::u8 {
-        committed,
-        conflict, // for `reason`
-        closed,   // the gate is: let the kernel commit
-    };
-    Kind kind;
-    AbortReason reason;
-};
-
-// The user-space side of a region. `closed()` tells whether the gate is closed.
-template <typename M>
-concept DirectMemory = StripeMemory<M> && requires(M& memory) {
-    { memory.closed() } -> runtime::same_as<bool>;
-};
-
-// A full barrier behind an exchange, which is one on x86.
-[[gnu::always_inline]] inline void fence_behind_exchange() noexcept {
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
-    asm volatile("" : : : "memory");
-#else
-    runtime::fence(Order::seq_cst);
-#endif
-}
-
-// Behind a commit, when those that wait were woken.
-template <typename M>
-[[gnu::always_inline]] inline void end_direct(M& memory, Journal& journal) noexcept {
-    step(memory, Step::journal_idle, 0);
-    journal.head.state.store(JournalState::idle().word(), Order::release);
-}
-
-// Copies the writes, at most Journal::kMostWrites, into the journal of the calling thread, which is
-// idle, and commits them. Ascending order, as in SetCommit. `conflicting` is the stripe that was in
-// the way. The caller wakes those that wait, and then calls end_direct(). One thread, no signal
-// handler; no lock of the process is taken.
-template <DirectMemory M, JournalMutation kMutation = JournalMutation::none>
-[[gnu::always_inline]] inline DirectResult
-commit_directly(M& memory, Journal& journal, u64 owner, u64 snapshot,
-                runtime::Span<const u64> reads, runtime::Span<const StripeWrite> writes,
-                u64& conflicting) noexcept {
-    // Not initialised: the commit fills as many as it uses.
-    __attribute__((uninitialized)) WritePlace places[Journal::kMostWrites];
-    const u32 count = static_cast<u32>(writes.size());
-    const auto describe = [&]() noexcept {
-        for (u32 i = 0; i < count; ++i)
-            journal.writes[i] = writes[i];
-        journal.head.count.store(count, Order::relaxed);
-        step(memory, Step::journal_active, 0);
-        static_cast<void>(
-            journal.head.state.exchange(JournalState::active().word(), Order::seq_cst));
-        fence_behind_exchange();
-        if constexpr (requires { memory.described(); })
-            memory.described();
-    };
-    SetCommit<M> commit(memory, owner, snapshot, reads, writes, places);
-    // Touches the pages, so that each is there when a repair looks for it.
-    const runtime::Status ready = commit.materialise();
-    if (!ready.ok())
-        return {DirectResult::Kind::conflict, AbortReason::no_memory};
-    if constexpr (kMutation != JournalMutation::locked_first)
-        describe();
-    const auto give_up = [&](DirectResult result) noexcept {
-        conflicting = commit.in_the_way();
-        end_direct(memory, journal);
-        return result;
-    };
-    step(memory, Step::read_gate, 0);
-    if (kMutation != JournalMutation::gate_ignored && memory.closed()) [[unlikely]]
-        return give_up({DirectResult::Kind::closed, AbortReason::serial_wait});
-    u32 spins = memory.spin_limit();
-    AbortReason reason = commit.lock(Path::concurrent, spins);
-    if constexpr (kMutation == JournalMutation::locked_first)
-        describe();
-    if (reason != AbortReason::none) [[unlikely]]
-        return give_up({DirectResult::Kind::conflict, reason});
-    commit.advance();
-    if constexpr (kMutation == JournalMutation::published_early)
-        journal.head.state.store(JournalState::committed(commit.version()).word(), Order::release);
-    if (!commit.follows_its_snapshot())
-        reason = commit.validate(Path::concurrent);
-    if (reason != AbortReason::none) [[unlikely]] {
-        commit.restore(Path::concurrent);
-        return give_up({DirectResult::Kind::conflict, reason});
-    }
-    step(memory, Step::publish, 0);
-    journal.head.state.store(JournalState::committed(commit.version()).word(), Order::release);
-    commit.apply(Path::concurrent);
-    if constexpr (kMutation == JournalMutation::idle_early)
-        journal.head.state.store(JournalState::idle().word(), Order::release);
-    commit.release(Path::concurrent);
-    return {DirectResult::Kind::committed, AbortReason::none};
-}
 
 // What a repair has done.
 struct Repair {

@@ -116,8 +116,9 @@ public:
     // transaction. A place is one view for ever.
     struct Place {
         V view;
-        u64 region; // not 0
-        u64 place;  // not 0
+        u64 region;   // not 0
+        u64 place;    // not 0
+        u64 writable; // bytes that may be stored to: those of the view, or 0
     };
 
     // One region's part of the transaction. The first line is all that most loads need.
@@ -132,6 +133,12 @@ public:
         [[nodiscard]] u64 snapshot() const noexcept { return limit_ >> 1; }
         [[nodiscard]] const ReadLog& reads() const noexcept { return reads_; }
         [[nodiscard]] const WriteSet& writes() const noexcept { return writes_; }
+        [[nodiscard]] runtime::Span<const u64> stripes_read() const noexcept {
+            return reads_.runs();
+        }
+        [[nodiscard]] runtime::Span<const StripeWrite> stripes_written() const noexcept {
+            return writes_.writes();
+        }
 
     private:
         friend class TypedTransaction;
@@ -147,6 +154,7 @@ public:
         }
         [[gnu::always_inline]] void end() noexcept {
             bound_ = 0;
+            store_bound_ = 0;
             filter_ = 0;
             reads_.clear();
             writes_.clear();
@@ -167,6 +175,9 @@ public:
         ReadLog reads_;
 
         u64 filter_ = 0; // a bit for each stripe written, by its number modulo 64
+        // Stores of a word below it need no look at the state. 0: in a part that joined later, once
+        // a nested part has begun, and when the transaction cannot go on or may not write.
+        u64 store_bound_ = 0;
         u64 region_ = 0;
         u64 place_ = 0;
         WriteSet writes_;
@@ -195,6 +206,7 @@ public:
         mode_ = mode;
         state_ = State::simple;
         if (mode != Mode::read_only) {
+            part.store_bound_ = place.writable;
             part.reads_.start();
         } else if (!keeps_log_) [[likely]] {
             part.reads_.switch_off();
@@ -327,12 +339,14 @@ public:
         if (!is_ready() || offset >= part.view_.size() || !part.writes_.has_simple_room())
             [[unlikely]]
             return false;
-        const u64 stripe = stripe_of(offset);
-        StripeWrite* write = part.may_have_written(stripe) ? part.writes_.find(stripe) : nullptr;
-        if (write == nullptr)
-            write = &part.writes_.append_simply(stripe);
-        state_ = State::complex;
-        put(part, *write, {stripe, static_cast<u32>(offset % kStripeBytes), 8}, from);
+        note_word(part, offset, from);
+        return true;
+    }
+    // The same in the region that the transaction began with, and with less to look at.
+    [[nodiscard, gnu::always_inline]] bool store_first_word(u64 offset, const void* from) noexcept {
+        if (offset >= first_.store_bound_ || !first_.writes_.has_room_for_few()) [[unlikely]]
+            return false;
+        note_word(first_, offset, from);
         return true;
     }
 
@@ -350,6 +364,7 @@ public:
         }
         ++depth_;
         state_ = State::complex;
+        first_.store_bound_ = 0;
         return AbortReason::none;
     }
     // Makes the innermost part belong to what is around it.
@@ -408,6 +423,12 @@ public:
         return *parts_[index];
     }
     [[gnu::always_inline]] void prepare_only_part() noexcept { first_.prepare_commit(); }
+    // The same for a direct commit, which puts two writes in order by itself, and looks at what was
+    // read only if others have committed.
+    [[gnu::always_inline]] void order_only_part() noexcept {
+        if (first_.writes_.size() > 2)
+            first_.writes_.sort();
+    }
     // The part of a transaction that has only one, is not doomed, and has written; otherwise
     // nullptr.
     [[nodiscard, gnu::always_inline]] Part* only_part() noexcept {
@@ -422,6 +443,7 @@ public:
         if (doom_ == AbortReason::none)
             doom_ = reason;
         state_ = State::doomed;
+        first_.store_bound_ = 0;
         for (u32 i = 0; i < count_; ++i)
             parts_[i]->bound_ = 0;
         return doom_;
@@ -434,6 +456,7 @@ public:
             return false;
         state_ = State::idle;
         first_.bound_ = 0;
+        first_.store_bound_ = 0;
         conflicts_ = 0;
         return true;
     }
@@ -586,6 +609,16 @@ private:
             bytes -= piece.bytes;
         }
         return AbortReason::none;
+    }
+
+    // An aligned word in the region, for which there is simple room.
+    [[gnu::always_inline]] void note_word(Part& part, u64 offset, const void* from) noexcept {
+        const u64 stripe = stripe_of(offset);
+        StripeWrite* write = part.may_have_written(stripe) ? part.writes_.find(stripe) : nullptr;
+        if (write == nullptr)
+            write = &part.writes_.append_simply(stripe);
+        state_ = State::complex;
+        put(part, *write, {stripe, static_cast<u32>(offset % kStripeBytes), 8}, from);
     }
 
     [[gnu::always_inline]] static void put(Part& part, StripeWrite& write, StripePart piece,

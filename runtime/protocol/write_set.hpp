@@ -50,8 +50,10 @@ public:
 
     // True if a new stripe needs no room beyond what is there, no index and no savepoint.
     [[nodiscard]] bool has_simple_room() const noexcept {
-        return writes_.size() < kFewWrites && levels_.size() == 0;
+        return has_room_for_few() && levels_.size() == 0;
     }
+    // The same if no nested part has begun.
+    [[nodiscard]] bool has_room_for_few() const noexcept { return writes_.size() < kFewWrites; }
 
     // Makes room for `fresh` new stripes, and in a nested part for saving `overwritten` ones.
     // too_big or no_memory.
@@ -59,6 +61,8 @@ public:
         const u64 count = writes_.size() + fresh;
         if (count > limit)
             return runtime::Error::too_big;
+        if (count > kFewWrites)
+            is_plain_ = false;
         runtime::Status status = writes_.reserve(count, limit);
         if (status.ok() && levels_.size() != 0) {
             status = level_of_.reserve(count, limit);
@@ -105,6 +109,7 @@ public:
 
     // too_big: deeper than kMaxLevels. no_memory.
     [[nodiscard]] runtime::Status begin_level() noexcept {
+        is_plain_ = false;
         runtime::Status status = levels_.reserve(u64{levels_.size()} + 1, kMaxLevels);
         if (status.ok())
             status = level_of_.reserve(writes_.size(), ~u32{0} >> 1);
@@ -178,8 +183,7 @@ public:
     }
 
     [[gnu::always_inline]] void clear() noexcept {
-        if (writes_.size() <= kFewWrites && writes_.capacity() <= kKeptWrites &&
-            level_of_.size() == 0 && levels_.size() == 0) [[likely]]
+        if (is_plain_) [[likely]]
             writes_.truncate(0);
         else
             clear_all();
@@ -254,6 +258,7 @@ private:
         level_of_.clear(kKeptWrites);
         saved_.clear(kKeptWrites);
         levels_.clear(kInlineLevels);
+        is_plain_ = true;
     }
 
     void save(u32 number) noexcept {
@@ -301,6 +306,7 @@ private:
     u32 slot_mask_ = 0;
     u32 shift_ = 0;
     u32 generation_ = 1;
+    bool is_plain_ = true; // since it was cleared: few stripes, no nested part
     GrowingArray<StripeWrite, kInlineWrites> writes_;
     GrowingArray<u32, 4> level_of_; // for each write, in nested parts: see prepare()
     GrowingArray<Saved, 1> saved_;

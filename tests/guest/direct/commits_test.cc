@@ -2,8 +2,10 @@
 // Commits to a direct region: by the program itself, beside all other ways to use the region.
 #include "typed.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <poll.h>
+#include <random>
 #include <stm/transaction.h>
 #include <thread>
 
@@ -55,6 +57,39 @@ TEST(DirectCommits, LargeOnesAreMadeByTheModule) {
     ASSERT_EQ(::pread(region.fd(), found.data(), found.size(), 3),
               static_cast<ssize_t>(found.size()));
     EXPECT_EQ(found, bytes);
+}
+
+// Whatever pieces a transaction stores, in whichever order, the same bytes are there afterwards.
+TEST(DirectCommits, WriteBytesOfEachShapeAndOrder) {
+    constexpr std::size_t kBytes = 4 * kPage;
+    const TypedRegion region("direct", kBytes, STM_DIRECT);
+    std::vector<char> expected(kBytes, 0);
+    std::minstd_rand random(1);
+    for (int round = 0; round < 500; ++round) {
+        struct Piece {
+            std::size_t offset;
+            std::size_t bytes;
+        };
+        std::vector<Piece> pieces(1 + random() % 4);
+        for (Piece& piece : pieces) {
+            const bool is_word = random() % 2 == 0;
+            piece.bytes = is_word ? 8 : 1 + random() % 200;
+            piece.offset = is_word ? random() % (kBytes / 8) * 8 : random() % (kBytes - 200);
+        }
+        const char value = static_cast<char>(round + 1);
+        ASSERT_TRUE(atomically(region, 0, [&](stm_tx* tx) {
+            for (const Piece& piece : pieces) {
+                const std::vector<char> bytes(piece.bytes, value);
+                if (stm_tx_store(tx, region, piece.offset, bytes.data(), bytes.size()) != 0)
+                    return;
+            }
+        }));
+        for (const Piece& piece : pieces)
+            std::fill_n(expected.begin() + static_cast<long>(piece.offset), piece.bytes, value);
+        std::vector<char> found(kBytes);
+        ASSERT_EQ(::pread(region.fd(), found.data(), kBytes, 0), static_cast<ssize_t>(kBytes));
+        ASSERT_EQ(found, expected) << "round " << round;
+    }
 }
 
 // Counters in one region: by the threads of several processes, by all ways.

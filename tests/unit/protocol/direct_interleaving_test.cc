@@ -2,7 +2,7 @@
 // Direct commits through every schedule of their accesses to shared memory, with the death of one
 // of them in front of each of its steps, and the repair at any time after that. With each planted
 // defect some schedule must be refused.
-#include "runtime/protocol/journal.hpp"
+#include "runtime/protocol/direct_commit.hpp"
 #include "tests/unit/protocol/explorer.hpp"
 #include "tests/unit/protocol/stepped_storage.hpp"
 
@@ -21,7 +21,6 @@ namespace stm::test {
 namespace {
 
 using protocol::AbortReason;
-using protocol::DirectResult;
 using protocol::Journal;
 using protocol::JournalMutation;
 using protocol::JournalState;
@@ -131,6 +130,19 @@ std::optional<u64> read(Memory& memory, u64 snapshot, u64 stripe) {
     return value;
 }
 
+// Reads and writes both stripes.
+struct Sets {
+    u64 at;
+    std::array<u64, 1> reads{ReadRun{kA, 2}.word()};
+    std::array<StripeWrite, 2> writes{};
+
+    [[nodiscard]] u64 snapshot() const { return at; }
+    [[nodiscard]] Span<const u64> stripes_read() const { return {reads.data(), reads.size()}; }
+    [[nodiscard]] Span<const StripeWrite> stripes_written() const {
+        return {writes.data(), writes.size()};
+    }
+};
+
 enum class Other { reads, adds, is_serial };
 
 // Program 0 adds 1 to both words and dies; program 1 does something else beside it; program 2
@@ -159,20 +171,20 @@ private:
             return false;
         if (*a != *b && !memory.is_dead())
             fail("a transaction that writes has seen half of a commit");
-        const std::array<u64, 1> reads{ReadRun{kA, 2}.word()};
-        std::array<StripeWrite, 2> writes{};
+        Sets sets{.at = snapshot};
+        std::array<StripeWrite, 2>& writes = sets.writes;
         for (u64 i = 0; i < 2; ++i) {
             const u64 value = (i == 0 ? *a : *b) + amount;
-            writes[i].stripe = i;
-            writes[i].mask = 0xff;
-            std::memcpy(writes[i].bytes, &value, sizeof value);
+            // A commit takes two in either order.
+            StripeWrite& write = writes[number == 0 ? i : 1 - i];
+            write.stripe = i;
+            write.mask = 0xff;
+            std::memcpy(write.bytes, &value, sizeof value);
         }
         u64 conflicting = 0;
         Journal& journal = shared_.journals[number];
-        const DirectResult result = protocol::commit_directly<Memory, kMutation>(
-            memory, journal, kOwner + number, snapshot, Span<const u64>(reads.data(), 1),
-            Span<const StripeWrite>(writes.data(), 2), conflicting);
-        if (result.kind != DirectResult::Kind::committed)
+        if (protocol::commit_directly<kMutation>(memory, journal, kOwner + number, sets,
+                                                 conflicting) != AbortReason::none)
             return false;
         protocol::end_direct(memory, journal);
         return true;

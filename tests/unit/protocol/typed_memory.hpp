@@ -86,7 +86,9 @@ public:
         if (reason != AbortReason::none)
             return reason;
         const u64 offset = address % Regions<M>::kSpan;
-        if (bytes == 8 && offset % 8 == 0 && engine_.store_word(*part, offset, from))
+        if (bytes == 8 && offset % 8 == 0 &&
+            ((part == &engine_.part(0) && engine_.store_first_word(offset, from)) ||
+             engine_.store_word(*part, offset, from)))
             return AbortReason::none;
         return engine_.store(*part, offset, from, bytes);
     }
@@ -120,7 +122,8 @@ private:
     using Commit = protocol::SetCommit<M>;
 
     auto place(u64 number) const {
-        return typename Engine::Place{ViewOf<M>(*regions_.all[number]), number + 1, number + 1};
+        const ViewOf<M> view(*regions_.all[number]);
+        return typename Engine::Place{view, number + 1, number + 1, view.size()};
     }
     AbortReason part_of(u64 address, Part*& part) {
         return engine_.join(place(address / Regions<M>::kSpan), part);

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A thread that is stopped in the middle of a commit loses its journal to those that wait for it.
-// The next store of that commit is refused, and the kernel sends the thread to direct_resume.S.
-// From there it comes back to the begin of the commit, and asks what has become of it.
+// The next store of that commit is refused, and the kernel sends the thread to direct_enter.S. From
+// there it comes back to the begin of the commit, and asks what has become of it. Nothing but the
+// sets and the journal is stored between the begin and the last such store.
 #include "direct.hpp"
+
+#include "runtime/protocol/direct_commit.hpp"
+#include "transaction.hpp"
 
 #include <cerrno>
 #include <stm/ioctl.h>
@@ -12,12 +16,8 @@
 #error "libstm: direct commits are written for x86-64 only"
 #endif
 
-extern "C" {
-// Where a commit begins: frame, instruction, stack, as __builtin_setjmp() stores them.
-[[gnu::visibility("hidden"),
-  gnu::tls_model("initial-exec")]] constinit thread_local void* stm_library_direct_begin[5] = {};
-[[gnu::visibility("hidden")]] void stm_library_direct_resumed();
-}
+// Where the kernel sends the thread: direct_enter.S.
+extern "C" [[gnu::visibility("hidden")]] void stm_library_direct_resumed();
 
 namespace stm::library::typed {
 namespace {
@@ -26,47 +26,47 @@ namespace {
 [[gnu::tls_model("initial-exec")]] constinit thread_local volatile bool is_described = false;
 
 using protocol::AbortReason;
-using protocol::DirectResult;
+using runtime::Order;
 
 // The region as a commit in user space sees it.
 class Memory {
 public:
-    explicit Memory(stm_region& region)
-        : now_(region.clock.as<Atomic<u64>>()), clock_(region.clock.as<struct stm_clock>()),
-          records_(region.records.as<Atomic<u64>>()), bytes_(region.bytes.as<u8>()) {}
+    Memory(const stm_region& region, OwnJournal& own) : region_(region), own_(own) {}
 
-    [[nodiscard]] Atomic<u64>& clock() { return *now_; }
-    [[nodiscard]] Atomic<u64>* orec(u64 stripe) { return records_ + stripe; }
-    [[nodiscard]] u8* data(u64 stripe) { return bytes_ + stripe * protocol::kStripeBytes; }
-    // The first touch of a page makes it.
-    [[nodiscard]] runtime::Status materialise(u64 stripe) {
-        static_cast<void>(__atomic_load_n(data(stripe), __ATOMIC_RELAXED));
-        return runtime::kSuccess;
+    [[nodiscard]] Atomic<u64>& clock() { return *region_.clock.as<Atomic<u64>>(); }
+    [[nodiscard]] Atomic<u64>* orec(u64 stripe) {
+        return region_.records.as<Atomic<u64>>() + stripe;
     }
-    [[nodiscard]] u64 size() const { return clock_->region_size; }
+    [[nodiscard]] u8* data(u64 stripe) {
+        return region_.bytes.as<u8>() + stripe * protocol::kStripeBytes;
+    }
+    // A load makes the page.
+    [[nodiscard]] runtime::Status materialise(u64) { return runtime::kSuccess; }
+    [[nodiscard]] u64 size() const { return page().region_size; }
     void pause() { runtime::spin_hint(); }
     [[nodiscard]] u32 spin_limit() const { return 500; }
     void begin_critical() {}
     void end_critical() {}
     void serial_batch() {}
-    void described() { is_described = true; }
+    void described() { own_.is_described = true; }
 
     [[nodiscard]] bool closed() const {
-        return __atomic_load_n(&clock_->closed, __ATOMIC_RELAXED) != 0;
+        return __atomic_load_n(&page().closed, __ATOMIC_RELAXED) != 0;
     }
     [[nodiscard]] bool has_sleepers() const {
-        return __atomic_load_n(&clock_->sleepers, __ATOMIC_ACQUIRE) != 0;
+        return __atomic_load_n(&page().sleepers, __ATOMIC_ACQUIRE) != 0;
     }
 
 private:
-    Atomic<u64>* const now_; // the first member of *clock_
-    struct stm_clock* const clock_;
-    Atomic<u64>* const records_;
-    u8* const bytes_;
+    // Of which the clock is the first member.
+    [[nodiscard]] struct stm_clock& page() const { return *region_.clock.as<struct stm_clock>(); }
+
+    const stm_region& region_;
+    OwnJournal& own_;
 };
 
 void count(Atomic<u64>& counter) {
-    counter.store(counter.load(runtime::Order::relaxed) + 1, runtime::Order::relaxed);
+    counter.store(counter.load(Order::relaxed) + 1, Order::relaxed);
 }
 
 // What has become of the last commit, if it was taken.
@@ -88,6 +88,16 @@ int claim(OwnJournal& own, stm_region& region, Outcome& outcome) {
     return 0;
 }
 
+[[gnu::cold, gnu::noinline]] void wake(const stm_region& region, const Engine::Part& part) {
+    const int error = errno;
+    protocol::WaitMask keys = 0;
+    for (const protocol::StripeWrite& write : part.stripes_written())
+        keys |= protocol::wait_bit(write.stripe);
+    ::ioctl(region.handle.get(), STM_IOC_WAKE, keys);
+    errno = error;
+}
+
+// Gets the thread a journal that is idle. errno is left alone.
 [[gnu::cold, gnu::noinline]] bool has_claimed(OwnJournal& own, stm_region& region) {
     const int error = errno;
     Outcome outcome{};
@@ -96,78 +106,41 @@ int claim(OwnJournal& own, stm_region& region, Outcome& outcome) {
     return done;
 }
 
-[[gnu::cold, gnu::noinline]] AbortReason after_taken(OwnJournal& own, stm_region& region) {
+// What has become of a commit whose journal was taken. errno is left alone.
+AbortReason reason_of_taken(OwnJournal& own, stm_region& region) {
     const int error = errno;
     Outcome outcome{};
     // It has one, so this asks for no memory.
     if (claim(own, region, outcome) != 0) {
-        own = {};
+        own.place = 0;
         outcome = Outcome::undone;
     }
     errno = error;
     // Before that it was another commit that was finished, which a signal handler had left by a
     // jump.
-    return outcome == Outcome::finished && is_described ? AbortReason::none
-                                                        : AbortReason::commit_locked;
+    return outcome == Outcome::finished && own.is_described ? AbortReason::none
+                                                            : AbortReason::commit_locked;
 }
 
-[[gnu::cold, gnu::noinline]] void wake(const stm_region& region, const Engine::Part& part) {
-    const int error = errno;
-    protocol::WaitMask keys = 0;
-    for (const protocol::StripeWrite& write : part.writes().writes())
-        keys |= protocol::wait_bit(write.stripe);
-    ::ioctl(region.handle.get(), STM_IOC_WAKE, keys);
-    errno = error;
-}
-
-[[gnu::cold, gnu::noinline]] AbortReason after_conflict(OwnJournal& own, const stm_region& region,
-                                                        AbortReason reason, u64 stripe) {
-    count(own.journal->head.conflicts);
+[[gnu::cold, gnu::noinline]] int after_conflict(stm_tx& tx, AbortReason reason, u64 stripe) {
+    if (reason == AbortReason::serial_wait)
+        return commit_by_request(tx);
+    protocol::Journal& journal = *tx.journal.journal;
+    count(journal.head.conflicts);
     if (reason == AbortReason::commit_locked) {
-        count(own.journal->head.locked);
-        settle(region, stripe);
+        count(journal.head.locked);
+        settle(*tx.known[0], stripe);
     }
-    return reason;
+    return after_failed_commit(tx, reason);
 }
 
-// Apart from where it comes back to: a function with such a place keeps nothing in registers.
-[[gnu::noinline]] AbortReason commit_claimed(OwnJournal& own, stm_region& region,
-                                             const Engine::Part& part) {
-    Memory memory(region);
-    u64 stripe = 0;
-    const DirectResult result =
-        protocol::commit_directly(memory, *own.journal, own.owner, part.snapshot(),
-                                  part.reads().runs(), part.writes().writes(), stripe);
-    if (result.kind == DirectResult::Kind::committed) [[likely]] {
-        count(own.journal->head.commits);
-        if (memory.has_sleepers()) [[unlikely]]
-            wake(region, part);
-        protocol::end_direct(memory, *own.journal);
-        return AbortReason::none;
-    }
-    return result.kind == DirectResult::Kind::closed
-               ? AbortReason::serial_wait
-               : after_conflict(own, region, result.reason, stripe);
+[[gnu::always_inline]] inline int is_committed(stm_tx& tx) {
+    tx.engine.end_only_part();
+    tx.known_count = 1;
+    return 0;
 }
 
 } // namespace
-
-AbortReason commit_directly(OwnJournal& own, stm_region& region, const Engine::Part& part) {
-    if (part.writes().size() > protocol::Journal::kMostWrites) [[unlikely]]
-        return AbortReason::serial_wait;
-    // It has none, or its last commit was left by a jump out of a signal handler.
-    if ((own.place != region.place.place ||
-         own.journal->head.state.load(runtime::Order::relaxed) != 0) &&
-        !has_claimed(own, region)) [[unlikely]]
-        return AbortReason::serial_wait;
-    // The compiler does not know that a store below may lead back here.
-    OwnJournal* const volatile same_own = &own;
-    stm_region* const volatile same_region = &region;
-    is_described = false;
-    if (__builtin_setjmp(stm_library_direct_begin) != 0) [[unlikely]]
-        return after_taken(*same_own, *same_region);
-    return commit_claimed(own, region, part);
-}
 
 void settle(const stm_region& region, u64 stripe) {
     const int error = errno;
@@ -176,3 +149,38 @@ void settle(const stm_region& region, u64 stripe) {
 }
 
 } // namespace stm::library::typed
+
+using namespace stm::library::typed;
+namespace protocol = stm::protocol;
+
+int stm_library_direct_commit(stm_tx& tx) {
+    const Engine::Part* const part = tx.engine.only_part();
+    stm_region& region = *tx.known[0];
+    OwnJournal& own = tx.journal;
+    if (part == nullptr || tx.is_serial || part->writes().size() > protocol::Journal::kMostWrites)
+        [[unlikely]]
+        return commit_by_request(tx);
+    // It has none, or its last commit was left by a jump out of a signal handler.
+    if ((own.place != region.place.place || own.journal->head.state.load(Order::relaxed) != 0) &&
+        !has_claimed(own, region)) [[unlikely]]
+        return commit_by_request(tx);
+    tx.engine.order_only_part();
+    own.is_described = false;
+    Memory memory(region, own);
+    protocol::Journal& journal = *own.journal;
+    u64 conflicting = 0;
+    const AbortReason reason =
+        protocol::commit_directly(memory, journal, own.owner, *part, conflicting);
+    if (reason != AbortReason::none) [[unlikely]]
+        return after_conflict(tx, reason, conflicting);
+    count(journal.head.commits);
+    if (memory.has_sleepers()) [[unlikely]]
+        wake(region, *part);
+    protocol::end_direct(memory, journal);
+    return is_committed(tx);
+}
+
+int stm_library_direct_taken(stm_tx& tx) {
+    const AbortReason reason = reason_of_taken(tx.journal, *tx.known[0]);
+    return reason == AbortReason::none ? is_committed(tx) : after_failed_commit(tx, reason);
+}

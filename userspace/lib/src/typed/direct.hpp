@@ -3,7 +3,6 @@
 #pragma once
 
 #include "region.hpp"
-#include "runtime/protocol/abort_reason.hpp"
 #include "runtime/protocol/journal.hpp"
 
 namespace stm::library::typed {
@@ -13,16 +12,23 @@ struct OwnJournal {
     u64 place = 0; // of the region (Engine::Place); 0: it has none
     protocol::Journal* journal = nullptr;
     u64 owner = 0;
+    // Whether the journal has told of the last commit, so that what became of the journal became of
+    // that commit.
+    volatile bool is_described = false;
 };
-
-/**
- * Commits the part, the only one of the thread's transaction, whose sets are sorted. none; a
- * conflict; or serial_wait: the kernel has to do it.
- */
-[[nodiscard]] protocol::AbortReason commit_directly(OwnJournal& own, stm_region& region,
-                                                    const Engine::Part& part);
 
 /** Sees to a stripe that was locked for long: its owner may be gone. errno is left alone. */
 void settle(const stm_region& region, u64 stripe);
 
 } // namespace stm::library::typed
+
+extern "C" {
+/**
+ * Commits the thread's transaction, whose first region is direct, as stm_tx_commit() does: calls
+ * the next one so that the thread can be sent back to the begin of the call (direct_enter.S).
+ */
+[[gnu::visibility("hidden")]] int stm_library_direct_enter(stm_tx& tx);
+[[gnu::visibility("hidden")]] int stm_library_direct_commit(stm_tx& tx);
+/** Where the thread goes on if it was sent back. Returns what the first one was to return. */
+[[gnu::visibility("hidden")]] int stm_library_direct_taken(stm_tx& tx);
+}

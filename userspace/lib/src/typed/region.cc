@@ -74,6 +74,7 @@ int attach(stm_region& region) {
     // The id of the region `default` is 0.
     region.place.region = info.id + 1;
     region.place.place = next_place();
+    region.place.writable = region.may_write ? size : 0;
     return 0;
 }
 

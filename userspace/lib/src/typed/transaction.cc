@@ -49,7 +49,7 @@ void forget_parents_transaction() {
     if (tx == nullptr)
         return;
     // The tokens and the journal belong to the parent's thread.
-    tx->journal = {};
+    tx->journal.place = 0;
     tx->is_serial = false;
     tx->wants_tokens = false;
     tx->error = 0;
@@ -433,21 +433,14 @@ AbortReason submit(stm_tx& tx) {
     return submit(region, request);
 }
 
-// The same, by the thread itself where the region allows that.
-[[gnu::always_inline]] inline AbortReason submit_only(stm_tx& tx, stm_region& region,
-                                                      const Part& part) {
-    if (region.is_direct) {
-        const AbortReason reason = commit_directly(tx.journal, region, part);
-        if (reason != AbortReason::serial_wait) [[likely]]
-            return reason;
-    }
-    return submit_one(region, part);
-}
+} // namespace
 
 // For that reason; errno tells which if it is none of the conflicts.
 [[gnu::noinline]] int after_failed_commit(stm_tx& tx, AbortReason reason) {
     return is_conflict(reason) ? begin_again(tx, reason) : fail_for_good(tx, errno);
 }
+
+namespace {
 
 [[gnu::noinline]] int commit_slowly(stm_tx& tx) {
     if (!tx.engine.active()) {
@@ -501,18 +494,22 @@ AbortReason submit(stm_tx& tx) {
     return 0;
 }
 
-[[gnu::noinline]] int commit_update(stm_tx& tx) {
+} // namespace
+
+[[gnu::noinline]] int commit_by_request(stm_tx& tx) {
     Part* const part = tx.engine.only_part();
     if (part == nullptr || tx.is_serial) [[unlikely]]
         return commit_parts(tx);
     tx.engine.prepare_only_part();
-    const AbortReason reason = submit_only(tx, *tx.known[0], *part);
+    const AbortReason reason = submit_one(*tx.known[0], *part);
     if (reason != AbortReason::none) [[unlikely]]
         return after_failed_commit(tx, reason);
     tx.engine.end_only_part();
     tx.known_count = 1;
     return 0;
 }
+
+namespace {
 
 // Sleeps. 0 or an error number. The thread can be cancelled meanwhile, as in the waits of libc.
 int sleep_on(const Sets& sets, std::int64_t timeout_ns) {
@@ -648,15 +645,16 @@ stm_tx* stm_tx_begin(stm_region* region, int flags) {
 }
 
 int stm_tx_store(stm_tx* tx, stm_region* region, uint64_t offset, const void* from, size_t bytes) {
-    if (bytes == 8 && offset % 8 == 0 && tx->region == region && tx->known[0] == region &&
-        tx->flags == 0 && region->may_write && tx->engine.store_word(*tx->part, offset, from))
-        [[likely]]
+    if (bytes == 8 && offset % 8 == 0 && tx->known[0] == region &&
+        tx->engine.store_first_word(offset, from)) [[likely]]
         return 0;
     return store_elsewhere(*tx, *region, offset, from, bytes);
 }
 
 int stm_tx_commit(stm_tx* tx) {
-    return tx->engine.end_simply() ? 0 : commit_update(*tx);
+    if (tx->engine.end_simply())
+        return 0;
+    return tx->known[0]->is_direct ? stm_library_direct_enter(*tx) : commit_by_request(*tx);
 }
 
 void stm_tx_restart(stm_tx* tx) {

@@ -47,4 +47,8 @@ namespace stm::library::typed {
 int load_slowly(stm_tx& tx, stm_region& region, u64 offset, void* to, u64 bytes);
 int load_word_slowly(stm_tx& tx, stm_region& region, u64 offset, void* to);
 
+/* What a direct commit leaves to others: any commit, and what follows one that did not happen. */
+int commit_by_request(stm_tx& tx);
+int after_failed_commit(stm_tx& tx, protocol::AbortReason reason);
+
 } // namespace stm::library::typed
