@@ -51,6 +51,13 @@ Result<i32> wait_for_change(const Request& request, stm_wait& argument) noexcept
     return done(wait(request.handle, argument.timeout_ns, argument.flags));
 }
 
+Result<i32> set_dump(const Request& request) noexcept {
+    if (request.argument > 1)
+        return Error::invalid;
+    request.handle.set_dumped(request.argument != 0 ? Handle::Dumped::yes : Handle::Dumped::no);
+    return i32{0};
+}
+
 Result<i32> attach_cell(const Request& request, stm_cell& argument) noexcept {
     const auto kind =
         (argument.flags & STM_CELL_WARM) != 0 ? StartCell::Kind::warm : StartCell::Kind::start;
@@ -100,6 +107,7 @@ constexpr Row kRows[] = {
     with<stm_attachments, tell_attachments>(STM_IOC_ATTACHMENTS),
     with<stm_place, name_place>(STM_IOC_NAME_PLACE),
     with<stm_places, tell_places>(STM_IOC_PLACES),
+    with_number<set_dump>(STM_IOC_DUMP),
     with<stm_destroy, destroy_region>(STM_IOC_DESTROY),
     with<stm_change_segment, change_segment>(STM_IOC_CHANGE_SEGMENT),
     with<stm_detach_segment, detach_segment>(STM_IOC_DETACH_SEGMENT),

@@ -175,6 +175,10 @@ int stm_core_map(stm_handle* handle, __u64 first, __u64 pages, unsigned int want
     return 0;
 }
 
+int stm_core_is_dumped(stm_handle* handle) {
+    return handle_of(handle).is_dumped() ? 1 : 0;
+}
+
 void stm_core_attached(stm_handle* handle) {
     the_registry->note_attach(handle_of(handle).region(), AttachEvent::attach);
 }

@@ -51,6 +51,8 @@ public:
     // Whether anything was stored to a page. What was predicted counts as far as it has been
     // examined.
     [[nodiscard]] bool has_stored() const noexcept;
+    // Whether it has the page.
+    [[nodiscard]] bool has(u64 index) const noexcept { return pages_.find(index) != nullptr; }
     // Whether a store to the page would be the first one.
     [[nodiscard]] bool is_unstored(u64 index) noexcept;
 

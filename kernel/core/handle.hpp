@@ -82,6 +82,13 @@ public:
     }
     [[nodiscard]] bool take_position(long long& position) noexcept;
 
+    // Whether core files have its mappings. Any thread, at any time.
+    enum class Dumped { no, yes };
+    void set_dumped(Dumped dumped) noexcept {
+        dumped_.store(dumped == Dumped::yes, runtime::Order::relaxed);
+    }
+    [[nodiscard]] bool is_dumped() const noexcept { return dumped_.load(runtime::Order::relaxed); }
+
     // A descriptor of its file was closed in the calling process.
     void flush(const stm_file* file) noexcept;
     // Discards all transactions. No process has the handle any more, and it has no mapping.
@@ -103,6 +110,7 @@ private:
     TypedCounters typed_counters_;
     DirectCounts ended_journals_;
     runtime::Atomic<bool> knows_positions_{false};
+    runtime::Atomic<bool> dumped_{false};
 };
 
 } // namespace stm::kernel

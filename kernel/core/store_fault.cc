@@ -13,6 +13,8 @@ stm_fault_result serve_from(PageStore& store, u64 pages, stm_identity* identity,
     // Checked at mmap already; a fault believes nothing.
     if (fault.index >= pages)
         return STM_FAULT_OUTSIDE;
+    if (fault.dump != 0 && store.find(fault.index) == nullptr) [[unlikely]]
+        return STM_FAULT_OUTSIDE;
     const Result<stm_page*> page = store.obtain(fault.index, identity, first_index);
     if (!page.ok())
         return STM_FAULT_NO_MEMORY;

@@ -6,6 +6,7 @@ namespace stm::kernel {
 using protocol::AbortReason;
 using runtime::Order;
 using runtime::Result;
+using runtime::u64;
 
 namespace {
 
@@ -40,7 +41,30 @@ stm_fault_result serve_private_page(Context& context, stm_fault& fault) noexcept
     return context.is_current() ? STM_FAULT_FORBIDDEN : STM_FAULT_WAIT;
 }
 
+bool has_written_to_page(const Context& context, u64 index) noexcept STM_REQUIRES(context.lock()) {
+    constexpr u64 kStripes = kPageBytes / protocol::kStripeBytes;
+    for (u64 stripe = index * kStripes; stripe < (index + 1) * kStripes; ++stripe) {
+        if (context.transaction().written_bytes(stripe) != 0)
+            return true;
+    }
+    return false;
+}
+
+// For the core file of the transaction's own process: what the transaction has touched, and what it
+// has written by calls. All else is shown as it is committed, since a file that needed a private
+// copy of each page of the region would be no help. The transaction never goes on.
+bool serve_dump(Context& context, stm_fault& fault) noexcept STM_REQUIRES(context.lock()) {
+    if (!context.footprint().has(fault.index) && !has_written_to_page(context, fault.index))
+        return false;
+    if (context.touch(fault.index, fault.address, Use::load, fault.pages[0]) != AbortReason::none)
+        return false;
+    stm_linux_page_get(fault.pages[0]);
+    return true;
+}
+
 stm_fault_result serve_committed_page(Region& region, stm_fault& fault) noexcept {
+    if (fault.dump != 0 && region.pages().find(fault.index) == nullptr)
+        return STM_FAULT_OUTSIDE;
     const Result<stm_page*> page = region.pages().obtain(fault.index, region.identity(), 0);
     if (!page.ok())
         return STM_FAULT_NO_MEMORY;
@@ -55,8 +79,13 @@ stm_fault_result serve(Region& region, View& view, stm_fault& fault) noexcept {
         if (Context* const context = view.lock_viewer(fault.memory)) {
             context->lock().is_held();
             const Context::Guard held(context->lock(), runtime::kAdoptLock);
-            if (context->stage().has_faults())
-                return serve_private_page(*context, fault);
+            if (context->stage().has_faults()) {
+                if (fault.dump == 0 || stm_linux_thread_is_of_process(context->thread()) == 0)
+                    [[likely]]
+                    return serve_private_page(*context, fault);
+                if (serve_dump(*context, fault))
+                    return STM_FAULT_MAP;
+            }
         }
         if (fault.write != 0)
             return STM_FAULT_FORBIDDEN;

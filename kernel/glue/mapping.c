@@ -70,6 +70,21 @@ static vm_fault_t fault_code(struct vm_fault *vmf, enum stm_fault_result result)
 	}
 }
 
+/* The thread that writes the core file of its process; the others are at their ends. */
+static bool is_dump(void)
+{
+	return !!(current->flags & PF_DUMPCORE);
+}
+
+/*
+ * Linux asks for the name of a mapping of a file only when it writes a core file. One that has a
+ * name is in the file, whatever VM_DONTDUMP and coredump_filter say.
+ */
+static const char *stm_name_in_dump(struct vm_area_struct *vma)
+{
+	return stm_core_is_dumped(vma->vm_file->private_data) ? KBUILD_MODNAME : NULL;
+}
+
 #define WINDOW (STM_FAULT_BATCH * PAGE_SIZE)
 
 /*
@@ -145,6 +160,7 @@ static vm_fault_t shared_fault(struct vm_fault *vmf,
 		.first = vmf->pgoff,
 		.last = vmf->pgoff,
 		.write = !!(vmf->flags & FAULT_FLAG_WRITE),
+		.dump = is_dump(),
 		.address = vmf->address,
 	};
 	enum stm_fault_result result;
@@ -187,6 +203,7 @@ static vm_fault_t transactional_fault(struct vm_fault *vmf)
 		.index = vmf->pgoff,
 		.last = vmf->pgoff,
 		.write = !!(vmf->flags & FAULT_FLAG_WRITE),
+		.dump = is_dump(),
 		.memory = (struct stm_memory *)vma->vm_mm,
 		.address = vmf->address,
 	};
@@ -267,11 +284,13 @@ static vm_fault_t stm_page_mkwrite(struct vm_fault *vmf)
 static const struct vm_operations_struct stm_plain_vm_operations = {
 	.fault = stm_plain_fault,
 	.map_pages = STM_MAP_PAGES,
+	.name = stm_name_in_dump,
 };
 
 static const struct vm_operations_struct stm_window_vm_operations = {
 	.fault = stm_window_fault,
 	.map_pages = STM_MAP_PAGES,
+	.name = stm_name_in_dump,
 };
 
 /*
@@ -285,6 +304,7 @@ static vm_fault_t direct_fault(struct vm_fault *vmf)
 		.index = vmf->pgoff,
 		.first = vmf->pgoff,
 		.last = vmf->pgoff,
+		.dump = is_dump(),
 		.memory = (struct stm_memory *)vmf->vma->vm_mm,
 		.address = vmf->address,
 	};
@@ -350,6 +370,7 @@ static const struct vm_operations_struct stm_direct_vm_operations = {
 	.fault = stm_direct_fault,
 	.page_mkwrite = direct_store,
 	.map_pages = STM_MAP_PAGES,
+	.name = stm_name_in_dump,
 };
 
 static void stm_segment_open(struct vm_area_struct *vma)
@@ -368,6 +389,7 @@ static const struct vm_operations_struct stm_segment_vm_operations = {
 	.close = stm_segment_close,
 	.fault = stm_plain_fault,
 	.map_pages = STM_MAP_PAGES,
+	.name = stm_name_in_dump,
 };
 
 /* page_mkwrite makes Linux map the pages of a writable mapping read-only at first. */
@@ -375,6 +397,7 @@ static const struct vm_operations_struct stm_transactional_vm_operations = {
 	.fault = stm_transactional_fault,
 	.page_mkwrite = stm_page_mkwrite,
 	.map_pages = STM_MAP_PAGES,
+	.name = stm_name_in_dump,
 };
 
 int stm_file_mmap(struct file *file, struct vm_area_struct *vma)
@@ -403,7 +426,8 @@ int stm_file_mmap(struct file *file, struct vm_area_struct *vma)
 	 * MIXEDMAP: the fault of a plain region or of a window inserts pages itself; it also lets
 	 * fork copy the page table. DONTEXPAND: mremap cannot grow the mapping, and Linux 6.12 does
 	 * not merge it with a neighbour behind our back. DONTDUMP: a core file would be as large as
-	 * the region, and most of it was never touched.
+	 * the region, and most of it was never touched. A handle may want that, see
+	 * stm_name_in_dump().
 	 */
 	set = VM_DONTEXPAND | VM_DONTDUMP;
 	if ((allowed & (STM_MAP_PLAIN | STM_MAP_WINDOW)) && !(allowed & STM_MAP_DIRECT))

@@ -87,6 +87,18 @@ int stm_linux_thread_runs(struct stm_thread *thread, __u64 exec_id)
 	return runs;
 }
 
+int stm_linux_thread_is_of_process(struct stm_thread *thread)
+{
+	struct task_struct *task;
+	bool is;
+
+	rcu_read_lock();
+	task = pid_task((struct pid *)thread, PIDTYPE_PID);
+	is = task && same_thread_group(task, current);
+	rcu_read_unlock();
+	return is;
+}
+
 /*
  * A thread that has ended has no descriptors. The lock keeps a thread's descriptor table in place.
  */

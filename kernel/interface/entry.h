@@ -91,6 +91,9 @@ int stm_core_poll_ready(struct stm_handle *handle);
 int stm_core_map(struct stm_handle *handle, __u64 first, __u64 pages, unsigned int wanted,
 		 unsigned int *allowed);
 
+/* Whether core files have the mappings of the handle. Any context. */
+int stm_core_is_dumped(struct stm_handle *handle);
+
 /*
  * A mapping of a segment has come, or is about to go. Called with mmap_lock held, for the mapping's
  * own process or the one that forks it.

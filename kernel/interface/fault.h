@@ -32,16 +32,18 @@ enum stm_fault_result {
 };
 /*
  * in: @index is the missing page. @first and @last are the first and the last page that may be
- * mapped with it. @write is nonzero for a store. @memory is the address space, and @address the
- * page's address in it. out: @pages[0] is page @first, followed by @count - 1 others, all resident.
- * Page @index is one of them. A fault is served with mmap_lock or the lock of the mapping held, by
- * any process, for any address space.
+ * mapped with it. @write is nonzero for a store. @dump is nonzero if it is for the core file of the
+ * calling process, whose threads are at their ends: then no page is allocated that the region does
+ * not have. @memory is the address space, and @address the page's address in it. out: @pages[0] is
+ * page @first, followed by @count - 1 others, all resident. Page @index is one of them. A fault is
+ * served with mmap_lock or the lock of the mapping held, by any process, for any address space.
  */
 struct stm_fault {
 	__u64 index;
 	__u64 first;
 	__u64 last;
 	int write;
+	int dump;
 	unsigned int count;
 	struct stm_memory *memory;
 	__u64 address;

@@ -399,6 +399,8 @@ int stm_linux_thread_is_alive(struct stm_thread *thread);
  * Nonzero: it is alive, and has not called exec since stm_linux_exec_id() returned @exec_id to it.
  */
 int stm_linux_thread_runs(struct stm_thread *thread, __u64 exec_id);
+/* Nonzero: it is a thread of the calling process. Any context. */
+int stm_linux_thread_is_of_process(struct stm_thread *thread);
 /*
  * Nonzero: it has the same descriptor table as the calling thread, as the threads of one process
  * do.

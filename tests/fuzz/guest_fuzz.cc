@@ -293,6 +293,8 @@ long Worker::call(unsigned kind, Random& random) {
     case 8:
         return ioctl(file(random), STM_IOC_COMMIT, random() % 32 == 0 ? some(random) : 0ul);
     case 9:
+        if (random() % 8 == 0)
+            return ioctl(file(random), STM_IOC_DUMP, random() % 3);
         return ioctl(file(random), random() % 2 == 0 ? STM_IOC_CANCEL : STM_IOC_VALIDATE,
                      random() % 8 == 0 ? some(random) : random() % 2);
     case 10: {

@@ -170,6 +170,16 @@ void add_descriptions() {
                  return test::request(attempt.fd.get(), STM_IOC_NAME_PLACE, &place);
              },
          .done = [](Try&) {}});
+    add({.entry = "ioctl:STM_IOC_DUMP",
+         .region = "transactional",
+         .way = "by-handle",
+         .flags = 0,
+         .errors = {},
+         .act =
+             [](Try& attempt) {
+                 return ::ioctl(attempt.fd.get(), STM_IOC_DUMP, 1) == 0 ? 0 : errno;
+             },
+         .done = [](Try&) {}});
     add({.entry = "ioctl:STM_IOC_PLACES",
          .region = "transactional",
          .way = "by-handle",

@@ -29,7 +29,7 @@
 
 /* The version of this interface. Minor versions only add; another major version is incompatible. */
 #define STM_ABI_MAJOR 1
-#define STM_ABI_MINOR 8
+#define STM_ABI_MINOR 9
 
 /* Bytes of a region's name, with its terminating NUL. Any non-empty string that fits is a name. */
 #define STM_NAME_SIZE 256
@@ -47,6 +47,7 @@
 
 #define STM_IOC_NAME_PLACE _IO(STM_IOC_TYPE, 0x08)
 #define STM_IOC_PLACES _IO(STM_IOC_TYPE, 0x09)
+#define STM_IOC_DUMP _IO(STM_IOC_TYPE, 0x0a)
 #define STM_IOC_START _IO(STM_IOC_TYPE, 0x10)
 #define STM_IOC_COMMIT _IO(STM_IOC_TYPE, 0x11)
 #define STM_IOC_CANCEL _IO(STM_IOC_TYPE, 0x12)
@@ -392,6 +393,22 @@ struct stm_places {
 	__u32 count;
 	char name[STM_NAME_SIZE];
 };
+
+/*
+ * STM_IOC_DUMP: whether core files have the mappings of this handle
+ *
+ * The argument is a number: 1: they do; 0: they do not, which is the default. It holds for all
+ * mappings of the open file, also those that exist already, in every process that has it.
+ * /proc/PID/coredump_filter and MADV_DONTDUMP do not count then. Since version 1.9.
+ *
+ * A core file has the pages of the region that were ever touched, and zeros for the others: to
+ * write it allocates nothing in the region. In the mappings of a transaction that runs, a page that
+ * the transaction has touched is as its thread saw it. All other pages are as they were committed
+ * when the file was written. Other processes may commit meanwhile, so the pages need not be of one
+ * moment.
+ *
+ * EINVAL: The argument is another number.
+ */
 
 #define STM_DESTROY_DEFERRED 0x10 /* in use: loses its name now, its memory with its last user */
 #define STM_DESTROY_FLAGS (STM_BY_ID | STM_BY_NAME | STM_BY_HANDLE | STM_DESTROY_DEFERRED)

@@ -96,6 +96,17 @@ TEST_F(Control, FollowsTheRulesOfSizesInNamePlace) {
     argument.name[0] = 'a';
     expect_size_rules(STM_IOC_NAME_PLACE, argument);
 }
+TEST_F(Control, HasAHandleInCoreFilesWhenItIsAskedTo) {
+    const File other = open(control, "a", kOpen);
+    EXPECT_EQ(stm_core_is_dumped(file.get()), 0);
+    EXPECT_EQ(stm_core_control(file.get(), STM_IOC_DUMP, 1), 0);
+    EXPECT_EQ(stm_core_is_dumped(file.get()), 1);
+    EXPECT_EQ(stm_core_is_dumped(other.get()), 0);
+    EXPECT_EQ(stm_core_control(file.get(), STM_IOC_DUMP, 2), -EINVAL);
+    EXPECT_EQ(stm_core_is_dumped(file.get()), 1);
+    EXPECT_EQ(stm_core_control(file.get(), STM_IOC_DUMP, 0), 0);
+    EXPECT_EQ(stm_core_is_dumped(file.get()), 0);
+}
 TEST_F(Control, FollowsTheRulesOfSizesInSetSize) {
     auto argument = argument_of<stm_set_size>(0);
     argument.region_size = kPage;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "control.hpp"
 
+#include "dump.hpp"
 #include "error.hpp"
 
 #include <cerrno>
@@ -43,7 +44,9 @@ int Control::connect() {
 
 int Control::open(struct stm_open& request) const {
     request.size = sizeof request;
-    return ::ioctl(connection_.device.get(), STM_IOC_OPEN, &request);
+    const int handle = ::ioctl(connection_.device.get(), STM_IOC_OPEN, &request);
+    dump_if_wanted(handle);
+    return handle;
 }
 
 int Control::info(struct stm_info& request) const {

@@ -7,6 +7,7 @@
 // that leads anywhere else has survived its region: the module was reloaded, or the region was
 // destroyed and another region got its minor number.
 #include "control.hpp"
+#include "dump.hpp"
 #include "error.hpp"
 #include "path.hpp"
 
@@ -156,6 +157,7 @@ Step Creation::use_node(unsigned minor, std::uint64_t id, int& result) {
         return Step::again;
     if (set_size(handle.get(), size_) < 0)
         return Step::failed;
+    dump_if_wanted(handle.get());
     result = handle.release();
     return Step::done;
 }

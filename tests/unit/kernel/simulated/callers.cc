@@ -171,6 +171,10 @@ int stm_linux_is_program_address(__u64 address) {
     return address >> 47 == 0;
 }
 
+int stm_linux_thread_is_of_process(stm_thread* one) {
+    return one->memory.load(kRelaxed) == current_memory();
+}
+
 int stm_linux_thread_shares_descriptors(stm_thread* one) {
     // One that ends has given its descriptors back.
     return stm_linux_thread_is_alive(one) != 0 &&

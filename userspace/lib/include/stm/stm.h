@@ -170,6 +170,30 @@ int stm_unlink(const char *name);
 int stm_name(int fd, size_t offset, size_t size, const char *name);
 
 /**
+ * stm_set_dump - have the region in core files, for a debugger
+ * @fd: a handle
+ * @dump: 1: core files have the mappings of @fd; 0: they do not, which is the default
+ *
+ * A core file is what a process leaves that is killed by SIGSEGV, SIGABRT and their like (core(5)).
+ * It leaves regions out, because they may be large, and a debugger then shows zeros in their place.
+ * (Linux refuses MADV_DODUMP for such mappings.) This function changes that for all mappings of the
+ * handle, those that exist and those to come, also in other processes that have the same open file.
+ * The handle of stm_region_open() and of stm::region has the mapping of their variables. Settings
+ * of coredump_filter do not matter.
+ *
+ * What is in the file: pages that nobody has ever touched are holes, which take no place on disk
+ * and read as zeros. Within a transaction, pages that it has touched in mappings are as it saw
+ * them. Other pages, and the variables of <stm/tx.h>, are as they were committed when the file was
+ * written. Others may go on to commit meanwhile, so two pages need not be of one moment.
+ *
+ * With STM_DUMP=1 in the environment this holds for every handle that the library opens.
+ *
+ * Returns 0, or -1 with errno: EBADF, ENOTTY: @fd is no handle, or the module is older than
+ * interface 1.9.
+ */
+int stm_set_dump(int fd, int dump);
+
+/**
  * stm_unlink_deferred - take a region's name away now, and destroy it with its last user
  * @name: its name
  *
