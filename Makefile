@@ -15,7 +15,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
 .DEFAULT_GOAL := help
 .PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest
 .PHONY: fuzz coverage sweep world soak mutants reliability bench install uninstall deb deb-check
-.PHONY: clean check-tracing check-examples arm64 matrix
+.PHONY: clean check-tracing check-examples check-debugging arm64 matrix
 
 help:
 	@echo 'make deps          install the Debian packages that are missing (root or sudo)'
@@ -42,6 +42,7 @@ help:
 	@echo 'make reliability   write docs/reliability.md from the results of the long tests'
 	@echo 'make check-tracing run perf, trace-cmd and bpftrace beside transactions (KERNELS=…)'
 	@echo 'make check-examples  build each folder of examples alone, and run it in a guest'
+	@echo 'make check-debugging  run gdb on a program with regions and its core (KERNELS=…)'
 	@echo 'make bench         measure memory, transactions and what others use, in a guest'
 	@echo '                   (KERNEL=…, BENCH="--json mapped")'
 	@echo 'make arm64         compile for 64-bit ARM what there is for it, and test it'
@@ -137,6 +138,9 @@ check-tracing: deps
 
 check-examples: userspace module
 	@ci/check-examples '$(KERNEL)'
+
+check-debugging: deps
+	@ci/check-debugging $(KERNELS)
 
 deb-check: deps
 	@ci/check-hosts $(or $(RELEASES),12) --only packages --no-result

@@ -18,6 +18,11 @@ install(FILES ${PROJECT_SOURCE_DIR}/include/uapi/stm/ioctl.h
 # Where Debian's Python looks for modules that a package brings.
 install(FILES ${PROJECT_SOURCE_DIR}/userspace/python/stm.py DESTINATION lib/python3/dist-packages)
 
+# Where gdb looks for what belongs to a library, if it is installed in /usr.
+install(FILES ${PROJECT_SOURCE_DIR}/userspace/gdb/stm_printers.py
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/gdb/auto-load${CMAKE_INSTALL_FULL_LIBDIR}
+    RENAME $<TARGET_FILE_NAME:stm_shared>-gdb.py)
+
 # CMake
 install(EXPORT stmTargets NAMESPACE stm:: DESTINATION ${stm_cmake_dir})
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/stmConfig.cmake.in
