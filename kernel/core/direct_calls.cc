@@ -54,7 +54,7 @@ Result<i32> wake_waiting(const Request& request) noexcept {
     Versions& versions = request.handle.region().versions();
     if (const protocol::WaitMask mask = versions.wait_filter.awaited(request.argument); mask != 0)
         versions.readers.wake(mask);
-    versions.changed();
+    versions.changed_directly();
     return 0;
 }
 

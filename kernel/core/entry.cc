@@ -145,12 +145,11 @@ long stm_core_control(stm_handle* handle, unsigned int request, __u64 argument) 
 }
 
 stm_wait_queue* stm_core_poll_queue(stm_handle* handle) {
-    Versions& versions = handle_of(handle).region().versions();
-    versions.expect_pollers();
-    return versions.pollers.get();
+    return handle_of(handle).region().versions().pollers.get();
 }
 
 int stm_core_poll_ready(stm_handle* handle) {
+    handle_of(handle).region().versions().expect_pollers();
     return handle_of(handle).news().any() ? 1 : 0;
 }
 

@@ -42,8 +42,8 @@ struct Versions : runtime::NonCopyable {
         return counted_by_clock ? clock_page.now().load(runtime::Order::acquire)
                                 : changes.load(runtime::Order::acquire);
     }
-    // A program is about to wait for a change by poll. From the first time on those who commit to a
-    // direct region tell of it.
+    // A program that polls is on the queue, and about to look whether something has changed. From
+    // now on those who commit to a direct region tell of it.
     void expect_pollers() noexcept {
         if (!counted_by_clock || polled_.exchange(true, runtime::Order::acq_rel))
             return;
@@ -54,7 +54,20 @@ struct Versions : runtime::NonCopyable {
     // After a commit or a write call.
     void changed() noexcept {
         changes.fetch_add(1, runtime::Order::release);
-        pollers.wake();
+        static_cast<void>(pollers.wake());
+    }
+    // After a direct commit that was told of. If nobody polls any more, the next ones need not be.
+    void changed_directly() noexcept {
+        changes.fetch_add(1, runtime::Order::release);
+        if (pollers.wake() || !polled_.exchange(false, runtime::Order::acq_rel))
+            return;
+        clock_page.sleepers().fetch_sub(1, runtime::Order::acq_rel);
+        // One that came meanwhile may have found that it is expected. It looks once more, because
+        // what was committed just now was not told of.
+        if (pollers.wake()) {
+            expect_pollers();
+            static_cast<void>(pollers.wake());
+        }
     }
 
 private:

@@ -51,7 +51,8 @@ class PollQueue : runtime::NonCopyable {
 public:
     PollQueue() noexcept { stm_linux_wait_queue_init(&queue_); }
 
-    void wake() noexcept { stm_linux_wake_pollers(&queue_); }
+    // Whether there was somebody to wake.
+    [[nodiscard]] bool wake() noexcept { return stm_linux_wake_pollers(&queue_) != 0; }
     [[nodiscard]] stm_wait_queue* get() noexcept { return &queue_; }
 
 private:

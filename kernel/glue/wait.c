@@ -100,10 +100,12 @@ void stm_linux_wake(struct stm_wait_queue *queue, __u64 keys)
 		__wake_up(as_queue(queue), TASK_NORMAL, 0, (void *)(unsigned long)keys);
 }
 
-void stm_linux_wake_pollers(struct stm_wait_queue *queue)
+int stm_linux_wake_pollers(struct stm_wait_queue *queue)
 {
-	if (wq_has_sleeper(as_queue(queue)))
-		wake_up_poll(as_queue(queue), EPOLLIN | EPOLLRDNORM);
+	if (!wq_has_sleeper(as_queue(queue)))
+		return 0;
+	wake_up_poll(as_queue(queue), EPOLLIN | EPOLLRDNORM);
+	return 1;
 }
 
 void stm_linux_delay(__u64 nanoseconds)

@@ -135,8 +135,11 @@ int stm_linux_wait(const struct stm_bed *beds, unsigned int count, int (*ready)(
  * thread sleeps there.
  */
 void stm_linux_wake(struct stm_wait_queue *queue, __u64 keys);
-/* The same for a queue that is polled; no thread sleeps on it by stm_linux_wait(). */
-void stm_linux_wake_pollers(struct stm_wait_queue *queue);
+/*
+ * The same for a queue that is polled; no thread sleeps on it by stm_linux_wait(). Whether one is
+ * on it, after a full barrier.
+ */
+int stm_linux_wake_pollers(struct stm_wait_queue *queue);
 /* Sleeps for about that long, at most 10 ms. Spins for less than 10 microseconds. */
 void stm_linux_delay(__u64 nanoseconds);
 __u64 stm_linux_monotonic_ns(void);

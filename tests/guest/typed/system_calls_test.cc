@@ -3,8 +3,11 @@
 #include "typed.hpp"
 
 #include <csignal>
+#include <memory>
+#include <poll.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <vector>
 
 using namespace stm::test;
 
@@ -98,6 +101,36 @@ TEST(TypedSystemCalls, OneToCommit) {
               })),
               10)
         << "also in two regions";
+}
+
+TEST(TypedSystemCalls, NoneToCommitToADirectRegion) {
+    const TypedRegion region("direct", 8 * kPage, STM_DIRECT);
+    EXPECT_EQ(calls_of(counted([&] { set_value(region, 0, value_at(region, 640) + 1); })), 0);
+
+    // Where a program has polled and does not any more, one commit is told of.
+    EXPECT_EQ(calls_of([&] {
+                  set_value(region, 0, 1);
+                  struct pollfd watched {
+                      region.fd(), POLLIN, 0
+                  };
+                  EXPECT_GE(::poll(&watched, 1, 0), 0);
+                  ::syscall(SYS_getppid);
+                  for (int i = 0; i < 10; ++i)
+                      set_value(region, 0, i);
+                  ::syscall(SYS_getppid);
+              }),
+              1);
+}
+
+TEST(TypedSystemCalls, NoneToCommitToSeveralDirectRegionsInTurn) {
+    std::vector<std::unique_ptr<TypedRegion>> regions;
+    for (const char* name : {"first", "second", "third"})
+        regions.push_back(std::make_unique<TypedRegion>(name, 8 * kPage, STM_DIRECT));
+    EXPECT_EQ(calls_of(counted([&] {
+                  for (const auto& region : regions)
+                      set_value(*region, 0, value_at(*region, 640) + 1);
+              })),
+              0);
 }
 
 TEST(TypedSystemCalls, NoneToCancel) {

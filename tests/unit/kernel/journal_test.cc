@@ -375,9 +375,14 @@ TEST_F(Journals, ASerialTransactionWaitsForACommit) {
 TEST_F(Journals, ASleepersNumberIsThereForWhoCommits) {
     const auto* const clock = static_cast<const stm_clock*>(window_page(direct, STM_OFFSET_CLOCK));
     EXPECT_EQ(clock->sleepers, 0u);
-    (void)stm_core_poll_queue(direct.get());
+    EXPECT_EQ(stm_core_poll_ready(direct.get()), 0);
     EXPECT_EQ(clock->sleepers, 1u);
-    (void)stm_core_poll_queue(second.get());
+    EXPECT_EQ(stm_core_poll_ready(second.get()), 0);
+    EXPECT_EQ(clock->sleepers, 1u);
+    // The first commit that is told of finds that nobody polls any more.
+    EXPECT_EQ(stm_core_control(direct.get(), STM_IOC_WAKE, 1), 0);
+    EXPECT_EQ(clock->sleepers, 0u);
+    EXPECT_EQ(stm_core_poll_ready(direct.get()), 0);
     EXPECT_EQ(clock->sleepers, 1u);
     direct.close();
 }

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <stm/ioctl.h>
 #include <sys/ioctl.h>
+#include <utility>
 
 #ifndef __x86_64__
 #error "libstm: direct commits are written for x86-64 only"
@@ -31,7 +32,7 @@ using runtime::Order;
 // The region as a commit in user space sees it.
 class Memory {
 public:
-    Memory(const stm_region& region, OwnJournal& own) : region_(region), own_(own) {}
+    Memory(const stm_region& region, OwnJournals& own) : region_(region), own_(own) {}
 
     [[nodiscard]] Atomic<u64>& clock() { return *region_.clock.as<Atomic<u64>>(); }
     [[nodiscard]] Atomic<u64>* orec(u64 stripe) {
@@ -62,11 +63,15 @@ private:
     [[nodiscard]] struct stm_clock& page() const { return *region_.clock.as<struct stm_clock>(); }
 
     const stm_region& region_;
-    OwnJournal& own_;
+    OwnJournals& own_;
 };
 
 void count(Atomic<u64>& counter) {
     counter.store(counter.load(Order::relaxed) + 1, Order::relaxed);
+}
+
+bool is_idle(const OwnJournal& own) {
+    return protocol::JournalState{own.journal->head.state.load(Order::relaxed)}.is_idle();
 }
 
 // What has become of the last commit, if it was taken.
@@ -97,22 +102,34 @@ int claim(OwnJournal& own, stm_region& region, Outcome& outcome) {
     errno = error;
 }
 
-// Gets the thread a journal that is idle. errno is left alone.
-[[gnu::cold, gnu::noinline]] bool has_claimed(OwnJournal& own, stm_region& region) {
+// Makes `last` a journal that is idle. errno is left alone.
+[[gnu::noinline]] bool has_claimed(OwnJournals& own, stm_region& region) {
+    if (own.last.place != region.place.place) {
+        OwnJournal* found = &own.others[own.oldest];
+        for (OwnJournal& other : own.others) {
+            if (other.place == region.place.place)
+                found = &other;
+        }
+        if (found->place != region.place.place)
+            own.oldest = (own.oldest + 1) % OwnJournals::kOthers;
+        std::swap(own.last, *found);
+        if (own.last.place == region.place.place && is_idle(own.last))
+            return true;
+    }
     const int error = errno;
     Outcome outcome{};
-    const bool done = claim(own, region, outcome) == 0;
+    const bool done = claim(own.last, region, outcome) == 0;
     errno = error;
     return done;
 }
 
 // What has become of a commit whose journal was taken. errno is left alone.
-AbortReason reason_of_taken(OwnJournal& own, stm_region& region) {
+AbortReason reason_of_taken(OwnJournals& own, stm_region& region) {
     const int error = errno;
     Outcome outcome{};
     // It has one, so this asks for no memory.
-    if (claim(own, region, outcome) != 0) {
-        own.place = 0;
+    if (claim(own.last, region, outcome) != 0) {
+        own.last = {};
         outcome = Outcome::undone;
     }
     errno = error;
@@ -125,7 +142,7 @@ AbortReason reason_of_taken(OwnJournal& own, stm_region& region) {
 [[gnu::cold, gnu::noinline]] int after_conflict(stm_tx& tx, AbortReason reason, u64 stripe) {
     if (reason == AbortReason::serial_wait)
         return commit_by_request(tx);
-    protocol::Journal& journal = *tx.journal.journal;
+    protocol::Journal& journal = *tx.journals.last.journal;
     count(journal.head.conflicts);
     if (reason == AbortReason::commit_locked) {
         count(journal.head.locked);
@@ -156,21 +173,21 @@ namespace protocol = stm::protocol;
 int stm_library_direct_commit(stm_tx& tx) {
     const Engine::Part* const part = tx.engine.only_part();
     stm_region& region = *tx.known[0];
-    OwnJournal& own = tx.journal;
+    OwnJournals& own = tx.journals;
     if (part == nullptr || tx.is_serial || part->writes().size() > protocol::Journal::kMostWrites)
         [[unlikely]]
         return commit_by_request(tx);
     // It has none, or its last commit was left by a jump out of a signal handler.
-    if ((own.place != region.place.place || own.journal->head.state.load(Order::relaxed) != 0) &&
-        !has_claimed(own, region)) [[unlikely]]
+    if ((own.last.place != region.place.place || !is_idle(own.last)) && !has_claimed(own, region))
+        [[unlikely]]
         return commit_by_request(tx);
     tx.engine.order_only_part();
     own.is_described = false;
     Memory memory(region, own);
-    protocol::Journal& journal = *own.journal;
+    protocol::Journal& journal = *own.last.journal;
     u64 conflicting = 0;
     const AbortReason reason =
-        protocol::commit_directly(memory, journal, own.owner, *part, conflicting);
+        protocol::commit_directly(memory, journal, own.last.owner, *part, conflicting);
     if (reason != AbortReason::none) [[unlikely]]
         return after_conflict(tx, reason, conflicting);
     count(journal.head.commits);
@@ -181,6 +198,6 @@ int stm_library_direct_commit(stm_tx& tx) {
 }
 
 int stm_library_direct_taken(stm_tx& tx) {
-    const AbortReason reason = reason_of_taken(tx.journal, *tx.known[0]);
+    const AbortReason reason = reason_of_taken(tx.journals, *tx.known[0]);
     return reason == AbortReason::none ? is_committed(tx) : after_failed_commit(tx, reason);
 }

@@ -7,14 +7,30 @@
 
 namespace stm::library::typed {
 
-// A thread's journal in the direct region that it committed to last.
+// A thread's journal in a direct region.
 struct OwnJournal {
     u64 place = 0; // of the region (Engine::Place); 0: it has none
     protocol::Journal* journal = nullptr;
     u64 owner = 0;
+};
+
+// Those of the direct regions that a thread has committed to last.
+struct OwnJournals {
+    static constexpr u32 kOthers = 15;
+
+    OwnJournal last;
+    OwnJournal others[kOthers];
+    u32 oldest = 0; // of the others
     // Whether the journal has told of the last commit, so that what became of the journal became of
     // that commit.
     volatile bool is_described = false;
+
+    /** They belong to another thread: the parent's. */
+    void forget() {
+        last = {};
+        for (OwnJournal& other : others)
+            other = {};
+    }
 };
 
 /** Sees to a stripe that was locked for long: its owner may be gone. errno is left alone. */

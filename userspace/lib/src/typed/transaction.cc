@@ -49,7 +49,7 @@ void forget_parents_transaction() {
     if (tx == nullptr)
         return;
     // The tokens and the journal belong to the parent's thread.
-    tx->journal.place = 0;
+    tx->journals.forget();
     tx->is_serial = false;
     tx->wants_tokens = false;
     tx->error = 0;

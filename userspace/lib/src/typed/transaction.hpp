@@ -32,7 +32,7 @@ struct stm_tx {
     bool wants_tokens = false;     // the next attempt is serial
     std::uint32_t known_count = 1; // 1, too, if none runs
     stm::runtime::u64 random = 1;
-    stm::library::typed::OwnJournal journal;
+    stm::library::typed::OwnJournals journals;
 };
 
 static_assert(offsetof(stm_tx, known) == offsetof(struct stm_tx_line, region));
