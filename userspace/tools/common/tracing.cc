@@ -94,11 +94,13 @@ std::vector<Tally> parse_tallies(const std::string& text) {
             continue;
         Tally tally;
         tally.hits = to_number(trimmed(line.substr(end + std::strlen(" } hitcount:"))));
-        std::istringstream keys(line.substr(2, end - 2));
-        for (std::string key; std::getline(keys, key, ',');) {
-            const auto colon = key.find(": ");
-            if (colon != std::string::npos)
-                tally.keys[trimmed(key.substr(0, colon))] = trimmed(key.substr(colon + 2));
+        for (std::size_t begin = 2; begin < end;) {
+            const auto comma = std::min(line.find(',', begin), end);
+            const auto colon = line.find(": ", begin);
+            if (colon < comma)
+                tally.keys[trimmed(line.substr(begin, colon - begin))] =
+                    trimmed(line.substr(colon + 2, comma - colon - 2));
+            begin = comma + 1;
         }
         tallies.push_back(std::move(tally));
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "contents.hpp"
 
+#include "behind.hpp"
 #include "common/failure.hpp"
 #include "common/text.hpp"
 #include "progress.hpp"
@@ -19,6 +20,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -185,7 +187,7 @@ private:
     void* data_ = nullptr;
 };
 
-// A region that held zeros before.
+// A region that held zeros before. Threads may put different chunks at once.
 class NewRegion : public Sink {
 public:
     NewRegion(int fd, std::string name, std::uint64_t size)
@@ -193,27 +195,33 @@ public:
 
     void put(std::uint64_t offset, const char* data, std::size_t size) override {
         // A chunk of an attempt before may have bytes where there are zeros now.
-        if (touched_[offset / kChunk])
+        if (touched_[offset / kChunk] != 0)
             return write(offset, data, size);
         for_each_run(data, size, [&](std::size_t begin, std::size_t length) {
             write(offset + begin, data + begin, length);
-            touched_[offset / kChunk] = true;
+            touched_[offset / kChunk] = 1;
         });
     }
     void rewind() override {}
 
 private:
+    // Each call is a transaction; what larger ones remember does not stay in the processor's
+    // caches.
     void write(std::uint64_t offset, const char* data, std::size_t size) {
-        const ssize_t put = ::pwrite(fd_, data, size, static_cast<off_t>(offset));
-        if (put < 0)
-            throw region_failure(errno, name_);
-        if (static_cast<std::size_t>(put) != size)
-            throw Failure(Exit::failed, "the region took less than it has room for");
+        constexpr std::size_t kMost = 64 * 1024;
+        for (std::size_t done = 0; done < size; done += kMost) {
+            const std::size_t part = std::min(kMost, size - done);
+            const ssize_t put = ::pwrite(fd_, data + done, part, static_cast<off_t>(offset + done));
+            if (put < 0)
+                throw region_failure(errno, name_);
+            if (static_cast<std::size_t>(put) != part)
+                throw Failure(Exit::failed, "the region took less than it has room for");
+        }
     }
 
     int fd_;
     std::string name_;
-    std::vector<bool> touched_;
+    std::vector<char> touched_; // a byte each: threads may change neighbours
 };
 
 // The transaction of this thread on a handle. The requests are made as such: the functions of the
@@ -524,7 +532,14 @@ void copy_region(const Call& call, const Module& module, const Source& source,
     const Descriptor handle(fd);
     try {
         NewRegion sink(handle.get(), to, info.region_size);
-        const Reading reading = source.read(call, consistency, sink);
+        Reading reading;
+        {
+            // To write takes longer than to read, with the checksum.
+            Behind behind(sink, kChunk,
+                          std::clamp(std::thread::hardware_concurrency(), 2U, 4U) - 1);
+            reading = source.read(call, consistency, behind);
+            behind.finish();
+        }
         if (::fchmod(handle.get(), info.mode) < 0)
             throw region_failure(errno, to);
         const double seconds =

@@ -112,11 +112,13 @@ public:
                          [](const Counters& left, const Counters& right) {
                              return activity(left) > activity(right);
                          });
-        for (const Counters& counters : view.regions) {
-            const nlohmann::json json = statistics_json(counters.region, counters.numbers);
-            for (const auto& [cause, number] : json["aborts"].items())
-                view.causes[cause] += number.get<std::uint64_t>();
-        }
+        struct stm_statistics sum {};
+        for (const Counters& counters : view.regions)
+            for (std::size_t reason = 0; reason < STM_REASONS; ++reason)
+                sum.aborts[reason] += counters.numbers.aborts[reason];
+        const nlohmann::json json = statistics_json({}, sum);
+        for (const auto& [cause, number] : json["aborts"].items())
+            view.causes[cause] = number.get<std::uint64_t>();
         view.without = without_;
         if (tracing_)
             look_at_events(view, all);
@@ -125,11 +127,17 @@ public:
 
 private:
     void look_at_events(View& view, const std::map<std::uint64_t, Counters>& all) {
-        const auto name = [&](std::uint64_t id) {
+        std::map<std::uint64_t, std::string> names;
+        const auto name = [&](std::uint64_t id) -> const std::string& {
+            std::string& result = names[id];
             const auto found = all.find(id);
-            return found == all.end() ? fmt::format("{:#x}", id)
-                                      : printable(found->second.region.name);
+            if (result.empty())
+                result = found == all.end() ? fmt::format("{:#x}", id)
+                                            : printable(found->second.region.name);
+            return result;
         };
+        if (++looks_ % 32 == 0)
+            processes_.clear(); // numbers of threads that have ended come again
         places_.look_again();
         const std::vector<Tally> aborts = tracing_->take("abort");
         for (const Tally& tally : aborts) {
@@ -164,14 +172,19 @@ private:
         }
     }
 
-    // Of a thread's id.
-    static int process_of(int thread) {
+    // Of a thread's id. It is asked for once: with a thousand of them that is most of a look.
+    int process_of(int thread) {
+        const auto [known, is_new] = processes_.try_emplace(thread, thread);
+        if (!is_new)
+            return known->second;
         std::ifstream status(fmt::format("/proc/{}/status", thread));
         for (std::string line; std::getline(status, line);) {
-            if (line.rfind("Tgid:", 0) == 0)
-                return std::atoi(line.c_str() + 5);
+            if (line.rfind("Tgid:", 0) != 0)
+                continue;
+            known->second = std::atoi(line.c_str() + 5);
+            break;
         }
-        return thread;
+        return known->second;
     }
 
     Module module_;
@@ -179,6 +192,8 @@ private:
     std::optional<Tracing> tracing_;
     std::string without_;
     std::map<std::uint64_t, Counters> before_;
+    std::map<int, int> processes_; // of threads
+    unsigned looks_ = 0;
     std::chrono::steady_clock::time_point then_ = std::chrono::steady_clock::now();
 };
 
@@ -229,7 +244,9 @@ std::vector<std::string> draw(const View& view, std::size_t height) {
                    {"HANDLES", Align::right},
                    {"RESIDENT", Align::right},
                    {"REGION", Align::left}});
-    for (const Counters& counters : view.regions) {
+    // A heading is one line of each part. What is not shown need not be laid out.
+    for (std::size_t row = 0; row < std::min(part, view.regions.size()); ++row) {
+        const Counters& counters = view.regions[row];
         const struct stm_statistics& numbers = counters.numbers;
         std::uint64_t ended = 0;
         for (const std::uint64_t number : numbers.aborts)
@@ -254,24 +271,29 @@ std::vector<std::string> draw(const View& view, std::size_t height) {
         hot.add({view.rate(place.conflicts), place.place, place.region});
     add_lines(lines, hot.format(), part);
     lines.emplace_back();
-    std::vector<std::pair<int, Busy>> busiest(view.processes.begin(), view.processes.end());
-    std::stable_sort(busiest.begin(), busiest.end(), [](const auto& left, const auto& right) {
-        return left.second.commits + left.second.aborts >
-               right.second.commits + right.second.aborts;
+    std::vector<const std::pair<const int, Busy>*> busiest;
+    for (const auto& process : view.processes)
+        busiest.push_back(&process);
+    std::stable_sort(busiest.begin(), busiest.end(), [](const auto* left, const auto* right) {
+        return left->second.commits + left->second.aborts >
+               right->second.commits + right->second.aborts;
     });
+    const std::size_t room = height > lines.size() ? height - lines.size() : 1;
+    busiest.resize(std::min(room, busiest.size()));
     Table processes({{"PID", Align::right},
                      {"COMMITS/s", Align::right},
                      {"ABORTS/s", Align::right},
                      {"COMMAND", Align::left},
                      {"REGIONS", Align::left}});
-    for (const auto& [pid, process] : busiest) {
+    for (const auto* one : busiest) {
+        const auto& [pid, process] = *one;
         std::string names;
         for (const std::string& name : process.regions)
             names += (names.empty() ? "" : " ") + name;
         processes.add({fmt::format("{}", pid), view.rate(process.commits),
                        view.rate(process.aborts), process.command, names});
     }
-    add_lines(lines, processes.format(), height > lines.size() ? height - lines.size() : 1);
+    add_lines(lines, processes.format(), room);
     return lines;
 }
 
