@@ -195,7 +195,7 @@ TEST(DirectCommits, WakeThoseThatWaitForAChange) {
         });
         ::usleep(round % 4 * 3000);
         set_value(region, 64, round + 1);
-        EXPECT_EQ(waiter.wait(), 0);
+        ASSERT_EQ(waiter.wait(), 0);
     }
 }
 
