@@ -43,6 +43,8 @@ help:
 	@echo 'make check-tracing run perf, trace-cmd and bpftrace beside transactions (KERNELS=…)'
 	@echo 'make check-examples  build each folder of examples alone, and run it in a guest'
 	@echo 'make check-debugging  run gdb on a program with regions and its core (KERNELS=…)'
+	@echo 'make check-pages   follow the pages for newcomers word by word, in a guest'
+	@echo 'make site          make a site of the documents, in build/site'
 	@echo 'make bench         measure memory, transactions and what others use, in a guest'
 	@echo '                   (KERNEL=…, BENCH="--json mapped")'
 	@echo 'make arm64         compile for 64-bit ARM what there is for it, and test it'
@@ -141,6 +143,13 @@ check-examples: userspace module
 
 check-debugging: deps
 	@ci/check-debugging $(KERNELS)
+
+check-pages: userspace module
+	@ci/check-pages '$(KERNEL)'
+
+site:
+	@ci/deps --site
+	@ci/site
 
 deb-check: deps
 	@ci/check-hosts $(or $(RELEASES),12) --only packages --no-result
