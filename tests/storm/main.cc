@@ -32,6 +32,8 @@ int main(int argc, char** argv) {
     std::string way;
     app.add_option("--only", way, "only the processes of one way of access")
         ->check(CLI::IsMember({"calls", "mapped", "typed", "vectors"}));
+    app.add_flag("--direct", options.direct,
+                 "in regions to which typed transactions are committed without a system call");
     app.add_flag("!--no-hotplug", options.hotplug, "take no processor out");
     app.add_flag("--plan", show_plan, "only print what would be done, and when");
     app.footer("Exit status: 0 nothing was lost, 1 something is wrong, 2 it could not run.");

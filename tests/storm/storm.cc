@@ -129,6 +129,8 @@ private:
     // -- Regions --
 
     int create(const std::string& name, std::size_t size, int flags) {
+        if (options_.direct && (flags & (STM_PLAIN | STM_MUTEX)) == 0)
+            flags |= STM_DIRECT;
         const int fd =
             stm_open(name.c_str(), size, flags | STM_CREATE | STM_EXCL | STM_CLOEXEC, 0600);
         if (fd < 0) {

@@ -15,6 +15,7 @@ struct Options {
     std::string plant;   // whom to do wrong, to see that it is found
     std::string json;    // a file for the figures; empty: none
     bool hotplug = true; // take a processor out
+    bool direct = false; // in regions to which programs commit by themselves
 };
 
 /** 0: nothing was lost; 1: something is wrong. */
