@@ -14,7 +14,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fmt/core.h>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <stm/ioctl.h>
 #include <stm/stm.h>
