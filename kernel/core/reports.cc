@@ -37,6 +37,15 @@ void describe(Handle& handle, stm_transaction& transaction) noexcept {
     transaction.stripes_written = own.stripes_written();
     transaction.conflicts = own.conflicts_in_row();
     transaction.longest_streak = own.longest_streak();
+    // One that the watchdog has doomed does not know.
+    u64 stripe = protocol::is_conflict(context->failure()) ? own.first_changed()
+                                                           : Context::Transaction::kNoStripe;
+    if (stripe == Context::Transaction::kNoStripe)
+        stripe = own.in_the_way();
+    if (stripe != Context::Transaction::kNoStripe) {
+        transaction.has_place = 1;
+        transaction.place = stripe * protocol::kStripeBytes;
+    }
 }
 
 } // namespace

@@ -1183,6 +1183,11 @@ struct stm_wait_sets {
  * @stripes_read, @stripes_written: out: size of the read and the write set, in stripes of 64 bytes
  * @conflicts: out: conflicts in a row of the attempts so far
  * @longest_streak: out: most conflicts in a row of any transaction of this thread on this handle
+ * @has_place: out: 1 if @place is known
+ * @reserved: 0
+ * @place: out: the stripe that was in the way of the last conflict, as an offset in bytes
+ *
+ * The members from @has_place on are there since version 1.9.
  */
 struct stm_transaction {
 	__u32 size;
@@ -1195,6 +1200,10 @@ struct stm_transaction {
 	__u32 stripes_written;
 	__u32 conflicts;
 	__u32 longest_streak;
+	/* The structure of version 1.0 ended here. */
+	__u32 has_place;
+	__u32 reserved;
+	__aligned_u64 place;
 };
 
 #define STM_STATISTICS_OF_HANDLE 0x10 /* only of this open file; with BY_HANDLE */

@@ -75,7 +75,8 @@ TEST_F(Control, FollowsTheRulesOfSizesInInfo) {
                       offsetof(stm_info, segment_bytes));
 }
 TEST_F(Control, FollowsTheRulesOfSizesInTransaction) {
-    expect_size_rules(STM_IOC_TRANSACTION, argument_of<stm_transaction>(0));
+    expect_size_rules(STM_IOC_TRANSACTION, argument_of<stm_transaction>(0),
+                      offsetof(stm_transaction, has_place));
 }
 TEST_F(Control, FollowsTheRulesOfSizesInStatistics) {
     expect_size_rules(STM_IOC_STATISTICS, argument_of<stm_statistics>(STM_BY_NAME, "a"),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Starting and restarting: the first return of stm_start, and the later ones.
+#include "aborts.hpp"
 #include "actions.hpp"
 #include "at_once.hpp"
 #include "close.hpp"
@@ -207,6 +208,8 @@ int stm_library_restarted(ThreadTransaction* transaction) {
         errno = failure;
         return -1;
     }
+    if (reports_aborts())
+        note_abort(transaction->fd, transaction->attempts, transaction->registers.rip);
     if (limit_reached(transaction, transaction->kind)) {
         ::ioctl(transaction->fd, STM_IOC_CANCEL, STM_CANCEL_ALL);
         thread.remove_running(transaction);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "thread_state.hpp"
 
+#include "aborts.hpp"
 #include "give_up.hpp"
 #include "same_file.hpp"
 #include "sanitizers.hpp"
@@ -88,6 +89,7 @@ void ThreadState::at_thread_exit(void* state) {
 }
 
 void ThreadState::destroy() {
+    forget_conflicts();
     for (Chunk* chunk = chunks_; chunk != nullptr;) {
         Chunk* next = chunk->next;
         for (const ThreadTransaction& transaction : chunk->transactions)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The end of a transaction, several accesses in one call, and what delays a restart.
+#include "aborts.hpp"
 #include "at_once.hpp"
 #include "futile.hpp"
 #include "offer.hpp"
@@ -85,6 +86,8 @@ int commit(ThreadState& thread, ThreadTransaction* transaction, int fd, End end)
     else if (error == EDEADLK)
         restart_deadlocked(thread, fd);
     transaction->attempts = error == 0 ? 0 : transaction->attempts + 1;
+    if (error == EAGAIN && reports_aborts())
+        note_abort(fd, transaction->attempts, transaction->registers.rip);
     return error;
 }
 

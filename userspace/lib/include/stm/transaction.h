@@ -540,6 +540,11 @@ int stm_set_warm(int fd, int warm);
  */
 int stm_refresh(int fd);
 
+/*
+ * With STM_REPORT_ABORTS=N in the environment the library says on standard error, or in the file of
+ * STM_REPORT_FILE, why a transaction was aborted N times in a row: docs/debugging.md.
+ */
+
 /**
  * stm_statistics - what the transactions of the handle's region did since its creation
  * @fd: a handle

@@ -8,12 +8,15 @@
 // that attempt ends, and the next one takes all of them.
 #include "transaction.hpp"
 
+#include "../aborts.hpp"
+
 #include "runtime/protocol/backoff.hpp"
 
 #include <cerrno>
 #include <cstdlib>
 #include <ctime>
 #include <new>
+#include <optional>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -181,12 +184,51 @@ void settle_what_was_locked(const stm_tx& tx) {
         settle(*tx.known[index], stripe);
 }
 
+// A stripe of the sets that is locked, or newer than the snapshot.
+std::optional<Engine::Stripe> find_changed(stm_tx& tx) {
+    for (u32 i = 0; i < tx.engine.parts(); ++i) {
+        Part& part = tx.engine.part(i);
+        const u32 known = find_known(tx, part.region());
+        if (known == tx.known_count)
+            continue;
+        const View& view = tx.known[known]->place.view;
+        const u64 limit = protocol::Orec::unlocked(part.snapshot()).word();
+        const auto changed = [&](u64 stripe) {
+            return view.orec(stripe)->load(runtime::Order::relaxed) > limit;
+        };
+        for (const u64 run : part.reads().runs()) {
+            const u64 first = run & ((u64{1} << 48) - 1);
+            for (u64 stripe = first; stripe <= first + (run >> 48); ++stripe)
+                if (changed(stripe))
+                    return Engine::Stripe{part.region(), stripe};
+        }
+        for (const protocol::StripeWrite& write : part.writes().writes())
+            if (changed(write.stripe))
+                return Engine::Stripe{part.region(), write.stripe};
+    }
+    return std::nullopt;
+}
+
+// Before its end, for a report.
+[[gnu::cold, gnu::noinline]] void note_typed_conflict(stm_tx& tx, AbortReason reason) {
+    std::optional<Engine::Stripe> place = find_changed(tx);
+    if (!place && reason == AbortReason::read_locked)
+        place = tx.engine.in_the_way();
+    const u32 index = place ? find_known(tx, place->region) : 0;
+    note_conflict({tx.known[index < tx.known_count ? index : 0]->handle.get(),
+                   static_cast<int>(reason), index < tx.known_count && place.has_value(),
+                   place ? place->number * protocol::kStripeBytes : 0,
+                   tx.engine.conflicts_in_row() + 1, 0});
+}
+
 // Ends the attempt for that reason, and begins the next one. Returns STM_TX_AGAIN, or -1 with
 // errno: then the transaction is over.
 int begin_again(stm_tx& tx, AbortReason reason) {
     give_tokens_back(tx);
     if (reason == AbortReason::read_locked)
         settle_what_was_locked(tx);
+    if (is_conflict(reason) && reports_aborts())
+        note_typed_conflict(tx, reason);
     end_attempt(tx, reason);
     bool serial = tx.wants_tokens || (tx.flags & STM_TX_SERIAL) != 0;
     tx.wants_tokens = false;
@@ -564,6 +606,7 @@ int sleep_on(const Sets& sets, std::int64_t timeout_ns) {
 void at_thread_exit(void* object) {
     auto* const tx = static_cast<stm_tx*>(object);
     this_thread = nullptr;
+    forget_conflicts();
     give_tokens_back(*tx);
     tx->~stm_tx();
     std::free(tx);
