@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // The calls of kernel/interface/entry.h: from C to the core's classes and back.
 #include "kernel/interface/entry.h"
+#include "kernel/interface/counters.h"
 
 #include "kernel/core/uapi.hpp"
 
@@ -65,6 +66,10 @@ int stm_core_init(const stm_settings* settings) {
         return stm::runtime::to_errno(registry.error());
     the_registry = registry->release();
     return 0;
+}
+
+void stm_core_counters(stm_counters* counters) {
+    the_registry->describe_all(*counters);
 }
 
 void stm_core_exit(void) {

@@ -55,6 +55,13 @@ u32 rights_for(u32 access) noexcept {
     return access != 0 ? access : STM_ACCESS_READ | STM_ACCESS_WRITE;
 }
 
+void add_accesses(stm_counters& counters, Region& region) noexcept {
+    const Region::Counters& counted = region.counters();
+    counters.faults += counted.faults.load(Order::relaxed);
+    counters.reads += counted.reads.load(Order::relaxed);
+    counters.writes += counted.writes.load(Order::relaxed);
+}
+
 // Every user of a region is a handle.
 Handle& handle_of(Attachment& user) noexcept {
     return static_cast<Handle&>(user);
@@ -139,6 +146,8 @@ void Registry::forget(Region& region) noexcept {
         runtime::destroy(&account);
     }
     admitted_.remove(region);
+    past_.add(region.past_);
+    add_accesses(past_accesses_, region);
     if (region.segment() != nullptr)
         slots_[region.minor_].removed = 0;
 }
@@ -666,6 +675,35 @@ void Registry::describe_limits(stm_version& version) noexcept {
     version.resident_bytes = 0;
     for (const Region& region : admitted_)
         version.resident_bytes += region.pages().resident() * kPageBytes;
+}
+
+void Registry::describe_all(stm_counters& counters) noexcept {
+    TransactionCounters sum;
+    {
+        const Guard held(lock_);
+        counters = past_accesses_;
+        sum.add(past_);
+        counters.regions = linked_;
+        counters.bytes = total_bytes_;
+        for (Region& region : admitted_) {
+            sum.add(region.past_);
+            add_accesses(counters, region);
+            counters.resident_bytes += region.pages().resident() * kPageBytes;
+            counters.handles += region.user_count_;
+            for (Attachment& user : region.users_)
+                handle_of(user).add_counters(sum);
+        }
+    }
+    counters.starts = sum.starts.get();
+    counters.commits = sum.commits.get();
+    counters.read_only_commits = sum.read_only.get();
+    counters.calls = sum.calls.get();
+    counters.serial = sum.serial.get();
+    counters.waits = sum.waits.get();
+    for (u32 reason = 0; reason < STM_REASONS; ++reason) {
+        const bool conflict = protocol::is_conflict(static_cast<protocol::AbortReason>(reason));
+        (conflict ? counters.conflicts : counters.other_aborts) += sum.aborts[reason].get();
+    }
 }
 
 void Registry::describe_transactions(Region& region, stm_statistics& statistics) noexcept {

@@ -15,6 +15,7 @@
 #include "kernel/core/lock.hpp"
 #include "kernel/core/region.hpp"
 #include "kernel/core/user_account.hpp"
+#include "kernel/interface/counters.h"
 #include "kernel/interface/services.h"
 #include "kernel/interface/settings.h"
 #include "runtime/support/fixed_string.hpp"
@@ -129,6 +130,9 @@ public:
     // Fills the list with as many of the region's names as fit. Returns how many there are.
     [[nodiscard]] u32 list_places(Region& region, runtime::Span<stm_place> list) noexcept;
     void describe_limits(stm_version& version) noexcept;
+    // Sums up all regions that there are and were. Not what programs commit by themselves: the
+    // locks that protect their journals are held for long.
+    void describe_all(stm_counters& counters) noexcept;
     // Sums up all handles that the region has and had.
     void describe_transactions(Region& region, stm_statistics& statistics) noexcept;
 
@@ -190,6 +194,9 @@ private:
     runtime::IntrusiveList<Region> admitted_ STM_GUARDED_BY(lock_);
     u64 total_bytes_ STM_GUARDED_BY(lock_) = 0; // of all admitted regions
     u32 linked_ STM_GUARDED_BY(lock_) = 0;      // how many slots are taken
+    // Of the regions that are gone.
+    TransactionCounters past_ STM_GUARDED_BY(lock_);
+    stm_counters past_accesses_ STM_GUARDED_BY(lock_) = {};
 };
 
 } // namespace stm::kernel

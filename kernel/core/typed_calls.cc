@@ -234,6 +234,7 @@ template <u32 kMost>
 [[gnu::cold, gnu::noinline]] void trace(GivenSets& member, AbortReason reason) noexcept {
     GivenSets::Commit& commit = member.commit();
     const stm_trace_region region = traced(member.region());
+    stm_linux_trace_start(region, STM_TRACE_TYPED, commit.owner(), commit.snapshot());
     if (stm_linux_traces_accesses() != 0) {
         for (const u64 word : commit.reads()) {
             const protocol::ReadRun run = protocol::ReadRun::from_word(word);

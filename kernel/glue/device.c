@@ -5,9 +5,11 @@
 #include <linux/fs.h>
 #include <linux/kdev_t.h>
 #include <linux/module.h>
+#include <linux/sysfs.h>
 
 #include "kernel/glue/compat.h"
 #include "kernel/glue/glue.h"
+#include "kernel/interface/counters.h"
 #include "kernel/interface/settings.h"
 
 static struct cdev stm_cdev;
@@ -25,6 +27,64 @@ static char *stm_devnode(STM_DEVNODE_DEVICE *device, umode_t *mode)
 		*mode = 0666;
 	return NULL;
 }
+
+static ssize_t show_counter(struct device *device, struct device_attribute *attribute, char *text)
+{
+	const struct dev_ext_attribute *counter =
+		container_of(attribute, struct dev_ext_attribute, attr);
+	struct stm_counters counters;
+
+	stm_core_counters(&counters);
+	return sysfs_emit(text, "%llu\n",
+			  *(const u64 *)((const char *)&counters + (unsigned long)counter->var));
+}
+
+#define STM_COUNTER(name)                                                                          \
+	static struct dev_ext_attribute counter_##name = {                                         \
+		__ATTR(name, 0444, show_counter, NULL),                                            \
+		(void *)offsetof(struct stm_counters, name)}
+STM_COUNTER(regions);
+STM_COUNTER(bytes);
+STM_COUNTER(resident_bytes);
+STM_COUNTER(handles);
+STM_COUNTER(starts);
+STM_COUNTER(commits);
+STM_COUNTER(read_only_commits);
+STM_COUNTER(calls);
+STM_COUNTER(conflicts);
+STM_COUNTER(other_aborts);
+STM_COUNTER(serial);
+STM_COUNTER(waits);
+STM_COUNTER(faults);
+STM_COUNTER(reads);
+STM_COUNTER(writes);
+
+static struct attribute *counter_attributes[] = {
+	&counter_regions.attr.attr,
+	&counter_bytes.attr.attr,
+	&counter_resident_bytes.attr.attr,
+	&counter_handles.attr.attr,
+	&counter_starts.attr.attr,
+	&counter_commits.attr.attr,
+	&counter_read_only_commits.attr.attr,
+	&counter_calls.attr.attr,
+	&counter_conflicts.attr.attr,
+	&counter_other_aborts.attr.attr,
+	&counter_serial.attr.attr,
+	&counter_waits.attr.attr,
+	&counter_faults.attr.attr,
+	&counter_reads.attr.attr,
+	&counter_writes.attr.attr,
+	NULL,
+};
+
+/* /sys/class/stm/stm/counters/ */
+static const struct attribute_group counter_group = {
+	.name = "counters",
+	.attrs = counter_attributes,
+};
+
+static const struct attribute_group *device_groups[] = {&counter_group, NULL};
 
 int stm_device_register(struct stm_settings *settings)
 {
@@ -54,7 +114,8 @@ int stm_device_register(struct stm_settings *settings)
 		goto delete_cdev;
 	}
 	stm_class->devnode = stm_devnode;
-	device = device_create(stm_class, NULL, first_device, NULL, "stm");
+	device = device_create_with_groups(stm_class, NULL, first_device, NULL, device_groups,
+					   "stm");
 	if (IS_ERR(device)) {
 		error = PTR_ERR(device);
 		goto destroy_class;

@@ -13,15 +13,13 @@ struct vfsmount;
 
 /* parameters.c */
 struct stm_settings *stm_parameters(void);
-extern bool stm_debug;
 
-/* With debug=1, messages in the kernel log that show what the device does. */
+/*
+ * Messages in the kernel log that show what the device does. Each is a site of dynamic debug: an
+ * instruction that does nothing until it is switched on, by its file, line, function or format.
+ */
 #define stm_trace(format, ...)                                                                     \
-	do {                                                                                       \
-		if (unlikely(READ_ONCE(stm_debug)))                                                \
-			pr_info("%s[%d] " format, current->comm, task_pid_nr(current),             \
-				##__VA_ARGS__);                                                    \
-	} while (0)
+	pr_debug("%s[%d] " format, current->comm, task_pid_nr(current), ##__VA_ARGS__)
 
 /* file.c */
 extern const struct file_operations stm_device_operations;

@@ -27,8 +27,6 @@ static struct stm_settings settings = {
 	.predicted_pages = 64,
 };
 
-bool stm_debug;
-
 /* Set when the module is loaded. From then on every parameter has a value. */
 static bool loaded;
 
@@ -189,8 +187,6 @@ STM_PARAMETER(predicted_pages, predicted_pages, "uint", 0, 0644);
 MODULE_PARM_DESC(predicted_pages,
 		 "Pages that are mapped at the start of a transaction because the one before it "
 		 "touched them, at most 256 (default 64; 0: none)");
-module_param_named(debug, stm_debug, bool, 0644);
-MODULE_PARM_DESC(debug, "Report every open, close, read, write, mmap and fault in the kernel log");
 
 /* Called once, when all parameters given at load are set. NULL: they do not fit together. */
 struct stm_settings *stm_parameters(void)

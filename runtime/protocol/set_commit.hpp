@@ -136,6 +136,7 @@ public:
     // After a commit: its version, or 0 if it has written nothing here.
     [[nodiscard]] u64 version() const noexcept { return version_; }
     [[nodiscard]] u64 owner() const noexcept { return owner_; }
+    [[nodiscard]] u64 snapshot() const noexcept { return snapshot_; }
     // What was read (ReadRun), and what is to be written.
     [[nodiscard]] runtime::Span<const u64> reads() const noexcept { return reads_; }
     [[nodiscard]] runtime::Span<const StripeWrite> writes() const noexcept {

@@ -182,6 +182,10 @@ TEST_F(Tracing, TypedTransactionsAreToldAtTheirCommit) {
     ASSERT_EQ(commits.size(), 1u);
     EXPECT_EQ(word(commits[0], "way"), "typed");
     EXPECT_EQ(word(commits[0], "written"), "1");
+    const auto starts = buffer.lines("stm_start", name);
+    ASSERT_EQ(starts.size(), 1u);
+    EXPECT_EQ(word(starts[0], "way"), "typed");
+    EXPECT_EQ(word(starts[0], "owner"), word(commits[0], "owner"));
     stm_unlink(name.c_str());
 }
 

@@ -150,6 +150,13 @@ TEST_F(Typed, CommitsAndConflictsAreWatched) {
     ASSERT_EQ(aborts.size(), 1u);
     EXPECT_EQ(aborts[0].kind, STM_TRACE_TYPED);
     EXPECT_EQ(aborts[0].offset, 640);
+    std::vector<Event> starts = only(events, "start");
+    std::erase_if(starts, [](const Event& one) { return one.kind != STM_TRACE_TYPED; });
+    ASSERT_EQ(starts.size(), 2u);
+    EXPECT_EQ(starts[0].owner, commits[0].owner);
+    EXPECT_EQ(starts[0].version, 0u) << "the snapshot";
+    EXPECT_EQ(starts[1].owner, aborts[0].owner);
+    EXPECT_EQ(starts[1].version, 1u);
     EXPECT_EQ(aborts[0].version, commits[1].version);
 }
 
