@@ -99,23 +99,51 @@ static inline pgprot_t stm_never_accessed(pgprot_t protection)
 }
 
 /*
- * Has this processor forget the entry of an address in the caller's page table. The operation is
- * the one that Linux exports for paravirtualized guests; it does the right thing on bare metal as
- * well. Whether it can be done: not if all processors remember the address space under one number.
+ * How processors forget an entry of a page table.
+ *
+ * stm_can_forget_entries(): whether it is known how. Not if all processors remember the address
+ * space under one number, nor with the page tables of Xen.
+ *
+ * stm_forget_entry(): has this processor forget the entry of an address in the caller's page table.
+ * The operation is the one that Linux exports for paravirtualized guests; it does the right thing
+ * on bare metal as well.
+ *
+ * stm_others_use_entries(): whether another processor may use what it remembers without a look at
+ * the address space's generation first. One that is lazy looks, and one that is not in the mask.
+ * Asked on a processor that the caller does not leave, after the generation was raised. The state
+ * is shown to Linux itself alone, though it is exported; a feature makes sure that it is as here.
  */
-#if defined(CONFIG_X86_64) && defined(CONFIG_PARAVIRT)
+#if defined(CONFIG_X86_64) && defined(CONFIG_PARAVIRT) && defined(STM_HAS_lazy_tlb)
+#include <linux/cpumask.h>
+#include <linux/percpu.h>
+
+#include <asm/cpufeature.h>
 #include <asm/paravirt.h>
+struct tlb_state_shared {
+	bool is_lazy;
+};
+DECLARE_PER_CPU_SHARED_ALIGNED(struct tlb_state_shared, cpu_tlbstate_shared);
 static inline bool stm_can_forget_entries(const struct mm_struct *mm)
 {
 #ifdef CONFIG_BROADCAST_TLB_FLUSH
-	return !READ_ONCE(mm->context.global_asid);
-#else
-	return true;
+	if (READ_ONCE(mm->context.global_asid))
+		return false;
 #endif
+	return !cpu_feature_enabled(X86_FEATURE_XENPV);
 }
 static inline void stm_forget_entry(unsigned long address)
 {
 	__flush_tlb_one_user(address);
+}
+static inline bool stm_others_use_entries(struct mm_struct *mm)
+{
+	const int own = smp_processor_id();
+	int cpu;
+
+	for_each_cpu(cpu, mm_cpumask(mm))
+		if (cpu != own && !READ_ONCE(per_cpu(cpu_tlbstate_shared, cpu).is_lazy))
+			return true;
+	return false;
 }
 #else
 static inline bool stm_can_forget_entries(const struct mm_struct *mm)
@@ -124,6 +152,10 @@ static inline bool stm_can_forget_entries(const struct mm_struct *mm)
 }
 static inline void stm_forget_entry(unsigned long address)
 {
+}
+static inline bool stm_others_use_entries(struct mm_struct *mm)
+{
+	return true;
 }
 #endif
 

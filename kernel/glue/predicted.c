@@ -180,12 +180,17 @@ void stm_linux_view_examine(struct stm_view *view, __u64 index, __u64 address, _
  *
  * Linux exports no function for this that is cheaper than to take the page out and to enter it
  * again. What other processors remember of the page table is what makes it hard. So it is done only
- * where no other thread uses the address space, and no device or guest follows its page tables. The
- * caller holds mmap_lock for writing, and whoever gets a reference to the address space later waits
- * for that. Then this processor is the only one that may use an old entry now. Another one may
- * remember it from when this thread ran there; it compares the address space's generation when the
- * thread comes back. Except where the processors share what they remember under one number (a
- * global ASID): there nothing is done.
+ * where no other thread uses the address space, and no device or guest follows its page tables.
+ * Then another processor may remember an old entry from when this thread ran there; it compares the
+ * address space's generation when the thread comes back. Except where the processors share what
+ * they remember under one number (a global ASID): there nothing is done.
+ *
+ * A thread of the kernel may use the address space nevertheless, as drivers do for a request of
+ * Linux AIO, without being counted; or it becomes a user at this moment, for which it needs no
+ * mmap_lock. Its processor is in the mask of those that have the address space. Whoever forbids
+ * stores first changes the entries, raises the generation, and then looks into the mask. One that
+ * comes to the address space later sees the new generation, and forgets. If one is there already,
+ * the pages cannot stay: Linux takes them out, and has that processor forget them.
  *
  * Whatever is wrong with that, no page is freed before Linux itself has taken it out.
  */
@@ -258,11 +263,11 @@ void stm_linux_view_allow_stores(struct stm_area *area, __u64 address,
 }
 
 /*
- * Forbids stores in the entries, and tells what was done with the pages. @changed: those that the
- * processor may remember otherwise.
+ * Forbids stores in the entries, and tells what was done with the pages. @changed: those that a
+ * processor may remember otherwise. From the first step on no processor notes a store in the entry.
  */
-static void forbid_stores(const struct entries *entries, struct stm_page *const *pages,
-			  __u8 *touched, unsigned long *changed)
+static void forbid_stores(struct mm_struct *mm, __u64 address, const struct entries *entries,
+			  struct stm_page *const *pages, __u8 *touched, unsigned long *changed)
 {
 	pte_t value;
 	__u32 i;
@@ -272,30 +277,39 @@ static void forbid_stores(const struct entries *entries, struct stm_page *const 
 		if (!has_page(value, pages[i]))
 			continue;
 		touched[i] = STM_TOUCHED_STAYS | STM_TOUCHED_LOAD;
-		if (pte_dirty(value))
-			touched[i] |= STM_TOUCHED_STORE;
-		if (!pte_write(value) && !pte_dirty(value))
+		if (pte_write(value)) {
+			ptep_set_wrprotect(mm, address + i * PAGE_SIZE, entries->first + i);
+			value = ptep_get(entries->first + i);
+		} else if (!pte_dirty(value)) {
 			continue;
-		set_pte(entries->first + i, pte_wrprotect(pte_mkclean(value)));
+		}
 		__set_bit(i, changed);
+		if (!pte_dirty(value))
+			continue;
+		touched[i] |= STM_TOUCHED_STORE;
+		set_pte(entries->first + i, pte_mkclean(value));
 	}
 }
 
-/* For the caller's address space. */
-static void forget_entries(struct mm_struct *mm, unsigned long address, unsigned long which)
+/* For the caller's address space. Returns whether all processors have forgotten them. */
+static bool forget_entries(struct mm_struct *mm, unsigned long address, unsigned long which)
 {
-	/* A full barrier: whoever sees the old number comes to the thread before it runs again. */
+	bool all;
+
+	/* A full barrier, between the entries and the mask. */
 	atomic64_inc_return(&mm->context.tlb_gen);
 	preempt_disable();
 	for (; which; which &= which - 1)
 		stm_forget_entry(address + __ffs(which) * PAGE_SIZE);
+	all = !stm_others_use_entries(mm);
 	preempt_enable();
+	return all;
 }
 
-/* Nobody but an entry and the context may have the page. */
-static void tell_of_others(struct stm_page *page, __u8 *touched)
+/* A page stays if nobody but an entry and the context has it. */
+static void tell(struct stm_page *page, bool may_stay, __u8 *touched)
 {
-	if (page_count((struct page *)page) == 2) {
+	if (may_stay && page_count((struct page *)page) == 2) {
 		if (stm_linux_page_was_stored(page))
 			*touched |= STM_TOUCHED_STORE;
 		return;
@@ -315,6 +329,7 @@ void stm_linux_view_forbid_stores(__u64 address, struct stm_page *const *pages, 
 	struct mm_struct *mm = current->mm;
 	struct entries entries;
 	unsigned long changed;
+	bool may_stay;
 	__u32 i;
 
 	memset(touched, 0, count);
@@ -322,17 +337,16 @@ void stm_linux_view_forbid_stores(__u64 address, struct stm_page *const *pages, 
 		return;
 	for (; count; count -= entries.count, pages += entries.count, touched += entries.count) {
 		entries = entries_at(mm, address, count);
+		changed = 0;
 		if (entries.first) {
-			changed = 0;
 			spin_lock(entries.lock);
-			forbid_stores(&entries, pages, touched, &changed);
+			forbid_stores(mm, address, &entries, pages, touched, &changed);
 			spin_unlock(entries.lock);
-			if (changed)
-				forget_entries(mm, address, changed);
 		}
+		may_stay = !changed || forget_entries(mm, address, changed);
 		for (i = 0; i < entries.count; i++)
 			if (touched[i])
-				tell_of_others(pages[i], &touched[i]);
+				tell(pages[i], may_stay, &touched[i]);
 		address += entries.count * PAGE_SIZE;
 	}
 }
