@@ -293,12 +293,14 @@ public:
         return idle_rounds_.load(runtime::Order::relaxed) >= kIdleRounds;
     }
 
-    // The transaction's page of that index, for a fault at that address.
-    [[nodiscard]] protocol::AbortReason touch(u64 index, u64 address, Use use,
-                                              stm_page*& page) noexcept STM_REQUIRES(lock_) {
+    // The transaction's page of that index, for a fault at that address. `holders`: see
+    // PrivatePages::prepare_store().
+    [[nodiscard]] protocol::AbortReason touch(u64 index, u64 address, Use use, stm_page*& page,
+                                              u32 holders = PrivatePages::kOwner) noexcept
+        STM_REQUIRES(lock_) {
         return failure_ != protocol::AbortReason::none
                    ? failure_
-                   : footprint_.touch(transaction_, index, address, use, data_, page);
+                   : footprint_.touch(transaction_, index, address, use, data_, holders, page);
     }
     [[nodiscard]] Footprint& footprint() noexcept STM_REQUIRES(lock_) { return footprint_; }
 

@@ -90,13 +90,15 @@ protocol::Limits Footprint::limits(u32 max_stripes) const noexcept {
 }
 
 AbortReason Footprint::touch(Transaction& transaction, u64 index, u64 address, Use use,
-                             PrivatePages::Data data, stm_page*& page) noexcept {
+                             PrivatePages::Data data, u32 holders, stm_page*& page) noexcept {
     if (pages_.size() - predicted_ - kept_ >= page_limit_ && pages_.find(index) == nullptr)
         return AbortReason::too_big;
     PrivatePages::Page* own = nullptr;
     AbortReason reason = pages_.obtain(transaction, index, own, data);
     if (reason == AbortReason::none && use == Use::store)
-        reason = pages_.prepare_store(transaction, *own);
+        reason = pages_.prepare_store(transaction, *own,
+                                      data == PrivatePages::Data::any ? PrivatePages::kAnyHolders
+                                                                      : holders);
     if (reason != AbortReason::none)
         return reason;
     own->touched |= use == Use::store ? STM_TOUCHED_STORE : STM_TOUCHED_LOAD;
@@ -344,7 +346,8 @@ AbortReason Footprint::write_over_pages(Transaction& transaction, u64 offset, co
     return walk(
         offset, bytes,
         [&](PrivatePages::Page& page, u64 at, u64 place, u64 part) noexcept {
-            const AbortReason reason = pages_.prepare_store(transaction, page);
+            const AbortReason reason =
+                pages_.prepare_store(transaction, page, PrivatePages::kOwner);
             if (reason != AbortReason::none)
                 return reason;
             page.touched |= STM_TOUCHED_STORE;

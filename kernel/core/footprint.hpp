@@ -46,8 +46,9 @@ public:
             function);
     }
     // The transaction's page of that index, for a fault at that address.
+    // `holders`: see PrivatePages::prepare_store().
     [[nodiscard]] AbortReason touch(Transaction& transaction, u64 index, u64 address, Use use,
-                                    PrivatePages::Data data, stm_page*& page) noexcept;
+                                    PrivatePages::Data data, u32 holders, stm_page*& page) noexcept;
     // Whether anything was stored to a page. What was predicted counts as far as it has been
     // examined.
     [[nodiscard]] bool has_stored() const noexcept;
@@ -131,7 +132,9 @@ public:
     // the cost is at most about twice what it is for who knows.
     [[nodiscard]] bool is_worn_out() const noexcept { return pages_.copied() > pages_.size() + 8; }
     // Whether pages that it has kept cannot be used: see PrivatePages.
-    [[nodiscard]] bool is_spoilt() const noexcept { return pages_.is_spoilt(); }
+    [[nodiscard]] bool is_spoilt() const noexcept {
+        return pages_.is_spoilt() || pages_.any_held();
+    }
     // In place of clear(): see PrivatePages.
     void keep(u64 version, PrivatePages::Effect effect) noexcept;
     [[nodiscard]] bool renew(Transaction& transaction) noexcept {

@@ -136,8 +136,9 @@ AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& pag
                                  Data data) noexcept {
     page = find(index);
     if (page != nullptr) // what calls wrote is still missing if there was no memory to save it
-        return !page->stored && transaction.writes_page(index) ? prepare_store(transaction, *page)
-                                                               : AbortReason::none;
+        return !page->stored && transaction.writes_page(index)
+                   ? prepare_store(transaction, *page, kAnyHolders)
+                   : AbortReason::none;
     AbortReason reason = reason_of_growth(pages_.reserve(pages_.size() + u64{1}, kMaxPages));
     if (reason == AbortReason::none)
         reason = reason_of_growth(index_.reserve(pages_.size() + u64{1}, kMaxPages));
@@ -176,12 +177,18 @@ AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& pag
     // What calls wrote before is seen, and from now on belongs to the page.
     if (!transaction.writes_page(index))
         return AbortReason::none;
-    return prepare_store(transaction, *page);
+    return prepare_store(transaction, *page, kAnyHolders);
 }
 
-AbortReason PrivatePages::prepare_store(Transaction& transaction, Page& page) noexcept {
+AbortReason PrivatePages::prepare_store(Transaction& transaction, Page& page,
+                                        u32 holders) noexcept {
     if (page.stored)
         return AbortReason::none;
+    if (may_be_held_ && page.was_kept() && stm_linux_page_holders(page.copy) > holders) {
+        // The next attempt has pages of its own.
+        transaction.forsake(AbortReason::read_validation);
+        return AbortReason::read_validation;
+    }
     if (const u32 level = transaction.nesting(); level != 0) {
         const AbortReason reason = save(index_.find(page.index)->write, level, CopyOf::region);
         if (reason != AbortReason::none)
@@ -321,6 +328,7 @@ void PrivatePages::clear() noexcept {
     index_.clear();
     copied_ = 0;
     is_spoilt_ = false;
+    may_be_held_ = false;
 }
 
 // -- Kept from one transaction to the next --
@@ -348,6 +356,7 @@ bool PrivatePages::any_leaves() const noexcept {
 // thread of the kernel may still have changed since it was compared is not kept.
 void PrivatePages::keep(u64 version, Effect effect) noexcept {
     clear_saved();
+    may_be_held_ = false;
     bool sorted = true;
     u32 kept = 0;
     for (u32 i = 0; i < pages_.size(); ++i) {
@@ -403,8 +412,17 @@ bool PrivatePages::renew(Transaction& transaction) noexcept {
     return true;
 }
 
+bool PrivatePages::any_held() const noexcept {
+    for (u32 i = 0; i < pages_.size(); ++i) {
+        if (stm_linux_page_holders(pages_[i].copy) != kOwner)
+            return true;
+    }
+    return false;
+}
+
 AbortReason PrivatePages::keep_in(Transaction& transaction) noexcept {
     AbortReason reason = AbortReason::none;
+    may_be_held_ = true;
     for (u32 i = 0; i < pages_.size() && reason == AbortReason::none; ++i)
         reason = transaction.keep_page(pages_[i].index);
     return reason;

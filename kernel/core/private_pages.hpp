@@ -13,7 +13,7 @@
 //
 // Invariants: the context's lock protects all of it. A page is given back only after it was taken
 // out of all mappings. A page that is still held elsewhere (a pin for input or output) is not used
-// again.
+// again: no transaction stores to it that began later.
 #pragma once
 
 #include "kernel/core/region_memory.hpp"
@@ -88,8 +88,14 @@ public:
     // it. A conflict (unless any data will do), too_big, no_memory.
     [[nodiscard]] AbortReason obtain(Transaction& transaction, u64 index, Page*& page,
                                      Data data = Data::snapshot) noexcept;
-    // Allows stores to the page from now on. no_memory, in a nested part only.
-    [[nodiscard]] AbortReason prepare_store(Transaction& transaction, Page& page) noexcept;
+    // Allows stores to the page from now on. no_memory, in a nested part only. A conflict, if the
+    // page was held elsewhere already when the transaction began. `holders`: how many have it now
+    // that the caller knows of.
+    static constexpr u32 kOwner = 1;            // the context alone
+    static constexpr u32 kOwnerAndFault = 2;    // and a fault on the page, where it is mapped
+    static constexpr u32 kAnyHolders = ~u32{0}; // that does not matter any more
+    [[nodiscard]] AbortReason prepare_store(Transaction& transaction, Page& page,
+                                            u32 holders) noexcept;
     // The page is mapped for stores, which may never come. No nested part has begun.
     void expect_store(Page& page) noexcept {
         if (!page.stored)
@@ -146,7 +152,10 @@ public:
     [[nodiscard]] bool is_spoilt() const noexcept { return is_spoilt_; }
     // How often pages had to be copied for that since there was none.
     [[nodiscard]] u32 copied() const noexcept { return copied_; }
-    // Enters them into the read set of a transaction at their own snapshot. no_memory.
+    // Whether one of them is held elsewhere, and so cannot be used again.
+    [[nodiscard]] bool any_held() const noexcept;
+    // Enters them into the read set of a transaction at their own snapshot, which began before
+    // anybody could look who holds them. no_memory.
     [[nodiscard]] AbortReason keep_in(Transaction& transaction) noexcept;
     // They are in no mapping any more.
     void note_unmapped() noexcept;
@@ -185,6 +194,7 @@ private:
     u32 spares_ = 0;
     u32 copied_ = 0;
     bool is_spoilt_ = false;
+    bool may_be_held_ = false; // nobody has looked who holds them when the transaction began
 };
 
 } // namespace stm::kernel

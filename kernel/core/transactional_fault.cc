@@ -116,9 +116,14 @@ stm_fault_result make_writable(View& view, stm_fault& fault, stm_page* page) noe
         return STM_FAULT_FORBIDDEN;
     const bool upgraded = context->footprint().is_unstored(fault.index);
     stm_page* own = nullptr;
-    const AbortReason reason = context->touch(fault.index, fault.address, Use::store, own);
+    // Another thread could not be told of a conflict here, nor wait for its end.
+    const AbortReason reason = context->touch(fault.index, fault.address, Use::store, own,
+                                              context->is_current() ? PrivatePages::kOwnerAndFault
+                                                                    : PrivatePages::kAnyHolders);
     if (reason != AbortReason::none && !protocol::is_conflict(reason))
         return refuse(*context, reason);
+    if (reason != AbortReason::none)
+        context->tell_doomed();
     if (reason != AbortReason::none || own != page)
         return STM_FAULT_FORBIDDEN;
     // If not, it is the second half of a fault that was counted.

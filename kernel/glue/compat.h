@@ -98,6 +98,16 @@ static inline pgprot_t stm_never_accessed(pgprot_t protection)
 #endif
 }
 
+/* A protection with which a page table entry tells those who ask for changed pages of a store. */
+static inline pgprot_t stm_noted_as_stored(pgprot_t protection)
+{
+#if defined(_PAGE_SOFT_DIRTY)
+	return __pgprot(pgprot_val(protection) | _PAGE_SOFT_DIRTY);
+#else
+	return protection;
+#endif
+}
+
 /*
  * How processors forget an entry of a page table.
  *

@@ -67,6 +67,13 @@ int stm_linux_page_is_alone(struct stm_page *page)
 	return page_count((struct page *)page) == 1;
 }
 
+__u32 stm_linux_page_holders(struct stm_page *page)
+{
+	struct page *own = (struct page *)page;
+
+	return page_count(own) - (atomic_read(&own->_mapcount) + 1);
+}
+
 void stm_linux_page_release(struct stm_page *handle)
 {
 	struct page *page = (struct page *)handle;

@@ -93,8 +93,9 @@ void stm_linux_view_map(struct stm_area *area, __u64 address, struct stm_page *c
 		forget_stores(pages[i]);
 	stm_vm_flags_change(vma, VM_MIXEDMAP, 0);
 	before = vma->vm_page_prot;
-	protection =
-		writable && (vma->vm_flags & VM_WRITE) ? vm_get_page_prot(vma->vm_flags) : before;
+	protection = before;
+	if (writable && (vma->vm_flags & VM_WRITE))
+		protection = stm_noted_as_stored(vm_get_page_prot(vma->vm_flags));
 	WRITE_ONCE(vma->vm_page_prot, stm_never_accessed(protection));
 	while (done < count) {
 		unsigned long left = count - done;

@@ -357,6 +357,11 @@ struct stm_page *stm_linux_page_allocate_private(void);
 void stm_linux_page_get(struct stm_page *page);
 /* Nonzero: only the caller has the page. It is neither mapped nor pinned for input or output. */
 int stm_linux_page_is_alone(struct stm_page *page);
+/*
+ * How many have the page beside its mappings: the caller, a fault in progress, and pins. Sometimes
+ * one that looks at all pages for a moment.
+ */
+__u32 stm_linux_page_holders(struct stm_page *page);
 
 /* -- Files -- */
 

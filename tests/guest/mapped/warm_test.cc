@@ -7,9 +7,13 @@
 #include <csetjmp>
 #include <csignal>
 #include <fcntl.h>
+#include <sched.h>
 #include <string>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <thread>
+#include <vector>
 
 using namespace stm::test;
 
@@ -201,6 +205,53 @@ TEST_F(WarmMappings, CallsBetweenTransactionsReadWhatIsCommitted) {
     value = 2;
     ASSERT_EQ(::pwrite(fd(), &value, sizeof value, 0), 8);
     EXPECT_EQ(load(0), 2);
+}
+
+// A pipe holds the page itself, which was only loaded. Others may read it there at any time.
+TEST_F(WarmMappings, APinnedPageShowsNothingOfLaterTransactions) {
+    const auto splice_and = [&](const auto& action) {
+        int ends[2];
+        ASSERT_EQ(::pipe(ends), 0);
+        make_warm(0);
+        volatile long before = 0;
+        volatile ssize_t spliced = 0;
+        // Inside, where the page is the transaction's in any case.
+        do {
+            stm_start(fd());
+            before = number(0);
+            iovec piece{bytes(), kPage};
+            if (spliced == 0)
+                spliced = ::vmsplice(ends[1], &piece, 1, 0);
+        } while (stm_commit(fd()) != 0);
+        ASSERT_EQ(spliced, static_cast<ssize_t>(kPage));
+        const auto expect_what_was = [&] {
+            long content[kPage / sizeof(long)];
+            EXPECT_EQ(::read(ends[0], content, kPage), static_cast<ssize_t>(kPage));
+            EXPECT_EQ(content[0], before);
+        };
+        action(before, expect_what_was);
+        ::close(ends[0]);
+        ::close(ends[1]);
+    };
+    for (int round = 0; round < 8; ++round) {
+        splice_and([&](long before, const auto& expect_what_was) {
+            stm_start(fd());
+            number(0) = before + 1;
+            expect_what_was();
+            stm_cancel(fd());
+            EXPECT_EQ(load(0), before);
+        });
+        splice_and([&](long before, const auto& expect_what_was) {
+            store_here(0, before + 1);
+            expect_what_was();
+            EXPECT_EQ(load(0), before + 1);
+        });
+        splice_and([&](long before, const auto& expect_what_was) {
+            store_elsewhere(0, before + 1);
+            EXPECT_EQ(load(0), before + 1);
+            expect_what_was();
+        });
+    }
 }
 
 TEST_F(WarmMappings, LeaveNothingWhenTheyAreClosed) {
@@ -402,9 +453,25 @@ protected:
         return refused;
     }
 
+    /** Whether Linux has noted that a page was stored to since its notes were cleared. */
+    static bool is_soft_dirty(const void* place) {
+        const Fd map(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+        std::uint64_t entry = 0;
+        EXPECT_EQ(::pread(map.get(), &entry, sizeof entry,
+                          static_cast<off_t>(reinterpret_cast<std::uintptr_t>(place) / kPage *
+                                             sizeof entry)),
+                  static_cast<ssize_t>(sizeof entry));
+        return (entry >> 55 & 1) != 0;
+    }
+    static void clear_notes(char which) {
+        const Fd notes(::open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC));
+        EXPECT_EQ(::write(notes.get(), &which, 1), 1);
+    }
+
     View other_ = another();
     bool counts_ = true;
     long turns_ = 0;
+    volatile long* volatile place_ = nullptr; // of a child's, in the same place there
 };
 
 TEST_P(StoredPages, RefuseStoresAfterTheCommit) {
@@ -533,6 +600,233 @@ TEST_P(StoredPages, MayBeProtectedByTheProgram) {
     counts_ = true;
     EXPECT_TRUE(run([] {}));
     expect_whole();
+}
+
+TEST_P(StoredPages, MayBeInaccessibleForAWhile) {
+    for (long round = 1; round < 16; ++round) {
+        EXPECT_TRUE(run([&] {
+            number(32) = round;
+            ASSERT_EQ(::mprotect(bytes(), 2 * kPage, PROT_NONE), 0);
+            ASSERT_EQ(::mprotect(bytes(), 2 * kPage, PROT_READ | PROT_WRITE), 0);
+            EXPECT_EQ(number(32), round);
+            number(kPage + 32) = round;
+        }));
+        EXPECT_EQ(committed(32), round);
+        EXPECT_EQ(committed(kPage + 32), round);
+        ASSERT_EQ(::mprotect(bytes(), 2 * kPage, PROT_NONE), 0);
+        ASSERT_EQ(::mprotect(bytes(), 2 * kPage, PROT_READ | PROT_WRITE), 0);
+        EXPECT_TRUE(is_refused(number(32)));
+        expect_whole();
+    }
+}
+
+TEST_P(StoredPages, AreSeenByWhoAsksLinuxForChangedPages) {
+    run([] {});
+    clear_notes('4');
+    if (is_soft_dirty(bytes()))
+        GTEST_SKIP() << "this kernel notes no changed pages";
+    for (int round = 0; round < 16; ++round) {
+        clear_notes('4');
+        EXPECT_TRUE(run([&] { EXPECT_TRUE(is_soft_dirty(bytes(turns_ % 4 != 0 ? 0 : kPage))); }));
+    }
+}
+
+TEST_P(StoredPages, AreCommittedAlsoIfLinuxForgetsThatTheyWere) {
+    for (long round = 1; round < 16; ++round) {
+        for (const char which : {'1', '4'}) {
+            EXPECT_TRUE(run([&] {
+                number(32) = round;
+                number(48) = -round;
+                clear_notes(which);
+                number(48) = round;
+                number(kPage + 32) = round;
+            }));
+            for (const std::size_t at : {std::size_t{32}, std::size_t{48}, kPage + 32})
+                EXPECT_EQ(committed(at), round);
+            clear_notes(which);
+            EXPECT_TRUE(is_refused(number(0)));
+            expect_whole();
+        }
+    }
+}
+
+TEST_P(StoredPages, ShowAForkedChildNothingOfTheTransaction) {
+    for (long round = 1; round < 8; ++round) {
+        const long before = committed(32);
+        stm_defer_restarts();
+        EXPECT_TRUE(run([&] {
+            number(32) = round;
+            EXPECT_EQ(Child::doing([&] {
+                          EXPECT_EQ(number(32), before);
+                          EXPECT_EQ(signal_of_store(bytes(32)), SIGSEGV);
+                      }).wait(),
+                      0);
+        }));
+        stm_allow_restarts();
+        EXPECT_EQ(committed(32), round);
+        expect_whole();
+    }
+}
+
+TEST_P(StoredPages, AreStoredToByAChildOfVfork) {
+    for (long round = 1; round < 8; ++round) {
+        EXPECT_TRUE(run([&] {
+            const pid_t child = ::vfork();
+            if (child == 0) {
+                number(32) = round;
+                ::_exit(0);
+            }
+            EXPECT_EQ(::waitpid(child, nullptr, 0), child);
+            EXPECT_EQ(number(32), round);
+        }));
+        EXPECT_EQ(committed(32), round);
+        EXPECT_TRUE(is_refused(number(32)));
+        expect_whole();
+    }
+}
+
+// Not a thread, but a process with the same memory.
+TEST_P(StoredPages, RefuseStoresOfAProcessWithTheSameMemory) {
+    struct Shared {
+        volatile long* place;
+        std::atomic<long> stores = 0;
+    };
+    std::vector<char> stack(64 * 1024);
+    for (int round = 0; round < 8; ++round) {
+        Shared shared{&number(64)};
+        pid_t child = -1;
+        EXPECT_TRUE(run([&] {
+            child = ::clone(
+                [](void* argument) {
+                    Shared& own = *static_cast<Shared*>(argument);
+                    // It has the thread's variables as well, so it calls nothing of the library.
+                    const struct {
+                        void (*handler)(int);
+                        unsigned long flags;
+                        void (*restorer)();
+                        std::uint64_t mask;
+                    } by_default{};
+                    ::syscall(SYS_rt_sigaction, SIGSEGV, &by_default, nullptr, 8);
+                    for (;;) {
+                        *own.place = *own.place + 1;
+                        own.stores.fetch_add(1);
+                    }
+                    return 0;
+                },
+                stack.data() + stack.size(), CLONE_VM | SIGCHLD, &shared);
+            EXPECT_GT(child, 0);
+            while (shared.stores < 10)
+                std::this_thread::yield();
+        }));
+        int status = 0;
+        EXPECT_EQ(::waitpid(child, &status, 0), child);
+        EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV) << status;
+        EXPECT_EQ(number(64), committed(64));
+        EXPECT_GE(committed(64), 10);
+        expect_whole();
+    }
+}
+
+// While the commit waits, what it will store is nobody's. A thread of the process sees what is
+// committed.
+TEST_P(StoredPages, ShowNothingOfACommitThatWaits) {
+    bool seen = false;
+    for (long round = 1; round < 6 && !seen; ++round) {
+        const long before = committed(32);
+        StartingLine line(2);
+        std::atomic<bool> over = false;
+        Child holder([&] {
+            const View view = another();
+            EXPECT_GE(::ioctl(view.fd(), STM_IOC_START, STM_START_SERIAL), 0);
+            line.wait();
+            ::usleep(400'000);
+            ::ioctl(view.fd(), STM_IOC_CANCEL, 0);
+            return 0;
+        });
+        std::thread thread;
+        EXPECT_TRUE(run([&] {
+            number(32) = round;
+            if (thread.joinable())
+                return;
+            thread = std::thread([&] {
+                while (number(32) == before && !over)
+                    std::this_thread::yield();
+                ::usleep(100'000); // where no processor has the thread
+                while (number(32) != before && !over)
+                    std::this_thread::yield();
+                seen = !over && number(32) == before;
+            });
+            line.wait();
+        }));
+        over = true;
+        thread.join();
+        EXPECT_EQ(holder.wait(), 0);
+        EXPECT_EQ(committed(32), round);
+    }
+    EXPECT_TRUE(seen);
+}
+
+TEST_P(StoredPages, AreChangedByADebuggerInsideAlone) {
+    Child debugged([&] {
+        const View view = another();
+        const auto count = [&](bool stops) {
+            do {
+                stm_start(view.fd());
+                view[0] = view[0] + 1;
+                if (stops)
+                    ::raise(SIGSTOP);
+            } while (stm_commit(view.fd()) != 0);
+        };
+        EXPECT_EQ(stm_set_warm(view.fd(), GetParam() ? 1 : 0), 0);
+        EXPECT_EQ(::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr), 0);
+        place_ = &view[56];
+        for (int turn = 0; turn < 8; ++turn)
+            count(false);
+        for (int turn = 0; turn < 4; ++turn) {
+            count(true);
+            ::raise(SIGSTOP);
+        }
+        return 0;
+    });
+    const auto stopped = [&] {
+        int status = 0;
+        EXPECT_EQ(::waitpid(debugged.pid(), &status, 0), debugged.pid());
+        return WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP;
+    };
+    for (long turn = 1; turn <= 4; ++turn) {
+        ASSERT_TRUE(stopped());
+        const long place = ::ptrace(PTRACE_PEEKDATA, debugged.pid(), &place_, nullptr);
+        EXPECT_EQ(::ptrace(PTRACE_POKEDATA, debugged.pid(), place, turn), 0);
+        EXPECT_EQ(committed(56), turn - 1);
+        EXPECT_EQ(::ptrace(PTRACE_CONT, debugged.pid(), nullptr, nullptr), 0);
+        ASSERT_TRUE(stopped());
+        EXPECT_EQ(committed(56), turn);
+        EXPECT_EQ(::ptrace(PTRACE_POKEDATA, debugged.pid(), place, -1), -1);
+        EXPECT_EQ(::ptrace(PTRACE_PEEKDATA, debugged.pid(), place, nullptr), turn);
+        EXPECT_EQ(::ptrace(PTRACE_CONT, debugged.pid(), nullptr, nullptr), 0);
+    }
+    EXPECT_EQ(debugged.wait(), 0);
+    EXPECT_EQ(committed(56), 4);
+}
+
+TEST_P(StoredPages, MayBeMappedTwice) {
+    const Mapping second(fd(), 2 * kPage);
+    ASSERT_TRUE(second.ok());
+    for (long round = 1; round < 16; ++round) {
+        EXPECT_TRUE(run([&] {
+            *second.at<volatile long>(32) = round;
+            EXPECT_EQ(number(32), round);
+            number(kPage + 32) = round;
+            EXPECT_EQ(*second.at<volatile long>(kPage + 32), round);
+        }));
+        EXPECT_TRUE(is_refused(number(0)));
+        EXPECT_TRUE(is_refused(*second.at<volatile long>(0)));
+        EXPECT_TRUE(is_refused(*second.at<volatile long>(kPage)));
+        EXPECT_EQ(committed(32), round);
+        EXPECT_EQ(committed(kPage + 32), round);
+        EXPECT_EQ(*second.at<volatile long>(32), round);
+        expect_whole();
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(, StoredPages, ::testing::Bool(), [](const auto& mode) {

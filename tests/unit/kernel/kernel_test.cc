@@ -244,7 +244,10 @@ Fault fault_around(const File& file, std::uint64_t first, std::uint64_t index, s
         return {STM_FAULT_MAP, {simulated::mapped_page(file.view(), index)}};
     stm_page* mapped = simulated::mapped_page(file.view(), index);
     if (mapped != nullptr) {
+        // Linux holds the page meanwhile.
+        stm_linux_page_get(mapped);
         const auto result = stm_core_make_writable(file.get(), &question, mapped);
+        simulated::put(mapped);
         if (result == STM_FAULT_MAP)
             simulated::map_page(file.view(), index, mapped, true);
         return {result, result == STM_FAULT_MAP ? std::vector{mapped} : std::vector<stm_page*>()};

@@ -303,6 +303,8 @@ struct PageState {
 };
 PageState page_state(const stm_page* page);
 std::uint8_t* page_bytes(stm_page* page);
+// Gives a reference back.
+void put(stm_page* page);
 // What memory holds that was given and not yet written to, and that was given back.
 inline constexpr std::uint8_t kFreshByte = 0xA5;
 inline constexpr std::uint8_t kFreedByte = 0xDD;

@@ -623,6 +623,30 @@ TEST_F(Warm, APageThatIsPinnedIsNotKept) {
     stm_linux_page_release(page);
 }
 
+// A transaction whose start is a call has another page; one that began without a call has loaded
+// from that one already, and has to begin again.
+TEST_F(Warm, APageThatWasOnlyLoadedIsNotStoredToWhileItIsPinned) {
+    put(3, 1);
+    for (const bool by_call : {true, false}) {
+        SCOPED_TRACE(by_call);
+        EXPECT_EQ(in_transaction(3), 1u);
+        EXPECT_EQ(in_transaction(3), 1u);
+        stm_page* const page = simulated::mapped_page(file.view(), 3);
+        ASSERT_NE(page, nullptr);
+        stm_linux_page_get(page);
+        if (by_call)
+            ASSERT_EQ(start(file), 1);
+        else
+            ASSERT_TRUE(cell.begin(clock()));
+        EXPECT_EQ(set(3, 2), by_call);
+        EXPECT_EQ(*reinterpret_cast<std::uint64_t*>(simulated::page_bytes(page)), 1u);
+        EXPECT_EQ(cancel(file), 0);
+        EXPECT_EQ(in_transaction(3), 1u);
+        EXPECT_EQ(*reinterpret_cast<std::uint64_t*>(simulated::page_bytes(page)), 1u);
+        stm_linux_page_release(page);
+    }
+}
+
 TEST_F(Warm, APageThatWasStoredToStaysForLoadsAlone) {
     for (std::uint64_t value = 1; value < 4; ++value) {
         put(3, value);

@@ -16,6 +16,7 @@ namespace {
 void take_out(const stm_view::Entry& entry) {
     if ((entry.touched & STM_TOUCHED_STORE) != 0)
         entry.page->stored = true;
+    entry.page->mappings.fetch_sub(1, kRelaxed);
     put(entry.page);
 }
 
@@ -32,6 +33,8 @@ void map_page(stm_view* view, std::uint64_t index, stm_page* page, bool writable
     stm_view::Entry& entry = view->pages[{current_memory(), index}];
     if (entry.page != nullptr && entry.page != page)
         take_out(entry);
+    if (entry.page != page)
+        page->mappings.fetch_add(1, kRelaxed);
     entry = {page, writable, STM_TOUCHED_LOAD};
     if (writable)
         entry.touched |= STM_TOUCHED_STORE;
@@ -161,6 +164,8 @@ void stm_linux_view_map(stm_area* area, __u64 address, stm_page* const* pages, _
                                .second;
         if (fresh && writable != 0)
             pages[i]->stored = false;
+        if (fresh)
+            pages[i]->mappings.fetch_add(1, kRelaxed);
         if (fresh)
             expect(pages[i]->references.fetch_add(1) > 0, "a page is mapped after its end");
     }

@@ -84,6 +84,10 @@ int stm_linux_page_is_alone(stm_page* page) {
     return page->references.load() == 1;
 }
 
+__u32 stm_linux_page_holders(stm_page* page) {
+    return static_cast<__u32>(page->references.load() - page->mappings.load());
+}
+
 void* stm_linux_page_memory(stm_page* page) {
     return page->bytes;
 }

@@ -10,14 +10,8 @@
 struct stm_page {
     alignas(4096) std::uint8_t bytes[4096] = {};
     std::atomic<long> references{1};
+    std::atomic<long> mappings{0}; // among the references
     stm_identity* identity = nullptr;
     std::uint64_t index = 0;
     std::atomic<bool> stored{false}; // Linux's mark of a dirty page
 };
-
-namespace stm::simulated {
-
-// Gives a reference back.
-void put(stm_page* page);
-
-} // namespace stm::simulated
