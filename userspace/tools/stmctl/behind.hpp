@@ -8,28 +8,32 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <exception>
+#include <limits>
+#include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace stm::tools {
 
 /**
- * Takes what is put at once, unless all its pieces are full, and lets threads of its own put it
- * into the sink behind it: several at a time, each another part, in any order. What that sink
- * throws comes out of a later put(), or of finish(), without which nothing is sure to have arrived.
- * One thread uses it.
+ * Takes what is put, and lets threads of its own put it into the sink behind it: several at a time,
+ * each another part, in any order. At first a put() waits while there are two pieces for each
+ * thread. After a rewind() none does: the transaction that is read in should be short then, at the
+ * price of memory. What that sink throws comes out of a later put(), or of finish(), without which
+ * nothing is sure to have arrived. One thread uses it.
  *
- * Invariants: put() alone touches a piece that is empty, and one of the threads alone one that is
- * busy; nobody one that is full. All but the pieces' offsets and bytes is under mutex_.
+ * Invariants: a piece is in full_, in empty_, or with one thread; busy_ counts those that the
+ * threads of this object have. All but the pieces of others is under mutex_.
  */
 class Behind : public Sink {
 public:
     /** `most` is the largest size that is put. */
-    Behind(Sink& sink, std::size_t most, unsigned threads) : sink_(sink), pieces_(2 * threads) {
-        for (Piece& piece : pieces_)
-            piece.data.resize(most);
+    Behind(Sink& sink, std::size_t most, unsigned threads)
+        : sink_(sink), most_(most), left_(2 * threads) {
         try {
             for (unsigned count = 0; count < threads; ++count)
                 threads_.emplace_back([this] { work(); });
@@ -43,46 +47,46 @@ public:
 
     void put(std::uint64_t offset, const char* data, std::size_t size) override {
         std::unique_lock lock(mutex_);
-        Piece* piece = nullptr;
-        changed_.wait(lock, [&] { return failure_ || (piece = find(State::empty)) != nullptr; });
+        changed_.wait(lock, [&] { return failure_ || !empty_.empty() || left_ > 0; });
         throw_failure();
+        std::unique_ptr<Piece> piece;
+        if (!empty_.empty()) {
+            piece = std::move(empty_.back());
+            empty_.pop_back();
+        } else {
+            --left_;
+        }
         lock.unlock();
+        if (!piece)
+            piece = std::make_unique<Piece>(Piece{0, 0, std::vector<char>(most_)});
         piece->offset = offset;
         piece->size = size;
         std::memcpy(piece->data.data(), data, size);
         lock.lock();
-        piece->state = State::full;
+        full_.push_back(std::move(piece));
         lock.unlock();
         changed_.notify_all();
     }
     void rewind() override {
         finish();
         sink_.rewind();
+        const std::lock_guard lock(mutex_);
+        left_ = std::numeric_limits<std::size_t>::max();
     }
     /** Returns when all that was put has arrived. */
     void finish() {
         std::unique_lock lock(mutex_);
-        changed_.wait(lock, [&] {
-            return failure_ || (find(State::full) == nullptr && find(State::busy) == nullptr);
-        });
+        changed_.wait(lock, [&] { return failure_ || (full_.empty() && busy_ == 0); });
         throw_failure();
     }
 
 private:
-    enum class State { empty, full, busy };
     struct Piece {
-        State state = State::empty;
-        std::uint64_t offset = 0;
-        std::size_t size = 0;
+        std::uint64_t offset;
+        std::size_t size;
         std::vector<char> data;
     };
 
-    Piece* find(State state) {
-        for (Piece& piece : pieces_)
-            if (piece.state == state)
-                return &piece;
-        return nullptr;
-    }
     void throw_failure() const {
         if (failure_)
             std::rethrow_exception(failure_);
@@ -90,11 +94,12 @@ private:
 
     void work() {
         for (std::unique_lock lock(mutex_);;) {
-            Piece* piece = nullptr;
-            changed_.wait(lock, [&] { return ends_ || (piece = find(State::full)) != nullptr; });
+            changed_.wait(lock, [&] { return ends_ || !full_.empty(); });
             if (ends_)
                 return;
-            piece->state = State::busy;
+            std::unique_ptr<Piece> piece = std::move(full_.front());
+            full_.pop_front();
+            ++busy_;
             lock.unlock();
             std::exception_ptr failure;
             try {
@@ -103,7 +108,8 @@ private:
                 failure = std::current_exception();
             }
             lock.lock();
-            piece->state = State::empty;
+            --busy_;
+            empty_.push_back(std::move(piece));
             if (failure)
                 failure_ = failure;
             changed_.notify_all();
@@ -121,7 +127,11 @@ private:
     }
 
     Sink& sink_;
-    std::vector<Piece> pieces_;
+    std::size_t most_;
+    std::deque<std::unique_ptr<Piece>> full_;
+    std::vector<std::unique_ptr<Piece>> empty_;
+    unsigned busy_ = 0;
+    std::size_t left_; // pieces that may still be made
     std::mutex mutex_;
     std::condition_variable changed_;
     bool ends_ = false;
