@@ -269,6 +269,11 @@ public:
                 footprint_.is_spoilt() || footprint_.is_worn_out() ||
                 stage_.now().memory != stm_linux_memory_current());
     }
+    // The same at a start that is a call, which may find pages that are pinned. One that is none
+    // finds them at the first store.
+    [[nodiscard]] bool has_to_cool_at_call() const noexcept STM_REQUIRES(lock_) {
+        return has_to_cool() || (stage_.is_warm() && footprint_.pages().any_held());
+    }
     // Its pages are in no mapping, and it has the view no more. No offer stands.
     void cool() noexcept STM_REQUIRES(lock_) {
         stage_.end();

@@ -132,9 +132,7 @@ public:
     // the cost is at most about twice what it is for who knows.
     [[nodiscard]] bool is_worn_out() const noexcept { return pages_.copied() > pages_.size() + 8; }
     // Whether pages that it has kept cannot be used: see PrivatePages.
-    [[nodiscard]] bool is_spoilt() const noexcept {
-        return pages_.is_spoilt() || pages_.any_held();
-    }
+    [[nodiscard]] bool is_spoilt() const noexcept { return pages_.is_spoilt(); }
     // In place of clear(): see PrivatePages.
     void keep(u64 version, PrivatePages::Effect effect) noexcept;
     [[nodiscard]] bool renew(Transaction& transaction) noexcept {

@@ -45,7 +45,7 @@ AbortReason begin_once(Handle& handle, Context& context, From from, protocol::Pa
         }
         if (context.depth() != 0)
             return context.begin_nested();
-        if (context.has_to_cool())
+        if (context.has_to_cool_at_call())
             return AbortReason::read_locked;
         plan = context.plan_start(STM_WAIT_INTERRUPTIBLE, path);
         if (!plan.waits()) [[likely]] {
