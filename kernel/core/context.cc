@@ -93,8 +93,7 @@ Context::Plan Context::plan_start(stm_wait_kind kind, protocol::Path wanted) noe
         plan.advice = protocol::advise(policy, conflicts, end_reason_, random_);
         if (plan.advice.path == Advice::Path::serial)
             plan.path = protocol::Path::serial;
-        if (region_.direct() &&
-            (end_reason_ == AbortReason::read_locked || end_reason_ == AbortReason::commit_locked))
+        if (region_.direct() && end_reason_ != AbortReason::commit_validation)
             plan.locked = transaction_.in_the_way();
     }
     if (plan.waits()) [[unlikely]]
@@ -116,6 +115,8 @@ AbortReason Context::await_start(const Plan& plan) noexcept {
     if (plan.path == protocol::Path::serial) {
         const runtime::Status status = traced_wait(
             region_, STM_TRACE_WAIT_TOKEN, [this]() noexcept { return memory_.acquire_serial(); });
+        if (status.ok() && region_.direct()) [[unlikely]]
+            region_.journals()->mend(*this);
         return status.ok() ? AbortReason::none : protocol::reason_of(status.error());
     }
     back_off(plan.advice);

@@ -119,7 +119,8 @@ public:
     struct Plan {
         protocol::Path path = protocol::Path::concurrent;
         protocol::Advice advice{};
-        // Of a direct region: a stripe that was locked, perhaps by a program that is gone.
+        // Of a direct region: a stripe that was locked, perhaps by a program that is gone, or newer
+        // than it should be.
         runtime::u64 locked = protocol::Transaction<RegionMemory>::kNoStripe;
         // If not, await_start() has nothing to do.
         [[nodiscard]] bool waits() const noexcept {

@@ -348,6 +348,12 @@ void Journals::release_orphan(u64 stripe, u64 word) noexcept {
                                        Order::relaxed);
 }
 
+// As far as one can tell while others commit.
+Status Journals::is_in_use(u64 stripe) noexcept {
+    suspect_.store(stripe, Order::relaxed);
+    return Error::again;
+}
+
 Status Journals::settle(u64 stripe) noexcept {
     RegionStripes memory(region_);
     if (stripe >= protocol::stripes_in(0, region_.size()))
@@ -357,12 +363,16 @@ Status Journals::settle(u64 stripe) noexcept {
         return kSuccess;
     const u64 word = place.orec->load(Order::acquire);
     const Orec now{word};
-    if (!now.is_locked())
+    if (!now.is_locked()) {
+        // No commit has got a version that the clock has not reached. It would stop all who read.
+        if (now.version() > protocol::clock_now(region_.versions().clock_page.now()))
+            release_orphan(stripe, word);
         return kSuccess;
+    }
     if ((now.owner() & kDirectOwner) == 0) {
-        // A commit of the module's. It does not stop in the middle.
+        // A commit of the module's does not stop in the middle. A program may have stored it, too.
         if (now.owner() < region_.versions().next_owner.load(Order::relaxed))
-            return Error::again;
+            return is_in_use(stripe);
         release_orphan(stripe, word);
         return kSuccess;
     }
@@ -374,7 +384,7 @@ Status Journals::settle(u64 stripe) noexcept {
         const bool is_nobodys = slot == nullptr || slot->taken;
         const Owner owner = is_nobodys ? Owner::gone : look_at(*slot);
         if (owner == Owner::goes_on)
-            return Error::again;
+            return is_in_use(stripe);
         stands_still = owner == Owner::stands_still;
         if (!is_nobodys && !stands_still && !slot->pinned) {
             (void)repair(*slot);
@@ -386,6 +396,26 @@ Status Journals::settle(u64 stripe) noexcept {
     if (place.orec->load(Order::acquire) == word)
         release_orphan(stripe, word);
     return kSuccess;
+}
+
+void Journals::mend(const Context& context) noexcept {
+    if (suspect_.load(Order::relaxed) == kNoStripe) [[likely]]
+        return;
+    RegionStripes memory(region_);
+    const u64 first = protocol::page_of_stripe(suspect_.exchange(kNoStripe, Order::relaxed)) *
+                      protocol::kStripesPerPage;
+    for (u64 stripe = first; stripe < first + protocol::kStripesPerPage; ++stripe) {
+        StripePlace place;
+        if (!memory.find(stripe, place))
+            return;
+        const u64 word = place.orec->load(Order::acquire);
+        // Nobody commits as long as the token is there. It may be taken away, so this comes after
+        // the load.
+        if (!region_.versions().token.is_held_by(context))
+            return;
+        if (Orec{word}.is_locked())
+            release_orphan(stripe, word);
+    }
 }
 
 Status Journals::wait_until_idle(const Context& context, stm_wait_kind kind) noexcept {

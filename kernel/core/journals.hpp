@@ -54,6 +54,10 @@ public:
     // such stripe. No lock is held.
     [[nodiscard]] runtime::Status settle(u64 stripe) noexcept STM_EXCLUDES(lock_);
 
+    // With the gate closed by the context, and no journal active: takes away locks that settle()
+    // has found and could not tell from those of commits. A program has stored them.
+    void mend(const Context& context) noexcept;
+
     // Whether the calling thread may store, in a mapping of the handle in that address space.
     enum class Right : runtime::u8 {
         yes,
@@ -112,10 +116,12 @@ private:
     static constexpr u64 kNoStripe = ~u64{0};
     [[nodiscard]] bool take(u64 owner, u64 stripe) noexcept STM_EXCLUDES(lock_);
     void release_orphan(u64 stripe, u64 word) noexcept;
+    [[nodiscard]] runtime::Status is_in_use(u64 stripe) noexcept;
 
     Region& region_;
     PageStore pages_;
-    WaitQueue waiting_; // nobody wakes who sleeps here
+    runtime::Atomic<u64> suspect_{kNoStripe}; // for mend()
+    WaitQueue waiting_;                       // nobody wakes who sleeps here
     Mutex lock_;
     runtime::UniqueArray<Slot> slots_ STM_GUARDED_BY(lock_);
     u64 owners_ STM_GUARDED_BY(lock_) = 0;

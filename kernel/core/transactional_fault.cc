@@ -41,7 +41,7 @@ stm_fault_result serve_private_page(Context& context, stm_fault& fault) noexcept
     return context.is_current() ? STM_FAULT_FORBIDDEN : STM_FAULT_WAIT;
 }
 
-bool has_written_to_page(const Context& context, u64 index) noexcept STM_REQUIRES(context.lock()) {
+bool has_written_to_page(Context& context, u64 index) noexcept STM_REQUIRES(context.lock()) {
     constexpr u64 kStripes = kPageBytes / protocol::kStripeBytes;
     for (u64 stripe = index * kStripes; stripe < (index + 1) * kStripes; ++stripe) {
         if (context.transaction().written_bytes(stripe) != 0)

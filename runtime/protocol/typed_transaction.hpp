@@ -540,7 +540,8 @@ public:
         u64 region;
         u64 number;
     };
-    // After read_locked: the stripe that was locked.
+    // After read_locked: the stripe that was locked. After read_validation: one that was newer each
+    // time, or an older one.
     [[nodiscard]] Stripe in_the_way() const noexcept { return in_the_way_; }
 
 private:
@@ -721,8 +722,10 @@ private:
                 if (reason != AbortReason::none)
                     return reason;
             }
-            if (turns == 0)
+            if (turns == 0) {
+                in_the_way_ = {part.region_, piece.stripe};
                 return AbortReason::read_validation;
+            }
             --turns;
         }
     }

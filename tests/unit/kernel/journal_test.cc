@@ -387,6 +387,28 @@ TEST_F(Journals, ASleepersNumberIsThereForWhoCommits) {
     direct.close();
 }
 
+// A program that stores what it likes keeps nobody else in the kernel for ever.
+TEST_F(Journals, ARecordThatNoCommitHasStoredStopsNobody) {
+    const Sleepless quick;
+    put(second, 0, 1);
+    put(second, 640, 2);
+    // A lock like one of the module's.
+    record(direct, 0) = STM_RECORD_LOCKED(1);
+    record(direct, 10) = STM_RECORD_LOCKED(1);
+    EXPECT_EQ(settle(second, 0), -EAGAIN) << "a commit of the module's would look like that";
+    EXPECT_EQ(get(second, 0), 1u);
+    put(second, 640, 3);
+    EXPECT_EQ(get(direct, 640), 3u);
+    // A version that the clock has not given.
+    record(direct, 0) = (clock_of(direct) + 1000) << 1;
+    EXPECT_EQ(get(second, 0), 1u);
+    record(direct, 0) = (clock_of(direct) + 1000) << 1;
+    EXPECT_EQ(settle(second, 0), 0);
+    EXPECT_EQ(record_of(second, 0), clock_of(second) << 1);
+    put(second, 0, 4);
+    EXPECT_EQ(get(direct, 0), 4u);
+}
+
 TEST_F(Journals, FailuresLeaveNothing) {
     for (std::size_t step = 1;; ++step) {
         ASSERT_LT(step, 1000u);

@@ -176,6 +176,8 @@ void wait_for(u64 nanoseconds) {
     } while (static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec) < end);
 }
 
+constexpr unsigned kManyConflicts = 8;
+
 // Whoever has locked a stripe of a direct region may be gone.
 void settle_what_was_locked(const stm_tx& tx) {
     const auto [id, stripe] = tx.engine.in_the_way();
@@ -225,7 +227,9 @@ std::optional<Engine::Stripe> find_changed(stm_tx& tx) {
 // errno: then the transaction is over.
 int begin_again(stm_tx& tx, AbortReason reason) {
     give_tokens_back(tx);
-    if (reason == AbortReason::read_locked)
+    // One that is always newer may have been stored by a program that does what it should not.
+    if (reason == AbortReason::read_locked ||
+        (reason == AbortReason::read_validation && tx.engine.conflicts_in_row() >= kManyConflicts))
         settle_what_was_locked(tx);
     if (is_conflict(reason) && reports_aborts())
         note_typed_conflict(tx, reason);
