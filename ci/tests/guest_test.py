@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 
-from vmlib import cache, kernels
+from vmlib import cache, guest, kernels
 
 VM = os.path.join(cache.CI, "vm")
 OUR_OWN = threading.Lock()
@@ -139,6 +139,13 @@ def test_a_boot_that_init_gives_up_is_told_by_its_reason_and_not_tried_again():
     assert (code, out) == (98, b""), (code, out, err)
     assert re.match(r"ci/vm: cannot load /modules/\S+: Key was rejected by service\n", err), err
     assert "again" not in err and "did not come up" not in err, err
+
+
+def test_a_reason_that_the_kernel_writes_behind_is_told_alone():
+    for behind in (b"", b"[    2.442066] stm-vm: end"):
+        found = guest.REFUSED.search(b"[ 1.2] x\nstm-vm: cannot go on: no [such] key" + behind
+                                     + b"\r\nmore\n")
+        assert found and found.group(1) == b"no [such] key", found
 
 
 def test_a_kernel_that_does_not_come_up_is_tried_again():

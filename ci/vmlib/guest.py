@@ -22,8 +22,9 @@ from . import cache, channel, logcheck, qemu
 
 EXIT_REPORT, EXIT_TIMEOUT, EXIT_LOST = 99, 124, 98
 END_MARK = b"stm-vm: end"
-# What init says on the console when it gives up, perhaps before there is a channel.
-REFUSED = re.compile(rb"^stm-vm: cannot go on: (.*?)\r?\n", re.MULTILINE)
+# What init says on the console when it gives up, perhaps before there is a channel. The kernel may
+# begin a line of its log before that one has ended.
+REFUSED = re.compile(rb"^stm-vm: cannot go on: (.*?)(?:\[ *\d+\.\d{6}\] .*)?\r?\n", re.MULTILINE)
 ESCAPE = b"\x1d"  # Ctrl-]
 LOG_TAIL = 40
 # A boot takes 2 to 10 seconds, and many times that on a busy host. Where the emulated
