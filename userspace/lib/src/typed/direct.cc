@@ -23,9 +23,6 @@ extern "C" [[gnu::visibility("hidden")]] void stm_library_direct_resumed();
 namespace stm::library::typed {
 namespace {
 
-// Whether the journal has told of this commit, so that what becomes of the journal becomes of it.
-[[gnu::tls_model("initial-exec")]] constinit thread_local volatile bool is_described = false;
-
 using protocol::AbortReason;
 using runtime::Order;
 
