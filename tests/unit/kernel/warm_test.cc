@@ -471,7 +471,10 @@ TEST_F(Warm, MoreThanSoManyPagesThatAreLoadedDuringTheEndAreNotKept) {
     ASSERT_EQ(cell_of_second_thread.attach(large), 0);
     ASSERT_EQ(commit(large), 0);
     simulated::OtherThread second;
-    for (const auto& [count, cancels] : {std::pair{std::uint64_t{200}, false}, {kMany, true}}) {
+    for (const auto& way : {std::pair{std::uint64_t{200}, false}, {kMany, true}}) {
+        // clang 14 lets no lambda have the names of a structured binding.
+        const std::uint64_t count = way.first;
+        const bool cancels = way.second;
         std::uint64_t most_kept = 0;
         for (EachMoment moment; moment.next();) {
             ASSERT_EQ(start(large), 1);
