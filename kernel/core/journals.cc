@@ -349,7 +349,7 @@ void Journals::release_orphan(u64 stripe, u64 word) noexcept {
 }
 
 // As far as one can tell while others commit.
-Status Journals::is_in_use(u64 stripe) noexcept {
+Status Journals::note_in_use(u64 stripe) noexcept {
     suspect_.store(stripe, Order::relaxed);
     return Error::again;
 }
@@ -372,7 +372,7 @@ Status Journals::settle(u64 stripe) noexcept {
     if ((now.owner() & kDirectOwner) == 0) {
         // A commit of the module's does not stop in the middle. A program may have stored it, too.
         if (now.owner() < region_.versions().next_owner.load(Order::relaxed))
-            return is_in_use(stripe);
+            return note_in_use(stripe);
         release_orphan(stripe, word);
         return kSuccess;
     }
@@ -384,7 +384,7 @@ Status Journals::settle(u64 stripe) noexcept {
         const bool is_nobodys = slot == nullptr || slot->taken;
         const Owner owner = is_nobodys ? Owner::gone : look_at(*slot);
         if (owner == Owner::goes_on)
-            return is_in_use(stripe);
+            return note_in_use(stripe);
         stands_still = owner == Owner::stands_still;
         if (!is_nobodys && !stands_still && !slot->pinned) {
             (void)repair(*slot);

@@ -116,7 +116,7 @@ private:
     static constexpr u64 kNoStripe = ~u64{0};
     [[nodiscard]] bool take(u64 owner, u64 stripe) noexcept STM_EXCLUDES(lock_);
     void release_orphan(u64 stripe, u64 word) noexcept;
-    [[nodiscard]] runtime::Status is_in_use(u64 stripe) noexcept;
+    [[nodiscard]] runtime::Status note_in_use(u64 stripe) noexcept;
 
     Region& region_;
     PageStore pages_;

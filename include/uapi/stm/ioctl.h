@@ -1029,7 +1029,8 @@ struct stm_claim_journal {
 /*
  * STM_IOC_SETTLE: the argument is the number of a stripe of a direct region whose record a thread
  * has found locked for long. If the owner has ended, or has been stopped, its commit is finished or
- * undone. 0: the record may be looked at again.
+ * undone. A record that no commit has stored is put in order, at once or by the next transaction
+ * with STM_START_SERIAL. 0: the record may be looked at again.
  *
  * EAGAIN: The owner goes on with its commit. Try again later.
  * EINVAL: The region has no such stripe.

@@ -100,7 +100,7 @@ int claim(OwnJournal& own, stm_region& region, Outcome& outcome) {
 }
 
 // Makes `last` a journal that is idle. errno is left alone.
-[[gnu::noinline]] bool has_claimed(OwnJournals& own, stm_region& region) {
+[[gnu::noinline]] bool claim_idle(OwnJournals& own, stm_region& region) {
     if (own.last.place != region.place.place) {
         OwnJournal* found = &own.others[own.oldest];
         for (OwnJournal& other : own.others) {
@@ -148,7 +148,7 @@ AbortReason reason_of_taken(OwnJournals& own, stm_region& region) {
     return after_failed_commit(tx, reason);
 }
 
-[[gnu::always_inline]] inline int is_committed(stm_tx& tx) {
+[[gnu::always_inline]] inline int end_as_committed(stm_tx& tx) {
     tx.engine.end_only_part();
     tx.known_count = 1;
     return 0;
@@ -175,7 +175,7 @@ int stm_library_direct_commit(stm_tx& tx) {
         [[unlikely]]
         return commit_by_request(tx);
     // It has none, or its last commit was left by a jump out of a signal handler.
-    if ((own.last.place != region.place.place || !is_idle(own.last)) && !has_claimed(own, region))
+    if ((own.last.place != region.place.place || !is_idle(own.last)) && !claim_idle(own, region))
         [[unlikely]]
         return commit_by_request(tx);
     tx.engine.order_only_part();
@@ -191,10 +191,10 @@ int stm_library_direct_commit(stm_tx& tx) {
     if (memory.has_sleepers()) [[unlikely]]
         wake(region, *part);
     protocol::end_direct(memory, journal);
-    return is_committed(tx);
+    return end_as_committed(tx);
 }
 
 int stm_library_direct_taken(stm_tx& tx) {
     const AbortReason reason = reason_of_taken(tx.journals, *tx.known[0]);
-    return reason == AbortReason::none ? is_committed(tx) : after_failed_commit(tx, reason);
+    return reason == AbortReason::none ? end_as_committed(tx) : after_failed_commit(tx, reason);
 }
