@@ -88,6 +88,9 @@ int relay_run(const struct config *config);
 /* stuck.c */
 void stuck_report(void);
 
+/* processors.c */
+void processors_watch(void);
+
 /* leaks.c */
 void leaks_report(void);
 

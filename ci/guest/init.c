@@ -126,6 +126,9 @@ int main(void)
 	/* So that a busy command cannot keep us from telling what it does. */
 	setpriority(PRIO_PROCESS, 0, -20);
 	mlockall(MCL_CURRENT);
+	/* Not where instructions are counted: there the processors take turns. */
+	if (!packed)
+		processors_watch();
 	status = relay_run(&config);
 
 	if (config.leak_check)

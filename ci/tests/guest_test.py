@@ -71,6 +71,16 @@ def test_a_stage_finds_the_module_of_a_kernel_that_is_given_by_its_folder():
     assert code == 0 and b"insmod" in out, (code, out, err)
 
 
+def test_a_processor_on_which_nothing_of_init_runs_is_woken_and_told():
+    # 6.1 has no deadline server that would let others run beside a real-time task.
+    code, out, err = vm("--kernel", "6.1", "--", "sh", "-c",
+                        "echo -1 > /proc/sys/kernel/sched_rt_runtime_us; "
+                        "taskset 2 chrt -f 90 timeout 25 sh -c 'while :; do :; done'; "
+                        "dmesg | grep -c 'NMI backtrace for cpu 1'")
+    assert code == 0 and int(out) >= 1, (code, out, err)
+    assert "note: nothing of ours ran on processor 1 for 20 s; all are woken" in err, err
+
+
 def test_streams_are_exact():
     data = os.urandom(1 << 20) + bytes(4096) + b"\r\n\x04\x03\xff"
     done = subprocess.run([VM, "run", "--no-module", "--", "tee", "/dev/stderr"], input=data,

@@ -25,6 +25,8 @@ END_MARK = b"stm-vm: end"
 # What init says on the console when it gives up, perhaps before there is a channel. The kernel may
 # begin a line of its log before that one has ended.
 REFUSED = re.compile(rb"^stm-vm: cannot go on: (.*?)(?:\[ *\d+\.\d{6}\] .*)?\r?\n", re.MULTILINE)
+# What init says when a processor has slept too long (ci/guest/processors.c).
+OVERSLEPT = re.compile(r"stm-vm: (nothing of ours ran on processor .*)")
 ESCAPE = b"\x1d"  # Ctrl-]
 LOG_TAIL = 40
 # A boot takes 2 to 10 seconds, and many times that on a busy host. Where the emulated
@@ -438,6 +440,8 @@ def _judge(guest, timed_out, judged):
         with open(spec.log, "w", encoding="utf-8") as handle:
             handle.write("\n".join(lines))
     before = lines if judged is None else logcheck.lines_of(bytes(guest.console[:judged]))
+    for found in filter(None, map(OVERSLEPT.search, before)):
+        cache.say(f"note: {found.group(1)}")
     hits = logcheck.find(before, logcheck.load_allowed())
     if hits:
         _tell("the guest's kernel reports trouble:", logcheck.excerpt(before, hits))
