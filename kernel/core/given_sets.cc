@@ -25,29 +25,6 @@ static_assert(__builtin_offsetof(StripeWrite, bytes) ==
               __builtin_offsetof(stm_stripe_write, bytes));
 static_assert(protocol::ReadRun::from_word(STM_READ_RUN(5, 3)).count == 3);
 
-namespace {
-
-[[gnu::noinline]] Status copy_many_in(u64* reads, StripeWrite* writes,
-                                      const stm_sets& sets) noexcept {
-    int error = sets.read_count == 0
-                    ? 0
-                    : stm_linux_copy_in(reads, sets.reads, sets.read_count * sizeof(*reads));
-    if (error == 0 && sets.write_count != 0)
-        error = stm_linux_copy_in(writes, sets.writes, sets.write_count * sizeof(*writes));
-    return runtime::status_from_errno(error);
-}
-
-// Few of both come in one step, without what is not to be written.
-[[gnu::always_inline]] inline Status copy_in(u64* reads, StripeWrite* writes,
-                                             const stm_sets& sets) noexcept {
-    if (sets.read_count > SmallSets::kReads || sets.write_count > SmallSets::kWrites) [[unlikely]]
-        return copy_many_in(reads, writes, sets);
-    return runtime::status_from_errno(stm_linux_copy_sets_in(
-        reinterpret_cast<__u64*>(reads), reinterpret_cast<stm_stripe_write*>(writes), &sets));
-}
-
-} // namespace
-
 [[gnu::always_inline]] inline Status GivenSets::check_rights(u32 access,
                                                              const stm_sets& sets) noexcept {
     if (sets.write_count != 0 && (access & STM_ACCESS_WRITE) == 0)
@@ -57,12 +34,32 @@ namespace {
     return kSuccess;
 }
 
-[[gnu::noinline]] Status GivenSets::make_room(const stm_sets& sets, SmallSets& room, u64*& reads,
-                                              StripeWrite*& writes) noexcept {
+// What was copied in, of a region in use.
+[[gnu::always_inline]] inline Status GivenSets::check(Handle& handle, Region& region,
+                                                      const stm_sets& sets, const u64* reads,
+                                                      const StripeWrite* writes,
+                                                      u64 limit) noexcept {
+    handle_ = &handle;
+    runtime::construct_at<RegionStripes>(&stripes_, region);
+    // A number that no other commit gets.
+    const u64 owner = region.versions().next_owner.fetch_add(1, Order::relaxed);
+    runtime::construct_at<Commit>(&commit_, stripes_, owner, sets.snapshot,
+                                  Span<const u64>(reads, sets.read_count),
+                                  Span<const StripeWrite>(writes, sets.write_count), nullptr);
+    if (!commit_.is_well_formed())
+        return Error::invalid;
+    return commit_.stripes_read() + sets.write_count > limit ? Status(Error::too_big)
+                                                             : Status(kSuccess);
+}
+
+// Where there is no room for all of it.
+[[gnu::noinline]] Status GivenSets::take_many(Handle& handle, Region& region, const stm_sets& sets,
+                                              SmallSets& room, u64 limit) noexcept {
     auto large = runtime::make<Large>();
     if (!large.ok())
         return large.error();
     large_ = runtime::move(*large);
+    u64* reads = nullptr;
     if (room.fits(sets.read_count, 0)) {
         reads = room.take_reads(sets.read_count);
     } else {
@@ -72,6 +69,7 @@ namespace {
         large_->reads = runtime::move(*made);
         reads = large_->reads.data();
     }
+    StripeWrite* writes = nullptr;
     if (room.fits(0, sets.write_count)) {
         writes = room.take_writes(sets.write_count);
     } else {
@@ -81,7 +79,13 @@ namespace {
         large_->writes = runtime::move(*made);
         writes = large_->writes.data();
     }
-    return kSuccess;
+    int error = sets.read_count == 0
+                    ? 0
+                    : stm_linux_copy_in(reads, sets.reads, sets.read_count * sizeof(*reads));
+    if (error == 0 && sets.write_count != 0)
+        error = stm_linux_copy_in(writes, sets.writes, sets.write_count * sizeof(*writes));
+    const Status copied = runtime::status_from_errno(error);
+    return copied.ok() ? check(handle, region, sets, reads, writes, limit) : copied;
 }
 
 Status GivenSets::take(Registry& registry, Handle& handle, const stm_sets& sets,
@@ -98,27 +102,14 @@ Status GivenSets::take(Registry& registry, Handle& handle, const stm_sets& sets,
     const u64 limit = current(region.settings().max_stripes);
     if (u64{sets.read_count} + sets.write_count > limit)
         return Error::too_big;
-    u64* reads = nullptr;
-    StripeWrite* writes = nullptr;
-    if (room.fits(sets.read_count, sets.write_count)) [[likely]] {
-        reads = room.take_reads(sets.read_count);
-        writes = room.take_writes(sets.write_count);
-    } else if (const Status made = make_room(sets, room, reads, writes); !made.ok()) {
-        return made;
-    }
-    if (const Status copied = copy_in(reads, writes, sets); !copied.ok())
-        return copied;
-    handle_ = &handle;
-    runtime::construct_at<RegionStripes>(&stripes_, region);
-    // A number that no other commit gets.
-    const u64 owner = region.versions().next_owner.fetch_add(1, Order::relaxed);
-    runtime::construct_at<Commit>(&commit_, stripes_, owner, sets.snapshot,
-                                  Span<const u64>(reads, sets.read_count),
-                                  Span<const StripeWrite>(writes, sets.write_count), nullptr);
-    if (!commit_.is_well_formed())
-        return Error::invalid;
-    return commit_.stripes_read() + sets.write_count > limit ? Status(Error::too_big)
-                                                             : Status(kSuccess);
+    if (!room.fits(sets.read_count, sets.write_count)) [[unlikely]]
+        return take_many(handle, region, sets, room, limit);
+    // Few come in one step, without the bytes that are not to be written.
+    u64* const reads = room.take_reads(sets.read_count);
+    StripeWrite* const writes = room.take_writes(sets.write_count);
+    const Status copied = runtime::status_from_errno(stm_linux_copy_sets_in(
+        reinterpret_cast<__u64*>(reads), reinterpret_cast<stm_stripe_write*>(writes), &sets));
+    return copied.ok() ? check(handle, region, sets, reads, writes, limit) : copied;
 }
 
 [[gnu::noinline]] Status GivenSets::make_places() noexcept {
@@ -134,15 +125,6 @@ Status GivenSets::take(Registry& registry, Handle& handle, const stm_sets& sets,
     large_->places = runtime::move(*made);
     commit_.use(large_->places.data());
     return kSuccess;
-}
-
-Status GivenSets::prepare(SmallPlaces& room) noexcept {
-    if (room.fits(commit_.stripes_written())) [[likely]] {
-        commit_.use(room.take(commit_.stripes_written()));
-    } else if (const Status made = make_places(); !made.ok()) {
-        return made;
-    }
-    return commit_.materialise();
 }
 
 Status GivenSets::take_named(Registry& registry, const stm_sets& sets, SmallSets& room) noexcept {

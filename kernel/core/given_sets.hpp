@@ -35,10 +35,10 @@ public:
         return reads <= kReads - reads_used_ && writes <= kWrites - writes_used_;
     }
     [[nodiscard]] u64* take_reads(u32 count) noexcept {
-        return reads_ + runtime::exchange(reads_used_, reads_used_ + count);
+        return runtime::not_null(reads_ + runtime::exchange(reads_used_, reads_used_ + count));
     }
     [[nodiscard]] protocol::StripeWrite* take_writes(u32 count) noexcept {
-        return writes_ + runtime::exchange(writes_used_, writes_used_ + count);
+        return runtime::not_null(writes_ + runtime::exchange(writes_used_, writes_used_ + count));
     }
 
 private:
@@ -92,7 +92,14 @@ public:
 
     // Before the commit: what it writes is there. Notes the places in `room` if they fit; it lives
     // as long as the commit. Error::no_memory and what else allocating a page can give.
-    [[nodiscard]] runtime::Status prepare(SmallPlaces& room) noexcept;
+    [[nodiscard, gnu::always_inline]] runtime::Status prepare(SmallPlaces& room) noexcept {
+        if (room.fits(commit_.stripes_written())) [[likely]] {
+            commit_.use(room.take(commit_.stripes_written()));
+        } else if (const runtime::Status made = make_places(); !made.ok()) {
+            return made;
+        }
+        return commit_.materialise();
+    }
 
     [[nodiscard]] Handle& handle() noexcept { return *handle_; }
     [[nodiscard]] Region& region() noexcept { return handle_->region(); }
@@ -101,8 +108,12 @@ public:
 
 private:
     [[nodiscard]] static runtime::Status check_rights(u32 access, const stm_sets& sets) noexcept;
-    [[nodiscard]] runtime::Status make_room(const stm_sets& sets, SmallSets& room, u64*& reads,
-                                            protocol::StripeWrite*& writes) noexcept;
+    // `limit`: how many stripes a transaction may have here.
+    [[nodiscard]] runtime::Status take_many(Handle& handle, Region& region, const stm_sets& sets,
+                                            SmallSets& room, u64 limit) noexcept;
+    [[nodiscard]] runtime::Status check(Handle& handle, Region& region, const stm_sets& sets,
+                                        const u64* reads, const protocol::StripeWrite* writes,
+                                        u64 limit) noexcept;
     [[nodiscard]] runtime::Status make_places() noexcept;
 
     Handle* handle_ = nullptr;

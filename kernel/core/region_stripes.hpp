@@ -36,8 +36,10 @@ public:
     // Where the stripe is; false: it counts as zeros.
     [[nodiscard, gnu::always_inline]] bool find(u64 stripe, protocol::StripePlace& place) noexcept {
         u8* const orecs = versions_.orecs.find_memory(stripe / kOrecsPerPage);
+        if (orecs == nullptr) [[unlikely]]
+            return false;
         u8* const data = region_.pages().find_memory(protocol::page_of_stripe(stripe));
-        if (orecs == nullptr || data == nullptr) [[unlikely]]
+        if (data == nullptr) [[unlikely]]
             return false;
         place = {reinterpret_cast<runtime::Atomic<u64>*>(orecs) + stripe % kOrecsPerPage,
                  data + stripe % protocol::kStripesPerPage * protocol::kStripeBytes};
@@ -52,7 +54,8 @@ public:
                stripe % protocol::kStripesPerPage * protocol::kStripeBytes;
     }
 
-    [[nodiscard]] runtime::Status materialise(u64 stripe, protocol::StripePlace& place) noexcept {
+    [[nodiscard, gnu::always_inline]] runtime::Status
+    materialise(u64 stripe, protocol::StripePlace& place) noexcept {
         if (find(stripe, place)) [[likely]]
             return runtime::kSuccess;
         const runtime::Status status = materialise(stripe);

@@ -32,11 +32,10 @@ using Members = Span<GivenSets* const>;
 // So many regions are on the stack, and committed together on a short way.
 constexpr u32 kFewRegions = 4;
 
-// What a request says of its sets.
-struct Given {
-    const stm_sets& own; // of the handle of the request
-    u64 others;          // where those of other regions are
-    u32 other_count;
+// Where a request says that the sets of other regions are.
+struct Others {
+    u64 address;
+    u32 count;
 };
 
 // Sets of several regions. Those of the request come first.
@@ -84,12 +83,12 @@ struct First : runtime::NonCopyable {
 // Act: see with_sets(). The mangled names are short: objtool of Linux 6.1 knows only 128
 // characters.
 template <u32 kOthers, typename Act>
-[[nodiscard, gnu::noinline]] Status few(const Request& request, const Given& given, First& first,
+[[nodiscard, gnu::noinline]] Status few(const Request& request, const Others& given, First& first,
                                         Act act) noexcept {
     constexpr u32 kWords = sizeof(stm_sets) / sizeof(u64);
     __attribute__((uninitialized)) stm_sets sets[kOthers];
     const Status copied = runtime::status_from_errno(
-        stm_linux_copy_words_in(reinterpret_cast<__u64*>(sets), given.others, kOthers * kWords));
+        stm_linux_copy_words_in(reinterpret_cast<__u64*>(sets), given.address, kOthers * kWords));
     if (!copied.ok())
         return copied;
     __attribute__((uninitialized)) GivenSets others[kOthers];
@@ -102,16 +101,16 @@ template <u32 kOthers, typename Act>
 }
 
 template <typename Act>
-[[nodiscard, gnu::noinline]] Status many(const Request& request, const Given& given, First& first,
+[[nodiscard, gnu::noinline]] Status many(const Request& request, const Others& given, First& first,
                                          Act act) noexcept {
     auto others = runtime::make<ManySets>();
     if (!others.ok())
         return others.error();
     __attribute__((uninitialized)) Several<kMostRegions> all(first.sets);
-    for (u32 i = 0; i < given.other_count; ++i) {
+    for (u32 i = 0; i < given.count; ++i) {
         stm_sets sets;
         const Status copied = runtime::status_from_errno(
-            stm_linux_copy_in(&sets, given.others + i * sizeof(sets), sizeof(sets)));
+            stm_linux_copy_in(&sets, given.address + i * sizeof(sets), sizeof(sets)));
         if (!copied.ok())
             return copied;
         auto made = runtime::make<GivenSets>();
@@ -127,20 +126,22 @@ template <typename Act>
 
 // Takes all sets, those of the request into the stack frame of the caller, and calls act(members).
 // Each number of regions has stack frames of its own.
-template <typename Act>
-[[nodiscard, gnu::always_inline]] inline Status with_sets(const Request& request,
-                                                          const Given& given, Act act) noexcept {
-    if (given.other_count > STM_MAX_OTHERS)
+template <typename Argument, typename Act>
+[[nodiscard, gnu::always_inline]] inline Status
+with_sets(const Request& request, const Argument& argument, Act act) noexcept {
+    if (argument.other_count > STM_MAX_OTHERS)
         return Error::too_big;
-    if (given.own.handle != -1)
+    if (argument.sets.handle != -1)
         return Error::invalid;
     __attribute__((uninitialized)) First first; // its constructor sets what is looked at
-    const Status taken = first.sets.take(request.registry, request.handle, given.own, first.room);
+    const Status taken =
+        first.sets.take(request.registry, request.handle, argument.sets, first.room);
     if (!taken.ok())
         return taken;
-    if (given.other_count == 0) [[likely]]
+    if (argument.other_count == 0) [[likely]]
         return act(Members(first.all));
-    switch (given.other_count) {
+    const Others given{argument.others, argument.other_count};
+    switch (given.count) {
     case 1:
         return few<1>(request, given, first, act);
     case 2:
@@ -204,13 +205,19 @@ template <u32 kMost>
         commit.memory().wake(mask);
 }
 
+// Behind a commit that has written there.
 [[gnu::always_inline]] inline void tell_others(GivenSets& sets) noexcept {
     GivenSets::Commit& commit = sets.commit();
-    if (commit.version() == 0)
-        return;
     if (!commit.memory().wait_filter().idle()) [[unlikely]]
         wake_waiters(commit);
     sets.region().versions().changed();
+}
+
+[[gnu::always_inline]] inline void tell_all_others(Members members) noexcept {
+    for (GivenSets* const member : members) {
+        if (member->commit().version() != 0)
+            tell_others(*member);
+    }
 }
 
 // With the transactions that have been adopted, or none.
@@ -224,8 +231,8 @@ template <u32 kMost>
     if (!got.ok())
         return got;
     outcome = commit_on<kMostRegions>(path, members);
-    for (u32 i = 0; i < members.size() && outcome.reason == AbortReason::none; ++i)
-        tell_others(*members[i]);
+    if (outcome.reason == AbortReason::none)
+        tell_all_others(members);
     passes.give_back();
     return kSuccess;
 }
@@ -349,10 +356,8 @@ enum class Mode { concurrent, serial };
     if (!try_enter_all(members)) [[unlikely]]
         return false;
     outcome = commit_on<kFewRegions>(Path::concurrent, members);
-    if (outcome.reason == AbortReason::none) [[likely]] {
-        for (GivenSets* const member : members)
-            tell_others(*member);
-    }
+    if (outcome.reason == AbortReason::none) [[likely]]
+        tell_all_others(members);
     leave_all(members);
     count_all(members, outcome);
     return true;
@@ -455,39 +460,38 @@ struct Commit {
     }
 };
 
-[[nodiscard, gnu::always_inline]] inline Result<i32>
+[[nodiscard, gnu::always_inline]] inline Status
 commit_and_answer(const Request& request, stm_commit_sets& argument) noexcept {
     if ((argument.flags & ~u32{STM_COMMIT_FLAGS}) != 0 || argument.reserved != 0)
         return Error::invalid;
-    const Given given{argument.sets, argument.others, argument.other_count};
-    return done(with_sets(request, given, Commit{request, argument}));
+    return with_sets(request, argument, Commit{request, argument});
 }
 
 } // namespace
 
 Result<i32> commit_given_sets(const Request& request, stm_commit_sets& argument) noexcept {
-    return commit_and_answer(request, argument);
+    return done(commit_and_answer(request, argument));
 }
 
 Result<i32> commit_given_sets_at(Registry& registry, Handle& handle, u64 address) noexcept {
     __attribute__((uninitialized)) stm_commit_sets argument;
     u32 given = 0;
-    const Status copied = runtime::status_from_errno(
+    Status status = runtime::status_from_errno(
         stm_linux_copy_sized_in(reinterpret_cast<__u64*>(&argument), address,
                                 kCommitSetsRead / sizeof(u64), sizeof(argument), &given));
-    if (!copied.ok())
-        return copied.error();
-    if (given != sizeof(argument)) [[unlikely]]
-        return control_by_table(registry, handle, STM_IOC_COMMIT_SETS, address);
-    argument.version = 0;
-    return commit_and_answer({registry, handle, address, sizeof(argument)}, argument);
+    if (status.ok()) [[likely]] {
+        if (given != sizeof(argument)) [[unlikely]]
+            return control_by_table(registry, handle, STM_IOC_COMMIT_SETS, address);
+        argument.version = 0;
+        status = commit_and_answer({registry, handle, address, sizeof(argument)}, argument);
+    }
+    return done(status);
 }
 
 Result<i32> wait_for_given_sets(const Request& request, stm_wait_sets& argument) noexcept {
     if ((argument.flags & ~u32{STM_WAIT_UNTIL}) != 0 || argument.reserved != 0)
         return Error::invalid;
-    const Given given{argument.sets, argument.others, argument.other_count};
-    return done(with_sets(request, given, [&](Members members) noexcept -> Status {
+    return done(with_sets(request, argument, [&](Members members) noexcept -> Status {
         if (writes(members))
             return Error::invalid;
         u64 reads = 0;

@@ -113,21 +113,23 @@ public:
     void use(WritePlace* places) noexcept { log_.places = places; }
 
     // Allocates the pages that it writes. May sleep.
-    [[nodiscard]] runtime::Status materialise() noexcept {
-        u64 page = ~u64{0};
-        StripePlace first{};
-        for (u32 i = 0; i < log_.size(); ++i) {
-            const u64 stripe = log_.writes[i].stripe;
-            if (page_of_stripe(stripe) != page) {
-                page = page_of_stripe(stripe);
-                const runtime::Status status =
-                    materialise_at(memory_, page * kStripesPerPage, first);
+    [[nodiscard, gnu::always_inline]] runtime::Status materialise() noexcept {
+        u64 before = ~u64{0};
+        StripePlace found{};
+        WritePlace* place = log_.places;
+        for (const StripeWrite& write : writes()) {
+            if (page_of_stripe(write.stripe) != page_of_stripe(before)) {
+                const runtime::Status status = materialise_at(memory_, write.stripe, found);
                 if (!status.ok())
                     return status;
+            } else {
+                found.orec += write.stripe - before;
+                found.data += (write.stripe - before) * kStripeBytes;
             }
-            const u64 in_page = stripe % kStripesPerPage;
-            log_.places[i].orec = first.orec + in_page;
-            log_.places[i].data = first.data + in_page * kStripeBytes;
+            before = write.stripe;
+            place->orec = found.orec;
+            place->data = found.data;
+            ++place;
         }
         return runtime::kSuccess;
     }

@@ -464,12 +464,13 @@ public:
     // Ends one that was committed and has only one part.
     [[gnu::always_inline]] void end_only_part() noexcept {
         first_.end();
-        end_committed();
+        end_committed(); // count_ is 1
     }
     // The same for any that has written.
     [[gnu::always_inline]] void end_all_parts() noexcept {
         for (u32 i = 0; i < count_; ++i)
             parts_[i]->end();
+        count_ = 1;
         end_committed();
     }
 
@@ -555,7 +556,6 @@ private:
 
     void end_committed() noexcept {
         conflicts_ = 0;
-        count_ = 1;
         depth_ = 0;
         state_ = State::idle;
         keeps_log_ = logs_wanted_ != 0;

@@ -159,6 +159,15 @@ template <typename T>
 template <typename T>
 const T* addressof(const T&&) = delete;
 
+// The pointer, which is not null. Where null is an address like any other, as in the kernel, the
+// compiler does not know that by itself, and looks again and again.
+template <typename T>
+[[nodiscard, gnu::always_inline]] constexpr T* not_null(T* pointer) noexcept {
+    if (pointer == nullptr)
+        __builtin_unreachable();
+    return pointer;
+}
+
 // The place where operator new below puts an object. It is a type of our own, because <new> does
 // not exist in the kernel, and on the host the usual placement new must not be declared twice.
 struct Placement {
@@ -169,7 +178,7 @@ struct Placement {
 
 [[nodiscard, gnu::always_inline, gnu::returns_nonnull]] inline void*
 operator new(stm::runtime::usize, stm::runtime::Placement place) noexcept {
-    return place.address;
+    return stm::runtime::not_null(place.address);
 }
 
 namespace stm::runtime {
