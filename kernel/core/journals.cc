@@ -386,7 +386,10 @@ Status Journals::settle(u64 stripe) noexcept {
         if (owner == Owner::goes_on)
             return note_in_use(stripe);
         stands_still = owner == Owner::stands_still;
-        if (!is_nobodys && !stands_still && !slot->pinned) {
+        // It has ended while somebody takes its journal, who repairs.
+        if (!is_nobodys && slot->pinned)
+            return Error::again;
+        if (!is_nobodys && !stands_still) {
             (void)repair(*slot);
             retire(*slot);
         }

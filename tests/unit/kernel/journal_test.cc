@@ -3,7 +3,9 @@
 // come to its end.
 #include "tests/unit/kernel/typed_test.hpp"
 
+#include <array>
 #include <chrono>
+#include <set>
 #include <thread>
 
 namespace stm::test {
@@ -268,6 +270,80 @@ TEST_F(Journals, AnOwnerThatGoesOnWhileItIsBeingTakenKeepsItsJournal) {
             EXPECT_EQ(where_to_resume(direct), 0u) << "step " << step;
         }
     }
+}
+
+// In the same moment, and somebody else finds it gone.
+TEST_F(Journals, ACommitThatHasHappenedIsWholeIfItsOwnerEndsWhileItIsBeingTaken) {
+    for (std::size_t step = 1; step < 30; ++step) {
+        put(second, 0, 1);
+        put(second, 640, 1);
+        OtherThread thread;
+        {
+            const AsThread as(thread);
+            be_in_commit(direct, claim(direct), {0, 640}, advance(direct));
+        }
+        const Sleepless time;
+        EXPECT_EQ(settle(second, 0), -EAGAIN);
+        for (int i = 0; i < 3; ++i)
+            stm_linux_delay(10'000'000);
+        bool ended = false;
+        {
+            const Interleave point(step, [&] {
+                ended = true;
+                thread.end();
+                (void)settle(second, 10);
+            });
+            (void)settle(second, 0);
+        }
+        if (!ended)
+            return;
+        EXPECT_EQ(settle(second, 10), 0);
+        EXPECT_EQ(settle(second, 0), 0);
+        EXPECT_EQ(record(direct, 0) & 1, 0u) << "step " << step;
+        EXPECT_EQ(record(direct, 10) & 1, 0u) << "step " << step;
+        EXPECT_EQ(word(direct, 0), 7u) << "step " << step;
+        EXPECT_EQ(word(direct, 640), 7u) << "step " << step;
+    }
+    FAIL() << "it does not come to its end";
+}
+
+// Each of 64 threads has one for each of 64 handles.
+TEST_F(Journals, AllOfThemMayBeInUse) {
+    constexpr std::size_t kEach = 64;
+    static_assert(kEach * kEach == STM_MOST_JOURNALS);
+    std::array<OtherThread, kEach> threads;
+    std::vector<File> files;
+    std::set<std::uint64_t> offsets;
+    for (std::size_t i = 0; i < kEach; ++i) {
+        files.push_back(open(control, "direct", kOpen, {0, 0, 0}));
+        ASSERT_TRUE(files.back().ok());
+        for (OtherThread& thread : threads) {
+            const AsThread as(thread);
+            const Claim own = claim(files.back());
+            ASSERT_EQ(own.result, 0);
+            offsets.insert(own.offset);
+        }
+    }
+    EXPECT_EQ(offsets.size(), std::size_t{STM_MOST_JOURNALS});
+    EXPECT_EQ(*offsets.rbegin(), std::uint64_t{STM_MOST_JOURNALS - 1} * STM_JOURNAL_BYTES);
+    EXPECT_EQ(claim(direct).result, -ENOSPC);
+    // Everything else goes on, without one.
+    put(direct, 0, 5);
+    EXPECT_EQ(get(second, 0), 5u);
+    EXPECT_EQ(commit_sets(direct, writing(now(direct), 0, 6)), 0);
+    EXPECT_EQ(get(second, 0), 6u);
+    EXPECT_GE(start(direct, STM_START_SERIAL), 0);
+    EXPECT_EQ(commit(direct), 0);
+    // The last one is repaired like any other, and makes room.
+    {
+        const AsThread as(threads.back());
+        const Claim own = claim(files.back());
+        ASSERT_EQ(own.result, 0) << "who has one keeps it";
+        be_in_commit(files.back(), own, {0}, advance(direct));
+    }
+    threads.back().end();
+    EXPECT_EQ(claim(direct).result, 0);
+    EXPECT_EQ(get(second, 0), 7u);
 }
 
 TEST_F(Journals, TheEndOfAnOwnerWakesWhoWaitsForWhatItHasReleased) {
