@@ -24,11 +24,13 @@ inline double now() {
 class Committer {
 public:
     using Body = std::function<void(stm_tx* tx)>;
-    Committer(stm_region* region, const Body& prepare, const Body& body) {
+    using Commit = std::function<int(stm_tx* tx)>;
+    Committer(stm_region* region, const Body& prepare, const Body& body,
+              const Commit& commit = stm_tx_commit) {
         std::fflush(stdout);
         child_ = ::fork();
         if (child_ == 0)
-            run(region, prepare, body);
+            run(region, prepare, body, commit);
         int status = 0;
         if (::waitpid(child_, &status, 0) != child_ || !WIFSTOPPED(status))
             ADD_FAILURE() << "the child has not come to its commit: " << status;
@@ -70,10 +72,16 @@ public:
         return registers.rip;
     }
 
-    /** Goes on to its end. Its exit status, or 1000 and a signal that it got. */
-    int finish() {
+    /** Goes on, first with that signal if it is not 0. False: it has ended. */
+    bool go_on(int signal) {
         int status = 0;
-        ::ptrace(PTRACE_CONT, child_, nullptr, 0);
+        ::ptrace(PTRACE_CONT, child_, nullptr, signal);
+        return ::waitpid(child_, &status, 0) == child_ && WIFSTOPPED(status);
+    }
+    /** Goes on to its end, the same way. Its exit status, or 1000 and a signal that it got. */
+    int finish(int signal = 0) {
+        int status = 0;
+        ::ptrace(PTRACE_CONT, child_, nullptr, signal);
         ::waitpid(child_, &status, 0);
         if (WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP) {
             ::ptrace(PTRACE_CONT, child_, nullptr, 0);
@@ -83,7 +91,8 @@ public:
     }
 
 private:
-    [[noreturn]] static void run(stm_region* region, const Body& prepare, const Body& body) {
+    [[noreturn]] static void run(stm_region* region, const Body& prepare, const Body& body,
+                                 const Commit& commit) {
         ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
         // The first commit gets the journal, and touches the pages.
         if (!atomically(region, 0, prepare))
@@ -91,10 +100,10 @@ private:
         stm_tx* const tx = stm_tx_begin(region, 0);
         body(tx);
         ::raise(SIGSTOP);
-        int result = stm_tx_commit(tx);
+        int result = commit(tx);
         while (result > 0) {
             body(tx);
-            result = stm_tx_commit(tx);
+            result = commit(tx);
         }
         ::raise(SIGSTOP);
         ::_exit(result == 0 ? 0 : 1);

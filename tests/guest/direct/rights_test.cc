@@ -4,7 +4,9 @@
 #include "typed.hpp"
 
 #include <cstring>
+#include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 
 using namespace stm::test;
 
@@ -82,6 +84,49 @@ TEST(DirectRights, AnotherProcessHasAnotherJournal) {
         EXPECT_NE(request.offset, own.offset);
     });
     EXPECT_EQ(child.wait(), 0);
+}
+
+// Each handle of a thread has one.
+TEST(DirectRights, WithAllJournalsInUseTheModuleCommits) {
+    const TypedRegion direct("all", 4 * kPage, STM_DIRECT);
+    int tell[2];
+    int go[2];
+    ASSERT_EQ(::pipe2(tell, O_CLOEXEC), 0);
+    ASSERT_EQ(::pipe2(go, O_CLOEXEC), 0);
+    Child child = Child::doing([&] {
+        ::close(go[1]);
+        const rlimit many{STM_MOST_JOURNALS + 100, STM_MOST_JOURNALS + 100};
+        ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &many), 0);
+        std::vector<Fd> handles;
+        while (handles.size() < STM_MOST_JOURNALS) {
+            handles.emplace_back(stm_open(direct.name().c_str(), 0, 0, 0));
+            ASSERT_TRUE(handles.back()) << std::strerror(errno);
+            claim(handles.back().get());
+        }
+        handles.emplace_back(stm_open(direct.name().c_str(), 0, 0, 0));
+        claim(handles.back().get(), ENOSPC);
+        ASSERT_EQ(::write(tell[1], "x", 1), 1);
+        char byte = 0;
+        ASSERT_EQ(::read(go[0], &byte, 1), 0);
+    });
+    ::close(tell[1]);
+    ::close(go[0]);
+    char byte = 0;
+    ASSERT_EQ(::read(tell[0], &byte, 1), 1);
+    claim(direct.fd(), ENOSPC);
+    for (long value = 1; value < 10; ++value) {
+        set_value(direct, 0, value);
+        EXPECT_EQ(value_at(direct, 0), value);
+    }
+    EXPECT_TRUE(atomically(direct, STM_TX_SERIAL,
+                           [&](stm_tx* tx) { static_cast<void>(add(tx, direct, 0, 1)); }));
+    EXPECT_EQ(value_at(direct, 0), 10);
+    ::close(go[1]);
+    EXPECT_EQ(child.wait(), 0);
+    ::close(tell[0]);
+    claim(direct.fd());
+    set_value(direct, 0, 11);
+    EXPECT_EQ(value_at(direct, 0), 11);
 }
 
 // Whatever the shared pages hold, the module goes on, and so do other regions.

@@ -53,4 +53,41 @@ TEST(DirectStops, AtAnyInstructionOthersGoOnAndNothingIsLost) {
     EXPECT_LT(longest, 0.5 * time_scale());
 }
 
+// Nothing that takes its journal away is a signal.
+TEST(DirectStops, AnOwnerThatBlocksAllSignalsIsNotWaitedForEither) {
+    const TypedRegion region("stops", 4 * kPage, STM_DIRECT);
+    const auto adding = [&](long amount) {
+        return [&, amount](stm_tx* tx) { static_cast<void>(add_to_both(tx, region, amount)); };
+    };
+    const auto prepare = [&](stm_tx* tx) {
+        sigset_t all;
+        ::sigfillset(&all);
+        ::sigdelset(&all, SIGTRAP); // it is traced
+        ::sigprocmask(SIG_BLOCK, &all, nullptr);
+        adding(0)(tx);
+    };
+    std::vector<Moment> moments;
+    {
+        Committer committer(region, prepare, adding(0));
+        moments = moments_of(committer);
+    }
+    unsigned stops = 0;
+    for (std::size_t i = 0; i < moments.size();
+         i += std::max<std::size_t>(1, moments.size() / 20)) {
+        set_value(region, kFirst, 0);
+        set_value(region, kSecond, 0);
+        Committer committer(region, prepare, adding(1000));
+        if (!committer.run_to(moments[i].address, moments[i].times))
+            continue;
+        ++stops;
+        const double begun = now();
+        ASSERT_TRUE(atomically(region, 0, adding(1)));
+        EXPECT_LT(now() - begun, 0.5 * time_scale());
+        ASSERT_EQ(committer.finish(), 0) << "stopped at instruction " << i;
+        ASSERT_EQ(value_at(region, kFirst), 1001) << "stopped at instruction " << i;
+        ASSERT_EQ(value_at(region, kSecond), 1001) << "stopped at instruction " << i;
+    }
+    EXPECT_GT(stops, 10u);
+}
+
 } // namespace

@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <stm/ioctl.h>
 #include <sys/ioctl.h>
-#include <utility>
 
 #ifndef __x86_64__
 #error "libstm: direct commits are written for x86-64 only"
@@ -46,7 +45,7 @@ public:
     void begin_critical() {}
     void end_critical() {}
     void serial_batch() {}
-    void described() { own_.is_described = true; }
+    void described() { own_.progress = OwnJournals::Progress::described; }
 
     [[nodiscard]] bool closed() const {
         return __atomic_load_n(&page().closed, __ATOMIC_RELAXED) != 0;
@@ -74,6 +73,17 @@ bool is_idle(const OwnJournal& own) {
 // What has become of the last commit, if it was taken.
 enum class Outcome { none, undone, finished };
 
+// A signal handler may leave it at any moment by a jump, and what has a place belongs together.
+void put(OwnJournal& to, const OwnJournal& from) {
+    to.place = 0;
+    protocol::signal_fence();
+    to.journal = from.journal;
+    to.owner = from.owner;
+    protocol::signal_fence();
+    to.place = from.place;
+    protocol::signal_fence();
+}
+
 // 0 or an error number.
 int claim(OwnJournal& own, stm_region& region, Outcome& outcome) {
     struct stm_claim_journal request {};
@@ -81,9 +91,8 @@ int claim(OwnJournal& own, stm_region& region, Outcome& outcome) {
     request.resume = reinterpret_cast<u64>(&stm_library_direct_resumed);
     if (::ioctl(region.handle.get(), STM_IOC_JOURNAL, &request) < 0)
         return errno;
-    own.place = region.place.place;
-    own.journal = reinterpret_cast<protocol::Journal*>(region.journals.as<u8>() + request.offset);
-    own.owner = request.owner;
+    auto* const journal = region.journals.as<u8>() + request.offset;
+    put(own, {region.place.place, reinterpret_cast<protocol::Journal*>(journal), request.owner});
     outcome = (request.outcome & STM_JOURNAL_FINISHED) != 0 ? Outcome::finished
               : (request.outcome & STM_JOURNAL_TAKEN) != 0  ? Outcome::undone
                                                             : Outcome::none;
@@ -109,7 +118,12 @@ int claim(OwnJournal& own, stm_region& region, Outcome& outcome) {
         }
         if (found->place != region.place.place)
             own.oldest = (own.oldest + 1) % OwnJournals::kOthers;
-        std::swap(own.last, *found);
+        // None of them is there twice, in between either: the owner of one may become an old one.
+        const OwnJournal wanted = *found;
+        const OwnJournal last = own.last;
+        put(*found, {});
+        put(own.last, wanted);
+        put(*found, last);
         if (own.last.place == region.place.place && is_idle(own.last))
             return true;
     }
@@ -126,17 +140,20 @@ AbortReason reason_of_taken(OwnJournals& own, stm_region& region) {
     Outcome outcome{};
     // It has one, so this asks for no memory.
     if (claim(own.last, region, outcome) != 0) {
-        own.last = {};
+        put(own.last, {});
         outcome = Outcome::undone;
     }
     errno = error;
     // Before that it was another commit that was finished, which a signal handler had left by a
     // jump.
-    return outcome == Outcome::finished && own.is_described ? AbortReason::none
-                                                            : AbortReason::commit_locked;
+    const bool is_its_own = own.progress == OwnJournals::Progress::described;
+    own.progress = OwnJournals::Progress::none;
+    return outcome == Outcome::finished && is_its_own ? AbortReason::none
+                                                      : AbortReason::commit_locked;
 }
 
 [[gnu::cold, gnu::noinline]] int after_conflict(stm_tx& tx, AbortReason reason, u64 stripe) {
+    tx.journals.progress = OwnJournals::Progress::none;
     if (reason == AbortReason::serial_wait)
         return commit_by_request(tx);
     protocol::Journal& journal = *tx.journals.last.journal;
@@ -149,6 +166,7 @@ AbortReason reason_of_taken(OwnJournals& own, stm_region& region) {
 }
 
 [[gnu::always_inline]] inline int end_as_committed(stm_tx& tx) {
+    tx.journals.progress = OwnJournals::Progress::none;
     tx.engine.end_only_part();
     tx.known_count = 1;
     return 0;
@@ -159,6 +177,21 @@ AbortReason reason_of_taken(OwnJournals& own, stm_region& region) {
 void settle(const stm_region& region, u64 stripe) {
     const int error = errno;
     ::ioctl(region.handle.get(), STM_IOC_SETTLE, stripe);
+    errno = error;
+}
+
+void end_left_commit(stm_tx& tx) {
+    OwnJournals& own = tx.journals;
+    if (own.progress == OwnJournals::Progress::none) [[likely]]
+        return;
+    own.progress = OwnJournals::Progress::none;
+    stm_region& region = *tx.known[0];
+    if (own.last.place != region.place.place)
+        return;
+    const int error = errno;
+    Outcome outcome{};
+    if (claim(own.last, region, outcome) != 0)
+        put(own.last, {});
     errno = error;
 }
 
@@ -179,7 +212,8 @@ int stm_library_direct_commit(stm_tx& tx) {
         [[unlikely]]
         return commit_by_request(tx);
     tx.engine.order_only_part();
-    own.is_described = false;
+    own.progress = OwnJournals::Progress::begun;
+    protocol::signal_fence(); // before any store to the journal
     Memory memory(region, own);
     protocol::Journal& journal = *own.last.journal;
     u64 conflicting = 0;

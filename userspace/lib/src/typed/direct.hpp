@@ -18,23 +18,32 @@ struct OwnJournal {
 struct OwnJournals {
     static constexpr u32 kOthers = 15;
 
+    // Of the commit that runs, or that a signal handler has left by a jump. Once the journal has
+    // told of it, what became of the journal became of that commit.
+    enum class Progress : u8 { none, begun, described };
+
     OwnJournal last;
     OwnJournal others[kOthers];
     u32 oldest = 0; // of the others
-    // Whether the journal has told of the last commit, so that what became of the journal became of
-    // that commit.
-    volatile bool is_described = false;
+    volatile Progress progress = Progress::none;
 
     /** They belong to another thread: the parent's. */
     void forget() {
         last = {};
         for (OwnJournal& other : others)
             other = {};
+        progress = Progress::none;
     }
 };
 
 /** Sees to a stripe that was locked for long: its owner may be gone. errno is left alone. */
 void settle(const stm_region& region, u64 stripe);
+
+/**
+ * Ends a commit of the attempt that a signal handler has left by a jump. Until then others wait for
+ * its locks, or other threads of the process with their stores. errno is left alone.
+ */
+void end_left_commit(stm_tx& tx);
 
 } // namespace stm::library::typed
 

@@ -43,6 +43,7 @@ bool has_key = false;
 // ---- the thread's object -----------------------------------------------------------------------
 
 void end_attempt(stm_tx& tx, AbortReason reason) {
+    end_left_commit(tx);
     tx.engine.end(reason);
     tx.part = &tx.engine.part(0);
 }
