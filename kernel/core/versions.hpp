@@ -45,9 +45,12 @@ struct Versions : runtime::NonCopyable {
     // A program that polls is on the queue, and about to look whether something has changed. From
     // now on those who commit to a direct region tell of it.
     void expect_pollers() noexcept {
-        if (!counted_by_clock || polled_.exchange(true, runtime::Order::acq_rel))
+        if (!counted_by_clock)
             return;
+        // In this order: who finds that another one is expected already relies on its count.
         clock_page.sleepers().fetch_add(1, runtime::Order::release);
+        if (polled_.exchange(true, runtime::Order::acq_rel))
+            clock_page.sleepers().fetch_sub(1, runtime::Order::release);
         protocol::clock_meet(clock_page.now());
     }
 

@@ -5,8 +5,12 @@
 
 #include <array>
 #include <chrono>
+#include <csignal>
+#include <functional>
 #include <set>
+#include <sys/mman.h>
 #include <thread>
+#include <utility>
 
 namespace stm::test {
 namespace {
@@ -461,6 +465,50 @@ TEST_F(Journals, ASleepersNumberIsThereForWhoCommits) {
     EXPECT_EQ(stm_core_poll_ready(direct.get()), 0);
     EXPECT_EQ(clock->sleepers, 1u);
     direct.close();
+}
+
+// What another thread does in front of this one's next store to a page.
+class BeforeTheNextStore {
+public:
+    BeforeTheNextStore(void* page, std::function<void()> action) {
+        page_ = page;
+        action_ = std::move(action);
+        struct sigaction handler {};
+        handler.sa_handler = happen;
+        EXPECT_EQ(sigaction(SIGSEGV, &handler, &before_), 0);
+        EXPECT_EQ(mprotect(page_, kPage, PROT_READ), 0);
+    }
+    ~BeforeTheNextStore() {
+        EXPECT_EQ(page_, nullptr) << "there was no store";
+        sigaction(SIGSEGV, &before_, nullptr);
+    }
+    BeforeTheNextStore(const BeforeTheNextStore&) = delete;
+    BeforeTheNextStore& operator=(const BeforeTheNextStore&) = delete;
+
+private:
+    static void happen(int) {
+        mprotect(std::exchange(page_, nullptr), kPage, PROT_READ | PROT_WRITE);
+        action_();
+    }
+    inline static void* page_;
+    inline static std::function<void()> action_;
+    struct sigaction before_ {};
+};
+
+TEST_F(Journals, WhoPollsIsCountedAlsoBesideAnotherOneThatBeginsTo) {
+    auto* const clock = static_cast<stm_clock*>(window_page(direct, STM_OFFSET_CLOCK));
+    for (int round = 0; round < 2; ++round) {
+        {
+            const BeforeTheNextStore meanwhile(clock, [&] {
+                EXPECT_EQ(stm_core_poll_ready(second.get()), 0);
+                EXPECT_NE(clock->sleepers, 0u) << "it sleeps now";
+            });
+            EXPECT_EQ(stm_core_poll_ready(direct.get()), 0);
+        }
+        EXPECT_EQ(clock->sleepers, 1u);
+        EXPECT_EQ(stm_core_control(direct.get(), STM_IOC_WAKE, 1), 0);
+        EXPECT_EQ(clock->sleepers, 0u);
+    }
 }
 
 // A program that stores what it likes keeps nobody else in the kernel for ever.
