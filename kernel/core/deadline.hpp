@@ -3,8 +3,11 @@
 #pragma once
 
 #include "kernel/core/uapi.hpp"
+#include "kernel/core/wait_queue.hpp"
 #include "kernel/interface/services.h"
+#include "runtime/support/result.hpp"
 #include "runtime/support/types.hpp"
+#include "runtime/support/utility.hpp"
 
 namespace stm::kernel {
 
@@ -16,6 +19,26 @@ namespace stm::kernel {
         return timeout_ns;
     const runtime::u64 now = stm_linux_monotonic_ns();
     return timeout_ns > now ? timeout_ns - now : 0;
+}
+
+// Calls wait(nanoseconds), which asks its condition first, until that holds or the time is over.
+// With `looks` the condition may become true without a wake-up, and is asked ten times in a second.
+template <typename Wait>
+[[nodiscard]] runtime::Status wait_and_look(bool looks, runtime::u64 timeout_ns,
+                                            Wait wait) noexcept {
+    constexpr runtime::u64 kLookNs = 100'000'000;
+    if (!looks)
+        return wait(timeout_ns);
+    const runtime::u64 begin = stm_linux_monotonic_ns();
+    for (;;) {
+        const runtime::u64 gone = stm_linux_monotonic_ns() - begin;
+        const runtime::u64 left = timeout_ns == kForever ? kForever
+                                  : timeout_ns > gone    ? timeout_ns - gone
+                                                         : 0;
+        const runtime::Status waited = wait(runtime::min(left, kLookNs));
+        if (waited.ok() || waited.error() != runtime::Error::timed_out || left <= kLookNs)
+            return waited;
+    }
 }
 
 } // namespace stm::kernel

@@ -358,8 +358,10 @@ Status Journals::settle(u64 stripe) noexcept {
     RegionStripes memory(region_);
     if (stripe >= protocol::stripes_in(0, region_.size()))
         return Error::invalid;
+    // A record may be locked where no byte has been stored yet.
     StripePlace place;
-    if (!memory.find(stripe, place))
+    if (region_.versions().orecs.find(stripe / kOrecsPerPage) == nullptr ||
+        !memory.materialise(stripe).ok() || !memory.find(stripe, place))
         return kSuccess;
     const u64 word = place.orec->load(Order::acquire);
     const Orec now{word};

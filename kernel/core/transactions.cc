@@ -246,11 +246,15 @@ Status wait(Handle& handle, u64 timeout_ns, u32 flags) noexcept {
         }
         mask = context.announce_wait();
     }
-    // A stripe that is locked now is about to change; the program finds out by running again.
-    const Status waited = traced_wait(handle.region(), STM_TRACE_WAIT_CHANGE, [&]() noexcept {
-        return handle.region().versions().readers.wait([&] { return context.has_changed(); },
-                                                       remaining_ns(timeout_ns, flags),
-                                                       STM_WAIT_INTERRUPTIBLE, mask);
+    // A stripe that is locked now is about to change; the program finds out by running again. A
+    // thread may stop between its commit to a direct region and STM_IOC_WAKE.
+    Region& region = handle.region();
+    const Status waited = traced_wait(region, STM_TRACE_WAIT_CHANGE, [&]() noexcept {
+        return wait_and_look(
+            region.direct(), remaining_ns(timeout_ns, flags), [&](u64 nanoseconds) noexcept {
+                return region.versions().readers.wait([&] { return context.has_changed(); },
+                                                      nanoseconds, STM_WAIT_INTERRUPTIBLE, mask);
+            });
     });
     const Guard held(context.lock());
     context.withdraw_wait(mask);

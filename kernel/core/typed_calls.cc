@@ -413,9 +413,15 @@ constexpr u64 kQuickWait = 8;
     // A commit that wrote to other stripes with the same keys wakes nobody, if that is quick to
     // see.
     const stm_wait_asks asks = cost(members) <= kQuickWait ? STM_ASKS_WAKER : STM_ASKS_SLEEPER;
+    // A thread may stop between its commit to a direct region and STM_IOC_WAKE.
+    bool looks = false;
+    for (GivenSets* const member : members)
+        looks = looks || member->region().direct();
     const Status waited = traced_wait(members[0]->region(), STM_TRACE_WAIT_CHANGE, [&]() noexcept {
-        return WaitQueue::wait_on(Span<const stm_bed>(beds, members.size()), has_changed, asks,
-                                  timeout_ns, STM_WAIT_INTERRUPTIBLE);
+        return wait_and_look(looks, timeout_ns, [&](u64 nanoseconds) noexcept {
+            return WaitQueue::wait_on(Span<const stm_bed>(beds, members.size()), has_changed, asks,
+                                      nanoseconds, STM_WAIT_INTERRUPTIBLE);
+        });
     });
     for (u32 i = 0; i < members.size(); ++i)
         members[i]->region().versions().wait_filter.withdraw(beds[i].keys);

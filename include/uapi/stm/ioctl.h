@@ -938,7 +938,8 @@ struct stm_stripe_write {
  * its journal what it is about to do. If it dies, or is stopped for long, the module finishes the
  * commit or undoes it. A thread commits like this:
  *
- *  1. It stores @writes, @count, and STM_JOURNAL_ACTIVE to @state.
+ *  1. It loads from each page of the bytes that it is about to write, so that the page is there. It
+ *     stores @writes, @count, and STM_JOURNAL_ACTIVE to @state.
  *  2. A full memory barrier. If @closed of struct stm_clock is not 0 then, it gives up.
  *  3. It locks the record of each stripe that it writes, in ascending order: it compares the
  *     record, which must be even, and exchanges it for STM_RECORD_LOCKED(owner).

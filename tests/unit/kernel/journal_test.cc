@@ -380,6 +380,39 @@ TEST_F(Journals, TheEndOfAnOwnerWakesWhoWaitsForWhatItHasReleased) {
     waiter.join();
 }
 
+// Nothing is locked any more, so nobody asks about it.
+TEST_F(Journals, AnOwnerThatStopsBehindItsLastReleaseKeepsNobodyAsleep) {
+    word(direct, 0) = 0;
+    const Sets sets = reading(now(second), 0);
+    record(direct, 0) = 0;
+    constexpr std::uint64_t kTimeout = 5'000'000'000;
+    std::thread by_sets([&] {
+        auto argument = argument_of<stm_wait_sets>(0);
+        argument.sets = sets.argument();
+        argument.timeout_ns = kTimeout;
+        EXPECT_EQ(request(second, STM_IOC_WAIT_SETS, argument), 0);
+    });
+    std::thread by_calls([&] {
+        EXPECT_GE(start(second), 0);
+        EXPECT_EQ(get(second, 0), 0u);
+        auto argument = argument_of<stm_wait>(0);
+        argument.timeout_ns = kTimeout;
+        EXPECT_EQ(request(second, STM_IOC_WAIT, argument), 0);
+    });
+    while (simulated::sleepers() < 2)
+        std::this_thread::yield();
+    const Claim own = claim(direct);
+    const std::uint64_t version = advance(direct);
+    be_in_commit(direct, own, {0}, version);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    word(direct, 0) = 7;
+    __atomic_store_n(&record(direct, 0), version << 1, __ATOMIC_RELEASE);
+    const auto begin = std::chrono::steady_clock::now();
+    by_sets.join();
+    by_calls.join();
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(4));
+}
+
 TEST_F(Journals, AThreadWithoutOneStoresNothing) {
     EXPECT_EQ(store_to(direct, STM_OFFSET_RECORDS), STM_FAULT_FORBIDDEN);
     ASSERT_EQ(claim(direct).result, 0);
@@ -396,6 +429,13 @@ TEST_F(Journals, ALockOfNobodyIsReleased) {
         EXPECT_EQ(settle(second, 0), 0);
         EXPECT_EQ(get(second, 0), 5u);
     }
+}
+
+TEST_F(Journals, ALockIsReleasedAlsoWhereNothingHasBeenStored) {
+    constexpr std::uint64_t kStripe = 3 * kPage / 64;
+    record(direct, kStripe) = STM_RECORD_LOCKED(std::uint64_t{1} << 61 | 77);
+    EXPECT_EQ(settle(second, kStripe), 0);
+    EXPECT_EQ(record(direct, kStripe) & 1, 0u);
 }
 
 TEST_F(Journals, NonsenseInOneHarmsNobody) {
