@@ -90,4 +90,59 @@ TEST(DirectStops, AnOwnerThatBlocksAllSignalsIsNotWaitedForEither) {
     EXPECT_GT(stops, 10u);
 }
 
+// Also where nothing is locked any more, and nobody was woken yet.
+TEST(DirectStops, WhoWaitsForAChangeIsServedAlthoughItsMakerHasStopped) {
+    const TypedRegion region("stops", 4 * kPage, STM_DIRECT);
+    const auto adding = [&](long amount) {
+        return [&, amount](stm_tx* tx) { static_cast<void>(add_to_both(tx, region, amount)); };
+    };
+    const auto start_waiter = [&] {
+        Child waiter = Child::doing([&] {
+            stm_tx* const tx = stm_tx_begin(region, 0);
+            int result = 0;
+            do {
+                long value = 0;
+                if (stm_tx_load(tx, region, kFirst, &value, sizeof value) == 0 && value == 0)
+                    result = stm_tx_wait(tx, -1);
+                else
+                    result = stm_tx_commit(tx);
+            } while (result > 0);
+            EXPECT_EQ(result, 0) << std::strerror(errno);
+        });
+        EXPECT_TRUE(eventually([&] {
+            struct stm_statistics statistics {};
+            return stm_statistics(region.fd(), &statistics) == 0 && statistics.waiting == 1;
+        }));
+        return waiter;
+    };
+    std::vector<Moment> moments;
+    {
+        Committer committer(region, adding(0), adding(0));
+        const Child waiter = start_waiter();
+        moments = moments_of(committer);
+    }
+    unsigned changes = 0;
+    double longest = 0;
+    for (std::size_t i = 0; i < moments.size();
+         i += std::max<std::size_t>(1, moments.size() / 40)) {
+        set_value(region, kFirst, 0);
+        set_value(region, kSecond, 0);
+        Committer committer(region, adding(0), adding(1000));
+        Child waiter = start_waiter();
+        if (!committer.run_to(moments[i].address, moments[i].times) ||
+            value_at(region, kFirst) == 0)
+            continue;
+        ++changes;
+        const double begun = now();
+        ASSERT_EQ(waiter.wait(), 0);
+        longest = std::max(longest, now() - begun);
+        ASSERT_EQ(committer.finish(), 0) << "stopped at instruction " << i;
+    }
+    std::printf("stopped at %u instructions behind the change; who waited was served in %.1f ms at "
+                "most\n",
+                changes, longest * 1e3);
+    EXPECT_GT(changes, 5u);
+    EXPECT_LT(longest, 2 * time_scale());
+}
+
 } // namespace
