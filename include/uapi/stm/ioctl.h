@@ -934,9 +934,9 @@ struct stm_stripe_write {
  * what it should not harms the bytes of this region, and nothing else. The module relies on nothing
  * that it finds there. All other ways to use a transactional region stay what they are.
  *
- * Stores go through only for a thread that has a journal (STM_IOC_JOURNAL). A thread writes into
- * its journal what it is about to do. If it dies, or is stopped for long, the module finishes the
- * commit or undoes it. A thread commits like this:
+ * The first store of an address space to a page goes through only for a thread that has a journal
+ * (STM_IOC_JOURNAL). A thread writes into its journal what it is about to do. If it dies, or is
+ * stopped for long, the module finishes the commit or undoes it. A thread commits like this:
  *
  *  1. It loads from each page of the bytes that it is about to write, so that the page is there. It
  *     stores @writes, @count, and STM_JOURNAL_ACTIVE to @state.
@@ -1015,7 +1015,7 @@ struct stm_journal {
  * EOPNOTSUPP: The region is not direct.
  * EBADF: The handle is not open for writing.
  * EINVAL: @resume is no address of a program.
- * ENOSPC: STM_MOST_JOURNALS threads have one.
+ * ENOSPC: All STM_MOST_JOURNALS of the region are in use.
  */
 struct stm_claim_journal {
 	__u32 size;

@@ -72,16 +72,21 @@ public:
         return registers.rip;
     }
 
-    /** Goes on, first with that signal if it is not 0. False: it has ended. */
+    /** Goes on, first with that signal if it is not 0. */
+    void let_go(int signal) { ::ptrace(PTRACE_CONT, child_, nullptr, signal); }
+    /** The same, until it stops. False: it has ended. */
     bool go_on(int signal) {
         int status = 0;
-        ::ptrace(PTRACE_CONT, child_, nullptr, signal);
+        let_go(signal);
         return ::waitpid(child_, &status, 0) == child_ && WIFSTOPPED(status);
     }
-    /** Goes on to its end, the same way. Its exit status, or 1000 and a signal that it got. */
+    /** The same, to its end. Its exit status, or 1000 and a signal that it got. */
     int finish(int signal = 0) {
+        let_go(signal);
+        return end();
+    }
+    int end() {
         int status = 0;
-        ::ptrace(PTRACE_CONT, child_, nullptr, signal);
         ::waitpid(child_, &status, 0);
         if (WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP) {
             ::ptrace(PTRACE_CONT, child_, nullptr, 0);

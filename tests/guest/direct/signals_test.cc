@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-// A commit is interrupted, and its thread does not come back to it: by exec, or by a jump out of a
-// signal handler.
+// A commit is interrupted, and its thread does not come back to it: by exec, by the end of the
+// thread alone, or by a jump out of a signal handler.
 #include "committer.hpp"
 
 #include <algorithm>
 #include <csetjmp>
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <thread>
 
 using namespace stm::test;
@@ -113,6 +114,39 @@ TEST_F(DirectSignals, AnExecByAnotherThreadLeavesAllOrNothing) {
     }
     EXPECT_GT(happened, 0u);
     EXPECT_LT(happened, execs);
+}
+
+// The others of its process go on.
+TEST_F(DirectSignals, TheEndOfAThreadAloneLeavesAllOrNothing) {
+    unsigned happened = 0;
+    unsigned ends = 0;
+    for (const Moment& moment : some_moments()) {
+        clear();
+        int start[2];
+        ASSERT_EQ(::pipe2(start, O_CLOEXEC), 0);
+        const Fd start_end(start[0]);
+        const Fd start_begin(start[1]);
+        const auto prepare = [&](stm_tx* tx) {
+            std::signal(SIGUSR1, [](int) { ::syscall(SYS_exit, 0); });
+            std::thread([this, from = start_end.get()] {
+                char byte = 0;
+                if (::read(from, &byte, 1) == 1)
+                    ::_exit(atomically(region, 0, adding(1)) ? 0 : 1);
+            }).detach();
+            adding(0)(tx);
+        };
+        Committer committer(region, prepare, adding(kAmount));
+        if (!committer.run_to(moment.address, moment.times))
+            continue;
+        committer.let_go(SIGUSR1);
+        ++ends;
+        happened += has_happened(0) ? 1 : 0;
+        ASSERT_EQ(::write(start_begin.get(), "x", 1), 1);
+        EXPECT_EQ(committer.end(), 0);
+        has_happened(2);
+    }
+    EXPECT_GT(happened, 0u);
+    EXPECT_LT(happened, ends);
 }
 
 sigjmp_buf outside;

@@ -4,6 +4,10 @@
 #include "committer.hpp"
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <sys/stat.h>
 
 using namespace stm::test;
 
@@ -143,6 +147,44 @@ TEST(DirectStops, WhoWaitsForAChangeIsServedAlthoughItsMakerHasStopped) {
                 changes, longest * 1e3);
     EXPECT_GT(changes, 5u);
     EXPECT_LT(longest, 2 * time_scale());
+}
+
+void write_to(const std::string& path, const char* text) {
+    EXPECT_TRUE(std::ofstream(path) << text << std::flush) << path;
+}
+
+TEST(DirectStops, AFrozenProcessIsNotWaitedFor) {
+    const TypedRegion region("frozen", 4 * kPage, STM_DIRECT);
+    const std::string group = "/sys/fs/cgroup/" + unique_name("frozen");
+    ASSERT_EQ(::mkdir(group.c_str(), 0755), 0) << std::strerror(errno);
+    const auto add_once = [&] {
+        return atomically(region, 0,
+                          [&](stm_tx* tx) { static_cast<void>(add_to_both(tx, region, 1)); });
+    };
+    {
+        Child child = Child::doing([&] {
+            write_to(group + "/cgroup.procs", "0");
+            while (add_once()) {
+            }
+        });
+        EXPECT_TRUE(eventually([&] { return value_at(region, kFirst) > 100; }));
+        for (int round = 0; round < 40; ++round) {
+            write_to(group + "/cgroup.freeze", "1");
+            ASSERT_TRUE(eventually([&] {
+                std::ifstream events(group + "/cgroup.events");
+                const std::string all{std::istreambuf_iterator<char>(events), {}};
+                return all.find("frozen 1") != std::string::npos;
+            }));
+            const double begun = now();
+            ASSERT_TRUE(add_once());
+            EXPECT_LT(now() - begun, 0.5 * time_scale());
+            write_to(group + "/cgroup.freeze", "0");
+            const long before = value_at(region, kFirst);
+            ASSERT_TRUE(eventually([&] { return value_at(region, kFirst) > before; }));
+        }
+    }
+    EXPECT_EQ(value_at(region, kFirst), value_at(region, kSecond));
+    EXPECT_TRUE(eventually([&] { return ::rmdir(group.c_str()) == 0; }));
 }
 
 } // namespace
