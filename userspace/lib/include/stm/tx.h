@@ -37,6 +37,9 @@
  * and so does stm_tx_commit(). So a loop body only has to be left on every result that is not 0,
  * towards the call of stm_tx_commit().
  *
+ * Memory. A load, and the commit to a direct region, may be the first to touch a page of the
+ * region. If no memory is left for that the thread gets SIGBUS, as in any mapping.
+ *
  * Threads. A region may be used by any number of threads. A transaction belongs to the thread that
  * began it; each thread has at most one at a time, and while it runs the thread begins no other
  * transactions on the same regions. A child made by fork may go on to use the regions of its

@@ -54,6 +54,20 @@ stm_library_direct_resumed:
 	movq %fs:40(%rax), %r15
 	movq %fs:48(%rax), %rsp
 	movq %fs:56(%rax), %rdi
+	/* A shadow stack has the calls of the commit, too. Without one rdsspq does nothing. */
+	xorl %eax, %eax
+	rdsspq %rax
+	testq %rax, %rax
+	jz 2f
+	movq (%rsp), %rcx
+	movl $1, %edx
+1:
+	cmpq %rcx, (%rax)
+	je 2f
+	incsspq %rdx
+	addq $8, %rax
+	jmp 1b
+2:
 	jmp stm_library_direct_taken
 	.cfi_endproc
 	.size stm_library_direct_resumed, . - stm_library_direct_resumed
