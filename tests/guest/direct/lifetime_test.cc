@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <memory>
 #include <new>
 #include <sched.h>
 #include <thread>
@@ -103,6 +104,34 @@ TEST(DirectLifetime, ThreadsThatComeAndGoLeaveTheirPlacesToOthers) {
     for (int i = 0; i < 300; ++i)
         std::thread([&] { transfer(region, 1); }).join();
     EXPECT_EQ(value_at(region, kTo), 300);
+}
+
+// A thread keeps the journals of its last sixteen regions. Some of these are detached meanwhile,
+// and attached anew.
+TEST(DirectLifetime, AThreadMayUseMoreRegionsInTurnThanItKeepsJournals) {
+    constexpr std::size_t kRegions = 20;
+    constexpr long kRounds = 30;
+    std::vector<std::unique_ptr<Region>> regions;
+    std::vector<std::unique_ptr<Attached>> attached(kRegions);
+    for (std::size_t i = 0; i < kRegions; ++i)
+        regions.push_back(std::make_unique<Region>("many", 4 * kPage, STM_DIRECT));
+    for (long round = 0; round < kRounds; ++round) {
+        for (std::size_t i = 0; i < kRegions; ++i) {
+            if (round == 0 || (round + static_cast<long>(i)) % 7 == 0) {
+                attached[i].reset();
+                attached[i] = std::make_unique<Attached>(regions[i]->name());
+            }
+            transfer(*attached[i], 1);
+            // The last but one, too, so that some are found again and others are not.
+            transfer(*attached[i == 0 || round == 0 ? i : i - 1], 1);
+        }
+    }
+    long sum = 0;
+    for (const auto& region : attached) {
+        EXPECT_EQ(total(*region), 0);
+        sum += value_at(*region, kTo);
+    }
+    EXPECT_EQ(sum, 2 * kRounds * static_cast<long>(kRegions));
 }
 
 // Each is process 1 of a namespace.
