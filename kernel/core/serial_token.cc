@@ -75,7 +75,13 @@ Status SerialToken::acquire(const Context& context, stm_thread* thread, const Te
     const auto close = [&]() noexcept {
         if (rest_ns(losses) != 0)
             return false;
-        if (!gate_.is_closed() && waiting_commits_.load(Order::acquire) != 0) {
+        // Whoever opens it wakes us. A closed gate is not tried: it could be opened before that,
+        // and the commits that wait were not looked at.
+        if (gate_.is_closed()) {
+            polite_since_ns = 0;
+            return false;
+        }
+        if (waiting_commits_.load(Order::acquire) != 0) {
             const u64 now = stm_linux_monotonic_ns();
             if (polite_since_ns == 0)
                 polite_since_ns = now;
