@@ -6,6 +6,7 @@
 // that <stm/ioctl.h> documents, that another region keeps its bytes and goes on, and that nothing
 // is left at the end. That each store stays within the region is the address sanitizer's to see.
 #include "tests/fuzz/input.hpp"
+#include "tests/unit/kernel/simulated/parameters.hpp"
 #include "tests/unit/kernel/simulated_linux.hpp"
 
 #include <algorithm>
@@ -42,21 +43,16 @@ constexpr std::size_t kMostSteps = 150;
 constexpr std::uint8_t kKept = 0x5a; // each byte of the other region
 
 stm_settings settings() {
-    stm_settings settings{};
-    settings.device_major = 240;
+    stm_settings settings = simulated::usual_parameters();
     settings.max_regions = 4;
     settings.max_user_regions = 4;
     settings.default_size = kPage;
     settings.max_region_bytes = 1 << 20;
     settings.max_bytes = 4 << 20;
     settings.max_user_bytes = 4 << 20;
-    settings.default_mode = 0666;
     settings.max_stripes = 1 << 10;
     settings.max_contexts = 8;
     settings.serial_after = 3;
-    settings.serial_lease_ms = 1000;
-    settings.serial_lease_max_ms = 60000;
-    settings.watchdog_ms = 10;
     settings.predicted_pages = 5;
     return settings;
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "tests/fuzz/core/world.hpp"
 
+#include "tests/unit/kernel/simulated/parameters.hpp"
+
 #include <iterator>
 #include <utility>
 
@@ -17,22 +19,18 @@ constexpr std::size_t kMostFiles = 12;
 constexpr std::size_t kModelledBytes = 4 * kPage;
 constexpr unsigned kMostStripes = 1 << 12;
 
-stm_settings usual_settings() {
-    stm_settings settings{};
-    settings.device_major = 240;
+// Every limit is reached soon.
+stm_settings narrow_settings() {
+    stm_settings settings = simulated::usual_parameters();
     settings.max_regions = 16;
     settings.max_user_regions = 4;
     settings.default_size = 2 * kPage;
     settings.max_region_bytes = 8 << 20;
     settings.max_bytes = 24 << 20;
     settings.max_user_bytes = 16 << 20;
-    settings.default_mode = 0666;
     settings.max_stripes = kMostStripes;
     settings.max_contexts = 3;
     settings.serial_after = 3;
-    settings.serial_lease_ms = 1000;
-    settings.serial_lease_max_ms = 60000;
-    settings.watchdog_ms = 10;
     settings.predicted_pages = 5;
     return settings;
 }
@@ -46,7 +44,7 @@ long ask(const File& file, unsigned request, Argument& argument) {
 
 } // namespace
 
-World::World() : settings(usual_settings()) {
+World::World() : settings(narrow_settings()) {
     STM_FUZZ_EXPECT(stm_core_init(&settings) == 0);
     processes[0] = std::make_unique<Process>(100, simulated::kRoot, "root");
     processes[1] = std::make_unique<Process>(
