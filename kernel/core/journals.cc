@@ -450,8 +450,12 @@ Status Journals::wait_until_idle(const Context& context, stm_wait_kind kind) noe
         // Who lost the token has nothing to wait for.
         if (!busy || !region_.versions().token.is_held_by(context))
             return kSuccess;
-        if (standing != 0 && take(standing, kNoStripe))
+        if (standing != 0 && take(standing, kNoStripe)) {
+            // Programs may make them active as quickly again.
+            if (stm_linux_dying() != 0)
+                return Error::interrupted;
             continue;
+        }
         const Status waited = waiting_.wait([]() noexcept { return false; }, delay, kind);
         if (!waited.ok() && waited.error() != Error::timed_out)
             return waited;

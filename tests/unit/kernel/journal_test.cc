@@ -3,6 +3,7 @@
 // come to its end.
 #include "tests/unit/kernel/typed_test.hpp"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <csignal>
@@ -490,6 +491,37 @@ TEST_F(Journals, ASerialTransactionWaitsForACommit) {
     __atomic_store_n(&journal_at(direct, own.offset).state, STM_JOURNAL_IDLE, __ATOMIC_RELEASE);
     serial.join();
     EXPECT_EQ(clock->closed, 0u);
+}
+
+// A program may make its journals active again as quickly as they are taken.
+TEST_F(Journals, WhoIsKilledTakesNoMoreOfThem) {
+    constexpr std::size_t kMany = 8;
+    std::array<OtherThread, kMany> threads;
+    std::array<Claim, kMany> owns{};
+    const auto active = [&] {
+        return std::count_if(owns.begin(), owns.end(), [&](const Claim& own) {
+            return journal_at(direct, own.offset).state != STM_JOURNAL_IDLE;
+        });
+    };
+    const Sleepless time;
+    for (std::size_t i = 0; i < kMany; ++i) {
+        {
+            const AsThread as(threads[i]);
+            owns[i] = claim(direct);
+            be_in_commit(direct, owns[i], {i * 64}, 0);
+        }
+        EXPECT_EQ(settle(second, i), -EAGAIN);
+    }
+    for (int i = 0; i < 3; ++i)
+        stm_linux_delay(10'000'000);
+    {
+        const simulated::Dying killed;
+        EXPECT_EQ(start(second, STM_START_SERIAL), -EINTR);
+    }
+    EXPECT_EQ(active(), kMany - 1);
+    EXPECT_GE(start(second, STM_START_SERIAL), 0);
+    EXPECT_EQ(active(), 0);
+    EXPECT_EQ(commit(second), 0);
 }
 
 TEST_F(Journals, ASleepersNumberIsThereForWhoCommits) {
