@@ -5,6 +5,8 @@
 #include "kernel/core/lease.hpp"
 #include "kernel/core/settings.hpp"
 #include "kernel/core/trace.hpp"
+#include "runtime/protocol/block_commit.hpp"
+#include "runtime/support/allocate.hpp"
 
 namespace stm::kernel {
 
@@ -13,6 +15,7 @@ using protocol::Advice;
 using runtime::Order;
 using runtime::u32;
 using runtime::u64;
+using runtime::u8;
 
 namespace {
 
@@ -307,6 +310,35 @@ AbortReason Context::write(u64 offset, const void* from, u64 bytes, u64& written
     return failure_ != AbortReason::none
                ? failure_
                : footprint_.write(transaction_, offset, from, bytes, written);
+}
+
+bool Context::write_block(u64 offset, const u8* from, u64 bytes) noexcept {
+    using Commit = protocol::BlockCommit<RegionStripes>;
+    const u32 count = static_cast<u32>(bytes >> protocol::kStripeShift);
+    // Those who watch are told of a transaction step by step.
+    if (transaction_.active() || stm_linux_traced() != 0 ||
+        count > runtime::min(Commit::kMostStripes, current(settings().max_stripes)))
+        return false;
+    if (replaced_.empty()) {
+        auto made = runtime::make_array_to_fill<u64>(Commit::kMostStripes);
+        if (!made.ok())
+            return false;
+        replaced_.swap(*made);
+    }
+    Commit commit(memory_, transaction_.owner(), offset >> protocol::kStripeShift, count, from,
+                  replaced_.data());
+    if (!commit.materialise().ok() || !memory_.try_enter_commit())
+        return false;
+    const bool committed = commit.commit() == AbortReason::none;
+    if (committed) {
+        if (const protocol::WaitMask waiters = commit.waiters(); waiters != 0)
+            memory_.wake(waiters);
+        counters_.calls.add(1);
+        counters_.last_version.raise_to(commit.version());
+        region_.versions().changed();
+    }
+    memory_.leave_commit();
+    return committed;
 }
 
 AbortReason Context::begin_nested() noexcept {

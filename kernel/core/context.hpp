@@ -27,6 +27,7 @@
 #include "runtime/support/lock_guard.hpp"
 #include "runtime/support/span.hpp"
 #include "runtime/support/types.hpp"
+#include "runtime/support/unique.hpp"
 
 namespace stm::kernel {
 
@@ -225,6 +226,14 @@ public:
     [[nodiscard]] protocol::AbortReason write(u64 offset, const void* from, u64 bytes,
                                               u64& written) noexcept STM_REQUIRES(lock_);
 
+    // While no transaction runs: writes whole stripes as a single call. False: something is in the
+    // way, such as a closed gate or a locked stripe. Nothing was written then, and a transaction
+    // waits for that, or fails.
+    [[nodiscard]] bool write_block(u64 offset, const runtime::u8* from, u64 bytes) noexcept
+        STM_REQUIRES(lock_);
+    // Calls of its own thread copy through it, from one call to the next. Only that thread uses it.
+    [[nodiscard]] runtime::UniqueArray<runtime::u8>& call_buffer() noexcept { return call_buffer_; }
+
     // A nested part.
     [[nodiscard]] protocol::AbortReason begin_nested() noexcept STM_REQUIRES(lock_);
     void commit_nested() noexcept STM_REQUIRES(lock_) { footprint_.commit_nested(transaction_); }
@@ -400,6 +409,9 @@ private:
     StartCell cell_ STM_GUARDED_BY(lock_);
     KeptPosition kept_position_ STM_GUARDED_BY(lock_);
     TransactionCounters counters_;
+    runtime::UniqueArray<runtime::u8> call_buffer_;
+    // What the records of a block were before they were locked.
+    runtime::UniqueArray<u64> replaced_ STM_GUARDED_BY(lock_);
     u32 site_ = 0;
     bool began_warm_ = false;
     Warmth warmth_ STM_GUARDED_BY(lock_) = Warmth::cold;

@@ -101,6 +101,22 @@ long long stm_core_size(stm_handle* handle) {
     return static_cast<long long>(handle_of(handle).region().size());
 }
 
+long long stm_core_seek(stm_handle* handle, long long position, int hole) {
+    const Status prepared = the_registry->prepare_use(handle_of(handle));
+    if (!prepared.ok())
+        return stm::runtime::to_errno(prepared);
+    const Region& region = handle_of(handle).region();
+    const auto from = static_cast<stm::runtime::u64>(position);
+    if (position < 0 || from >= region.size())
+        return stm::runtime::to_errno(stm::runtime::Error::no_address);
+    const stm::runtime::u64 pages = region.size() / kPageBytes;
+    const auto wanted = hole != 0 ? PageStore::Touched::no : PageStore::Touched::yes;
+    const stm::runtime::u64 found = region.pages().next(from / kPageBytes, pages, wanted);
+    if (found == pages && hole == 0)
+        return stm::runtime::to_errno(stm::runtime::Error::no_address);
+    return static_cast<long long>(stm::runtime::max(from, found * kPageBytes));
+}
+
 void stm_core_describe(stm_handle* handle, stm_info* info) {
     the_registry->describe(handle_of(handle).region(), *info);
 }

@@ -33,6 +33,24 @@ PageStore& PageStore::operator=(PageStore&& other) noexcept {
     return *this;
 }
 
+u64 PageStore::next(u64 index, u64 pages, Touched touched) const noexcept {
+    while (index < pages) {
+        const u64 end = runtime::min(pages, (index / kLeafPages + 1) * kLeafPages);
+        const Leaf* const leaf = leaves_[index / kLeafPages].load(Order::acquire);
+        if (leaf == nullptr && touched == Touched::no)
+            return index;
+        for (; leaf != nullptr && index < end; ++index) {
+            const bool there =
+                leaf->entries[index % kLeafPages].page.load(Order::acquire) != nullptr;
+            if (there == (touched == Touched::yes))
+                return index;
+        }
+        index = end;
+        stm_linux_breathe();
+    }
+    return pages;
+}
+
 PageStore::~PageStore() {
     for (runtime::Atomic<Leaf*>& slot : leaves_) {
         Leaf* leaf = slot.load(Order::relaxed);

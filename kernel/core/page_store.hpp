@@ -55,6 +55,13 @@ public:
         return page == nullptr ? nullptr : memory_of(page);
     }
 
+    // The first page from `index` on, below `pages`, that was touched, or that was not; `pages` if
+    // there is none. Those who touch pages meanwhile may be seen or not. May take long, and lets
+    // others run meanwhile.
+    enum class Touched { no, yes };
+    [[nodiscard]] runtime::u64 next(runtime::u64 index, runtime::u64 pages,
+                                    Touched touched) const noexcept;
+
     // The page, allocated if there is none; Error::no_memory. Any number of threads may call it at
     // once. Linux knows the page as page first + index of the identity.
     [[nodiscard]] runtime::Result<stm_page*> obtain(runtime::u64 index, stm_identity* identity,

@@ -20,8 +20,17 @@ namespace {
 
 // A call copies through a buffer of this size; one outside of a transaction is atomic up to
 // kCallBytes.
-constexpr usize kPieceBytes = 64 * 1024;
+constexpr usize kPieceBytes = 16 * 1024;
 constexpr u64 kCallBytes = 16 * 1024 * 1024;
+
+// Whether a write is of whole stripes, and not more than one commit writes that keeps its
+// processor. Its bytes are one piece. Fewer stripes are as quick in a transaction.
+constexpr bool is_block(u64 position, u64 bytes) noexcept {
+    constexpr u64 kLeastBytes = 8 * protocol::kStripeBytes;
+    static_assert(kPieceBytes == u64{protocol::kMaxConcurrentStripes} << protocol::kStripeShift);
+    return (position | bytes) % protocol::kStripeBytes == 0 && bytes >= kLeastBytes &&
+           bytes <= kPieceBytes;
+}
 
 // A call by the context's thread.
 struct Call {
@@ -74,8 +83,27 @@ Result<u64> move_inside(const Call& call, u64 position, u64 bytes) noexcept {
     return fail_by_call(call.context, reason);
 }
 
+// A write of whole stripes, as a transaction of its own. It finds nothing that it has touched
+// before, and keeps no bytes until its commit: runtime/protocol/block_commit.hpp. False: nothing
+// has happened.
+bool move_block(const Call& call, u64 position, u64 bytes) noexcept {
+    if (call.direction != Direction::from_user || !is_block(position, bytes))
+        return false;
+    const usize given = stm_linux_buffer_get(call.user, call.buffer.data(), bytes);
+    bool written = false;
+    if (given == bytes) {
+        const Guard held(call.context.lock());
+        written = call.context.write_block(position, call.buffer.data(), bytes);
+    }
+    if (!written)
+        stm_linux_buffer_revert(call.user, given);
+    return written;
+}
+
 // As a transaction of its own.
 Result<u64> move_alone(const Call& call, u64 position, u64 bytes) noexcept {
+    if (move_block(call, position, bytes))
+        return bytes;
     u64 done = 0;
     // A call that did not happen did not happen for the caller's buffer either.
     const auto take_back = [&]() noexcept {
@@ -126,7 +154,7 @@ Result<u64> move_transactional(Handle& handle, Direction direction, stm_user_buf
     if (!context.ok())
         return context.error();
     PieceBuffer buffer;
-    if (!buffer.reserve(length, kPieceBytes).ok())
+    if (!buffer.borrow(length, kPieceBytes, (*context)->call_buffer()).ok())
         return refuse(handle, AbortReason::no_memory);
     const Call call{**context, direction, user, buffer};
     if ((*context)->depth() != 0)

@@ -144,6 +144,12 @@ static loff_t stm_llseek(struct file *file, loff_t offset, int whence)
 	if (size < 0)
 		return size;
 	stm_core_note_position(file->private_data, file->f_pos);
+	if (whence == SEEK_DATA || whence == SEEK_HOLE) {
+		offset = stm_core_seek(file->private_data, offset, whence == SEEK_HOLE);
+		if (offset < 0)
+			return offset;
+		whence = SEEK_SET;
+	}
 	return fixed_size_llseek(file, offset, whence, size);
 }
 

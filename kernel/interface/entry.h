@@ -51,6 +51,12 @@ struct stm_view *stm_core_view(struct stm_handle *handle);
  * The region's size in bytes. A region without a size takes the default now, as at every first use.
  */
 long long stm_core_size(struct stm_handle *handle);
+/*
+ * The first byte from @position on that lies in a page that was touched, or, with @hole, in one
+ * that was not; the end of the region counts as one that was not. Touches none. -ENXIO: there is no
+ * such byte, or @position lies behind the end.
+ */
+long long stm_core_seek(struct stm_handle *handle, long long position, int hole);
 /* For /proc/PID/fdinfo. */
 void stm_core_describe(struct stm_handle *handle, struct stm_info *info);
 

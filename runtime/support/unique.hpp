@@ -80,6 +80,9 @@ public:
             stm_free(span_.data());
     }
 
+    // Frees nothing.
+    void swap(UniqueArray& other) noexcept { runtime::swap(span_, other.span_); }
+
     [[nodiscard]] Span<T> span() const noexcept { return span_; }
     [[nodiscard]] T* data() const noexcept { return span_.data(); }
     [[nodiscard]] usize size() const noexcept { return span_.size(); }

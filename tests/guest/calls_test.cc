@@ -45,6 +45,25 @@ TEST_F(Calls, AtTheEndReadNothing) {
     EXPECT_EQ(::pread(fd_, &byte, 1, 1000 * kPage), 0);
 }
 
+TEST(CallsOnASparseRegion, FindWhatWasWritten) {
+    Region region("sparse", 64 * kPage, 0, 0600);
+    const int fd = region.fd();
+    const auto page = static_cast<off_t>(kPage);
+    EXPECT_EQ(::lseek(fd, 0, SEEK_DATA), -1);
+    EXPECT_EQ(errno, ENXIO);
+    ASSERT_EQ(::pwrite(fd, "x", 1, 7 * page + 5), 1);
+    ASSERT_EQ(::pwrite(fd, "x", 1, 63 * page), 1);
+    EXPECT_EQ(::lseek(fd, 0, SEEK_DATA), 7 * page);
+    EXPECT_EQ(::lseek(fd, 0, SEEK_CUR), 7 * page);
+    EXPECT_EQ(::lseek(fd, 7 * page, SEEK_HOLE), 8 * page);
+    EXPECT_EQ(::lseek(fd, 8 * page, SEEK_DATA), 63 * page);
+    EXPECT_EQ(::lseek(fd, 63 * page, SEEK_HOLE), 64 * page);
+    EXPECT_EQ(::lseek(fd, 64 * page, SEEK_HOLE), -1);
+    EXPECT_EQ(errno, ENXIO);
+    EXPECT_EQ(::lseek(fd, 0, SEEK_CUR), 64 * page) << "it has moved";
+    EXPECT_EQ(info_of(fd).resident_bytes, 2 * kPage);
+}
+
 TEST_F(Calls, AcrossTheEndAreShort) {
     std::string data(100, 'e');
     EXPECT_EQ(::pwrite(fd_, data.data(), 100, 2 * kPage - 40), 40);

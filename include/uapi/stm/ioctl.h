@@ -1264,6 +1264,9 @@ struct stm_statistics {
  * poll, select and epoll on a handle: It is readable (POLLIN) when something was committed to the
  * region, by a transaction or a write call, since this handle last looked. A handle looks when it
  * is opened, at STM_IOC_START, and at a read call outside of a transaction. It is always writable.
+ *
+ * lseek with SEEK_DATA and SEEK_HOLE: A hole is what nobody has touched. It reads as zeros and
+ * occupies no memory. Older modules, with an interface up to 1.9, may not know them (EINVAL).
  */
 
 #endif /* STM_IOCTL_H */

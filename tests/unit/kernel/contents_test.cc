@@ -103,6 +103,35 @@ TEST_F(Contents, CountCalls) {
     EXPECT_EQ(info_of(file).writes, 1u);
 }
 
+// As SEEK_DATA and SEEK_HOLE of lseek.
+TEST_F(Contents, TellWhichPagesWereTouched) {
+    const auto data = [&](std::uint64_t from) {
+        return stm_core_seek(file.get(), static_cast<long long>(from), 0);
+    };
+    const auto hole = [&](std::uint64_t from) {
+        return stm_core_seek(file.get(), static_cast<long long>(from), 1);
+    };
+    EXPECT_EQ(data(0), -ENXIO);
+    EXPECT_EQ(hole(0), 0);
+    EXPECT_EQ(hole(kBytes - 1), static_cast<long long>(kBytes - 1));
+    for (const std::uint64_t page : {3, 4, 600})
+        ASSERT_EQ(write(file, page * kPage + 17, "x", 1), 1);
+    EXPECT_EQ(data(0), 3 * static_cast<long long>(kPage));
+    EXPECT_EQ(hole(0), 0);
+    EXPECT_EQ(hole(5), 5);
+    EXPECT_EQ(data(3 * kPage + 5), 3 * static_cast<long long>(kPage) + 5);
+    EXPECT_EQ(hole(3 * kPage + 5), 5 * static_cast<long long>(kPage));
+    EXPECT_EQ(data(5 * kPage), 600 * static_cast<long long>(kPage)) << "far behind";
+    EXPECT_EQ(data(601 * kPage), -ENXIO);
+    ASSERT_EQ(write(file, kBytes - 1, "x", 1), 1);
+    EXPECT_EQ(hole(kBytes - 1), static_cast<long long>(kBytes)) << "the end is a hole";
+    for (const long long outside : {-1LL, static_cast<long long>(kBytes), 1LL << 62}) {
+        EXPECT_EQ(stm_core_seek(file.get(), outside, 0), -ENXIO);
+        EXPECT_EQ(stm_core_seek(file.get(), outside, 1), -ENXIO);
+    }
+    EXPECT_EQ(info_of(file).resident_bytes, 4 * kPage) << "asking touched some";
+}
+
 // -- The caller's memory ends somewhere --
 
 TEST_F(Contents, ReadIntoBadMemoryAreToldShort) {

@@ -2,6 +2,7 @@
 // Two to four transactions through every schedule of their accesses to shared memory. Each
 // execution's history goes to the checker. With each planted defect some schedule of some
 // scenario must be refused.
+#include "runtime/protocol/block_commit.hpp"
 #include "runtime/protocol/transaction.hpp"
 #include "tests/history/history_check.hpp"
 #include "tests/unit/protocol/explorer.hpp"
@@ -27,6 +28,44 @@ using protocol::AbortReason;
 using protocol::Mutation;
 using protocol::Transaction;
 using namespace scenario;
+
+// A block with the functions of a transaction.
+template <typename M, Mutation kMutation>
+class BlockTx {
+public:
+    BlockTx(M& memory, u64 owner) : memory_(memory), owner_(owner) {}
+
+    AbortReason begin(Path) {
+        Explorer::step({{kTimeObject, Touch::Mode::begin}, {}});
+        return AbortReason::none;
+    }
+    AbortReason write(u64 offset, const void* from, u64 bytes) {
+        first_ = offset / kStripeBytes;
+        bytes_.assign(static_cast<const u8*>(from), static_cast<const u8*>(from) + bytes);
+        return AbortReason::none;
+    }
+    AbortReason commit() {
+        const auto count = static_cast<u32>(bytes_.size() / kStripeBytes);
+        std::vector<u64> replaced(count);
+        protocol::BlockCommit<M, kMutation> block(memory_, owner_, first_, count, bytes_.data(),
+                                                  replaced.data());
+        if (!block.materialise().ok() || !memory_.enter_commit().ok())
+            return AbortReason::no_memory;
+        const AbortReason reason = block.commit();
+        memory_.leave_commit();
+        version_ = reason == AbortReason::none ? block.version() : 0;
+        return reason;
+    }
+    void cancel(AbortReason) {}
+    u64 committed_version() const { return version_; }
+
+private:
+    M& memory_;
+    u64 owner_;
+    u64 first_ = 0;
+    std::vector<u8> bytes_;
+    u64 version_ = 0;
+};
 
 template <Mutation kMutation, typename Storage>
 class World {
@@ -81,12 +120,32 @@ private:
         Time operator()() const { return ++*time; }
     };
 
-    auto record(Tx& tx, u64 id) {
-        return Recorded<Tx, Now>(tx, Now{&time_}, history_.attempts, id, 1000);
+    template <typename AnyTx>
+    auto record(AnyTx& tx, u64 id) {
+        return Recorded<AnyTx, Now>(tx, Now{&time_}, history_.attempts, id, 1000);
+    }
+
+    // The values that an action writes: nobody else writes them.
+    static u8 value_of(std::size_t number, std::size_t action, int attempt) {
+        return static_cast<u8>(1 + number * 60 + action * 7 +
+                               static_cast<std::size_t>(attempt) * 30);
+    }
+
+    void run_block(std::size_t number) {
+        const Action& action = scenario_.programs[number].actions[0];
+        BlockTx<Memory, kMutation> block(memory_, number + 1);
+        auto recorded = record(block, number + 1);
+        static_cast<void>(recorded.begin());
+        recorded.begin_was_now();
+        const std::vector<u8> bytes(action.bytes, value_of(number, 0, 0));
+        static_cast<void>(recorded.write(action.offset, bytes.data(), bytes.size()));
+        static_cast<void>(commit(recorded));
     }
 
     void run(std::size_t number) {
         const Program& program = scenario_.programs[number];
+        if (program.block)
+            return run_block(number);
         auto recorded = record(*transactions_[number], number + 1);
         for (int attempt = 0; attempt < program.attempts; ++attempt) {
             if (run_once(number, attempt, recorded) == AbortReason::none)
@@ -113,10 +172,8 @@ private:
                 reason = recorded.read_page(action.offset / 4096, std::array{A, B, C});
                 break;
             case Action::Kind::write:
-                // Nobody else writes these values.
                 for (u64 k = 0; k < action.bytes; ++k)
-                    bytes[k] = static_cast<u8>(1 + number * 60 + i * 7 +
-                                               static_cast<std::size_t>(attempt) * 30);
+                    bytes[k] = value_of(number, i, attempt);
                 reason = recorded.write(action.offset, bytes, action.bytes);
                 break;
             case Action::Kind::nest:
@@ -145,7 +202,8 @@ private:
         return reason;
     }
 
-    static AbortReason commit(Recorded<Tx, Now>& recorded) {
+    template <typename AnyTx>
+    static AbortReason commit(Recorded<AnyTx, Now>& recorded) {
         const AbortReason reason = recorded.commit();
         end_step();
         return reason;

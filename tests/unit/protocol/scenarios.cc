@@ -4,6 +4,9 @@
 namespace stm::test::scenario {
 
 const std::vector<Scenario>& scenarios() {
+    const auto block = [](u64 offset, u64 bytes) {
+        return Program{{w(offset, bytes)}, Path::concurrent, 1, true};
+    };
     static const std::vector<Scenario> all = {
         {"two increments", {{{r(A), w(A)}}, {{r(A), w(A)}}}},
         {"two increments, again after a conflict",
@@ -67,6 +70,12 @@ const std::vector<Scenario>& scenarios() {
         {"absent page, read in part after a write",
          {{{w(P), r(P, 16), r(Q)}}, {{w(P + 8), w(Q)}}},
          true},
+        {"a block and a reader", {block(A, 128), {{r(A), r(B)}}}},
+        {"a block and an increment", {block(A, 128), {{r(B), w(B)}}, {{r(A), r(B)}}}},
+        {"a block and a reader of more", {block(A, 128), {{r(A), r(C)}}, {{w(C)}}}},
+        {"two blocks", {block(A, 128), block(B, 128), {{r(A), r(B)}}}},
+        {"a block and a serial increment", {block(A, 128), {{r(B), w(B), r(A)}, Path::serial}}},
+        {"a block over a border, absent", {block(P - 64, 128), {{r(P), r(P - 64)}}}, true},
     };
     return all;
 }

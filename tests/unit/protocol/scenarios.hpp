@@ -44,7 +44,8 @@ inline constexpr Action kCancel{Action::Kind::cancel};
 struct Program {
     std::vector<Action> actions;
     Path path = Path::concurrent;
-    int attempts = 1; // again after a conflict
+    int attempts = 1;   // again after a conflict
+    bool block = false; // all that it does is to write whole stripes, as a BlockCommit
 };
 
 struct Scenario {
