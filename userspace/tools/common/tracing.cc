@@ -3,14 +3,13 @@
 
 #include "failure.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <fstream>
-#include <iterator>
 #include <poll.h>
 #include <sstream>
 #include <sys/stat.h>
@@ -21,18 +20,34 @@ namespace {
 
 constexpr char kRoot[] = "/sys/kernel/tracing";
 
-std::uint64_t to_number(const std::string& text) {
-    const bool hexadecimal = text.rfind("0x", 0) == 0;
+std::uint64_t to_number(std::string_view text) {
+    const bool hexadecimal = text.substr(0, 2) == "0x";
     const char* const begin = text.data() + (hexadecimal ? 2 : 0);
     std::uint64_t number = 0;
     std::from_chars(begin, text.data() + text.size(), number, hexadecimal ? 16 : 10);
     return number;
 }
 
-std::string trimmed(const std::string& text) {
+std::string_view trimmed(std::string_view text) {
     const auto begin = text.find_first_not_of(' ');
-    return begin == std::string::npos ? ""
-                                      : text.substr(begin, text.find_last_not_of(' ') - begin + 1);
+    return begin == std::string_view::npos
+               ? std::string_view()
+               : text.substr(begin, text.find_last_not_of(' ') - begin + 1);
+}
+
+// All of a file that has no size before it is read.
+std::vector<char> contents_of(const std::string& path) {
+    std::vector<char> text;
+    const connection::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    for (std::size_t size = 0;; text.resize(size)) {
+        text.resize(size + 65536);
+        const ssize_t got = ::read(file.get(), text.data() + size, text.size() - size);
+        if (got <= 0) {
+            text.resize(size);
+            return text;
+        }
+        size += static_cast<std::size_t>(got);
+    }
 }
 
 } // namespace
@@ -46,9 +61,16 @@ std::uint64_t Event::number(const std::string& field) const {
     return to_number(text(field));
 }
 
-std::uint64_t Tally::number(const std::string& key) const {
-    const auto found = keys.find(key);
-    return found == keys.end() ? 0 : to_number(found->second);
+std::string_view Tally::text(std::string_view key) const {
+    for (const auto& [name, value] : keys) {
+        if (name == key)
+            return value;
+    }
+    return {};
+}
+
+std::uint64_t Tally::number(std::string_view key) const {
+    return to_number(text(key));
 }
 
 // "  command-123     [000] .....    22.129229: stm_commit: region=NAME id=0x1 ..."; a command may
@@ -62,7 +84,7 @@ Event parse_event(const std::string& line) {
     if (cpu == std::string::npos || colon == std::string::npos || fields == std::string::npos ||
         id == std::string::npos || fields < colon || id < fields)
         return event;
-    const std::string task = trimmed(line.substr(0, cpu));
+    const std::string task(trimmed(std::string_view(line).substr(0, cpu)));
     const auto dash = task.rfind('-');
     if (dash == std::string::npos)
         return event;
@@ -85,24 +107,27 @@ Event parse_event(const std::string& line) {
 }
 
 // "{ id: 4294971391, common_pid: bank            [       145] } hitcount:         30"
-std::vector<Tally> parse_tallies(const std::string& text) {
-    std::vector<Tally> tallies;
-    std::istringstream lines(text);
-    for (std::string line; std::getline(lines, line);) {
-        const auto end = line.rfind(" } hitcount:");
-        if (line.rfind("{ ", 0) != 0 || end == std::string::npos)
+Tallies parse_tallies(std::vector<char> text) {
+    constexpr std::string_view kHits = " } hitcount:";
+    Tallies tallies{std::move(text), {}};
+    std::string_view rest(tallies.text.data(), tallies.text.size());
+    while (!rest.empty()) {
+        const std::string_view line = rest.substr(0, rest.find('\n'));
+        rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+        const auto end = line.rfind(kHits);
+        if (line.substr(0, 2) != "{ " || end == std::string_view::npos)
             continue;
-        Tally tally;
-        tally.hits = to_number(trimmed(line.substr(end + std::strlen(" } hitcount:"))));
+        Tally& tally = tallies.all.emplace_back();
+        tally.hits = to_number(trimmed(line.substr(end + kHits.size())));
+        tally.keys.reserve(2);
         for (std::size_t begin = 2; begin < end;) {
             const auto comma = std::min(line.find(',', begin), end);
             const auto colon = line.find(": ", begin);
             if (colon < comma)
-                tally.keys[trimmed(line.substr(begin, colon - begin))] =
-                    trimmed(line.substr(colon + 2, comma - colon - 2));
+                tally.keys.emplace_back(trimmed(line.substr(begin, colon - begin)),
+                                        trimmed(line.substr(colon + 2, comma - colon - 2)));
             begin = comma + 1;
         }
-        tallies.push_back(std::move(tally));
     }
     return tallies;
 }
@@ -155,9 +180,8 @@ void Tracing::count(const std::string& event, const std::string& keys, const std
     triggers_.emplace_back(event, trigger);
 }
 
-std::vector<Tally> Tracing::take(const std::string& event) {
-    std::ifstream file(fmt::format("{}/events/stm/stm_{}/hist", folder_, event));
-    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+Tallies Tracing::take(const std::string& event) {
+    std::vector<char> text = contents_of(fmt::format("{}/events/stm/stm_{}/hist", folder_, event));
     // What comes in between is lost, which is little.
     for (const auto& [counted, trigger] : triggers_) {
         const auto filter = trigger.find(" if ");
@@ -166,7 +190,7 @@ std::vector<Tally> Tracing::take(const std::string& event) {
                 trigger.substr(0, filter) + ":clear" +
                     (filter == std::string::npos ? "" : trigger.substr(filter)));
     }
-    return parse_tallies(text);
+    return parse_tallies(std::move(text));
 }
 
 void Tracing::watch(const std::string& event, const std::string& filter) {

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace stm::tools {
@@ -30,14 +32,22 @@ struct Event {
 
 /** How often an event has come with the same keys. */
 struct Tally {
-    std::map<std::string, std::string> keys;
+    std::vector<std::pair<std::string_view, std::string_view>> keys; // and their values
     std::uint64_t hits = 0;
 
-    [[nodiscard]] std::uint64_t number(const std::string& key) const;
+    /** The value of the key; empty if there is none. */
+    [[nodiscard]] std::string_view text(std::string_view key) const;
+    [[nodiscard]] std::uint64_t number(std::string_view key) const;
+};
+
+/** All of an event, with the text that they point into. */
+struct Tallies {
+    std::vector<char> text;
+    std::vector<Tally> all;
 };
 
 /** What the file "hist" of an event says. */
-[[nodiscard]] std::vector<Tally> parse_tallies(const std::string& text);
+[[nodiscard]] Tallies parse_tallies(std::vector<char> text);
 
 /**
  * Events that nobody else sees, as long as the object lives. Linux counts them (count()), which
@@ -58,7 +68,7 @@ public:
     void count(const std::string& event, const std::string& keys, const std::string& filter,
                unsigned most);
     /** What was counted since the last call. */
-    [[nodiscard]] std::vector<Tally> take(const std::string& event);
+    [[nodiscard]] Tallies take(const std::string& event);
 
     void watch(const std::string& event, const std::string& filter);
     /** Events that have come, after at most this time. */

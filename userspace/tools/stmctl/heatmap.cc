@@ -176,21 +176,21 @@ void heatmap(const Call& call, const Words& words) {
     tracing.count("abort", "offset", filter + " && offset >= 0", 131072);
     const auto begin = Clock::now();
     stopping.sleep(time);
-    const std::vector<Tally> accesses = tracing.take("access");
-    const std::vector<Tally> conflicts = tracing.take("abort");
+    const Tallies accesses = tracing.take("access");
+    const Tallies conflicts = tracing.take("abort");
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
 
     std::uint64_t first = words.whole ? 0 : region.region_size;
     std::uint64_t end = words.whole ? region.region_size : 0;
     for (const auto* tallies : {&accesses, &conflicts}) {
-        for (const Tally& tally : *tallies) {
+        for (const Tally& tally : tallies->all) {
             first = std::min(first, tally.number("offset"));
             end = std::max(end, tally.number("offset") + std::max(kStripe, tally.number("bytes")));
         }
     }
     first = std::min<std::uint64_t>(first, region.region_size);
     Heat heat = grid(first >= end ? 0 : first, first >= end ? region.region_size : end);
-    for (const Tally& tally : accesses) {
+    for (const Tally& tally : accesses.all) {
         const std::uint64_t offset = tally.number("offset");
         for (std::uint64_t at = offset; at < offset + tally.number("bytes"); at += kStripe) {
             if (!heat.covers(at))
@@ -199,7 +199,7 @@ void heatmap(const Call& call, const Words& words) {
             (tally.number("write") != 0 ? cell.writes : cell.reads) += tally.hits;
         }
     }
-    for (const Tally& tally : conflicts) {
+    for (const Tally& tally : conflicts.all) {
         if (heat.covers(tally.number("offset")))
             heat.cells[heat.index(tally.number("offset"))].conflicts += tally.hits;
     }

@@ -44,7 +44,7 @@ struct Busy {
     std::string command;
     std::uint64_t commits = 0;
     std::uint64_t aborts = 0;
-    std::set<std::string> regions;
+    std::vector<std::uint64_t> regions; // their ids
 };
 
 // What happened in `seconds`.
@@ -57,6 +57,21 @@ struct View {
     std::map<int, Busy> processes;
     std::string without; // why there are no places and processes
 
+    /** What a region is called; one that is gone has its id alone. */
+    [[nodiscard]] std::string name(std::uint64_t id) const {
+        for (const Counters& counters : regions) {
+            if (counters.region.id == id)
+                return printable(counters.region.name);
+        }
+        return fmt::format("{:#x}", id);
+    }
+    /** Those that the process uses, by their names, each once. */
+    [[nodiscard]] std::set<std::string> names(const Busy& process) const {
+        std::set<std::string> all;
+        for (const std::uint64_t id : process.regions)
+            all.insert(name(id));
+        return all;
+    }
     [[nodiscard]] std::string rate(std::uint64_t number) const {
         return fmt::format("{:.{}f}", static_cast<double>(number) / seconds,
                            static_cast<double>(number) / seconds < 100 ? 1 : 0);
@@ -107,7 +122,7 @@ public:
             view.regions.push_back(before == before_.end() ? counters
                                                            : counters.since(before->second));
         }
-        before_ = all;
+        before_ = std::move(all);
         std::stable_sort(view.regions.begin(), view.regions.end(),
                          [](const Counters& left, const Counters& right) {
                              return activity(left) > activity(right);
@@ -121,52 +136,46 @@ public:
             view.causes[cause] = number.get<std::uint64_t>();
         view.without = without_;
         if (tracing_)
-            look_at_events(view, all);
+            look_at_events(view);
         return view;
     }
 
 private:
-    void look_at_events(View& view, const std::map<std::uint64_t, Counters>& all) {
-        std::map<std::uint64_t, std::string> names;
-        const auto name = [&](std::uint64_t id) -> const std::string& {
-            std::string& result = names[id];
-            const auto found = all.find(id);
-            if (result.empty())
-                result = found == all.end() ? fmt::format("{:#x}", id)
-                                            : printable(found->second.region.name);
-            return result;
-        };
+    void look_at_events(View& view) {
         if (++looks_ % 32 == 0)
             processes_.clear(); // numbers of threads that have ended come again
         places_.look_again();
-        const std::vector<Tally> aborts = tracing_->take("abort");
-        for (const Tally& tally : aborts) {
-            if (tally.keys.count("offset") == 0)
-                continue;
-            const std::uint64_t id = tally.number("id");
-            const std::uint64_t offset = tally.number("offset");
-            view.hot.push_back({id, offset, name(id), "", tally.hits});
+        const Tallies aborts = tracing_->take("abort");
+        for (const Tally& tally : aborts.all) {
+            if (!tally.text("offset").empty())
+                view.hot.push_back(
+                    {tally.number("id"), tally.number("offset"), "", "", tally.hits});
         }
         std::sort(view.hot.begin(), view.hot.end(), [](const Hot& left, const Hot& right) {
             return left.conflicts > right.conflicts;
         });
         if (view.hot.size() > 100)
             view.hot.resize(100);
-        for (Hot& hot : view.hot)
+        for (Hot& hot : view.hot) {
+            hot.region = view.name(hot.id);
             hot.place = places_.at(hot.id, hot.offset);
-        const std::vector<Tally> commits = tracing_->take("commit");
+        }
+        const Tallies commits = tracing_->take("commit");
         for (const auto* tallies : {&commits, &aborts}) {
-            for (const Tally& tally : *tallies) {
-                const auto task = tally.keys.find("common_pid");
-                const auto bracket =
-                    task == tally.keys.end() ? std::string::npos : task->second.rfind('[');
-                if (bracket == std::string::npos)
+            for (const Tally& tally : tallies->all) {
+                const std::string_view task = tally.text("common_pid");
+                const auto bracket = task.rfind('[');
+                if (bracket == std::string_view::npos)
                     continue;
-                Busy& process =
-                    view.processes[process_of(std::atoi(task->second.c_str() + bracket + 1))];
-                process.command = printable(
-                    task->second.substr(0, task->second.find_last_not_of(" [", bracket) + 1));
-                process.regions.insert(name(tally.number("id")));
+                // A bracket follows the number, and ends it.
+                Busy& process = view.processes[process_of(std::atoi(task.data() + bracket + 1))];
+                if (process.command.empty())
+                    process.command = printable(
+                        std::string(task.substr(0, task.find_last_not_of(" [", bracket) + 1)));
+                const std::uint64_t id = tally.number("id");
+                if (std::find(process.regions.begin(), process.regions.end(), id) ==
+                    process.regions.end())
+                    process.regions.push_back(id);
                 (tallies == &commits ? process.commits : process.aborts) += tally.hits;
             }
         }
@@ -288,7 +297,7 @@ std::vector<std::string> draw(const View& view, std::size_t height) {
     for (const auto* one : busiest) {
         const auto& [pid, process] = *one;
         std::string names;
-        for (const std::string& name : process.regions)
+        for (const std::string& name : view.names(process))
             names += (names.empty() ? "" : " ") + name;
         processes.add({fmt::format("{}", pid), view.rate(process.commits),
                        view.rate(process.aborts), process.command, names});
@@ -313,7 +322,7 @@ nlohmann::json json_of(const View& view) {
                                      {"command", process.command},
                                      {"commits", process.commits},
                                      {"aborts", process.aborts},
-                                     {"regions", process.regions}});
+                                     {"regions", view.names(process)}});
     json["without"] = view.without.empty() ? nlohmann::json(nullptr) : nlohmann::json(view.without);
     return json;
 }
