@@ -305,13 +305,24 @@ TEST(Stmctl, KnowsDirectRegions) {
     ::unlink(archive.c_str());
 }
 
-TEST(Stmctl, SaysWhichLimitATransactionHit) {
+// It is not one transaction for the module.
+TEST(Stmctl, DumpsAndCopiesMoreThanATransactionMayRead) {
     Parameter stripes("max_stripes", "64");
-    Region region("too big", 256 * kPage, 0, 0600);
-    Output output = stmctl("dump " + in_quotes(region.name()));
-    EXPECT_EQ(output.status, 1);
-    EXPECT_NE(output.text.find("max_stripes"), std::string::npos) << output.text;
-    EXPECT_EQ(output.text.find("Argument list"), std::string::npos) << output.text;
+    Region region("big", 256 * kPage, 0, 0600);
+    ASSERT_EQ(::pwrite(region.fd(), "end", 3, 256 * kPage - 3), 3);
+    EXPECT_EQ(stmctl("dump " + in_quotes(region.name()) + " | tail -c 3").text, "end");
+    const std::string copy = unique_name("big copy");
+    const nlohmann::json said = json("copy " + in_quotes(region.name()) + " " + in_quotes(copy));
+    EXPECT_EQ(said["passes"], 1);
+    EXPECT_EQ(info_of(copy).resident_bytes, kPage) << "zeros made pages";
+    EXPECT_EQ(info_of(region.fd()).resident_bytes, kPage) << "reading made pages";
+    if (shell("xxhsum --version 2>/dev/null").status == 0) {
+        EXPECT_EQ(shell(build_folder() + "/bin/stmctl dump " + in_quotes(copy) +
+                        " | split -b 256K --filter='xxhsum -H2 - | cut -c 1-32' | xxhsum -H2 -")
+                      .text.substr(0, 32),
+                  said["xxh128"]);
+    }
+    EXPECT_EQ(stm_unlink(copy.c_str()), 0);
 }
 
 TEST(Stmctl, RemovesSeveralAndSaysWhichItCouldNot) {
@@ -637,6 +648,69 @@ TEST(Stmctl, CopiesOneStateWhileOthersWrite) {
     EXPECT_EQ(first, last) << "half of a transaction";
     EXPECT_EQ(info_of(restored).mode, 0640u);
     EXPECT_EQ(stm_unlink(restored.c_str()), 0);
+}
+
+// Transactions move amounts between any two pages, all the time, so that no pass finds all of them
+// at rest. The sum is the same in each state.
+TEST(Stmctl, CopiesOneStateWhileAllOfItChanges) {
+    constexpr std::size_t kPages = 1024;
+    Region region("all of it moves", kPages * kPage, 0, 0600);
+    for (std::size_t page = 0; page < kPages; ++page) {
+        const long amount = 1000;
+        ASSERT_EQ(::pwrite(region.fd(), &amount, sizeof amount, page * kPage),
+                  static_cast<ssize_t>(sizeof amount));
+    }
+    Mapping shared(-1, kPage, PROT_READ | PROT_WRITE, 0, MAP_SHARED | MAP_ANONYMOUS);
+    ASSERT_TRUE(shared.ok());
+    auto* stop = new (shared.data()) std::atomic<bool>(false);
+    Child writer = Child::doing([&] {
+        Fd fd(stm_open(region.name().c_str(), 0, 0, 0));
+        std::size_t state = 1;
+        const auto any_page = [&] {
+            state = state * 6364136223846793005 + 1442695040888963407;
+            return static_cast<off_t>((state >> 33) % kPages * kPage);
+        };
+        while (!stop->load()) {
+            const off_t from = any_page();
+            const off_t to = any_page();
+            do {
+                stm_start(fd.get());
+                long amount = 0;
+                (void)!::pread(fd.get(), &amount, sizeof amount, from);
+                --amount;
+                (void)!::pwrite(fd.get(), &amount, sizeof amount, from);
+                (void)!::pread(fd.get(), &amount, sizeof amount, to);
+                ++amount;
+                (void)!::pwrite(fd.get(), &amount, sizeof amount, to);
+            } while (stm_commit(fd.get()) != 0);
+        }
+    });
+    const auto sum_of = [](const std::string& other) {
+        Fd fd(stm_open(other.c_str(), 0, STM_RDONLY, 0));
+        long sum = 0;
+        for (std::size_t page = 0; page < kPages; ++page) {
+            long amount = 0;
+            EXPECT_EQ(::pread(fd.get(), &amount, sizeof amount, page * kPage), 8);
+            sum += amount;
+        }
+        return sum;
+    };
+    for (int round = 0; round < 3; ++round) {
+        const std::string copy = unique_name("copy");
+        const std::string again = unique_name("again");
+        const nlohmann::json said =
+            json("copy " + in_quotes(region.name()) + " " + in_quotes(copy));
+        EXPECT_EQ(sum_of(copy), static_cast<long>(1000 * kPages)) << said;
+        for (const char* const way : {"", " --pieces"}) {
+            EXPECT_EQ(json("copy " + in_quotes(copy) + " " + in_quotes(again) + way)["xxh128"],
+                      said["xxh128"])
+                << "it is not what was written";
+            EXPECT_EQ(stm_unlink(again.c_str()), 0);
+        }
+        EXPECT_EQ(stm_unlink(copy.c_str()), 0);
+    }
+    stop->store(true);
+    EXPECT_EQ(writer.wait(), 0);
 }
 
 TEST(Stmctl, RestoresAnArchiveOrChangesNothing) {

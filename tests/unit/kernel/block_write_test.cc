@@ -2,7 +2,6 @@
 // Write calls of whole stripes, which are committed without a log of what they write.
 #include "tests/unit/kernel/transaction_test.hpp"
 
-#include <array>
 #include <atomic>
 #include <thread>
 #include <vector>

@@ -10,7 +10,6 @@
 #include <cstring>
 #include <deque>
 #include <exception>
-#include <limits>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -21,10 +20,9 @@ namespace stm::tools {
 
 /**
  * Takes what is put, and lets threads of its own put it into the sink behind it: several at a time,
- * each another part, in any order. At first a put() waits while there are two pieces for each
- * thread. After a rewind() none does: the transaction that is read in should be short then, at the
- * price of memory. What that sink throws comes out of a later put(), or of finish(), without which
- * nothing is sure to have arrived. One thread uses it.
+ * each another part, in any order. A put() waits while there are two pieces for each thread. What
+ * that sink throws comes out of a later put(), or of finish(), without which nothing is sure to
+ * have arrived. One thread uses it.
  *
  * Invariants: a piece is in full_, in empty_, or with one thread; busy_ counts those that the
  * threads of this object have. All but the pieces of others is under mutex_.
@@ -67,11 +65,9 @@ public:
         lock.unlock();
         changed_.notify_all();
     }
-    void rewind() override {
+    void get(std::uint64_t offset, char* to, std::size_t size) override {
         finish();
-        sink_.rewind();
-        const std::lock_guard lock(mutex_);
-        left_ = std::numeric_limits<std::size_t>::max();
+        sink_.get(offset, to, size);
     }
     /** Returns when all that was put has arrived. */
     void finish() {

@@ -4,8 +4,11 @@
 #include "behind.hpp"
 #include "common/failure.hpp"
 #include "common/text.hpp"
+#include "digest.hpp"
+#include "extents.hpp"
 #include "progress.hpp"
 #include "report.hpp"
+#include "snapshot.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -13,24 +16,20 @@
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <memory>
-#include <new>
 #include <nlohmann/json.hpp>
 #include <stm/stm.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
 #include <utility>
 #include <vector>
-#include <xxhash.h>
 
 namespace stm::tools {
 namespace {
 
-constexpr std::size_t kChunk = 256 * 1024; // what the module reads and writes at once
-constexpr std::size_t kBlock = 4096;       // what becomes a hole or stays untouched
+constexpr std::size_t kChunk = PartDigests::kPart; // what is read and put at once
+constexpr std::size_t kBlock = 4096;               // what becomes a hole or stays untouched
 
 Failure stream_failure(const char* which) {
     return {Exit::failed, fmt::format("{}: {}", which, std::strerror(errno)), errno};
@@ -54,26 +53,6 @@ void for_each_run(const char* data, std::size_t size, Function function) {
             at += kBlock;
     }
 }
-
-class Digest {
-public:
-    Digest() : state_(::XXH3_createState(), &::XXH3_freeState) {
-        if (!state_)
-            throw std::bad_alloc();
-        clear();
-    }
-    void clear() { ::XXH3_128bits_reset(state_.get()); }
-    void add(const void* data, std::size_t size) {
-        ::XXH3_128bits_update(state_.get(), data, size);
-    }
-    [[nodiscard]] std::string text() const {
-        const XXH128_hash_t hash = ::XXH3_128bits_digest(state_.get());
-        return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
-    }
-
-private:
-    std::unique_ptr<XXH3_state_t, decltype(&::XXH3_freeState)> state_;
-};
 
 // Standard output that leaves holes where it is a file that can have them.
 class Stdout {
@@ -171,13 +150,15 @@ public:
     Memory(const Memory&) = delete;
 
     void put(std::uint64_t offset, const char* data, std::size_t size) override {
-        for_each_run(data, size, [&](std::size_t begin, std::size_t length) {
-            std::memcpy(this->data() + offset + begin, data + begin, length);
-        });
+        for (std::size_t at = 0; at < size; at += kBlock) {
+            const std::size_t block = std::min(kBlock, size - at);
+            char* const to = this->data() + offset + at;
+            if (!is_zero(data + at, block) || !is_zero(to, block))
+                std::memcpy(to, data + at, block);
+        }
     }
-    void rewind() override {
-        if (size_ != 0)
-            ::madvise(data_, size_, MADV_DONTNEED);
+    void get(std::uint64_t offset, char* to, std::size_t size) override {
+        std::memcpy(to, data() + offset, size);
     }
     [[nodiscard]] char* data() { return static_cast<char*>(data_); }
     [[nodiscard]] std::size_t size() const { return size_; }
@@ -194,7 +175,7 @@ public:
         : fd_(fd), name_(std::move(name)), touched_((size + kChunk - 1) / kChunk) {}
 
     void put(std::uint64_t offset, const char* data, std::size_t size) override {
-        // A chunk of an attempt before may have bytes where there are zeros now.
+        // It may have been put before, with bytes where there are zeros now.
         if (touched_[offset / kChunk] != 0)
             return write(offset, data, size);
         for_each_run(data, size, [&](std::size_t begin, std::size_t length) {
@@ -202,13 +183,17 @@ public:
             touched_[offset / kChunk] = 1;
         });
     }
-    void rewind() override {}
+    void get(std::uint64_t offset, char* to, std::size_t size) override {
+        const ssize_t got = ::pread(fd_, to, size, static_cast<off_t>(offset));
+        if (got < 0 || static_cast<std::size_t>(got) != size)
+            throw region_failure(got < 0 ? errno : EIO, name_);
+    }
 
 private:
-    // Each call is a transaction; what larger ones remember does not stay in the processor's
-    // caches.
+    // Each call is a transaction. The module writes a block of whole stripes up to this size
+    // without keeping its bytes first.
     void write(std::uint64_t offset, const char* data, std::size_t size) {
-        constexpr std::size_t kMost = 64 * 1024;
+        constexpr std::size_t kMost = 16 * 1024;
         for (std::size_t done = 0; done < size; done += kMost) {
             const std::size_t part = std::min(kMost, size - done);
             const ssize_t put = ::pwrite(fd_, data + done, part, static_cast<off_t>(offset + done));
@@ -224,36 +209,6 @@ private:
     std::vector<char> touched_; // a byte each: threads may change neighbours
 };
 
-// The transaction of this thread on a handle. The requests are made as such: the functions of the
-// library would leave this program's functions by longjmp.
-class Transaction {
-public:
-    explicit Transaction(int fd) : fd_(fd) {}
-    ~Transaction() {
-        if (runs_)
-            ::ioctl(fd_, STM_IOC_CANCEL, STM_CANCEL_ALL);
-    }
-    Transaction(const Transaction&) = delete;
-
-    // Begins, or begins again. The module waits after conflicts. False with errno.
-    [[nodiscard]] bool begin() {
-        int result;
-        do
-            result = ::ioctl(fd_, STM_IOC_START, runs_ ? STM_START_RESTART : 0);
-        while (result < 0 && errno == EINTR);
-        runs_ = result >= 0;
-        return runs_;
-    }
-    [[nodiscard]] bool commit() {
-        runs_ = false;
-        return ::ioctl(fd_, STM_IOC_COMMIT, 0) == 0;
-    }
-
-private:
-    int fd_;
-    bool runs_ = false;
-};
-
 } // namespace
 
 Source::Source(const Module& module, const Selector& region)
@@ -264,53 +219,74 @@ Source::Source(const Module& module, const Selector& region)
     info_ = module.info_of_handle(handle_, region.text());
 }
 
-Reading Source::read(const Call& call, Consistency consistency, Sink& sink) const {
-    const auto failure = [&](int error) {
-        if (error == E2BIG)
-            return Failure(
-                Exit::failed,
-                fmt::format("region '{}' is larger than one transaction may be; the module's "
-                            "parameter max_stripes (/sys/module/stm/parameters/max_stripes) is the "
-                            "limit, in units of 64 bytes. With --pieces each 256K are one state, "
-                            "and the whole need not be",
-                            printable(region_.text())),
-                error);
-        return region_failure(error, region_.text(), region_.argument());
-    };
+// Each piece is read by one call. Others write them, while more is read.
+Reading Source::read_pieces(const Call& call, Sink& sink, Digested digested) const {
     Reading result;
     result.size = info_.region_size;
-    const bool whole =
-        consistency == Consistency::whole && (info_.region_flags & STM_REGION_PLAIN) == 0;
     Progress progress(call, fmt::format("reading '{}'", printable(region_.text())), result.size);
     std::vector<char> buffer(kChunk);
-    Digest digest;
-    Transaction transaction(handle_.get());
-    for (;; ++result.conflicts, sink.rewind()) {
-        digest.clear();
-        if (whole && !transaction.begin())
-            throw failure(errno);
-        std::uint64_t position = 0;
-        int error = 0;
-        while (position < result.size) {
-            const ssize_t got =
-                ::pread(handle_.get(), buffer.data(), buffer.size(), static_cast<off_t>(position));
-            if (got <= 0) {
-                error = got < 0 ? errno : EIO;
-                break;
+    PartDigests digests(result.size);
+    Behind behind(sink, kChunk, std::clamp(std::thread::hardware_concurrency(), 2U, 4U) - 1);
+    const std::vector<Extent> extents = touched_extents(handle_.get(), result.size);
+    auto extent = extents.begin();
+    for (std::uint64_t part = 0; part < digests.count() && extent != extents.end(); ++part) {
+        const std::uint64_t begin = part * kChunk;
+        const std::uint64_t end = begin + digests.bytes_of(part);
+        if (extent->begin >= end)
+            continue;
+        Digest digest;
+        std::uint64_t position = begin;
+        for (; extent != extents.end() && extent->begin < end; ++extent) {
+            const std::uint64_t first = std::max(position, extent->begin);
+            const std::uint64_t size = std::min(extent->end, end) - first;
+            read_piece(buffer.data(), first, size);
+            behind.put(first, buffer.data(), size);
+            if (digested == Digested::yes) {
+                digest.add_zeros(first - position);
+                digest.add(buffer.data(), size);
             }
-            digest.add(buffer.data(), static_cast<std::size_t>(got));
-            sink.put(position, buffer.data(), static_cast<std::size_t>(got));
-            position += static_cast<std::uint64_t>(got);
-            progress.at(position, result.conflicts);
+            position = first + size;
+            progress.at(position, 0);
+            if (extent->end > end)
+                break; // the next part has more of it
         }
-        if (error == 0 && (!whole || transaction.commit()))
-            break;
-        if (error == 0)
-            error = errno;
-        if (!whole || error != EAGAIN)
-            throw failure(error);
+        digest.add_zeros(digested == Digested::yes ? end - position : 0);
+        digests.set(part, digest.text());
     }
-    result.digest = digest.text();
+    behind.finish();
+    if (digested == Digested::yes)
+        result.digest = digests.text();
+    return result;
+}
+
+void Source::read_piece(char* to, std::uint64_t position, std::size_t size) const {
+    const ssize_t got = ::pread(handle_.get(), to, size, static_cast<off_t>(position));
+    if (got < 0 || static_cast<std::size_t>(got) != size)
+        throw region_failure(got < 0 ? errno : EIO, region_.text(), region_.argument());
+}
+
+Reading Source::read(const Call& call, Consistency consistency, Sink& sink,
+                     Digested digested) const {
+    if (consistency == Consistency::pieces || (info_.region_flags & STM_REGION_PLAIN) != 0)
+        return read_pieces(call, sink, digested);
+    Progress progress(call, fmt::format("reading '{}'", printable(region_.text())),
+                      info_.region_size);
+    Snapshot snapshot(handle_.get(), info_.region_size);
+    PartDigests digests(info_.region_size);
+    const Snapshot::Result read = snapshot.read(
+        sink, digested == Digested::yes ? &digests : nullptr,
+        [&](std::uint64_t position, std::uint64_t pass) { progress.at(position, pass - 1); });
+    Reading result{info_.region_size, read.passes, read.alone_seconds, {}};
+    if (digested == Digested::yes) {
+        std::vector<char> buffer(kChunk);
+        for (const std::uint64_t part : snapshot.without_digest(digests)) {
+            Digest digest;
+            sink.get(part * kChunk, buffer.data(), digests.bytes_of(part));
+            digest.add(buffer.data(), digests.bytes_of(part));
+            digests.set(part, digest.text());
+        }
+        result.digest = digests.text();
+    }
     return result;
 }
 
@@ -378,7 +354,7 @@ Failure no_archive(const std::string& why) {
 
 void dump_region(const Call& call, const Source& source, Consistency consistency) {
     Memory memory(source.info().region_size);
-    (void)source.read(call, consistency, memory);
+    (void)source.read(call, consistency, memory, Digested::no);
     Stdout output;
     output.put(memory.data(), memory.size());
     output.finish();
@@ -387,7 +363,7 @@ void dump_region(const Call& call, const Source& source, Consistency consistency
 void archive_region(const Call& call, const Source& source, Consistency consistency) {
     const struct stm_info& info = source.info();
     Memory memory(info.region_size);
-    const Reading reading = source.read(call, consistency, memory);
+    const Reading reading = source.read(call, consistency, memory, Digested::no);
     const nlohmann::json head = {
         {"name", hex(info.name)}, // any bytes
         {"kind", kind_name(info.region_flags)},
@@ -532,14 +508,7 @@ void copy_region(const Call& call, const Module& module, const Source& source,
     const Descriptor handle(fd);
     try {
         NewRegion sink(handle.get(), to, info.region_size);
-        Reading reading;
-        {
-            // To write takes longer than to read, with the checksum.
-            Behind behind(sink, kChunk,
-                          std::clamp(std::thread::hardware_concurrency(), 2U, 4U) - 1);
-            reading = source.read(call, consistency, behind);
-            behind.finish();
-        }
+        const Reading reading = source.read(call, consistency, sink, Digested::yes);
         if (::fchmod(handle.get(), info.mode) < 0)
             throw region_failure(errno, to);
         const double seconds =
@@ -548,13 +517,18 @@ void copy_region(const Call& call, const Module& module, const Source& source,
             print({{"from", info.name},
                    {"to", to},
                    {"size", reading.size},
-                   {"attempts", reading.conflicts + 1},
+                   {"passes", reading.passes},
+                   {"alone_seconds", reading.alone_seconds},
                    {"xxh128", reading.digest},
                    {"seconds", seconds}});
         else
-            fmt::print("copied {} from '{}' to '{}' in {:.1f} s, attempt {}; XXH128 {}\n",
-                       format_size(reading.size), printable(info.name), printable(to), seconds,
-                       reading.conflicts + 1, reading.digest);
+            fmt::print(
+                "copied {} from '{}' to '{}' in {:.1f} s{}; XXH128 {}\n", format_size(reading.size),
+                printable(info.name), printable(to), seconds,
+                reading.alone_seconds == 0
+                    ? ""
+                    : fmt::format(", of which commits waited for {:.3f} s", reading.alone_seconds),
+                reading.digest);
     } catch (...) {
         module.destroy(target, When::deferred);
         throw;

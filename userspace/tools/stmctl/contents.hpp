@@ -16,21 +16,26 @@ enum class Consistency {
     pieces, // each 256 KiB are one state
 };
 
-/** Where the bytes go. Those that are not put are zero. */
+/**
+ * Where the bytes go. Those that are not put are zero. Several threads put parts at once, none of
+ * which share a chunk of 256 KiB, and may put a part again: what is put last counts.
+ */
 class Sink {
 public:
     virtual ~Sink() = default;
-    /** Takes bytes that follow those of the call before. */
     virtual void put(std::uint64_t offset, const char* data, std::size_t size) = 0;
-    /** All that was put is wrong: it begins again. */
-    virtual void rewind() = 0;
+    /** What has been put there; the caller's thread is the only one that uses it. */
+    virtual void get(std::uint64_t offset, char* to, std::size_t size) = 0;
 };
+
+enum class Digested { yes, no };
 
 /** What was read. */
 struct Reading {
     std::uint64_t size = 0;
-    std::uint64_t conflicts = 0; // attempts that were in vain
-    std::string digest;          // XXH3 of 128 bits of all bytes, in hexadecimal
+    std::uint64_t passes = 1;
+    double alone_seconds = 0; // the longest time for which nobody else could commit
+    std::string digest;       // of all bytes, by PartDigests; empty: not asked for
 };
 
 /** A region that is open for reading; it stays the same one, whatever becomes of its name. */
@@ -39,14 +44,14 @@ public:
     Source(const Module& module, const Selector& region);
 
     [[nodiscard]] const struct stm_info& info() const { return info_; }
-    /**
-     * Reads all of it into the sink. For `whole` this is one transaction, which conflicts with
-     * those of others. After some conflicts in a row the module lets it run alone, so it comes to
-     * an end. It is limited by the module's max_stripes.
-     */
-    [[nodiscard]] Reading read(const Call& call, Consistency consistency, Sink& sink) const;
+    /** Reads all of it into the sink. For `whole` see Snapshot. */
+    [[nodiscard]] Reading read(const Call& call, Consistency consistency, Sink& sink,
+                               Digested digested) const;
 
 private:
+    [[nodiscard]] Reading read_pieces(const Call& call, Sink& sink, Digested digested) const;
+    void read_piece(char* to, std::uint64_t position, std::size_t size) const;
+
     Descriptor handle_;
     Selector region_;
     struct stm_info info_ {};
