@@ -7,6 +7,7 @@
 #include <csetjmp>
 #include <fcntl.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <thread>
 
 using namespace stm::test;
@@ -30,7 +31,7 @@ protected:
         Committer committer(region, adding(0), adding(0));
         const std::vector<Moment> all = moments_of(committer);
         std::vector<Moment> some;
-        for (std::size_t i = 0; i < all.size(); i += std::max<std::size_t>(1, all.size() / 24))
+        for (std::size_t i = 0; i < all.size(); i += std::max<std::size_t>(1, all.size() / 16))
             some.push_back(all[i]);
         return some;
     }
@@ -203,6 +204,43 @@ TEST_F(DirectSignals, NobodyWaitsForACommitThatWasLeftByAJumpAndCancelled) {
         EXPECT_GT(happened, 0u);
         EXPECT_LT(happened, jumps);
     }
+}
+
+// Processes that conflict, back off and take the serial token, and leave that at any moment.
+TEST_F(DirectSignals, TransactionsThatAreLeftAtRandomKeepTheirSum) {
+    clear();
+    std::vector<Child> children;
+    for (int child = 0; child < 3; ++child)
+        children.push_back(Child::doing([&] {
+            std::signal(SIGALRM, [](int) {
+                if (may_leave != 0) {
+                    may_leave = 0;
+                    siglongjmp(outside, 1);
+                }
+            });
+            const itimerval often{{0, 1500}, {0, 1500}};
+            ASSERT_EQ(::setitimer(ITIMER_REAL, &often, nullptr), 0);
+            const double end = now() + 2 * time_scale();
+            for (long i = 1; now() < end; ++i) {
+                stm_tx* const tx = stm_tx_begin(region, i % 50 == 0 ? STM_TX_SERIAL : 0);
+                if (tx == nullptr) {
+                    ASSERT_EQ(errno, EINTR);
+                    continue;
+                }
+                int result = 0;
+                do {
+                    if (add(tx, region, kFirst, i) == 0)
+                        static_cast<void>(add(tx, region, kSecond, -i));
+                    result = commit_or_leave(tx);
+                } while (result > 0);
+                ASSERT_TRUE(result == 0 || errno == EINTR) << std::strerror(errno);
+            }
+        }));
+    for (Child& child : children)
+        EXPECT_EQ(child.wait(), 0);
+    EXPECT_EQ(value_at(region, kFirst), -value_at(region, kSecond));
+    EXPECT_NE(value_at(region, kFirst), 0);
+    EXPECT_TRUE(atomically(region, STM_TX_SERIAL, adding(1)));
 }
 
 } // namespace

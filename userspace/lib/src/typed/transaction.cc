@@ -118,16 +118,18 @@ int take_tokens(stm_tx& tx) {
             sorted[j] = sorted[j - 1];
         sorted[j] = tx.known[i];
     }
+    // First: a signal handler may leave this by a jump, and then all are given back.
+    tx.is_serial = true;
     for (u32 i = 0; i < tx.known_count; ++i) {
         if (::ioctl(sorted[i]->handle.get(), STM_IOC_START, STM_START_RESTART | STM_START_SERIAL) <
             0) {
             const int error = errno;
             while (i-- > 0)
                 ::ioctl(sorted[i]->handle.get(), STM_IOC_CANCEL, STM_CANCEL_ALL);
+            tx.is_serial = false;
             return error;
         }
     }
-    tx.is_serial = true;
     return 0;
 }
 
@@ -718,7 +720,8 @@ void stm_tx_restart(stm_tx* tx) {
 }
 
 void stm_tx_cancel(stm_tx* tx) {
-    if (!tx->engine.active())
+    // None runs between two attempts of stm_tx_commit(), which a signal handler may have left.
+    if (!tx->engine.active() && !tx->is_serial)
         return;
     const int error = errno;
     static_cast<void>(fail_for_good(*tx, 0));
