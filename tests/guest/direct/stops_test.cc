@@ -100,13 +100,14 @@ TEST(DirectStops, WhoWaitsForAChangeIsServedAlthoughItsMakerHasStopped) {
     const auto adding = [&](long amount) {
         return [&, amount](stm_tx* tx) { static_cast<void>(add_to_both(tx, region, amount)); };
     };
-    const auto start_waiter = [&] {
+    // Until a word is not 0.
+    const auto start_waiter = [&](std::uint64_t place) {
         Child waiter = Child::doing([&] {
             stm_tx* const tx = stm_tx_begin(region, 0);
             int result = 0;
             do {
                 long value = 0;
-                if (stm_tx_load(tx, region, kFirst, &value, sizeof value) == 0 && value == 0)
+                if (stm_tx_load(tx, region, place, &value, sizeof value) == 0 && value == 0)
                     result = stm_tx_wait(tx, -1);
                 else
                     result = stm_tx_commit(tx);
@@ -122,7 +123,9 @@ TEST(DirectStops, WhoWaitsForAChangeIsServedAlthoughItsMakerHasStopped) {
     std::vector<Moment> moments;
     {
         Committer committer(region, adding(0), adding(0));
-        const Child waiter = start_waiter();
+        // Of a commit that somebody waits for. Who waits for this one itself would find it locked,
+        // and take it away from an owner that steps slowly.
+        const Child waiter = start_waiter(2 * kPage);
         moments = moments_of(committer);
     }
     unsigned changes = 0;
@@ -132,7 +135,7 @@ TEST(DirectStops, WhoWaitsForAChangeIsServedAlthoughItsMakerHasStopped) {
         set_value(region, kFirst, 0);
         set_value(region, kSecond, 0);
         Committer committer(region, adding(0), adding(1000));
-        Child waiter = start_waiter();
+        Child waiter = start_waiter(kFirst);
         if (!committer.run_to(moments[i].address, moments[i].times) ||
             value_at(region, kFirst) == 0)
             continue;
