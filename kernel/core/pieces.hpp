@@ -32,32 +32,31 @@ public:
         size_ = large_.size();
         return runtime::kSuccess;
     }
-    // The same in an array that outlives the call, which is made larger if it is too small. Linux
-    // may fill what it allocates with zeros, which takes as long as to copy a piece.
+    // The same with an array that is kept from one call to the next: it is taken out of its place
+    // for as long as this lives, so whoever comes meanwhile finds none. Linux may fill what it
+    // allocates with zeros, which takes as long as to copy a piece. `kept` outlives this.
     [[nodiscard]] runtime::Status borrow(runtime::u64 bytes, runtime::usize largest,
                                          runtime::UniqueArray<runtime::u8>& kept) noexcept {
         const runtime::usize wanted = runtime::min<runtime::u64>(bytes, largest);
-        if (wanted <= sizeof(small_) || kept.size() < wanted) {
-            const runtime::Status reserved = reserve(bytes, largest);
-            if (!reserved.ok() || large_.empty())
-                return reserved;
-            kept.swap(large_);
-        }
-        borrowed_ = kept.data();
-        size_ = kept.size();
-        return runtime::kSuccess;
+        if (wanted <= sizeof(small_))
+            return reserve(bytes, largest);
+        lender_ = &kept;
+        large_.swap(kept);
+        size_ = large_.size();
+        return size_ >= wanted ? runtime::kSuccess : reserve(bytes, largest);
     }
-    [[nodiscard]] runtime::u8* data() noexcept {
-        if (borrowed_ != nullptr)
-            return borrowed_;
-        return large_.empty() ? small_ : large_.data();
+    ~PieceBuffer() {
+        // The larger one is kept.
+        if (lender_ != nullptr && lender_->size() < large_.size())
+            lender_->swap(large_);
     }
+    [[nodiscard]] runtime::u8* data() noexcept { return large_.empty() ? small_ : large_.data(); }
     [[nodiscard]] runtime::usize size() const noexcept { return size_; }
 
 private:
     alignas(runtime::u64) runtime::u8 small_[256];
     runtime::UniqueArray<runtime::u8> large_;
-    runtime::u8* borrowed_ = nullptr;
+    runtime::UniqueArray<runtime::u8>* lender_ = nullptr;
     runtime::usize size_ = 0;
 };
 
