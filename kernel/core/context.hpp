@@ -231,7 +231,8 @@ public:
     // waits for that, or fails.
     [[nodiscard]] bool write_block(u64 offset, const runtime::u8* from, u64 bytes) noexcept
         STM_REQUIRES(lock_);
-    // Calls of its own thread copy through it, from one call to the next. Only that thread uses it.
+    // What calls of its own thread copy through, kept from one call to the next. A call takes it
+    // out while it runs (PieceBuffer::borrow()). Only that thread uses it.
     [[nodiscard]] runtime::UniqueArray<runtime::u8>& call_buffer() noexcept { return call_buffer_; }
 
     // A nested part.

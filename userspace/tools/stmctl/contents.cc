@@ -250,8 +250,10 @@ Reading Source::read_pieces(const Call& call, Sink& sink, Digested digested) con
             if (extent->end > end)
                 break; // the next part has more of it
         }
-        digest.add_zeros(digested == Digested::yes ? end - position : 0);
-        digests.set(part, digest.text());
+        if (digested == Digested::yes) {
+            digest.add_zeros(end - position);
+            digests.set(part, digest.text());
+        }
     }
     behind.finish();
     if (digested == Digested::yes)
