@@ -27,6 +27,7 @@
 #include "runtime/support/fixed_string.hpp"
 #include "runtime/support/intrusive_hash.hpp"
 #include "runtime/support/intrusive_list.hpp"
+#include "runtime/support/intrusive_tree.hpp"
 #include "runtime/support/reference.hpp"
 #include "runtime/support/result.hpp"
 #include "runtime/support/types.hpp"
@@ -49,7 +50,8 @@ struct Books {
 
 class Region : public runtime::RefCounted<Region>,
                public runtime::HashLink<Region>,
-               public runtime::ListLink<Region> {
+               public runtime::ListLink<Region>,
+               public runtime::TreeLink<Region> {
 public:
     // Makes a region that cannot be found yet, without a size. Allocates everything that its entry
     // in the books needs. Only a segment knows now how many bytes its creator asks for.

@@ -146,6 +146,7 @@ void Registry::forget(Region& region) noexcept {
         runtime::destroy(&account);
     }
     admitted_.remove(region);
+    by_id_.remove(region);
     past_.add(region.past_);
     add_accesses(past_accesses_, region);
     if (region.segment() != nullptr)
@@ -217,6 +218,7 @@ Status Registry::admit_locked(Region& region, u64 bytes, u32 minor) noexcept {
     region.linked_ = true;
     slot.region = RegionRef::share(region).leak();
     admitted_.push_back(region);
+    by_id_.insert(region);
     ++linked_;
     return kSuccess;
 }
@@ -501,13 +503,10 @@ Result<Registry::RegionRef> Registry::find_id_in_use(u64 id) noexcept {
 
 Result<Registry::RegionRef> Registry::find_next_id(u64 id) noexcept {
     const Guard held(lock_);
-    Region* found = nullptr;
-    for (Region& region : admitted_) {
-        if (!region.linked_ && region.user_count_ == 0)
-            continue;
-        if (id_locked(region) >= id && (found == nullptr || id_locked(region) < id_locked(*found)))
-            found = &region;
-    }
+    Region* found = by_id_.find_from(id);
+    // Its last reference is gone, or about to go. Few are so at a time.
+    while (found != nullptr && !found->linked_ && found->user_count_ == 0)
+        found = by_id_.find_from(found->id() + 1);
     // Its slot, or a handle, has a reference.
     return found == nullptr ? Result<RegionRef>(Error::not_found)
                             : Result<RegionRef>(RegionRef::share(*found));

@@ -21,6 +21,7 @@
 #include "runtime/support/fixed_string.hpp"
 #include "runtime/support/hash.hpp"
 #include "runtime/support/intrusive_hash.hpp"
+#include "runtime/support/intrusive_tree.hpp"
 #include "runtime/support/lock_guard.hpp"
 #include "runtime/support/result.hpp"
 #include "runtime/support/span.hpp"
@@ -63,7 +64,7 @@ public:
     create(const stm_settings& settings) noexcept;
 
     explicit Registry(const stm_settings& settings, runtime::HashSeed seed) noexcept
-        : settings_(settings), lock_(STM_RANK_REGISTRY), names_(ByName{seed}) {}
+        : settings_(settings), lock_(STM_RANK_REGISTRY), names_(ByName{seed}), by_id_(ById{seed}) {}
     // No handle is left.
     ~Registry();
 
@@ -151,6 +152,14 @@ private:
         runtime::HashSeed seed;
     };
 
+    // Of a region that has been admitted: from then on its id is what it is.
+    struct ById {
+        using Key = u64;
+        static Key key(const Region& region) noexcept { return region.id(); }
+        [[nodiscard]] u64 priority(Key id) const noexcept { return runtime::hash_number(id, seed); }
+        runtime::HashSeed seed;
+    };
+
     struct Slot {
         Region* region; // a reference, or null
         u32 generation; // of the region that is or was here; never 0 for one that was
@@ -192,6 +201,8 @@ private:
     runtime::IntrusiveHash<UserAccount, UserAccount::ByUser> accounts_ STM_GUARDED_BY(lock_);
     // With or without a name; from admission until they are freed.
     runtime::IntrusiveList<Region> admitted_ STM_GUARDED_BY(lock_);
+    // The same ones, for listings: each asks for one after the other.
+    runtime::IntrusiveTree<Region, ById> by_id_ STM_GUARDED_BY(lock_);
     u64 total_bytes_ STM_GUARDED_BY(lock_) = 0; // of all admitted regions
     u32 linked_ STM_GUARDED_BY(lock_) = 0;      // how many slots are taken
     // Of the regions that are gone.

@@ -3,6 +3,10 @@
 #include "tests/unit/kernel/kernel_test.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <map>
+#include <random>
+#include <set>
 
 namespace stm::test {
 namespace {
@@ -78,13 +82,8 @@ TEST_F(Regions, ThatLostTheirNameAreToldOfAsLongAsTheyAreUsed) {
     EXPECT_EQ(request(control, STM_IOC_STATISTICS, statistics), -ESTALE);
 }
 
-TEST_F(Regions, AreListedByTheirIdsWithAndWithoutAName) {
-    const File one = open(control, "a");
-    ASSERT_EQ(destroy_name(control, "a", STM_DESTROY_DEFERRED), 0);
-    const File two = open(control, "a");
-    ASSERT_EQ(destroy_name(control, "a", STM_DESTROY_DEFERRED), 0);
-    const File three = open(control, "a");
-    ASSERT_TRUE(open(control, "unused").ok());
+// All ids of a listing.
+std::vector<std::uint64_t> listed(const File& control) {
     std::vector<std::uint64_t> ids;
     auto info = argument_of<stm_info>(STM_BY_NEXT_ID);
     for (; request(control, STM_IOC_INFO, info) == 0; ++info.id) {
@@ -92,11 +91,66 @@ TEST_F(Regions, AreListedByTheirIdsWithAndWithoutAName) {
         info.flags = STM_BY_NEXT_ID;
     }
     EXPECT_EQ(request(control, STM_IOC_INFO, info), -ENOENT);
+    return ids;
+}
+
+TEST_F(Regions, AreListedByTheirIdsWithAndWithoutAName) {
+    const File one = open(control, "a");
+    ASSERT_EQ(destroy_name(control, "a", STM_DESTROY_DEFERRED), 0);
+    const File two = open(control, "a");
+    ASSERT_EQ(destroy_name(control, "a", STM_DESTROY_DEFERRED), 0);
+    const File three = open(control, "a");
+    ASSERT_TRUE(open(control, "unused").ok());
+    const std::vector<std::uint64_t> ids = listed(control);
     ASSERT_EQ(ids.size(), 5u) << "with the region `default`";
     EXPECT_TRUE(std::is_sorted(ids.begin(), ids.end()));
     for (const File* file : {&one, &two, &three})
         EXPECT_EQ(std::count(ids.begin(), ids.end(), info_of(*file).id), 1);
     EXPECT_EQ(all_regions(control).size(), 3u) << "by minors only those that have one";
+}
+
+TEST_F(Regions, AreListedWhateverTheOrderInWhichTheyComeAndGo) {
+    std::mt19937 random(1);
+    const std::vector<std::uint64_t> none = listed(control);
+    std::map<std::uint64_t, std::pair<std::string, File>> used; // by their ids
+    std::set<std::uint64_t> unused;
+    for (int step = 0; step < 400; ++step) {
+        const std::string name = std::to_string(step);
+        switch (random() % 4) {
+        case 0:
+        case 1: // one that is used
+            if (File file = open(control, name); file.ok()) {
+                const std::uint64_t id = info_of(file).id;
+                used.emplace(id, std::pair(name, std::move(file)));
+            }
+            break;
+        case 2: // a nameless one, or one that is not used
+            if (!used.empty()) {
+                const auto one = std::next(used.begin(), random() % used.size());
+                if (random() % 2 == 0)
+                    (void)destroy_name(control, one->second.first, STM_DESTROY_DEFERRED);
+                if (random() % 2 == 0)
+                    break;
+                stm_info info;
+                const std::uint64_t id = one->first;
+                used.erase(one);
+                if (info_by_id(control, id, info) == 0)
+                    unused.insert(id);
+            }
+            break;
+        default:
+            if (!unused.empty()) {
+                EXPECT_EQ(destroy_id(control, *unused.begin()), 0);
+                unused.erase(unused.begin());
+            }
+        }
+        std::vector<std::uint64_t> expected(none);
+        for (const auto& [id, one] : used)
+            expected.push_back(id);
+        expected.insert(expected.end(), unused.begin(), unused.end());
+        std::sort(expected.begin(), expected.end());
+        ASSERT_EQ(listed(control), expected) << "after step " << step;
+    }
 }
 
 TEST_F(Regions, AreDestroyedByTheirOnlyHandle) {

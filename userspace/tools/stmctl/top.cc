@@ -109,6 +109,7 @@ public:
         then_ = now;
         view.limits = module_.version();
         std::map<std::uint64_t, Counters> all;
+        std::vector<Counters> regions;
         for (const struct stm_info& region : module_.regions()) {
             Counters counters{region, {}};
             try {
@@ -119,14 +120,19 @@ public:
             }
             all[region.id] = counters;
             const auto before = before_.find(region.id);
-            view.regions.push_back(before == before_.end() ? counters
-                                                           : counters.since(before->second));
+            regions.push_back(before == before_.end() ? counters : counters.since(before->second));
         }
         before_ = std::move(all);
-        std::stable_sort(view.regions.begin(), view.regions.end(),
-                         [](const Counters& left, const Counters& right) {
-                             return activity(left) > activity(right);
-                         });
+        // Not the counters are sorted, which are large.
+        std::vector<std::pair<std::uint64_t, std::size_t>> order;
+        for (std::size_t place = 0; place < regions.size(); ++place)
+            order.emplace_back(activity(regions[place]), place);
+        std::stable_sort(order.begin(), order.end(), [](const auto& left, const auto& right) {
+            return left.first > right.first;
+        });
+        view.regions.reserve(order.size());
+        for (const auto& [busy, place] : order)
+            view.regions.push_back(regions[place]);
         struct stm_statistics sum {};
         for (const Counters& counters : view.regions)
             for (std::size_t reason = 0; reason < STM_REASONS; ++reason)

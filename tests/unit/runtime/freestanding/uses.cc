@@ -9,6 +9,7 @@
 #include "runtime/support/hash.hpp"
 #include "runtime/support/intrusive_hash.hpp"
 #include "runtime/support/intrusive_list.hpp"
+#include "runtime/support/intrusive_tree.hpp"
 #include "runtime/support/lock_guard.hpp"
 #include "runtime/support/reference.hpp"
 #include "runtime/support/scope_exit.hpp"
@@ -47,7 +48,10 @@ private:
 
 using Name = FixedString<63>;
 
-class Region : public RefCounted<Region>, public ListLink<Region>, public HashLink<Region> {
+class Region : public RefCounted<Region>,
+               public ListLink<Region>,
+               public HashLink<Region>,
+               public TreeLink<Region> {
 public:
     explicit Region(const Name& name) : name_(name) {}
     [[nodiscard]] StringView name() const { return name_.view(); }
@@ -64,10 +68,18 @@ struct ByName {
     HashSeed seed;
 };
 
+struct ByLength {
+    using Key = u64;
+    static Key key(const Region& region) { return region.name().size(); }
+    [[nodiscard]] u64 priority(Key key) const { return hash_number(key, seed); }
+    HashSeed seed;
+};
+
 struct Registry {
-    explicit Registry(HashSeed seed) : regions(ByName{seed}) {}
+    explicit Registry(HashSeed seed) : regions(ByName{seed}), sorted(ByLength{seed}) {}
     Mutex mutex;
     IntrusiveHash<Region, ByName> regions;
+    IntrusiveTree<Region, ByLength> sorted;
     IntrusiveList<Region> order;
 };
 
@@ -100,7 +112,9 @@ Result<u64> use_registry(HashSeed seed, Span<const char> field) {
     if (!inserted.ok())
         return inserted.error();
     all.order.push_back(**region);
+    all.sorted.insert(**region);
     ScopeExit undo([&] {
+        all.sorted.remove(**region);
         all.order.remove(**region);
         all.regions.remove(**region);
     });
@@ -115,6 +129,8 @@ Result<u64> use_registry(HashSeed seed, Span<const char> field) {
     u64 count = third->references().count();
     for (Region& each : all.order)
         count += each.name().size();
+    if (const Region* longer = all.sorted.find_from(count))
+        count += longer->name().size();
     all.regions.for_each([&](Region& each) { count += mix(each.name().size()); });
     return count + hash_number(count, seed);
 }
