@@ -9,6 +9,7 @@
 #include "progress.hpp"
 #include "report.hpp"
 #include "snapshot.hpp"
+#include "stopping.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -30,6 +31,12 @@ namespace {
 
 constexpr std::size_t kChunk = PartDigests::kPart; // what is read and put at once
 constexpr std::size_t kBlock = 4096;               // what becomes a hole or stays untouched
+
+void throw_if_due(const Stopping& stopping, const std::string& region) {
+    if (stopping.is_due())
+        throw Failure(Exit::failed, fmt::format("interrupted: there is no '{}'", printable(region)),
+                      EINTR);
+}
 
 Failure stream_failure(const char* which) {
     return {Exit::failed, fmt::format("{}: {}", which, std::strerror(errno)), errno};
@@ -171,8 +178,9 @@ private:
 // A region that held zeros before. Threads may put different chunks at once.
 class NewRegion : public Sink {
 public:
-    NewRegion(int fd, std::string name, std::uint64_t size)
-        : fd_(fd), name_(std::move(name)), touched_((size + kChunk - 1) / kChunk) {}
+    NewRegion(int fd, std::string name, std::uint64_t size, const Stopping& stopping)
+        : fd_(fd), name_(std::move(name)), touched_((size + kChunk - 1) / kChunk),
+          stopping_(stopping) {}
 
     void put(std::uint64_t offset, const char* data, std::size_t size) override {
         // It may have been put before, with bytes where there are zeros now.
@@ -188,6 +196,7 @@ public:
         if (got < 0 || static_cast<std::size_t>(got) != size)
             throw region_failure(got < 0 ? errno : EIO, name_);
     }
+    void go_on() const override { throw_if_due(stopping_, name_); }
 
 private:
     // Each call is a transaction. The module writes a block of whole stripes up to this size
@@ -207,6 +216,7 @@ private:
     int fd_;
     std::string name_;
     std::vector<char> touched_; // a byte each: threads may change neighbours
+    const Stopping& stopping_;
 };
 
 } // namespace
@@ -231,29 +241,22 @@ Reading Source::read_pieces(const Call& call, Sink& sink, Digested digested) con
     auto extent = extents.begin();
     for (std::uint64_t part = 0; part < digests.count() && extent != extents.end(); ++part) {
         const std::uint64_t begin = part * kChunk;
-        const std::uint64_t end = begin + digests.bytes_of(part);
-        if (extent->begin >= end)
+        const std::uint64_t size = digests.bytes_of(part);
+        if (extent->begin >= begin + size)
             continue;
-        Digest digest;
-        std::uint64_t position = begin;
-        for (; extent != extents.end() && extent->begin < end; ++extent) {
-            const std::uint64_t first = std::max(position, extent->begin);
-            const std::uint64_t size = std::min(extent->end, end) - first;
-            read_piece(buffer.data(), first, size);
-            behind.put(first, buffer.data(), size);
-            if (digested == Digested::yes) {
-                digest.add_zeros(first - position);
-                digest.add(buffer.data(), size);
-            }
-            position = first + size;
-            progress.at(position, 0);
-            if (extent->end > end)
-                break; // the next part has more of it
-        }
+        while (extent != extents.end() && extent->end <= begin + size)
+            ++extent;
+        // By one call, with the pages that nobody had touched: somebody may have written all of it
+        // meanwhile. They are zeros otherwise, and stay untouched.
+        read_piece(buffer.data(), begin, size);
+        behind.put(begin, buffer.data(), size);
         if (digested == Digested::yes) {
-            digest.add_zeros(end - position);
+            Digest digest;
+            digest.add(buffer.data(), size);
             digests.set(part, digest.text());
         }
+        progress.at(begin + size, 0);
+        sink.go_on();
     }
     behind.finish();
     if (digested == Digested::yes)
@@ -273,7 +276,7 @@ Reading Source::read(const Call& call, Consistency consistency, Sink& sink,
         return read_pieces(call, sink, digested);
     Progress progress(call, fmt::format("reading '{}'", printable(region_.text())),
                       info_.region_size);
-    Snapshot snapshot(handle_.get(), info_.region_size);
+    Snapshot snapshot(handle_.get(), info_);
     PartDigests digests(info_.region_size);
     const Snapshot::Result read = snapshot.read(
         sink, digested == Digested::yes ? &digests : nullptr,
@@ -465,6 +468,7 @@ void load_archive(const Call& call, const std::string& name) {
     const std::string to = name.empty() ? unhex(head["name"].get<std::string>()) : name;
     const Selector region = Selector::by_name(to);
     const auto traits = head["region_flags"].get<std::uint32_t>();
+    const Stopping stopping;
     // A new one can be opened by nobody else but root before it is whole.
     int fd = stm_open(to.c_str(), size, flags_like(traits) | STM_EXCL, 0);
     const bool made = fd >= 0;
@@ -480,9 +484,13 @@ void load_archive(const Call& call, const std::string& name) {
         throw region_failure(errno, to);
     const Descriptor handle(fd);
     try {
-        for (std::uint64_t at = 0; at < size; at += kChunk)
+        for (std::uint64_t at = 0; at < size; at += kChunk) {
             write_changed(handle.get(), region, at, memory.data() + at,
                           std::min<std::uint64_t>(kChunk, size - at));
+            // What was there before is not left half filled.
+            if (made)
+                throw_if_due(stopping, to);
+        }
         if (made && ::fchmod(handle.get(), head["mode"].get<mode_t>() & 0777U) < 0)
             throw region_failure(errno, to);
     } catch (...) {
@@ -497,6 +505,7 @@ void copy_region(const Call& call, const Module& module, const Source& source,
     const auto began = std::chrono::steady_clock::now();
     const struct stm_info& info = source.info();
     const Selector target = Selector::by_name(to);
+    const Stopping stopping;
     // Nobody else but root can open it before it is whole.
     const int fd =
         stm_open(to.c_str(), info.region_size, flags_like(info.region_flags) | STM_EXCL, 0);
@@ -509,7 +518,7 @@ void copy_region(const Call& call, const Module& module, const Source& source,
         throw region_failure(errno, to);
     const Descriptor handle(fd);
     try {
-        NewRegion sink(handle.get(), to, info.region_size);
+        NewRegion sink(handle.get(), to, info.region_size, stopping);
         const Reading reading = source.read(call, consistency, sink, Digested::yes);
         if (::fchmod(handle.get(), info.mode) < 0)
             throw region_failure(errno, to);

@@ -26,6 +26,8 @@ public:
     virtual void put(std::uint64_t offset, const char* data, std::size_t size) = 0;
     /** What has been put there; the caller's thread is the only one that uses it. */
     virtual void get(std::uint64_t offset, char* to, std::size_t size) = 0;
+    /** Throws if nothing more is wanted. Asked often, by any thread. */
+    virtual void go_on() const {}
 };
 
 enum class Digested { yes, no };

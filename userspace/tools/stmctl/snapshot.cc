@@ -29,11 +29,12 @@ constexpr std::uint64_t kSharedPasses = 3;
 // The calling thread's transaction on a handle, for as long as it takes that nobody commits.
 class SerialTransaction {
 public:
-    explicit SerialTransaction(int fd) : fd_(fd) {
+    SerialTransaction(int fd, const Sink& sink) : fd_(fd) {
         int result;
-        do
+        do {
+            sink.go_on();
             result = ::ioctl(fd_, STM_IOC_START, STM_START_SERIAL);
-        while (result < 0 && errno == EINTR);
+        } while (result < 0 && errno == EINTR);
         if (result < 0)
             throw Failure(Exit::failed,
                           fmt::format("the region cannot be had alone: {}", std::strerror(errno)),
@@ -134,12 +135,14 @@ Window::~Window() {
     ::munmap(data_, bytes_);
 }
 
-Snapshot::Snapshot(int fd, std::uint64_t size)
-    : fd_(fd), size_(size), committed_(fd, STM_OFFSET_COMMITTED, size),
+Snapshot::Snapshot(int fd, const struct stm_info& info)
+    : fd_(fd), size_(info.region_size), direct_((info.region_flags & STM_REGION_DIRECT) != 0),
+      committed_(fd, STM_OFFSET_COMMITTED, size_),
       records_(fd, STM_OFFSET_RECORDS,
-               (size / kPage * kStripesOfPage * sizeof(std::uint64_t) + kPage - 1) / kPage * kPage),
+               (size_ / kPage * kStripesOfPage * sizeof(std::uint64_t) + kPage - 1) / kPage *
+                   kPage),
       clock_(fd, STM_OFFSET_CLOCK, kPage),
-      missing_((size / kPage + kPagesOfChunk - 1) / kPagesOfChunk, ~std::uint64_t{0}),
+      missing_((size_ / kPage + kPagesOfChunk - 1) / kPagesOfChunk, ~std::uint64_t{0}),
       put_(missing_.size()), hot_(missing_.size()) {
 }
 
@@ -280,10 +283,31 @@ std::uint64_t Snapshot::run_pass(Sink& sink, Result& result) {
     const unsigned threads = std::clamp(std::thread::hardware_concurrency(), 2U, 4U) - 1;
     Workers workers(threads, parts.size(), put);
     workers.finish([&](std::size_t index) {
+        sink.go_on();
         progress_(parts[index].chunk * PartDigests::kPart, result.passes);
     });
     previous_ = now_;
+    if (direct_ && missing != 0)
+        settle(parts);
     return missing;
+}
+
+// Of the pages that are missing: asks the module about each record that is locked, or that has a
+// version which the clock has not given. It tells by itself whose they are.
+void Snapshot::settle(const std::vector<Part>& parts) const {
+    const std::uint64_t limit = clock() << 1;
+    for (const Part& part : parts) {
+        for_each_run_of_bits(
+            part.pages & missing_[part.chunk], [&](unsigned first, unsigned count) {
+                const std::uint64_t begin = (part.chunk * kPagesOfChunk + first) * kStripesOfPage;
+                const auto* record = reinterpret_cast<const std::uint64_t*>(records_.data());
+                for (std::uint64_t i = begin; i < begin + count * kStripesOfPage; ++i) {
+                    const std::uint64_t now = __atomic_load_n(record + i, __ATOMIC_RELAXED);
+                    if (now > limit || (now & 1) != 0)
+                        ::ioctl(fd_, STM_IOC_SETTLE, i);
+                }
+            });
+    }
 }
 
 Snapshot::Result
@@ -296,7 +320,7 @@ Snapshot::read(Sink& sink, PartDigests* digests,
         if (result.passes < kSharedPasses)
             continue;
         const auto began = std::chrono::steady_clock::now();
-        const SerialTransaction alone(fd_);
+        const SerialTransaction alone(fd_, sink);
         const bool done = run_pass(sink, result) == 0;
         const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - began;
         result.alone_seconds = std::max(result.alone_seconds, taken.count());

@@ -40,11 +40,14 @@ private:
  * help, a pass runs in a serial transaction, so nobody commits meanwhile. Such a pass looks at all
  * records, an eighth of the region's bytes, and puts only what has changed since the one before.
  *
+ * In a direct region a record may be locked by a thread that has ended in the middle of its commit,
+ * or by nobody. The module is asked about those that are in the way after a pass.
+ *
  * Pages that nobody has touched are zeros. They are not read, which would touch them.
  */
 class Snapshot {
 public:
-    Snapshot(int fd, std::uint64_t size);
+    Snapshot(int fd, const struct stm_info& info);
 
     struct Result {
         std::uint64_t passes = 0;
@@ -82,9 +85,11 @@ private:
     [[nodiscard]] std::uint64_t settled_pages(const Part& part, std::uint64_t pages) const;
     [[nodiscard]] std::string digest_of(const Part& part) const;
     [[nodiscard]] std::uint64_t run_pass(Sink& sink, Result& result);
+    void settle(const std::vector<Part>& parts) const;
 
     int fd_;
     std::uint64_t size_;
+    bool direct_;
     Window committed_;
     Window records_;
     Window clock_;
