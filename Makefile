@@ -88,6 +88,7 @@ check-guest: userspace modules
 	@ci/check-guest $(KERNELS)
 
 test: deps
+	@ci/deps --site
 	@ci/test $(KERNELS)
 
 storm: deps
