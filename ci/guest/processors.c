@@ -7,7 +7,8 @@
  * On each processor a thread looks at those of the others once a second. When one has not run for
  * LIMIT such looks, Linux is asked what all processors do, by an interrupt of that kind. The log
  * shows then whether the processor was idle, or was busy with something that lets nobody run: that
- * is a fault of the kernel, which its own watchdogs report.
+ * is a fault of the kernel, which its own watchdogs report. One of the others does so, and again
+ * after each LIMIT looks, but at most TELL_AT_MOST times until the processor has run again.
  */
 #include "guest.h"
 
@@ -22,15 +23,22 @@
 enum { MOST = 64, LIMIT = 20, TELL_AT_MOST = 5 };
 
 static int count;
+/* Of each processor; 0: its thread has not begun, and perhaps cannot. */
 static atomic_uint looks[MOST];
-static atomic_int told;
+/* How often it was told of the processor since that look: the look << 32 | how often. Only grows. */
+static atomic_ullong told[MOST];
 
-static void wake_all(int processor)
+static void wake_all(int processor, unsigned int look, unsigned int times)
 {
 	char line[160];
+	unsigned long long now = (unsigned long long)look << 32 | times;
+	unsigned long long before = atomic_load(&told[processor]);
 
-	if (atomic_fetch_add(&told, 1) >= TELL_AT_MOST)
-		return;
+	/* The other threads count the same looks a little sooner or later. */
+	do
+		if (before >= now || times > TELL_AT_MOST)
+			return;
+	while (!atomic_compare_exchange_weak(&told[processor], &before, now));
 	snprintf(line, sizeof(line),
 		 "<5>stm-vm: nothing of ours ran on processor %d for %d s; all are woken\n",
 		 processor, LIMIT);
@@ -58,10 +66,8 @@ static void *watch(void *argument)
 			/* Counted in our own looks: the host may have stopped all of the guest. */
 			unchanged[other] = now == seen[other] ? unchanged[other] + 1 : 0;
 			seen[other] = now;
-			if (other != own && unchanged[other] == LIMIT) {
-				wake_all(other);
-				unchanged[other] = 0;
-			}
+			if (now && unchanged[other] && unchanged[other] % LIMIT == 0)
+				wake_all(other, now, unchanged[other] / LIMIT);
 		}
 	}
 }

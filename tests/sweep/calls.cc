@@ -144,15 +144,19 @@ void expect_buffer(Try& attempt, const char* memory, std::size_t bytes, off_t at
 struct Size {
     const char* name;
     std::size_t bytes;
+    off_t at = kWhere;
 };
 constexpr Size kSizes[] = {{"small", kSmall}, {"large", kLarge}};
-// Every form alone, in both sizes.
+// Whole stripes, which are committed without a log; from a page that is there to some that are not.
+constexpr Size kSizesAlone[] = {kSizes[0], kSizes[1], {"block", 4 * kPage, kPage + 128}};
+// Every form alone, in all sizes.
 void add_alone() {
     (void)ring(); // from the start, and not in the middle of a try
     (void)aio();
     for (const Kind& kind : kKinds) {
-        for (const Size& size : kSizes) {
+        for (const Size& size : kSizesAlone) {
             const std::size_t bytes = size.bytes;
+            const off_t where = size.at;
             for (const Form& form : kReads)
                 add({.entry = "file:read_iter",
                      .region = kind.name,
@@ -162,11 +166,11 @@ void add_alone() {
                      .act =
                          [=](Try& attempt) {
                              return all_of(form, attempt.fd.get(), attempt.buffer.data(), bytes,
-                                           kWhere);
+                                           where);
                          },
                      .done =
                          [=](Try& attempt) {
-                             expect_buffer(attempt, attempt.buffer.data(), bytes, kWhere);
+                             expect_buffer(attempt, attempt.buffer.data(), bytes, where);
                          }});
             for (const Form& form : kWrites)
                 add({.entry = "file:write_iter",
@@ -177,9 +181,9 @@ void add_alone() {
                      .act =
                          [=](Try& attempt) {
                              return all_of(form, attempt.fd.get(), attempt.buffer.data(), bytes,
-                                           kWhere);
+                                           where);
                          },
-                     .done = [=](Try& attempt) { expect_region(attempt, bytes, kWhere, 'b'); }});
+                     .done = [=](Try& attempt) { expect_region(attempt, bytes, where, 'b'); }});
         }
     }
 }

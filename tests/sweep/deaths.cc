@@ -50,7 +50,10 @@ std::vector<std::size_t> all_numbers() {
     return all;
 }
 
-enum class How { calls, mapped, vectors };
+// One call writes so many of them, as whole stripes.
+constexpr std::size_t kBlock = 256;
+
+enum class How { calls, mapped, vectors, block };
 
 class Walk {
 public:
@@ -58,6 +61,8 @@ public:
         : kind_(kind), way_(way), name_(test::unique_name("deaths")), how_(how),
           numbers_(large ? all_numbers() : std::vector<std::size_t>(kFew, kFew + 4)),
           observer_(stm_open(name_.c_str(), kBytes, flags | STM_CREATE | STM_EXCL, 0600)) {
+        if (how_ == How::block)
+            numbers_.resize(kBlock);
         // Its context and the first pages are there: what the dead leave is counted.
         (void)add_one(observer_.get());
         handles_ = test::info_of(observer_.get()).handles;
@@ -148,6 +153,20 @@ private:
         return commit(fd);
     }
 
+    // One write call. Nobody else changes them meanwhile.
+    bool add_one_by_block(int fd) const {
+        std::vector<char> bytes(kBlock * kStripe);
+        if (::pread(fd, bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
+            return false;
+        for (std::size_t i = 0; i < kBlock; ++i) {
+            long value = 0;
+            std::memcpy(&value, &bytes[i * kStripe], sizeof value);
+            ++value;
+            std::memcpy(&bytes[i * kStripe], &value, sizeof value);
+        }
+        return ::pwrite(fd, bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size());
+    }
+
     [[noreturn]] void victim(unsigned n) const {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
         set_parameter("death_at", static_cast<long>(n));
@@ -157,6 +176,7 @@ private:
             const test::Fd own(stm_open(name_.c_str(), 0, 0, 0));
             went = own && (how_ == How::mapped    ? add_one_mapped(own.get())
                            : how_ == How::vectors ? add_one_by_vectors(own.get())
+                           : how_ == How::block   ? add_one_by_block(own.get())
                                                   : add_one(own.get()));
         }
         set_parameter("death_pid", 0);
@@ -231,13 +251,19 @@ int run(unsigned stride, const std::vector<std::string>& words) {
     unsigned passed = 0, failed = 0, deaths = 0;
     for (const auto& [kind, flags] :
          {std::pair{"transactional", 0}, std::pair{"mutex", STM_MUTEX}}) {
-        for (const auto& [how, name] :
-             {std::pair{How::calls, "calls"}, {How::mapped, "mapped"}, {How::vectors, "vectors"}}) {
+        for (const auto& [how, name] : {std::pair{How::calls, "calls"},
+                                        {How::mapped, "mapped"},
+                                        {How::vectors, "vectors"},
+                                        {How::block, "block"}}) {
             for (const bool large : {false, true}) {
+                // There is one size of a block.
+                if (how == How::block && !large)
+                    continue;
                 // The large ones are long, and much alike: the quick form has two of the three.
                 if (stride != 0 && how == How::vectors && large)
                     continue;
-                const std::string way = std::string(name) + (large ? ",large" : "");
+                const std::string way =
+                    std::string(name) + (large && how != How::block ? ",large" : "");
                 if (!words.empty() && std::find(words.begin(), words.end(),
                                                 kind + std::string(":") + way) == words.end())
                     continue;
@@ -274,7 +300,7 @@ int main(int argc, char** argv) {
         } else if (word.rfind("-", 0) == 0) {
             std::printf("usage: deaths [--quick] [WALK…]\n  in a guest with the kernel `debug` and "
                         "the module loaded: ci/sweep does it\n  --quick  leave out some steps\n"
-                        "  WALK     transactional or mutex, ':', calls, mapped or vectors, "
+                        "  WALK     transactional or mutex, ':', calls, mapped, vectors or block, "
                         "perhaps ',large'\n");
             return word == "--help" ? 0 : 2;
         } else {
