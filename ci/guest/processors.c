@@ -25,7 +25,7 @@ enum { MOST = 64, LIMIT = 20, TELL_AT_MOST = 5 };
 static int count;
 /* Of each processor; 0: its thread has not begun, and perhaps cannot. */
 static atomic_uint looks[MOST];
-/* How often it was told of the processor since that look: the look << 32 | how often. Only grows. */
+/* How often it was told of the processor since a look: the look << 32 | how often. Only grows. */
 static atomic_ullong told[MOST];
 
 static void wake_all(int processor, unsigned int look, unsigned int times)

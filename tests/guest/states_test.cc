@@ -8,7 +8,6 @@
 
 #include <array>
 #include <atomic>
-#include <thread>
 
 using namespace stm::test;
 
