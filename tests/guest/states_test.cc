@@ -6,6 +6,7 @@
 #include "transactions/transactions.hpp"
 #include "typed/typed.hpp"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 
@@ -56,7 +57,7 @@ class Writer {
 public:
     explicit Writer(const std::string& name)
         : region_(name), other_("beside", kPage, 0), handle_(stm_open(name.c_str(), 0, 0, 0)),
-          mapping_(handle_.get(), kBytes), block_(kPlaceBytes) {}
+          mapping_(handle_.get(), info_of(handle_.get()).region_size), block_(kPlaceBytes) {}
 
     void write(std::size_t place, long number, unsigned way) {
         const std::uint64_t at = place * kPlaceBytes;
@@ -197,6 +198,16 @@ private:
     volatile bool wrong_ = false;
 };
 
+[[gnu::noinline]] void load_block(int fd, volatile long* from, long* to, std::size_t count,
+                                  volatile long* copy) {
+    do {
+        stm_start(fd);
+        for (std::size_t i = 0; i < count; ++i)
+            to[i] = from[i];
+        *copy = to[0];
+    } while (stm_commit(fd) != 0);
+}
+
 // A writer, for as long as the object lives.
 class Writing {
 public:
@@ -252,7 +263,7 @@ TEST_P(States, EachWayToReadSeesOneOfThem) {
 TEST_P(States, ACopyIsOneOfThem) {
     const Writing writing(region_.name());
     long before = 0;
-    for (int round = 0; round < 10; ++round) {
+    for (int round = 0; round < 5; ++round) {
         const std::string copy = unique_name("copy");
         const Output output =
             shell(build_folder() + "/bin/stmctl copy '" + region_.name() + "' '" + copy + "' 2>&1");
@@ -267,6 +278,114 @@ TEST_P(States, ACopyIsOneOfThem) {
         before = state[0];
         EXPECT_EQ(stm_unlink(copy.c_str()), 0);
     }
+}
+
+// Several write the same bytes at once, all of them each time, in different ways.
+TEST_P(States, WhoeverWritesABlockItIsSeenWhole) {
+    constexpr std::size_t kNumbersOfBlock = kPlaceBytes / sizeof(long);
+    using Block = std::array<long, kNumbersOfBlock>;
+    constexpr off_t kAt = 3 * kPage + 512; // not on the border of a page
+    const Mapping shared(-1, kPage, PROT_READ | PROT_WRITE, 0, MAP_SHARED | MAP_ANONYMOUS);
+    auto* const stop = new (shared.data()) std::atomic<bool>(false);
+    std::vector<Child> writers;
+    for (int number = 0; number < 4; ++number)
+        writers.push_back(Child::doing([&, number] {
+            const Attached typed(region_.name());
+            const Fd handle(stm_open(region_.name().c_str(), 0, 0, 0));
+            Ring ring;
+            static Block block;
+            for (long value = number; !stop->load(); value += 4) {
+                block.fill(value);
+                if (number == 3)
+                    EXPECT_TRUE(atomically(typed, 0, [&](stm_tx* tx) {
+                        (void)stm_tx_store(tx, typed, kAt, block.data(), sizeof block);
+                    }));
+                else if (number == 2 && ring.error() == 0)
+                    EXPECT_EQ(ring.write(handle.get(), block.data(), sizeof block, kAt),
+                              static_cast<int>(sizeof block));
+                else
+                    EXPECT_EQ(::pwrite(handle.get(), block.data(), sizeof block, kAt),
+                              static_cast<ssize_t>(sizeof block));
+            }
+        }));
+    const auto expect_whole = [](const Block& block) {
+        ASSERT_EQ(std::count(block.begin(), block.end(), block[0]),
+                  static_cast<long>(kNumbersOfBlock))
+            << "a mixture, of " << block[0] << " and others";
+    };
+    std::vector<Child> readers;
+    readers.push_back(Child::doing([&] {
+        Block block;
+        for (int round = 0; round < 150; ++round) {
+            ASSERT_EQ(::pread(region_.fd(), block.data(), sizeof block, kAt),
+                      static_cast<ssize_t>(sizeof block));
+            expect_whole(block);
+        }
+    }));
+    readers.push_back(Child::doing([&] {
+        const Attached typed(region_.name());
+        Block block;
+        for (int round = 0; round < 150; ++round) {
+            // It stores as well, so it is validated when it is committed.
+            ASSERT_TRUE(atomically(typed, 0, [&](stm_tx* tx) {
+                if (stm_tx_load(tx, typed, kAt, block.data(), sizeof block) == 0) {
+                    expect_whole(block);
+                    (void)stm_tx_store(tx, typed, 20 * kPage, block.data(), sizeof(long));
+                }
+            }));
+            expect_whole(block);
+        }
+    }));
+    readers.push_back(Child::doing([&] {
+        const Fd handle(stm_open(region_.name().c_str(), 0, 0, 0));
+        const Mapping mapping(handle.get(), kBytes);
+        static Block block;
+        for (int round = 0; round < 150; ++round) {
+            load_block(handle.get(), mapping.at<volatile long>(kAt), block.data(), block.size(),
+                       mapping.at<volatile long>(21 * kPage));
+            expect_whole(block);
+        }
+    }));
+    for (Child& reader : readers)
+        EXPECT_EQ(reader.wait(), 0);
+    stop->store(true);
+    for (Child& writer : writers)
+        EXPECT_EQ(writer.wait(), 0);
+}
+
+// A page that nobody had touched is in a copy as soon as something that was written after it is.
+TEST_P(States, ACopyHasThePagesThatCameMeanwhile) {
+    constexpr std::size_t kMany = 4096; // places
+    constexpr std::size_t kNew = 500;   // among the first of them
+    const Region region("growing", kMany * kPlaceBytes, GetParam());
+    // It takes a while to find out which pages are there.
+    for (std::size_t place = 0; place < kMany; place += 2)
+        put(region.fd(), -1L, static_cast<off_t>(place * kPlaceBytes));
+    Child growing = Child::doing([&] {
+        Writer writer(region.name());
+        for (std::size_t place = 1; place < kNew; place += 2) {
+            writer.write(place, static_cast<long>(place), static_cast<unsigned>(place / 2));
+            writer.write(0, static_cast<long>(place), static_cast<unsigned>(place / 16));
+            // In between a copy may find everything at rest.
+            if (place % 8 == 7)
+                ::usleep(20000 + place % 7 * 10000);
+        }
+    });
+    for (long last = 0; last < static_cast<long>(kNew) - 1;) {
+        const std::string copy = unique_name("copy");
+        const Output output =
+            shell(build_folder() + "/bin/stmctl copy '" + region.name() + "' '" + copy + "' 2>&1");
+        ASSERT_EQ(output.status, 0) << output.text;
+        const Fd copied(stm_open(copy.c_str(), 0, STM_RDONLY, 0));
+        last = get(copied.get(), 0);
+        for (long place = 1; place < static_cast<long>(kMany); place += 2) {
+            const long number = get(copied.get(), place * static_cast<off_t>(kPlaceBytes));
+            ASSERT_TRUE(number == (place <= last ? place : 0) || place == last + 2)
+                << "place " << place << " is " << number << ", but the last one " << last;
+        }
+        EXPECT_EQ(stm_unlink_deferred(copy.c_str()), 0);
+    }
+    EXPECT_EQ(growing.wait(), 0);
 }
 
 std::string kind_of(const ::testing::TestParamInfo<int>& kind) {
@@ -316,7 +435,7 @@ TEST(Copies, PiecesOfASparseRegionAreOneStateEach) {
 
 // Who ends the command in the middle has no half of a region.
 TEST(Copies, AreGoneWhenTheyAreInterrupted) {
-    constexpr std::size_t kSize = 96u << 20;
+    constexpr std::size_t kSize = 64u << 20;
     const std::string archive = unique_path("archive");
     for (const char* const command : {"copy", "load"}) {
         const Region region("interrupted", kSize, 0);
