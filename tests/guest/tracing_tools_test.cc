@@ -127,6 +127,25 @@ TEST_F(TracingTools, ShowsTheBusiestRegionsPlacesAndProcesses) {
     EXPECT_NE(without.text.find("no places and processes"), std::string::npos);
 }
 
+TEST_F(TracingTools, ShowsNothingOfWhatWasBeforeTheInterval) {
+    Region region("before", 4 * kPage, 0, 0600);
+    for (int i = 0; i < 3; ++i)
+        EXPECT_EQ(::pwrite(region.fd(), "x", 1, i), 1);
+    for (const char* options : {"", " --no-events"}) {
+        const Output json = stmctl(std::string("top --json --interval 0.1") + options);
+        const nlohmann::json view = nlohmann::json::parse(json.text, nullptr, false);
+        ASSERT_FALSE(view.is_discarded()) << json.text;
+        bool found = false;
+        for (const auto& one : view["regions"]) {
+            if (one["name"] != region.name())
+                continue;
+            found = true;
+            EXPECT_EQ(one["calls"], 0) << options << ": " << json.text;
+        }
+        EXPECT_TRUE(found) << json.text;
+    }
+}
+
 TEST_F(TracingTools, DrawsWhereARegionIsHot) {
     Region region("hot", 4 * kPage, 0, 0600);
     const Output picture =

@@ -79,6 +79,7 @@ private:
 
     std::string folder_;
     std::vector<std::pair<std::string, std::string>> triggers_; // event and trigger
+    std::map<std::string, connection::Descriptor> histograms_;  // of events that are counted
     connection::Descriptor pipe_;
     std::string rest_; // of a line
 };

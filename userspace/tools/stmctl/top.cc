@@ -88,17 +88,8 @@ class Source {
 public:
     explicit Source(bool events) : places_(module_) {
         without_ = events ? Tracing::why_not() : "not asked for";
-        if (!without_.empty())
-            return;
-        try {
-            tracing_.emplace();
-            tracing_->count("abort", "id,offset", "offset >= 0", 4096);
-            tracing_->count("commit", "common_pid.execname,id", "", 8192);
-            tracing_->count("abort", "common_pid.execname,id", "", 8192);
-        } catch (const Failure& failure) {
-            tracing_.reset();
-            without_ = failure.what();
-        }
+        if (without_.empty())
+            count_events();
         look(); // from now on
     }
 
@@ -147,6 +138,18 @@ public:
     }
 
 private:
+    void count_events() {
+        try {
+            tracing_.emplace();
+            tracing_->count("abort", "id,offset", "offset >= 0", 4096);
+            tracing_->count("commit", "common_pid.execname,id", "", 8192);
+            tracing_->count("abort", "common_pid.execname,id", "", 8192);
+        } catch (const Failure& failure) {
+            tracing_.reset();
+            without_ = failure.what();
+        }
+    }
+
     void look_at_events(View& view) {
         if (++looks_ % 32 == 0)
             processes_.clear(); // numbers of threads that have ended come again
