@@ -14,6 +14,7 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -139,6 +140,42 @@ def gdb_core():
         need(f'"{way}"' in text and "= 0x0" in text, way + text)
     return ("works; regions are left out, whatever coredump_filter says, and gdb shows zeros there "
             "(see [memory-calls.md](memory-calls.md))")
+
+
+# -- Who uses what --
+
+def lsof():
+    with subject("mapped") as one:
+        text = run("lsof", "-p", str(one.pid))[1]
+        need(re.search(r" mem .* anon_inode:stm:subject", text), text)
+        need(re.search(r" \d+u .* stm:subject$", text, re.MULTILINE), text)
+        need(one.end(), one.told())
+    return "works: it has a line with the region's name for each descriptor and each mapping"
+
+
+def pmap():
+    with subject("mapped") as one:
+        status, text = run("pmap", "-X", str(one.pid))
+        need(status == 0 and re.search(r" rw-s .* anon_inode:stm:subject", text), text)
+        need(one.end(), one.told())
+    return "works: it has the region's name, and how much of the mapping is in memory"
+
+
+def fuser():
+    with open("/proc/devices", encoding="ascii") as file:
+        major = int(re.search(r"^ *(\d+) stm$", file.read(), re.MULTILINE).group(1))
+    os.mknod("/tmp/world-node", 0o600 | stat.S_IFCHR, os.makedev(major, 17))
+    with open("/tmp/world-node", "r+b", buffering=0):
+        text = run("fuser", "-v", "/tmp/world-node")[1]
+        need(re.search(rf"\b{os.getpid()} F", text), text)
+    with subject("mapped") as one:
+        status, text = run("fuser", "-v", "/dev/stm")
+        need(status == 1, text)
+        need(one.end(), one.told())
+    run("stmctl", "rm", "minor:17")
+    return ("works for nodes of regions that an administrator has made; regions that are opened by "
+            "their names have no path to ask for: lsof and `stmctl attachments` tell of their "
+            "users")
 
 
 # -- Tracers --
@@ -289,6 +326,9 @@ LINES = (
     ("stress-ng", "`madvise`, `mmap`, `userfaultfd`, `pagemove`, `vm-splice`, `fork`, `remap`",
      stress_memory),
     ("rr", "`record`, `replay`", rr),
+    ("lsof", "`-p`", lsof),
+    ("pmap", "`-X`", pmap),
+    ("fuser", "`-v` of a node, and of /dev/stm", fuser),
 )
 
 
