@@ -2,10 +2,14 @@
 // read, write and lseek on handles: as on a file of fixed size.
 #include "guest.hpp"
 
+#include <atomic>
+#include <csignal>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stm/transaction.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <thread>
 
 using namespace stm::test;
 
@@ -362,6 +366,109 @@ TEST(AtomicCalls, OfTwoWritersNeverMix) {
     }
     for (Child& writer : writers)
         EXPECT_EQ(writer.wait(), 0);
+}
+
+// -- The module copies through a buffer that it keeps for each thread --
+
+constexpr std::size_t kOwnBytes = 256 * 1024; // each thread's part of the region
+constexpr std::size_t kOfHandler = 64 * 1024; // the last of these are its signal handler's
+
+std::atomic<int> mixed_up{0};
+thread_local volatile int handle_in_use = -1; // of the thread's signal handler; -1: not yet
+thread_local off_t own_part = 0;
+
+// Writes so many bytes of its own there, and reads them back.
+void write_and_read(int fd, char* memory, std::size_t bytes, off_t at, char value) {
+    std::memset(memory, value, bytes);
+    if (::pwrite(fd, memory, bytes, at) != static_cast<ssize_t>(bytes))
+        ++mixed_up;
+    std::memset(memory, 0, bytes);
+    if (::pread(fd, memory, bytes, at) != static_cast<ssize_t>(bytes) || memory[0] != value ||
+        std::memcmp(memory, memory + 1, bytes - 1) != 0)
+        ++mixed_up;
+}
+
+void call_in_handler(int) {
+    static thread_local char memory[16 * 1024];
+    static thread_local char value = 'A';
+    if (handle_in_use < 0)
+        return;
+    value = value == 'Z' ? 'A' : static_cast<char>(value + 1);
+    write_and_read(handle_in_use, memory, sizeof memory,
+                   own_part + static_cast<off_t>(kOwnBytes - kOfHandler), value);
+}
+
+// A thread that makes calls of all sizes, some of them with memory that ends early.
+void make_calls(int fd, std::size_t number, int rounds) {
+    own_part = static_cast<off_t>(number * kOwnBytes);
+    handle_in_use = fd;
+    Mapping memory(-1, 17 * kPage, PROT_READ | PROT_WRITE, 0, MAP_PRIVATE | MAP_ANONYMOUS);
+    ::mprotect(memory.at(16 * kPage), kPage, PROT_NONE);
+    unsigned random = static_cast<unsigned>(number) + 1;
+    const auto next = [&](std::size_t most) {
+        random = random * 1103515245 + 12345;
+        return static_cast<std::size_t>(random >> 8) % most;
+    };
+    constexpr std::size_t kSizes[] = {100, 300, 512, 4096, 16 * 1024, 16 * 1024 + 64, 50000};
+    for (int round = 0; round < rounds; ++round) {
+        const std::size_t bytes = kSizes[next(7)];
+        const auto value = static_cast<char>(1 + (number * 31 + static_cast<unsigned>(round)) % 60);
+        const off_t at = own_part + static_cast<off_t>(next(1000) * 64);
+        write_and_read(fd, memory.at(), bytes, at, value);
+        if (round % 4 != 0)
+            continue;
+        // All that is there is read or written, and no byte of another call.
+        const std::size_t there = bytes / 2;
+        char* const end = memory.at(16 * kPage - there);
+        std::memset(end, value + 64, there);
+        const ssize_t written = ::pwrite(fd, end, bytes, at);
+        std::memset(memory.at(), 0, bytes);
+        if (::pread(fd, memory.at(), bytes, at) != static_cast<ssize_t>(bytes) || written < 0)
+            ++mixed_up;
+        for (std::size_t i = 0; i < bytes; ++i)
+            mixed_up += *memory.at(i) != (static_cast<ssize_t>(i) < written ? value + 64 : value);
+        std::memset(end, 0, there);
+        const ssize_t read = ::pread(fd, end, bytes, at);
+        for (ssize_t i = 0; i < static_cast<ssize_t>(there); ++i)
+            mixed_up += end[i] != (i >= read ? 0 : i < written ? value + 64 : value);
+    }
+}
+
+TEST(CallBuffers, HaveNoBytesOfAnotherCall) {
+    constexpr std::size_t kThreads = 4;
+    const Region region("buffers", 3 * kThreads * kOwnBytes, 0);
+    struct sigaction action {};
+    action.sa_handler = call_in_handler;
+    action.sa_flags = SA_RESTART;
+    ASSERT_EQ(::sigaction(SIGUSR1, &action, nullptr), 0);
+    // Threads that come and go, of three processes that share the handle.
+    std::vector<Child> children;
+    for (std::size_t process = 0; process < 3; ++process)
+        children.push_back(Child::doing([&, process] {
+            for (int generation = 0; generation < 5; ++generation) {
+                std::atomic<std::size_t> left{kThreads};
+                std::vector<std::thread> threads;
+                for (std::size_t i = 0; i < kThreads; ++i)
+                    threads.emplace_back([&, i] {
+                        make_calls(region.fd(), process * kThreads + i, 30);
+                        --left;
+                        // Until then it may get signals.
+                        while (left != 0)
+                            std::this_thread::yield();
+                    });
+                while (left != 0) {
+                    for (std::thread& thread : threads)
+                        ::pthread_kill(thread.native_handle(), SIGUSR1);
+                    ::usleep(1000);
+                }
+                for (std::thread& thread : threads)
+                    thread.join();
+            }
+            EXPECT_EQ(mixed_up, 0);
+        }));
+    for (Child& child : children)
+        EXPECT_EQ(child.wait(), 0);
+    ::signal(SIGUSR1, SIG_DFL);
 }
 
 } // namespace

@@ -18,13 +18,18 @@ volatile std::sig_atomic_t due = 0;
 
 Stopping::Stopping() {
     due = 0;
-    for (const int signal : kSignals)
-        std::signal(signal, [](int) { due = 1; });
+    for (const int signal : kSignals) {
+        // Who called the command may have it ignore one, as nohup does.
+        if (std::signal(signal, [](int) { due = 1; }) == SIG_IGN)
+            std::signal(signal, SIG_IGN);
+    }
 }
 
 Stopping::~Stopping() {
-    for (const int signal : kSignals)
-        std::signal(signal, SIG_DFL);
+    for (const int signal : kSignals) {
+        if (std::signal(signal, SIG_DFL) == SIG_IGN)
+            std::signal(signal, SIG_IGN);
+    }
 }
 
 bool Stopping::is_due() const {

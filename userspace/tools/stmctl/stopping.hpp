@@ -8,7 +8,10 @@
 
 namespace stm::tools {
 
-/** While it lives SIGINT, SIGTERM and SIGHUP only say that it is time to end. */
+/**
+ * While it lives SIGINT, SIGTERM and SIGHUP only say that it is time to end. One that is ignored
+ * stays ignored.
+ */
 class Stopping {
 public:
     Stopping();
