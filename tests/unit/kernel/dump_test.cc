@@ -76,6 +76,20 @@ TEST_F(Dumps, ShowATransactionAndWhatIsCommittedAroundIt) {
     EXPECT_EQ(cancel(file), 0);
 }
 
+// The page need not be in the page table any more: MADV_DONTNEED takes it out, for one.
+TEST_F(Dumps, ShowWhatATransactionHasLoadedAsItSawIt) {
+    for (std::uint64_t page = 0; page < 2; ++page)
+        put(file, page * kPage, 7);
+    ASSERT_EQ(start(file), 1);
+    EXPECT_EQ(load(file, 0), 7u);
+    for (std::uint64_t page = 0; page < 2; ++page)
+        disturb(page * kPage, 8);
+    simulated::unmap_own(file.view());
+    EXPECT_EQ(dumped(file, 0), 7u);
+    EXPECT_EQ(dumped(file, kPage), 8u);
+    EXPECT_EQ(cancel(file), 0);
+}
+
 // A private copy of each page would be as much memory again as the region has.
 TEST_F(Dumps, TakeNoMemoryForATransaction) {
     constexpr std::uint64_t kPages = 40;
