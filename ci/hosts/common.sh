@@ -26,6 +26,20 @@ get() {
 	apt-get install -qq -y --no-install-recommends "$@"
 }
 
+# make_next FOLDER PACKAGE VERSION INTO: the next version of a package, made of that in FOLDER: its
+# number is in the names, in the scripts and in the text.
+make_next() {
+	mkdir "$work/next-$2"
+	dpkg-deb -R "$1/$2_${version}"_*.deb "$work/next-$2"
+	if [ -d "$work/next-$2/usr/src" ]; then
+		mv "$work/next-$2/usr/src/stm-$version" "$work/next-$2/usr/src/stm-$3"
+		sed -i "s/$version/$3/" "$work/next-$2/usr/src/stm-$3/dkms.conf"
+	fi
+	sed -i "s/$version/$3/" "$work/next-$2"/DEBIAN/*
+	rm "$work/next-$2/DEBIAN/md5sums"
+	dpkg-deb -b "$work/next-$2" "$4/$2_$3.deb"
+}
+
 # kernels PATTERN: the releases of kernels that the archive has with headers, oldest first
 kernels() {
 	apt-cache pkgnames linux-headers- | sed -n "s/^linux-headers-\\($1\\)\$/\\1/p" | sort -V

@@ -188,6 +188,9 @@ def strace():
         with open("/tmp/world-strace", encoding="utf-8", errors="replace") as file:
             log = file.read()
         need("/dev/stm" in log and "ioctl(" in log, way + log[-1000:])
+        # The script names all requests that there were.
+        named = run("sed", "-f", os.path.join(BUILD, "strace.sed"), "/tmp/world-strace")[1]
+        need("_IOC_NONE, 0xbd" not in named and "STM_IOC_OPEN" in named, way + named[-1000:])
     with subject("mapped", threads=2) as one:
         tracer = subprocess.Popen(["strace", "-f", "-qq", "-p", str(one.pid), "-o",
                                    "/tmp/world-strace"], stderr=subprocess.DEVNULL)
@@ -195,7 +198,8 @@ def strace():
         tracer.send_signal(signal.SIGINT)
         tracer.wait(timeout=60)
         need(one.end(), one.told())
-    return "works: all audits of the bank are right beneath it, with kills, and after an attach"
+    return ("works: all audits of the bank are right beneath it, with kills, and after an attach; "
+            "requests have their names by [strace.sed](debugging.md)")
 
 
 def perf():
