@@ -67,6 +67,20 @@ is_signed() {
 	[ "$(modinfo -k "$1" -F sig_key stm | tr -d ':\n\t ')" = "$key" ]
 }
 
+# With BTF of the part in C, where the headers have the kernel's own to build on.
+has_btf() {
+	ls "/usr/src/linux-headers-$1"
+	[ -e "/usr/src/linux-headers-$1/vmlinux" ] || return 0
+	file=$(modinfo -k "$1" -F filename stm)
+	case $file in
+	*.xz) xzcat "$file" >"$work/btf.ko" ;;
+	*) cp "$file" "$work/btf.ko" ;;
+	esac
+	objcopy -O binary --only-section=.BTF --set-section-flags .BTF=alloc \
+		"$work/btf.ko" "$work/btf"
+	grep -a trace_event_raw_stm_abort "$work/btf"
+}
+
 # Sets `newest`, the release's own kernel, `first`, the one before it, and `second`, one of another
 # series or flavour.
 choose_kernels() {
