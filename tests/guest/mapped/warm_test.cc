@@ -56,6 +56,24 @@ TEST_F(WarmMappings, ASteadyReaderHasNoFault) {
     }));
 }
 
+// However short the way is that its starts take.
+TEST_F(WarmMappings, ALimitOfAttemptsIsKept) {
+    for (long value = 1; value < 5; ++value)
+        store_here(0, value);
+    ASSERT_EQ(stm_set_retry_limit(fd(), 1), 0);
+    stm_defer_restarts();
+    EXPECT_EQ(stm_try_start(fd()), 0);
+    view_[1] = view_[0] + 1;
+    store_elsewhere(0, 7);
+    EXPECT_EQ(stm_try_commit(fd()), 1);
+    stm_allow_restarts();
+    errno = 0;
+    EXPECT_EQ(stm_try_start(fd()), -1);
+    EXPECT_EQ(errno, EAGAIN);
+    ASSERT_EQ(stm_set_retry_limit(fd(), 0), 0);
+    EXPECT_EQ(load(0), 7);
+}
+
 TEST_F(WarmMappings, ATransactionSeesWhatOthersHaveCommitted) {
     for (long value = 1; value < 20; ++value) {
         make_warm(0);

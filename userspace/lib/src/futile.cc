@@ -8,14 +8,15 @@ namespace {
 
 constexpr unsigned kMost = 100;
 
-// For a thread that commits what it never began.
-[[gnu::tls_model("initial-exec")]] constinit thread_local Futile without_transaction = {};
-
 } // namespace
+
+constinit thread_local Futile without_transaction = {};
 
 void count_futile_commit(ThreadTransaction* transaction, int fd, int error) {
     Futile& futile = transaction != nullptr ? transaction->futile : without_transaction;
     const std::uint64_t site = transaction != nullptr ? transaction->registers.rip : 0;
+    if (transaction != nullptr)
+        transaction->clock_place = nullptr; // the next start has to look at the count
     if (futile.site != site)
         futile = {0, 0, site};
     futile.error = error;
@@ -35,10 +36,6 @@ int futile_error(ThreadTransaction& transaction, const Registers& registers) {
         return 0;
     transaction.futile.count = 0;
     return transaction.futile.error;
-}
-
-void count_start() {
-    without_transaction.count = 0;
 }
 
 } // namespace stm::library

@@ -7,6 +7,9 @@
 
 namespace stm::library {
 
+// For a thread that commits what it never began. The initial-exec model: see this_thread.
+[[gnu::tls_model("initial-exec")]] extern constinit thread_local Futile without_transaction;
+
 /** Call this when stm_commit(fd) has returned an error other than a conflict. It gives up if that
  * happens again and again without a start. The transaction may be null. */
 void count_futile_commit(ThreadTransaction* transaction, int fd, int error);
@@ -16,6 +19,8 @@ void forget_futile_commits(ThreadTransaction* transaction);
  * from zero. 0: one may begin. */
 int futile_error(ThreadTransaction& transaction, const Registers& registers);
 /** Call this when a start has succeeded: commits without a start are over. */
-void count_start();
+inline void count_start() {
+    without_transaction.count = 0;
+}
 
 } // namespace stm::library

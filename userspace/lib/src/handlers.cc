@@ -5,19 +5,10 @@
 #include "thread_state.hpp"
 
 namespace stm::library {
+
+constinit thread_local OutermostHandler outermost{};
+
 namespace {
-
-// The outermost handler of a thread. All zeros: none.
-struct Outermost {
-    // A word in the frame of call_handler(), and what it holds as long as that frame exists.
-    const volatile std::uint64_t* mark;
-    std::uint64_t value;
-    // The thread's alternate stack at the time.
-    const char* alternate;
-    std::size_t alternate_bytes;
-};
-
-[[gnu::tls_model("initial-exec")]] constinit thread_local Outermost outermost{};
 
 bool is_on_alternate_stack(const void* address) {
     const char* at = static_cast<const char*>(address);
@@ -44,10 +35,6 @@ bool is_in_handler(const void* stack) {
 
 bool is_in_handler(const ucontext_t& interrupted) {
     return is_in_handler(reinterpret_cast<const void*>(interrupted.uc_mcontext.gregs[REG_RSP]));
-}
-
-void forget_handlers() {
-    outermost.mark = nullptr;
 }
 
 // kDoomSignal is blocked when this begins and when it ends. So a restart finds the thread either as

@@ -18,13 +18,13 @@ constexpr Mask kOfLibc = mask_of(32) | mask_of(33);
 
 constexpr Mask kFaults = mask_of_ours() & ~mask_of(kDoomSignal);
 
-[[gnu::tls_model("initial-exec")]] constinit thread_local ThreadMask this_mask{};
-
 int system_call(int how, const Mask* mask, Mask* old) {
     return static_cast<int>(::syscall(SYS_rt_sigprocmask, how, mask, old, sizeof(Mask)));
 }
 
 } // namespace
+
+constinit thread_local ThreadMask this_mask{};
 
 Mask to_mask(const sigset_t& set) {
     Mask mask;
@@ -54,10 +54,6 @@ void change_mask(int how, Mask mask) {
     mask &= ~kOfLibc;
     while (system_call(how, &mask, nullptr) < 0 && errno == EFAULT) {
     }
-}
-
-ThreadMask& ThreadMask::current() {
-    return this_mask;
 }
 
 void ThreadMask::look() {

@@ -59,10 +59,12 @@ public:
 
     /** Before a transaction begins: unblocks our signals. */
     void prepare() {
-        has_mask_of_start_ = false;
+        prepare_known();
         if (!is_known_) [[unlikely]]
             look();
     }
+    /** The same if it is_known(). */
+    void prepare_known() { has_mask_of_start_ = false; }
     /** Before a transaction begins again: gives the thread the mask with which the transaction
      * began. */
     void restore();
@@ -89,6 +91,13 @@ private:
     Mask mask_of_start_;
     Mask withheld_;
 };
+
+// The initial-exec model: see this_thread in thread_state.hpp.
+[[gnu::tls_model("initial-exec")]] extern constinit thread_local ThreadMask this_mask;
+
+inline ThreadMask& ThreadMask::current() {
+    return this_mask;
+}
 
 /** Whether the program's changes of masks are noted. If not, no mask is ever known. */
 bool masks_are_seen();

@@ -43,7 +43,8 @@ bool knows_closes() {
 // Without a count of closes, or in a mapping that is not warm, each start looks closer.
 void allow_at_once(ThreadTransaction& transaction) {
     static const bool counted = closes_are_counted();
-    if (!counted || transaction.clock == nullptr)
+    if (!counted || !wants_prediction() || transaction.clock == nullptr || transaction.limit != 0 ||
+        transaction.futile.count != 0)
         return;
     transaction.closes_place = closes_place_of(transaction.fd);
     transaction.clock_place = warm_clock_place(transaction.fd);

@@ -93,6 +93,49 @@ using namespace stm::library;
 
 namespace {
 
+// Begins a transaction by system calls, within a section. `depth`: what the first one has returned,
+// with errno; kNotCalled: there was none yet.
+constexpr int kNotCalled = 0;
+[[gnu::noinline]] int start_by_calls(ThreadState& thread, ThreadTransaction* transaction,
+                                     StartKind kind, const Registers& registers, unsigned closes,
+                                     int depth) {
+    const int fd = transaction->fd;
+    const std::uint64_t site = wanted_site(registers);
+    unsigned flags = 0;
+    if (depth == kNotCalled)
+        depth = request_start(fd, flags, site);
+    for (; depth < 0; depth = request_start(fd, flags, site)) {
+        const int error = errno;
+        if (error == EINTR) {
+            if (thread.has_notice() && !thread.is_held() && thread.look() == Doom::doomed)
+                restart(thread); // the transaction around this part will not commit
+            continue;
+        }
+        const Doom doom = thread.look();
+        if (error == EAGAIN && doom == Doom::doomed && !thread.is_held())
+            restart(thread);
+        ThreadTransaction* const owner = thread.running_on(fd);
+        // The transaction around this part cannot commit. The program learns that when it ends.
+        if (owner != nullptr &&
+            (error == EAGAIN ||
+             (kind == StartKind::start && doom == Doom::failed && error == thread.failure()))) {
+            thread.add_phantom(owner);
+            return 0;
+        }
+        if (error == EDEADLK && owner == nullptr && kind == StartKind::start)
+            restart_deadlocked(thread, fd);
+        // The transaction was begun past us, or was lost with its descriptor.
+        if (owner != nullptr || (error != EAGAIN && error != ECANCELED))
+            return start_failed(fd, kind, error);
+        flags = STM_START_RESTART;
+    }
+    begun(thread, transaction, kind, registers, depth);
+    count_start();
+    if (depth == 1)
+        attach_cell(thread, transaction, closes);
+    return 0;
+}
+
 [[gnu::noinline]] int start_slowly(int fd, StartKind kind, const Registers* registers,
                                    const void* frame) {
     ThreadState* thread = ThreadState::current();
@@ -139,38 +182,24 @@ namespace {
         count_start();
         return 0;
     }
-    unsigned flags = 0;
-    int depth = 0;
-    while ((depth = request_start(fd, flags, site)) < 0) {
-        const int error = errno;
-        if (error == EINTR) {
-            if (thread->has_notice() && !thread->is_held() && thread->look() == Doom::doomed)
-                restart(*thread); // the transaction around this part will not commit
-            continue;
-        }
-        const Doom doom = thread->look();
-        if (error == EAGAIN && doom == Doom::doomed && !thread->is_held())
-            restart(*thread);
-        ThreadTransaction* const owner = thread->running_on(fd);
-        // The transaction around this part cannot commit. The program learns that when it ends.
-        if (owner != nullptr &&
-            (error == EAGAIN ||
-             (kind == StartKind::start && doom == Doom::failed && error == thread->failure()))) {
-            thread->add_phantom(owner);
-            return 0;
-        }
-        if (error == EDEADLK && owner == nullptr && kind == StartKind::start)
-            restart_deadlocked(*thread, fd);
-        // The transaction was begun past us, or was lost with its descriptor.
-        if (owner != nullptr || (error != EAGAIN && error != ECANCELED))
-            return start_failed(fd, kind, error);
-        flags = STM_START_RESTART;
-    }
-    begun(*thread, transaction, kind, *registers, depth);
-    count_start();
-    if (depth == 1)
-        attach_cell(*thread, transaction, closes);
-    return 0;
+    return start_by_calls(*thread, transaction, kind, *registers, closes, kNotCalled);
+}
+
+// Where begin_at_once() wants a system call.
+[[gnu::noinline]] int start_by_call(ThreadState& thread, ThreadTransaction& transaction,
+                                    StartKind kind, const Registers& registers) {
+    const Cell& cell = *transaction.cell;
+    const int depth = ::ioctl(transaction.fd, STM_IOC_START,
+                              STM_START_SIGNAL(kDoomSignal) | STM_START_SITE(site_of(registers)));
+    int result = 0;
+    // Where the kernel does not know the cell any more it has to be told.
+    if (depth == 1 && cell.offer.load(std::memory_order_relaxed) != 0 &&
+        transaction.clock_place->load(std::memory_order_relaxed) == transaction.clock) [[likely]]
+        thread.run_alone(transaction, kind, registers);
+    else
+        result = start_by_calls(thread, &transaction, kind, registers, transaction.closes, depth);
+    thread.leave_last();
+    return result;
 }
 
 } // namespace
@@ -179,9 +208,14 @@ namespace {
 int stm_library_start(int fd, StartKind kind, const Registers* registers) {
     ThreadState* const thread = ThreadState::current();
     const void* const frame = __builtin_frame_address(0);
-    if (thread != nullptr && thread->begin_at_once(fd, kind, *registers, frame)) [[likely]]
-        return 0;
-    return start_slowly(fd, kind, registers, frame);
+    if (thread == nullptr) [[unlikely]]
+        return start_slowly(fd, kind, registers, frame);
+    const ThreadState::AtOnce begun = thread->begin_at_once(fd, kind, *registers, frame);
+    if (begun.what == ThreadState::AtOnce::left) [[unlikely]]
+        return start_slowly(fd, kind, registers, frame);
+    if (begun.what == ThreadState::AtOnce::called_for)
+        return start_by_call(*thread, *begun.transaction, kind, *registers);
+    return 0;
 }
 
 // A later return of stm_start. transaction_start.S calls it, on the stack of stm_start's caller.
@@ -261,5 +295,7 @@ int stm_set_retry_limit(int fd, unsigned attempts) {
         return -1;
     transaction->limit = attempts;
     transaction->attempts = 0;
+    if (attempts != 0)
+        transaction->clock_place = nullptr; // a start has to count
     return 0;
 }

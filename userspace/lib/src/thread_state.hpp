@@ -86,7 +86,8 @@ struct ThreadTransaction {
     unsigned closes;    // closes_of() the number before it got the cell
     unsigned detached;  // starts by system call in a row while the kernel did not know the cell
     // Null, or the number's place in the table of warm_clock(), and that of its closes: then it may
-    // begin and end at once (at_once.hpp).
+    // begin and end at once (at_once.hpp). It is null while there is a limit of attempts, or a
+    // count of futile commits.
     const std::atomic<const Clock*>* clock_place;
     const std::atomic<unsigned>* closes_place;
 };
@@ -130,9 +131,29 @@ public:
     }
 
     /** The shortest ways through stm_start and stm_commit, which at_once.hpp describes. `frame`: of
-     * the function that the program has called. False: nothing was done. */
-    bool begin_at_once(int fd, StartKind kind, const Registers& registers, const void* frame);
-    bool end_at_once(int fd, const void* frame);
+     * the function that the program has called. */
+    struct AtOnce {
+        enum What {
+            done,
+            called_for, // a system call is to do it; the section is still open
+            left        // to the long way: nothing was done
+        };
+        What what;
+        ThreadTransaction* transaction;
+    };
+    AtOnce begin_at_once(int fd, StartKind kind, const Registers& registers, const void* frame);
+    AtOnce end_at_once(int fd, const void* frame);
+    /** What these two do: of a thread that has no other transaction. */
+    void run_alone(ThreadTransaction& transaction, StartKind kind, const Registers& registers);
+    void end_alone(ThreadTransaction& transaction);
+    /** Leaves the only section. */
+    void leave_last() {
+        fence();
+        busy_ = 0;
+        fence();
+        if (noticed_ && held_ == 0) [[unlikely]]
+            act_on_notices();
+    }
 
     [[nodiscard]] bool is_running() const { return first_ != nullptr; }
     /** The transaction that started first: a restart goes back there. Null: none runs. */
@@ -217,17 +238,11 @@ private:
         busy_ = 1;
         fence();
     }
-    void leave_last() {
-        fence();
-        busy_ = 0;
-        fence();
-        if (noticed_ && held_ == 0) [[unlikely]]
-            act_on_notices();
-    }
     // A signal handler sees everything written before, and nothing written after.
     static void fence() { std::atomic_signal_fence(std::memory_order_seq_cst); }
     void act_on_notices();
 
+    [[nodiscard]] ThreadTransaction* ordinary(int fd) const;
     [[nodiscard]] bool is_recent(int fd) const { return recent_ != nullptr && recent_->fd == fd; }
     ThreadTransaction* find_in_table(int fd);
     ThreadTransaction* find_running(int fd);

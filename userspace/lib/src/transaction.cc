@@ -53,15 +53,17 @@ private:
     stm_vector* vector_ = nullptr; // accesses that come before; null: there are none
 };
 
-// 0, or why not.
-int commit(ThreadState& thread, ThreadTransaction* transaction, int fd, End end) {
+// 0, or why not. `given`: what the request to end it has said; kNotAsked: there was none yet.
+constexpr int kNotAsked = -1;
+int commit(ThreadState& thread, ThreadTransaction* transaction, int fd, End end, int given) {
     if (transaction != nullptr && transaction->phantoms > 0) {
         --transaction->phantoms;
         return end.request_without_end(fd);
     }
-    const bool is_over = transaction != nullptr && transaction->depth == 1 && !end.has_accesses() &&
-                         end_by_offer(*transaction);
-    const int error = is_over ? 0 : end.request(fd);
+    const bool is_over = given == kNotAsked && transaction != nullptr && transaction->depth == 1 &&
+                         !end.has_accesses() && end_by_offer(*transaction);
+    const int asked = given == kNotAsked && !is_over ? end.request(fd) : given;
+    const int error = is_over ? 0 : asked;
     if (transaction == nullptr) {
         if (error == 0)
             thread.look(); // a transaction whose number is closed is over
@@ -93,7 +95,7 @@ int commit(ThreadState& thread, ThreadTransaction* transaction, int fd, End end)
 
 enum class Teller { stm_commit, stm_try_commit };
 
-int commit_and_tell(int fd, Teller teller, End end = {}) {
+int commit_and_tell(int fd, Teller teller, End end = {}, int given = kNotAsked) {
     ThreadState* const thread = ThreadState::current();
     int error = 0;
     ThreadTransaction* transaction = nullptr;
@@ -104,7 +106,7 @@ int commit_and_tell(int fd, Teller teller, End end = {}) {
     } else {
         const Section section(*thread);
         transaction = thread->running_on(fd);
-        error = commit(*thread, transaction, fd, end);
+        error = commit(*thread, transaction, fd, end, given);
         if (transaction == nullptr)
             transaction = thread->find(fd);
     }
@@ -114,6 +116,22 @@ int commit_and_tell(int fd, Teller teller, End end = {}) {
         count_futile_commit(transaction, fd, error);
     if (error != 0)
         errno = error;
+    return error;
+}
+
+// What end_at_once() has not done. 0, or why not.
+[[gnu::noinline]] int commit_by_call(ThreadState* thread, const ThreadState::AtOnce& at_once,
+                                     int fd, Teller teller) {
+    if (at_once.what == ThreadState::AtOnce::left)
+        return commit_and_tell(fd, teller);
+    int error = 0;
+    if (::ioctl(fd, STM_IOC_COMMIT, 0) == 0) [[likely]] {
+        thread->end_alone(*at_once.transaction);
+        count_start(); // something was committed
+    } else {
+        error = commit_and_tell(fd, teller, {}, errno);
+    }
+    thread->leave_last();
     return error;
 }
 
@@ -144,16 +162,22 @@ stm_vector vector_of(const stm_piece* pieces, unsigned count, unsigned flags) {
 
 int stm_commit(int fd) {
     ThreadState* const thread = ThreadState::current();
-    if (thread != nullptr && thread->end_at_once(fd, __builtin_frame_address(0))) [[likely]]
+    ThreadState::AtOnce ended{ThreadState::AtOnce::left, nullptr};
+    if (thread != nullptr) [[likely]]
+        ended = thread->end_at_once(fd, __builtin_frame_address(0));
+    if (ended.what == ThreadState::AtOnce::done) [[likely]]
         return 0;
-    return commit_and_tell(fd, Teller::stm_commit) == 0 ? 0 : 1;
+    return commit_by_call(thread, ended, fd, Teller::stm_commit) == 0 ? 0 : 1;
 }
 
 int stm_try_commit(int fd) {
     ThreadState* const thread = ThreadState::current();
-    if (thread != nullptr && thread->end_at_once(fd, __builtin_frame_address(0))) [[likely]]
+    ThreadState::AtOnce ended{ThreadState::AtOnce::left, nullptr};
+    if (thread != nullptr) [[likely]]
+        ended = thread->end_at_once(fd, __builtin_frame_address(0));
+    if (ended.what == ThreadState::AtOnce::done) [[likely]]
         return 0;
-    return result_of_try(commit_and_tell(fd, Teller::stm_try_commit));
+    return result_of_try(commit_by_call(thread, ended, fd, Teller::stm_try_commit));
 }
 
 int stm_access(int fd, const struct stm_piece* pieces, unsigned count) {
