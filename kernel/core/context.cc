@@ -187,7 +187,7 @@ AbortReason Context::begin_call(const Plan& plan) noexcept {
 
 // -- Without a system call --
 
-bool Context::may_begin_by_offer() const noexcept {
+bool Context::may_begin_by_offer() noexcept {
     return (region_.flags() & STM_REGION_MUTEX) == 0 && !transaction_.active() &&
            transaction_.conflicts_in_row() == 0 && !has_to_cool() &&
            footprint_.to_map_at(site_, predicted()) == Footprint::ToMap::nothing;
@@ -272,11 +272,14 @@ Footprint::ToMap Context::to_map(u32 site) noexcept {
     const auto wanted = site != 0 ? predicted() : Footprint::Predicted::no;
     if (wanted == Footprint::Predicted::yes)
         footprint_.select(site);
-    return footprint_.to_map(wanted);
+    auto what = Footprint::ToMap::nothing;
+    return footprint_.knows_to_map(site, wanted, what) ? what : footprint_.to_map(wanted);
 }
 
 void Context::map_predicted(stm_view* view, Footprint::ToMap what, u32 most) noexcept {
-    if (footprint_.map_predicted(transaction_, view, what, most) != AbortReason::none)
+    if (what == Footprint::ToMap::protections)
+        footprint_.allow_predicted_stores(view);
+    else if (footprint_.map_predicted(transaction_, view, what, most) != AbortReason::none)
         tell_doomed();
 }
 

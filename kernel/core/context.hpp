@@ -352,7 +352,7 @@ public:
     [[nodiscard]] u32 site() const noexcept { return site_; }
     void set_site(u32 site) noexcept { site_ = site; }
     // Whether begin(), and everything else at a start except the view, would have nothing to do.
-    [[nodiscard]] bool may_begin_by_offer() const noexcept STM_REQUIRES(lock_);
+    [[nodiscard]] bool may_begin_by_offer() noexcept STM_REQUIRES(lock_);
     void offer_start() noexcept STM_REQUIRES(lock_);
     // Takes back an offer that stands. Returns whether the thread has taken it, and for which site.
     [[nodiscard]] bool withdraw_offer(u32& site) noexcept STM_REQUIRES(lock_);

@@ -213,9 +213,17 @@ Status copy_in(const Row& row, u64 address, void* structure, u32& given) noexcep
 }
 
 Result<i32> control(Registry& registry, Handle& handle, u32 number, u64 argument) noexcept {
-    // The one that is to cost least.
-    return number == STM_IOC_COMMIT_SETS ? commit_given_sets_at(registry, handle, argument)
-                                         : control_by_table(registry, handle, number, argument);
+    // Those that are to cost least.
+    switch (number) {
+    case STM_IOC_COMMIT_SETS:
+        return commit_given_sets_at(registry, handle, argument);
+    case STM_IOC_START:
+        return start_transaction(Request{registry, handle, argument, 0});
+    case STM_IOC_COMMIT:
+        return done(commit(handle, argument));
+    default:
+        return control_by_table(registry, handle, number, argument);
+    }
 }
 
 } // namespace stm::kernel

@@ -93,6 +93,7 @@ AbortReason Footprint::touch(Transaction& transaction, u64 index, u64 address, U
                              PrivatePages::Data data, u32 holders, stm_page*& page) noexcept {
     if (pages_.size() - predicted_ - kept_ >= page_limit_ && pages_.find(index) == nullptr)
         return AbortReason::too_big;
+    next_.is_known = false;
     PrivatePages::Page* own = nullptr;
     AbortReason reason = pages_.obtain(transaction, index, own, data);
     if (reason == AbortReason::none && use == Use::store)
@@ -119,11 +120,34 @@ bool Footprint::is_unstored(u64 index) noexcept {
 
 // -- Prediction --
 
+void Footprint::allow_predicted_stores(stm_view* view) noexcept {
+    next_.is_known = false;
+    MappingBatch batch __attribute__((uninitialized));
+    Window window;
+    for (u32 word = 0; word < kWords; ++word) {
+        for (u64 left = to_allow_[word]; left != 0; left &= left - 1) {
+            const u32 number = word * 64 + static_cast<u32>(__builtin_ctzll(left));
+            // Another thread may have touched it since.
+            if (number >= pages_.size() || !pages_[number].mapped || pages_[number].leaves())
+                continue;
+            PrivatePages::Page& page = pages_[number];
+            if (!window.has(page.index, page.address))
+                window = Window(view, page.index, page.address);
+            if (!window.has(page.index, page.address) || !window.writable())
+                continue;
+            pages_.expect_store(page);
+            batch.add(window.area(), page, MappingBatch::Does::allows_stores);
+        }
+    }
+    batch.flush();
+}
+
 AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, ToMap what,
                                      u32 most) noexcept {
+    next_.is_known = false;
     using Does = MappingBatch::Does;
     using Where = Prediction::Where;
-    MappingBatch batch;
+    MappingBatch batch __attribute__((uninitialized));
     Window window;
     AbortReason ended = AbortReason::none;
     u32 number = 0;
@@ -179,18 +203,20 @@ AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, T
     return protocol::is_conflict(ended) ? ended : AbortReason::none;
 }
 
-void Footprint::forbid_stores() noexcept {
+Footprint::Left Footprint::forbid_stores() noexcept {
+    bool all = true;
     const auto may_stay = [](const PrivatePages::Page& page) noexcept {
         return page.mapped && !page.odd && page.leaves();
     };
     for (u32 first = 0; first < pages_.size();) {
         const PrivatePages::Page& page = pages_[first];
         if (!may_stay(page)) {
+            all = all && !page.predicted && !page.leaves();
             ++first;
             continue;
         }
-        stm_page* copies[STM_MAPPING_BATCH];
-        u8 touched[STM_MAPPING_BATCH];
+        stm_page* copies[STM_MAPPING_BATCH] __attribute__((uninitialized));
+        u8 touched[STM_MAPPING_BATCH] __attribute__((uninitialized));
         copies[0] = page.copy;
         u32 count = 1;
         while (first + count < pages_.size() && count < STM_MAPPING_BATCH &&
@@ -204,9 +230,12 @@ void Footprint::forbid_stores() noexcept {
             told.stays = (touched[i] & STM_TOUCHED_STAYS) != 0;
             told.touched |= touched[i] & (STM_TOUCHED_LOAD | STM_TOUCHED_STORE);
             told.stored = told.stored || (touched[i] & STM_TOUCHED_STORE) != 0;
+            told.writable = told.writable && !told.stays; // it has told already
+            all = all && told.stays && !told.predicted;
         }
         first += count;
     }
+    return all ? Left::nothing : Left::something;
 }
 
 void Footprint::examine_predicted(stm_view* view) noexcept {
@@ -219,7 +248,7 @@ void Footprint::examine_predicted(stm_view* view) noexcept {
             ++first;
             continue;
         }
-        u8 touched[STM_TOUCHED_BATCH];
+        u8 touched[STM_TOUCHED_BATCH] __attribute__((uninitialized));
         u32 count = 1;
         while (first + count < pages_.size() && count < STM_TOUCHED_BATCH &&
                is_to_be_examined(pages_[first + count]) &&
@@ -250,35 +279,44 @@ bool Footprint::has_unmapped() const noexcept {
 }
 
 template <typename Likely>
-Footprint::ToMap Footprint::to_map(const Likely& for_each_likely) const noexcept {
+Footprint::ToMap Footprint::to_map(const Likely& for_each_likely) noexcept {
     using Where = Prediction::Where;
+    for (u64& word : to_allow_)
+        word = 0;
     if (has_unmapped())
         return ToMap::pages;
     auto found = ToMap::nothing;
-    u32 number = 0;
+    u32 near = 0;
     for_each_likely([&](const Prediction::Page& likely, Use use, Where where) noexcept {
-        const PrivatePages::Page* const page = pages_.find_near(likely.index, number++);
-        if (page == nullptr ? where == Where::anywhere : !page->mapped)
+        const u32 number = pages_.number_near(likely.index, near++);
+        if (number == PrivatePages::kNone) {
+            if (where == Where::anywhere)
+                found = ToMap::pages;
+        } else if (!pages_[number].mapped || number >= kMostWarmPages) {
             found = ToMap::pages;
-        else if (page != nullptr && use == Use::store && !page->leaves())
+        } else if (use == Use::store && !pages_[number].leaves()) {
             found = ToMap::protections;
+            to_allow_[number / 64] |= u64{1} << number % 64;
+        }
         return found != ToMap::pages;
     });
     return found;
 }
 
-Footprint::ToMap Footprint::to_map(Predicted predicted) const noexcept {
+Footprint::ToMap Footprint::to_map(Predicted predicted) noexcept {
     return to_map([&](auto function) noexcept {
         if (predicted == Predicted::yes)
             prediction_.for_each_likely(function);
     });
 }
 
-Footprint::ToMap Footprint::to_map_at(u32 site, Predicted predicted) const noexcept {
-    return to_map([&](auto function) noexcept {
+Footprint::ToMap Footprint::to_map_at(u32 site, Predicted predicted) noexcept {
+    const ToMap what = to_map([&](auto function) noexcept {
         if (predicted == Predicted::yes)
             prediction_.for_each_likely_at(site, function);
     });
+    next_ = {true, predicted, what, site};
+    return what;
 }
 
 bool Footprint::has_read(const Transaction& transaction) noexcept {
@@ -292,6 +330,7 @@ bool Footprint::has_read(const Transaction& transaction) noexcept {
 }
 
 void Footprint::learn(AbortReason reason, u32 most) noexcept {
+    next_.is_known = false;
     auto ending = Prediction::Ending::cut;
     if (reason == AbortReason::none || reason == AbortReason::explicit_cancel)
         ending = Prediction::Ending::whole;
@@ -385,6 +424,7 @@ void Footprint::cancel_nested(Transaction& transaction) noexcept {
 }
 
 void Footprint::clear() noexcept {
+    next_.is_known = false;
     if (!pages_.empty())
         pages_.clear();
     predicted_ = 0;
@@ -394,6 +434,7 @@ void Footprint::clear() noexcept {
 void Footprint::keep(u64 version, PrivatePages::Effect effect) noexcept {
     // may_be_kept()
     static_assert(kMostWarmPages <= protocol::AccessTable::kInlineAccesses);
+    next_.is_known = false;
     pages_.keep(version, effect);
     predicted_ = 0;
     kept_ = pages_.size();

@@ -66,19 +66,28 @@ public:
     // Predicted: whether predictions count.
     enum class ToMap { nothing, protections, pages };
     enum class Predicted { no, yes };
-    [[nodiscard]] ToMap to_map(Predicted predicted) const noexcept;
+    [[nodiscard]] ToMap to_map(Predicted predicted) noexcept;
     // The same for a transaction that would begin at that site.
-    [[nodiscard]] ToMap to_map_at(u32 site, Predicted predicted) const noexcept;
+    [[nodiscard]] ToMap to_map_at(u32 site, Predicted predicted) noexcept;
+    // What to_map() would say, if that is known from to_map_at(): nothing has changed since.
+    [[nodiscard]] bool knows_to_map(u32 site, Predicted predicted, ToMap& what) const noexcept {
+        what = next_.what;
+        return next_.is_known && next_.site == site && next_.predicted == predicted;
+    }
     // Makes these pages, at most that many, and maps them. A conflict dooms the transaction like
     // any other. Anything else that ends it early is `none`, because the missing pages may not be
     // needed at all.
     [[nodiscard]] AbortReason map_predicted(Transaction& transaction, stm_view* view, ToMap what,
                                             u32 most) noexcept;
+    // The same where only protections are to be changed.
+    void allow_predicted_stores(stm_view* view) noexcept;
     // Finds out which of them were touched so far. They are still mapped.
     void examine_predicted(stm_view* view) noexcept;
     // Forbids stores to the pages that were stored to, and to those that were mapped for stores.
     // The ones for which that is possible stay in the mapping; the others have to be taken out.
-    void forbid_stores() noexcept;
+    // Nothing: all of them stay, and no page is to be examined, counted or settled.
+    enum class Left { nothing, something };
+    [[nodiscard]] Left forbid_stores() noexcept;
     // After that.
     void settle_stores() noexcept { pages_.settle_stores(); }
     // Once for each transaction, after that.
@@ -88,7 +97,10 @@ public:
     // The transaction has ended for that reason; at most so many pages are remembered.
     void learn(AbortReason reason, u32 most) noexcept;
     // It belongs to another thread from now on.
-    void forget_history() noexcept { prediction_.forget(); }
+    void forget_history() noexcept {
+        next_.is_known = false;
+        prediction_.forget();
+    }
 
     // -- By calls --
 
@@ -141,7 +153,10 @@ public:
     [[nodiscard]] AbortReason keep_in(Transaction& transaction) noexcept {
         return pages_.keep_in(transaction);
     }
-    void note_unmapped() noexcept { pages_.note_unmapped(); }
+    void note_unmapped() noexcept {
+        next_.is_known = false;
+        pages_.note_unmapped();
+    }
     // The version of the pages that were kept last, until they are renewed. STM_NO_SNAPSHOT: there
     // are none.
     [[nodiscard]] u64 kept_version() const noexcept {
@@ -151,7 +166,7 @@ public:
 private:
     [[nodiscard]] bool has_unmapped() const noexcept;
     template <typename Likely>
-    [[nodiscard]] ToMap to_map(const Likely& for_each_likely) const noexcept;
+    [[nodiscard]] ToMap to_map(const Likely& for_each_likely) noexcept;
 
     [[nodiscard]] AbortReason read_over_pages(Transaction& transaction, u64 offset, void* to,
                                               u64 bytes) noexcept;
@@ -167,6 +182,18 @@ private:
     u32 predicted_ = 0;    // of the pages, made for being predicted
     u32 kept_ = 0;         // of the pages, the first ones, kept from earlier transactions
     u64 kept_version_ = 0;
+    // What to_map_at() has found. It is forgotten before anything changes of what that depends on:
+    // the pages, which of them are in the mapping and how, and the predictions.
+    struct Next {
+        bool is_known = false;
+        Predicted predicted = Predicted::no;
+        ToMap what = ToMap::nothing;
+        u32 site = 0;
+    };
+    Next next_;
+    // Where it is `protections`: the numbers of the pages that are to be allowed stores.
+    static constexpr u32 kWords = kMostWarmPages / 64;
+    u64 to_allow_[kWords] = {};
 };
 
 } // namespace stm::kernel

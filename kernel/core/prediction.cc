@@ -59,16 +59,23 @@ void Prediction::learn(PrivatePages& touched, Ending ending, u32 most) noexcept 
     current_ = nullptr;
     if (site == nullptr || (touched.empty() && site->pages.size() == 0))
         return;
-    if (ending == Ending::whole && touched.any_touched(STM_TOUCHED_STORE))
+    u32 in_all = 0;
+    u8 how = 0;
+    for (u32 i = 0; i < touched.size(); ++i) {
+        in_all += touched[i].touched != 0 ? 1 : 0;
+        how |= touched[i].touched;
+    }
+    if (ending == Ending::whole && (how & STM_TOUCHED_STORE) != 0)
         strengthen(site->updates, kCertain);
     else if (ending == Ending::whole)
         weaken(site->updates);
-    learn_known(*site, touched, ending);
-    learn_new(*site, touched, ending, runtime::min(most, kMostPredictedPages));
+    if (learn_known(*site, touched, ending) != in_all)
+        learn_new(*site, touched, ending, runtime::min(most, kMostPredictedPages));
 }
 
-void Prediction::learn_known(Site& site, PrivatePages& touched, Ending ending) noexcept {
+u32 Prediction::learn_known(Site& site, PrivatePages& touched, Ending ending) noexcept {
     u32 kept = 0;
+    u32 known = 0;
     for (u32 i = 0; i < site.pages.size(); ++i) {
         Page page = site.pages[i];
         PrivatePages::Page* const found = touched.find_near(page.index, i);
@@ -85,6 +92,7 @@ void Prediction::learn_known(Site& site, PrivatePages& touched, Ending ending) n
         else
             weaken(page.recent);
         if (used) {
+            ++known;
             found->known = true;
             page.address = found->address;
             strengthen(page.loads, kCertain);
@@ -107,6 +115,7 @@ void Prediction::learn_known(Site& site, PrivatePages& touched, Ending ending) n
             site.pages[kept++] = page;
     }
     site.pages.truncate(kept);
+    return known;
 }
 
 void Prediction::learn_new(Site& site, PrivatePages& touched, Ending ending, u32 most) noexcept {

@@ -97,7 +97,8 @@ private:
         }
     }
 
-    void learn_known(Site& site, PrivatePages& touched, Ending ending) noexcept;
+    // How many of the touched pages were known.
+    u32 learn_known(Site& site, PrivatePages& touched, Ending ending) noexcept;
     void learn_new(Site& site, PrivatePages& touched, Ending ending, u32 most) noexcept;
 
     Site sites_[kSites];

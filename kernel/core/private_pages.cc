@@ -47,30 +47,24 @@ u64 stripes_that_differ(const u8* now, const u8* before) noexcept {
     return stripes;
 }
 
-// Which bytes of a word are not 0: the lowest bit for the lowest byte.
-u64 bytes_set(u64 word) noexcept {
-    constexpr u64 kLowBits = 0x7f7f7f7f7f7f7f7f;
-    const u64 tops = (((word & kLowBits) + kLowBits) | word) & ~kLowBits;
-    // Moves the top bit of byte i to bit 56 + i.
-    return (tops >> 7) * 0x0102040810204080 >> 56;
-}
-
-// Hands the bytes of a stripe that were stored to, or that calls wrote before, over to the
-// transaction.
+// Hands the words of a stripe that were stored to, and the bytes that calls wrote before, over to
+// the transaction. What it writes of such a word beside the bytes that were stored to is what the
+// region has there: see PrivatePages::collect().
 AbortReason collect_stripe(PrivatePages::Transaction& transaction, u64 stripe, const u8* now,
                            const u8* before, protocol::ByteMask called,
                            const protocol::StripePlace& page) noexcept {
     static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
     // From here on only what was found here counts. Each word is loaded once.
-    alignas(u64) u8 bytes[kStripeBytes];
+    alignas(u64) u8 bytes[kStripeBytes] __attribute__((uninitialized));
     protocol::ByteMask written = called;
 #pragma GCC unroll 8
     for (u32 first = 0; first < kStripeBytes; first += sizeof(u64)) {
         const u64 word = runtime::load_shared_word(now + first);
-        const u64 change = runtime::xor_shared_word(word, before + first);
         __builtin_memcpy(bytes + first, &word, sizeof word);
-        if (change != 0) [[unlikely]]
-            written |= protocol::ByteMask{bytes_set(change)} << first;
+        if (!runtime::equals_shared_word(word, before + first)) [[unlikely]] {
+            asm volatile(""); // for a jump: without one each word costs twice as much
+            written |= protocol::ByteMask{0xff} << first;
+        }
     }
     return written == 0 ? AbortReason::none
                         : transaction.write_stripe(stripe, bytes, written, page);
@@ -163,9 +157,9 @@ AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& pag
                      .copy = copy,
                      .address = 0,
                      .version = Transaction::kNoCopy,
+                     .touched = 0,
                      .stored = false,
                      .writable = false,
-                     .touched = 0,
                      .predicted = false,
                      .known = false,
                      .odd = odd,
@@ -221,7 +215,8 @@ void PrivatePages::settle_stores() noexcept {
 // then by its fence F and the fence below its locks and its step of the clock came before those of
 // this commit (see transaction.hpp), which therefore has to validate, and finds them: it does not
 // go through, and the writes found here are forgotten. What writes nothing does not validate, so
-// the pages are looked at here.
+// the pages are looked at here. So where a commit goes through, a word that was compared was the
+// region's when it was copied and is when it is written, and only what was stored to it changes.
 AbortReason PrivatePages::collect(Transaction& transaction) noexcept {
     const Writers writers = transaction.has_written() ? Writers::stores_and_calls : Writers::stores;
     AbortReason reason = AbortReason::none;
@@ -361,14 +356,16 @@ void PrivatePages::keep(u64 version, Effect effect) noexcept {
     u32 kept = 0;
     for (u32 i = 0; i < pages_.size(); ++i) {
         breathe(i);
-        Page page = pages_[i];
-        const bool same =
-            !page.odd && (!page.stored || (effect == Effect::effective && page.alone));
+        const bool same = !pages_[i].odd &&
+                          (!pages_[i].stored || (effect == Effect::effective && pages_[i].alone));
         // One that is still in the mapping has to be taken out first.
-        if (!same && !page.stays) {
-            recycle(page.copy);
+        if (!same && !pages_[i].stays) {
+            recycle(pages_[i].copy);
             continue;
         }
+        if (kept != i)
+            pages_[kept] = pages_[i];
+        Page& page = pages_[kept];
         page.mapped = page.mapped && (!page.stored || page.stays);
         page.version = version;
         page.stored = false;
@@ -378,7 +375,7 @@ void PrivatePages::keep(u64 version, Effect effect) noexcept {
         page.known = false;
         page.alone = false;
         sorted = sorted && (kept == 0 || pages_[kept - 1].index < page.index);
-        pages_[kept++] = page;
+        ++kept;
         is_spoilt_ = is_spoilt_ || !same;
     }
     if (kept == pages_.size() && sorted)

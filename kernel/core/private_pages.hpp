@@ -3,7 +3,7 @@
 //
 // A page that is touched is copied at the transaction's snapshot. The copy is mapped for loads, and
 // after the first store for stores as well. At the commit a copy that was stored to is compared
-// with the region's own page, and only the bytes that differ become writes. That page must still be
+// with the region's own page, and only the words that differ become writes. That page must still be
 // as it was copied. It is, if the commit succeeds: a copied page is in the read set, stored to or
 // not, because the hardware cannot tell a store from an update.
 //
@@ -42,9 +42,9 @@ public:
         stm_page* copy; // what the program sees
         u64 address;    // where it was touched last, or is mapped for being predicted
         u64 version;    // before and between transactions: it has the region's bytes at that
+        u8 touched;     // STM_TOUCHED_*, as far as it is known
         bool stored;    // may have been stored to
         bool writable;  // was mapped for stores that are likely; settle_stores() tells of them
-        u8 touched;     // STM_TOUCHED_*, as far as it is known
         bool predicted; // made before it was touched
         bool known;     // for Prediction
         bool odd;       // has other bytes than the snapshot: Data::any
@@ -72,6 +72,14 @@ public:
         return const_cast<PrivatePages*>(this)->find(index);
     }
 
+    // Its number, which is probably that one; kNone: there is none.
+    static constexpr u32 kNone = ~u32{0};
+    [[nodiscard]] u32 number_near(u64 index, u32 number) const noexcept {
+        if (number < pages_.size() && pages_[number].index == index) [[likely]]
+            return number;
+        const protocol::Access* const found = index_.find(index);
+        return found == nullptr ? kNone : found->write;
+    }
     // The same. It is probably the page of that number.
     [[nodiscard]] Page* find_near(u64 index, u32 number) noexcept {
         return number < pages_.size() && pages_[number].index == index ? &pages_[number]

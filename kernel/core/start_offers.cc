@@ -29,6 +29,12 @@ Status StartOffers::attach_cell(Context& context, u64 address, StartCell::Kind k
 void StartOffers::offer(Context& context) noexcept {
     if (!context.has_cell())
         return;
+    {
+        // Where stores are to be allowed at each start there is never one.
+        const Context::Guard held(context.lock());
+        if (!context.may_begin_by_offer())
+            return;
+    }
     // With the lock of all contexts an offer and what forbids it, another thread's or a closed
     // descriptor, come one after the other; and so do an offer and a fault, which counts its
     // exposure before it looks for offers.

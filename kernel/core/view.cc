@@ -275,8 +275,11 @@ void View::leave(Context& context, Context::Stays most) noexcept {
     // Other threads may have loaded more pages until now.
     if (!context.footprint().may_be_kept())
         stays = Context::Stays::nothing;
-    if (stays == Context::Stays::all_pages)
-        context.footprint().forbid_stores();
+    if (stays == Context::Stays::all_pages &&
+        context.footprint().forbid_stores() == Footprint::Left::nothing) {
+        context.pages_are_out(stays);
+        return;
+    }
     if (memory.get() == stm_linux_memory_current())
         context.count_predicted(view_);
     const auto unmap = [&](u64 first, u64 count) {

@@ -210,7 +210,8 @@ struct entries {
 	__u32 count;
 };
 
-static struct entries entries_at(struct mm_struct *mm, unsigned long address, __u32 most)
+static __always_inline struct entries entries_at(struct mm_struct *mm, unsigned long address,
+						 __u32 most)
 {
 	pmd_t *table = table_of(mm, address);
 	struct entries found = {
@@ -225,7 +226,7 @@ static struct entries entries_at(struct mm_struct *mm, unsigned long address, __
 	return found;
 }
 
-static bool has_page(pte_t entry, const struct stm_page *page)
+static __always_inline bool has_page(pte_t entry, const struct stm_page *page)
 {
 	return pte_present(entry) && pte_pfn(entry) == page_to_pfn((const struct page *)page);
 }
@@ -333,7 +334,8 @@ void stm_linux_view_forbid_stores(__u64 address, struct stm_page *const *pages, 
 	bool may_stay;
 	__u32 i;
 
-	memset(touched, 0, count);
+	for (i = 0; i < count; i++)
+		touched[i] = 0;
 	if (!may_protect(mm))
 		return;
 	for (; count; count -= entries.count, pages += entries.count, touched += entries.count) {

@@ -265,9 +265,10 @@ public:
     //
     // A stripe that is unlocked and not newer than `version` has the same bytes at the snapshot: by
     // 2. at the top with its sample here, behind the load of the clock, as O1.
-    [[nodiscard]] Renewal renew_page(u64 page, u64 version, void* copy) noexcept {
+    [[nodiscard, gnu::always_inline]] Renewal renew_page(u64 page, u64 version,
+                                                         void* copy) noexcept {
         const u64 first = page * kStripesPerPage;
-        if (!enter_page(page))
+        if (!enter_page(page)) [[unlikely]]
             return Renewal::failed;
         // Nothing was committed since.
         if (version == snapshot_) [[likely]]
@@ -351,28 +352,33 @@ public:
         return AbortReason::none;
     }
 
-    // The same for those bytes of one stripe that the mask has; `from` is all 64 of them. `page`:
-    // place_now() of its page.
-    AbortReason write_stripe(u64 stripe, const u8* from, ByteMask mask,
-                             const StripePlace& page) noexcept {
+    // The same for those bytes of one stripe that the mask has, at least one; `from` is all 64 of
+    // them. `page`: place_now() of its page.
+    [[gnu::always_inline]] AbortReason write_stripe(u64 stripe, const u8* from, ByteMask mask,
+                                                    const StripePlace& page) noexcept {
         if (!ready_) [[unlikely]]
             return usable();
-        if (stripe >= stripes_in(0, memory_.size())) [[unlikely]]
+        if (stripe >= (memory_.size() + kStripeBytes - 1) >> kStripeShift) [[unlikely]]
             return AbortReason::out_of_range;
-        const u64 offset = stripe << kStripeShift;
-        if (const AbortReason reason = reserve_writes(offset, kStripeBytes);
-            reason != AbortReason::none) [[unlikely]]
-            return reason;
-        Write& write = write_to(stripe);
-        if (write.mask == 0)
+        if (!has_write_room(1)) [[unlikely]] {
+            const AbortReason reason = reserve_writes_slowly(stripe << kStripeShift, 1);
+            if (reason != AbortReason::none)
+                return reason;
+        }
+        StripePlace place{};
+        if (const u64 number = stripe % kStripesPerPage; page.orec != nullptr)
+            place = {page.orec + number, page.data + number * kStripeBytes};
+        Write& write = write_to(stripe, place);
+        const u32 lowest = static_cast<u32>(__builtin_ctzll(mask));
+        if (mask >> lowest == 0xff && lowest % 8 == 0) [[likely]] // most are of one word
+            __builtin_memcpy(write.bytes + lowest, from + lowest, 8);
+        else if (write.mask == 0)
             __builtin_memcpy(write.bytes, from, kStripeBytes);
         else
             for_each_run(mask, [&](u32 first, u32 count) {
                 __builtin_memcpy(write.bytes + first, from + first, count);
             });
         write.mask |= mask;
-        if (const u64 number = stripe % kStripesPerPage; page.orec != nullptr)
-            last_->place = {page.orec + number, page.data + number * kStripeBytes};
         return AbortReason::none;
     }
 
@@ -756,12 +762,13 @@ private:
     // Room for a write that touches the stripes of [offset, offset + bytes).
     AbortReason reserve_writes(u64 offset, u64 bytes) noexcept {
         const u64 stripes = stripes_in(offset, bytes);
+        return has_write_room(stripes) ? AbortReason::none : reserve_writes_slowly(offset, stripes);
+    }
+    [[nodiscard, gnu::always_inline]] bool has_write_room(u64 stripes) const noexcept {
         const u64 accesses = accesses_.size() + stripes;
         const u64 writes = log_.size() + stripes;
-        if (accesses + more_ <= limits_.accesses && writes <= limits_.writes &&
-            accesses_.has_room(accesses) && log_.has_room(writes, stripes)) [[likely]]
-            return AbortReason::none;
-        return reserve_writes_slowly(offset, stripes);
+        return accesses + more_ <= limits_.accesses && writes <= limits_.writes &&
+               accesses_.has_room(accesses) && log_.has_room(writes, stripes);
     }
 
     // Counts only stripes that are really new, so a transaction right below its limits may write
@@ -1188,7 +1195,7 @@ private:
 
     // False: there is no room for it.
     [[nodiscard]] bool enter_page(u64 page) noexcept {
-        if (usable() != AbortReason::none || page >= memory_.size() / kPageBytes) [[unlikely]]
+        if (!ready_ || page >= memory_.size() / kPageBytes) [[unlikely]]
             return false;
         if (!page_reads_.reserve(page_reads_.size() + u64{1}, limits_.pages).ok()) [[unlikely]]
             return false;
@@ -1309,16 +1316,20 @@ private:
         return Validity::valid;
     }
 
-    // What is to be written to the stripe, before its bytes change. There is room for it.
-    [[gnu::always_inline]] Write& write_to(u64 stripe) noexcept {
+    // What is to be written to the stripe, before its bytes change. There is room for it. `known`:
+    // its place, if that is known.
+    [[gnu::always_inline]] Write& write_to(u64 stripe, const StripePlace& known = {}) noexcept {
         Access* access = last_;
         if (access == nullptr || access->stripe != stripe) {
             const auto place = accesses_.locate(stripe);
             access = place.access;
             if (access == nullptr) {
-                accesses_.next_place() = {};
+                accesses_.next_place() = known;
                 access = &accesses_.insert_at(place.slot, stripe, kNotRead);
                 count_once(stripe);
+                access->write = log_.append(stripe, accesses_.size() - 1);
+                last_ = access;
+                return log_[access->write];
             }
         }
         if (access->write == kNoWrite)

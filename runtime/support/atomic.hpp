@@ -239,6 +239,20 @@ inline void copy_from_shared(void* to, const void* from, usize bytes) noexcept {
 #endif
 }
 
+// word == load_shared_word(from), by one comparison.
+[[nodiscard]] [[gnu::always_inline]] inline bool equals_shared_word(u64 word,
+                                                                    const void* from) noexcept {
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    bool equal;
+    asm("cmpq %2, %1"
+        : "=@cce"(equal)
+        : "r"(word), "m"(*static_cast<const detail::SharedWord*>(from)));
+    return equal;
+#else
+    return word == load_shared_word(from);
+#endif
+}
+
 inline void copy_to_shared(void* to, const void* from, usize bytes) noexcept {
     detail::copy_shared<detail::ToShared>(static_cast<u8*>(to), static_cast<const u8*>(from),
                                           bytes);
