@@ -191,6 +191,13 @@ TEST_F(Warm, WhatWasCancelledIsNotSeen) {
     EXPECT_EQ(in_transaction(3), 1u);
 }
 
+TEST_F(Warm, WhatWasCancelledOfAPageThatWasNotThereIsNotSeen) {
+    begin();
+    EXPECT_TRUE(set(3, 2));
+    EXPECT_EQ(cancel(file), 0);
+    EXPECT_EQ(in_transaction(3), 0u);
+}
+
 TEST_F(Warm, WhatWasCancelledInAPartIsNotSeen) {
     put(3, 1);
     begin();
@@ -223,6 +230,21 @@ TEST_F(Warm, TheAttemptAfterAConflictBeginsWithoutPages) {
     begin();
     EXPECT_FALSE(mapped(3));
     EXPECT_TRUE(set(4, 1));
+    disturb(3);
+    EXPECT_EQ(end(), 0);
+}
+
+// Then no page has to be taken out for what it shows.
+TEST_F(Warm, TheAttemptAfterAConflictOfCallsBeginsWithoutPages) {
+    in_transaction(3);
+    begin();
+    const std::uint64_t value = 1;
+    EXPECT_EQ(write(file, 4 * kPage, &value, sizeof(value)), 8);
+    disturb(3);
+    EXPECT_EQ(end(), -EAGAIN) << "a page that is mapped counts as read";
+    begin();
+    EXPECT_FALSE(mapped(3));
+    EXPECT_EQ(write(file, 4 * kPage, &value, sizeof(value)), 8);
     disturb(3);
     EXPECT_EQ(end(), 0);
 }
@@ -624,6 +646,18 @@ TEST_F(Warm, APageThatIsPinnedIsNotKept) {
     *reinterpret_cast<std::uint64_t*>(simulated::page_bytes(page)) = 99;
     EXPECT_EQ(in_transaction(3), 1u);
     stm_linux_page_release(page);
+}
+
+// At the next start nobody can tell any more.
+TEST_F(Warm, APageThatWasPinnedAtTheCommitIsNotKept) {
+    begin();
+    EXPECT_TRUE(set(3, 1));
+    stm_page* const page = simulated::mapped_page(file.view(), 3);
+    stm_linux_page_get(page);
+    EXPECT_EQ(commit(file), 0);
+    *reinterpret_cast<std::uint64_t*>(simulated::page_bytes(page)) = 99;
+    stm_linux_page_release(page);
+    EXPECT_EQ(in_transaction(3), 1u);
 }
 
 // A transaction whose start is a call has another page; one that began without a call has loaded
