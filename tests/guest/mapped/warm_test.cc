@@ -747,17 +747,30 @@ TEST_P(StoredPages, RefuseStoresOfAProcessWithTheSameMemory) {
 
 // While the commit waits, what it will store is nobody's. A thread of the process sees what is
 // committed.
+/** Whether Linux has put that thread of this process to sleep. */
+bool sleeps(pid_t thread) {
+    const std::string path = "/proc/self/task/" + std::to_string(thread) + "/stat";
+    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    char text[64] = {};
+    if (::read(file.get(), text, sizeof text - 1) <= 0)
+        return false;
+    const char* const name_end = std::strrchr(text, ')');
+    return name_end != nullptr && std::strncmp(name_end, ") S", 3) == 0;
+}
+
 TEST_P(StoredPages, ShowNothingOfACommitThatWaits) {
     bool seen = false;
     for (long round = 1; round < 6 && !seen; ++round) {
         const long before = committed(32);
         StartingLine line(2);
         std::atomic<bool> over = false;
+        std::atomic<bool> about_to_commit = false;
+        std::atomic<pid_t> other = 0;
         Child holder([&] {
             const View view = another();
             EXPECT_GE(::ioctl(view.fd(), STM_IOC_START, STM_START_SERIAL), 0);
             line.wait();
-            ::usleep(400'000);
+            ::usleep(600'000);
             ::ioctl(view.fd(), STM_IOC_CANCEL, 0);
             return 0;
         });
@@ -767,14 +780,18 @@ TEST_P(StoredPages, ShowNothingOfACommitThatWaits) {
             if (thread.joinable())
                 return;
             thread = std::thread([&] {
-                while (number(32) == before && !over)
+                other = static_cast<pid_t>(::syscall(SYS_gettid));
+                while ((number(32) == before || !about_to_commit) && !over)
                     std::this_thread::yield();
-                ::usleep(100'000); // where no processor has the thread
+                ::usleep(200'000); // no processor has the thread when the commit begins
                 while (number(32) != before && !over)
                     std::this_thread::yield();
                 seen = !over && number(32) == before;
             });
             line.wait();
+            about_to_commit = true;
+            while (other == 0 || !sleeps(other))
+                std::this_thread::yield();
         }));
         over = true;
         thread.join();

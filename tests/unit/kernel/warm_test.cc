@@ -180,6 +180,18 @@ TEST_F(Warm, WhatWasCommittedIsSeenByTheNext) {
     }
 }
 
+// It is known from the end before that nothing is to be mapped, but then something has happened.
+TEST_F(Warm, AStartMapsAgainWhatWasTakenOutForALoadOutside) {
+    put(3, 1);
+    EXPECT_EQ(in_transaction(3), 1u);
+    EXPECT_EQ(in_transaction(3), 1u);
+    EXPECT_EQ(see(9), 0u);
+    ASSERT_EQ(start(file), 1);
+    EXPECT_TRUE(mapped(3));
+    EXPECT_FALSE(mapped(9));
+    EXPECT_EQ(cancel(file), 0);
+}
+
 TEST_F(Warm, WhatWasCancelledIsNotSeen) {
     put(3, 1);
     begin();
