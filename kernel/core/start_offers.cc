@@ -29,8 +29,8 @@ Status StartOffers::attach_cell(Context& context, u64 address, StartCell::Kind k
 void StartOffers::offer(Context& context) noexcept {
     if (!context.has_cell())
         return;
-    {
-        // Where stores are to be allowed at each start there is never one.
+    // Where stores are to be allowed at each start of a warm one there is never an offer.
+    if (context.stage().is_warm()) {
         const Context::Guard held(context.lock());
         if (!context.may_begin_by_offer())
             return;

@@ -120,8 +120,8 @@ int commit_and_tell(int fd, Teller teller, End end = {}, int given = kNotAsked) 
 }
 
 // What end_at_once() has not done. 0, or why not.
-[[gnu::noinline]] int commit_by_call(ThreadState* thread, const ThreadState::AtOnce& at_once,
-                                     int fd, Teller teller) {
+[[gnu::noinline]] int commit_by_call(ThreadState* thread, ThreadState::AtOnce at_once, int fd,
+                                     Teller teller) {
     if (at_once.what == ThreadState::AtOnce::left)
         return commit_and_tell(fd, teller);
     int error = 0;
