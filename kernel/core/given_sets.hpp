@@ -100,6 +100,8 @@ public:
         }
         return commit_.materialise();
     }
+    // After the commit, since the room is about to go.
+    void forget_places() noexcept { commit_.use(nullptr); }
 
     [[nodiscard]] Handle& handle() noexcept { return *handle_; }
     [[nodiscard]] Region& region() noexcept { return handle_->region(); }

@@ -8,6 +8,7 @@
 #include "kernel/core/passes.hpp"
 #include "kernel/core/trace.hpp"
 #include "runtime/support/allocate.hpp"
+#include "runtime/support/scope_exit.hpp"
 
 namespace stm::kernel {
 
@@ -274,11 +275,17 @@ template <u32 kMost>
     }
 }
 
+[[gnu::always_inline]] inline void forget_places(Members members) noexcept {
+    for (GivenSets* const member : members)
+        member->forget_places();
+}
+
 enum class Mode { concurrent, serial };
 
 [[nodiscard, gnu::noinline]] Status commit_with_passes(Members members, Mode mode,
                                                        Outcome& outcome) noexcept {
     __attribute__((uninitialized)) SmallPlaces places;
+    const runtime::ScopeExit forget([&]() noexcept { forget_places(members); });
     for (GivenSets* const member : members) {
         const Status ready = member->prepare(places);
         if (!ready.ok())
@@ -308,6 +315,7 @@ enum class Mode { concurrent, serial };
 // is one gate, so there is nothing that the passes would have to see to.
 [[nodiscard, gnu::noinline]] Status commit_alone(GivenSets& sets, Outcome& outcome) noexcept {
     __attribute__((uninitialized)) SmallPlaces places;
+    const runtime::ScopeExit forget([&]() noexcept { sets.forget_places(); });
     const Status ready = sets.prepare(places);
     if (!ready.ok())
         return ready;
@@ -348,6 +356,7 @@ enum class Mode { concurrent, serial };
 [[nodiscard, gnu::always_inline]] inline Result<bool> commit_together(Members members,
                                                                       Outcome& outcome) noexcept {
     __attribute__((uninitialized)) SmallPlaces places;
+    const runtime::ScopeExit forget([&]() noexcept { forget_places(members); });
     for (GivenSets* const member : members) {
         const Status ready = member->prepare(places);
         if (!ready.ok())
