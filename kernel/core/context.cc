@@ -295,13 +295,15 @@ AbortReason Context::read(u64 offset, void* to, u64 bytes) noexcept {
                                          : footprint_.read(transaction_, offset, to, bytes);
 }
 
-u32 Context::read_words(runtime::Span<const stm_vector_piece> pieces, u64* to) noexcept {
+u32 Context::access_words(runtime::Span<const stm_vector_piece> pieces, u64* words) noexcept {
     u32 done = 0;
     if (failure_ != AbortReason::none || !footprint_.has_no_pages()) [[unlikely]]
         return done;
     for (const stm_vector_piece& piece : pieces) {
-        if ((piece.flags & STM_PIECE_WRITE) != 0 ||
-            !transaction_.read_word_simply(piece.offset, to[done]))
+        const bool simple = (piece.flags & STM_PIECE_WRITE) != 0
+                                ? transaction_.write_word_simply(piece.offset, words[done])
+                                : transaction_.read_word_simply(piece.offset, words[done]);
+        if (!simple) [[unlikely]]
             break;
         ++done;
     }

@@ -219,12 +219,12 @@ public:
     // A write that fails has `written` of its bytes in the transaction.
     [[nodiscard]] protocol::AbortReason read(u64 offset, void* to, u64 bytes) noexcept
         STM_REQUIRES(lock_);
-    // Of pieces of one word each: reads those at the beginning that are simple to read, and returns
-    // how many.
-    [[nodiscard]] u32 read_words(runtime::Span<const stm_vector_piece> pieces, u64* to) noexcept
-        STM_REQUIRES(lock_);
     [[nodiscard]] protocol::AbortReason write(u64 offset, const void* from, u64 bytes,
                                               u64& written) noexcept STM_REQUIRES(lock_);
+    // Of pieces of one word each, with a place among the words for each: reads and writes those at
+    // the beginning for which that is simple, and returns how many.
+    [[nodiscard]] u32 access_words(runtime::Span<const stm_vector_piece> pieces,
+                                   u64* words) noexcept STM_REQUIRES(lock_);
 
     // While no transaction runs: writes whole stripes as a single call. False: something is in the
     // way, such as a closed gate or a locked stripe. Nothing was written then, and a transaction

@@ -16,6 +16,8 @@ namespace stm::kernel {
 // Room for one piece: on the stack for a small one.
 class PieceBuffer : runtime::NonCopyable {
 public:
+    static constexpr runtime::usize kMostKept = 16 * 1024;
+
     // For pieces of a call of that many bytes, none of them larger than `largest`.
     // Error::no_memory.
     [[nodiscard]] runtime::Status reserve(runtime::u64 bytes, runtime::usize largest) noexcept {
@@ -34,11 +36,12 @@ public:
     }
     // The same with an array that is kept from one call to the next: it is taken out of its place
     // for as long as this lives, so whoever comes meanwhile finds none. Linux may fill what it
-    // allocates with zeros, which takes as long as to copy a piece. `kept` outlives this.
+    // allocates with zeros, which takes as long as to copy a piece. A larger one than kMostKept is
+    // not kept. `kept` outlives this.
     [[nodiscard]] runtime::Status borrow(runtime::u64 bytes, runtime::usize largest,
                                          runtime::UniqueArray<runtime::u8>& kept) noexcept {
         const runtime::usize wanted = runtime::min<runtime::u64>(bytes, largest);
-        if (wanted <= sizeof(small_))
+        if (wanted <= sizeof(small_) || wanted > kMostKept)
             return reserve(bytes, largest);
         lender_ = &kept;
         large_.swap(kept);

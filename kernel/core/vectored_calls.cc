@@ -58,6 +58,9 @@ public:
     // Copies the array and checks what does not depend on the transaction. Error::fault,
     // Error::invalid, Error::bad_descriptor.
     [[nodiscard]] Status take(const Handle& handle, const stm_vector& argument) noexcept;
+    // After that, and before the first move(): the buffer, which may be the one that the context
+    // keeps.
+    void borrow_buffer(Context& context) noexcept;
     [[nodiscard]] bool any_reads() const noexcept { return reads_; }
     [[nodiscard]] bool any_writes() const noexcept { return writes_; }
 
@@ -116,8 +119,9 @@ private:
     PieceBuffer buffer_;
     bool reads_ = false;
     bool writes_ = false;
-    bool fits_ = false;  // into the buffer, all pieces together
-    bool words_ = false; // the same, and each one is of 8 bytes
+    bool words_ = false; // each piece is of 8 bytes; after borrow_buffer(): and all of them fit
+    bool fits_ = false;  // after borrow_buffer(): all pieces together, into the buffer
+    u64 room_ = 0;       // as much of a buffer as all of them take
     // Why not even the first piece can be done; `none` if it can.
     AbortReason unfit_ = AbortReason::none;
 };
@@ -149,7 +153,6 @@ Status Vector::check(const Handle& handle) noexcept {
     u32 other_sizes = 0;             // whether there is another one than that of a word
     u64 largest = 0;                 // not below any offset, and so the ends below do not overflow
     u64 end = 0;
-    u64 sum = 0;
     for (const stm_vector_piece& piece : pieces_) {
         flags |= piece.flags;
         all_write &= piece.flags;
@@ -157,11 +160,12 @@ Status Vector::check(const Handle& handle) noexcept {
         largest |= piece.bytes == 0 ? 0 : piece.offset;
         end = runtime::max<u64>(end, piece.bytes == 0 ? 0 : piece.offset + piece.bytes);
     }
-    if (other_sizes == 0) {
-        sum = pieces_.size() * sizeof(u64);
+    words_ = other_sizes == 0;
+    if (words_) {
+        room_ = pieces_.size() * sizeof(u64);
     } else {
         for (const stm_vector_piece& piece : pieces_)
-            sum += room_for(piece.bytes);
+            room_ += room_for(piece.bytes);
     }
     if ((flags & ~u32{STM_PIECE_FLAGS}) != 0)
         return Error::invalid;
@@ -172,11 +176,16 @@ Status Vector::check(const Handle& handle) noexcept {
         return Error::bad_descriptor;
     if (largest > ~u64{0} >> 1 || end > size)
         unfit_ = AbortReason::out_of_range;
-    else if (!buffer_.reserve(sum, kBufferBytes).ok())
-        unfit_ = AbortReason::no_memory;
-    fits_ = sum <= buffer_.size();
-    words_ = fits_ && other_sizes == 0;
     return kSuccess;
+}
+
+void Vector::borrow_buffer(Context& context) noexcept {
+    if (unfit_ != AbortReason::none) [[unlikely]]
+        return;
+    if (!buffer_.borrow(room_, kBufferBytes, context.call_buffer()).ok()) [[unlikely]]
+        unfit_ = AbortReason::no_memory;
+    fits_ = room_ <= buffer_.size();
+    words_ = words_ && fits_;
 }
 
 template <typename Act>
@@ -218,7 +227,7 @@ AbortReason Vector::move_words(Context& context) noexcept {
     AbortReason reason = AbortReason::none;
     {
         const Context::Guard held(context.lock());
-        for (u32 i = context.read_words(pieces_, words); i < count && reason == AbortReason::none;
+        for (u32 i = context.access_words(pieces_, words); i < count && reason == AbortReason::none;
              ++i)
             reason = access(context, pieces_[i], 0, reinterpret_cast<u8*>(words + i), sizeof(u64));
     }
@@ -323,6 +332,7 @@ AbortReason Vector::move_in_rounds(Context& context) noexcept {
     if (!found.ok())
         return found.error();
     Context& context = **found;
+    vector.borrow_buffer(context);
     if ((flags & STM_VECTOR_BEGIN) != 0)
         return begin_with(handle, context, vector);
     if (context.depth() == 0) {

@@ -36,6 +36,8 @@ public:
     static constexpr u32 kInlineSaved = 4;
     static constexpr u32 kInlineLevels = 8;
     static constexpr u32 kMaxLevels = 1024;
+    // So many are sorted by insertion, which moves at most 28 of them.
+    static constexpr u32 kFewWrites = 8;
     // How many are kept from one transaction to the next: 1024 stripes, 104 KiB.
     static constexpr u32 kKeptWrites = 1024;
 
@@ -137,8 +139,9 @@ public:
     [[nodiscard]] u32 levels() const noexcept { return levels_.size(); }
 
     // Puts the stripes into ascending order for in_order(). Needs no room beyond that of reserve().
-    // A log written in ascending order, the common case, takes one pass. Others take a heap sort
-    // (Williams, CACM 7(6), 1964), which has no recursion and no bad worst case.
+    // A log written in ascending order, the common case, takes one pass. Of the others, short ones
+    // are sorted by insertion, and long ones by a heap sort (Williams, CACM 7(6), 1964), which has
+    // no recursion and no bad worst case.
     void sort() noexcept {
         const u32 count = writes_.size();
         sorted_ = true;
@@ -150,6 +153,11 @@ public:
         for (u32 i = 0; i < count; ++i) {
             order_.next() = i;
             order_.commit_append();
+        }
+        if (count <= kFewWrites) {
+            for (u32 i = 1; i < count; ++i)
+                insert(i);
+            return;
         }
         for (u32 root = count / 2; root-- > 0;)
             sift(root, count);
@@ -196,6 +204,14 @@ private:
         saved.level = write.level;
         saved_.commit_append();
         write.level = levels_.size();
+    }
+
+    // Moves the one at that place to where it belongs among those before it, which are in order.
+    void insert(u32 place) noexcept {
+        const u32 write = order_[place];
+        for (; place != 0 && writes_[order_[place - 1]].stripe > writes_[write].stripe; --place)
+            order_[place] = order_[place - 1];
+        order_[place] = write;
     }
 
     void sift(u32 root, u32 count) noexcept {

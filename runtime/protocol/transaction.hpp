@@ -352,6 +352,19 @@ public:
         return AbortReason::none;
     }
 
+    // Notes an aligned word to be written, if there is room for it. False: nothing was done, and
+    // write() does it. Inlined into loops over many words.
+    [[nodiscard, gnu::always_inline]] bool write_word_simply(u64 offset, u64 value) noexcept {
+        if (!ready_ || offset % sizeof(u64) != 0 || offset >= memory_.size() || !has_write_room(1))
+            [[unlikely]]
+            return false;
+        Write& write = write_to(stripe_of(offset));
+        const u64 first = offset % kStripeBytes;
+        __builtin_memcpy(write.bytes + first, &value, sizeof(value));
+        write.mask |= ByteMask{0xff} << first;
+        return true;
+    }
+
     // The same for those bytes of one stripe that the mask has, at least one; `from` is all 64 of
     // them. `page`: place_now() of its page.
     [[gnu::always_inline]] AbortReason write_stripe(u64 stripe, const u8* from, ByteMask mask,
@@ -759,16 +772,18 @@ private:
         return reason;
     }
 
-    // Room for a write that touches the stripes of [offset, offset + bytes).
-    AbortReason reserve_writes(u64 offset, u64 bytes) noexcept {
-        const u64 stripes = stripes_in(offset, bytes);
-        return has_write_room(stripes) ? AbortReason::none : reserve_writes_slowly(offset, stripes);
-    }
+    // Whether a write that touches so many stripes needs nothing more.
     [[nodiscard, gnu::always_inline]] bool has_write_room(u64 stripes) const noexcept {
         const u64 accesses = accesses_.size() + stripes;
         const u64 writes = log_.size() + stripes;
         return accesses + more_ <= limits_.accesses && writes <= limits_.writes &&
                accesses_.has_room(accesses) && log_.has_room(writes, stripes);
+    }
+
+    // Room for a write that touches the stripes of [offset, offset + bytes).
+    AbortReason reserve_writes(u64 offset, u64 bytes) noexcept {
+        const u64 stripes = stripes_in(offset, bytes);
+        return has_write_room(stripes) ? AbortReason::none : reserve_writes_slowly(offset, stripes);
     }
 
     // Counts only stripes that are really new, so a transaction right below its limits may write

@@ -501,6 +501,27 @@ TEST_F(Vectors, AreOneTransactionOverAllRounds) {
     }
 }
 
+// The buffer of one call is that of the next, whatever kind of call it is.
+TEST_F(Vectors, AllocateNothingWhereACallWasBefore) {
+    std::vector<std::uint64_t> words(1024);
+    const auto all = [&] {
+        return Pieces().read(64, words.data(), words.size() * sizeof(words[0])).access(file);
+    };
+    std::vector<std::uint8_t> bytes(10'000);
+    put(file, 64, 1);
+    ASSERT_EQ(all(), 0);
+    ASSERT_EQ(read(file, 0, bytes.data(), bytes.size()), 10'000);
+    for (std::size_t step = 1;; ++step) {
+        const simulated::FailPoint point(step);
+        static_cast<void>(all());
+        ASSERT_NE(point.happened(), simulated::Failure::allocation) << step;
+        if (point.happened() == simulated::Failure::none)
+            break;
+    }
+    EXPECT_EQ(all(), 0);
+    EXPECT_EQ(words[0], 1u);
+}
+
 TEST_F(Vectors, NobodySeesHalfOf) {
     const auto end = Clock::now() + milliseconds(200);
     in_threads(3, [&](int number) {
