@@ -15,7 +15,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
 .DEFAULT_GOAL := help
 .PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest
 .PHONY: fuzz coverage sweep world soak mutants reliability bench install uninstall deb deb-check
-.PHONY: clean check-tracing check-examples check-debugging arm64 matrix
+.PHONY: clean check-tracing check-examples check-debugging arm64 matrix deaths
 
 help:
 	@echo 'make deps          install the Debian packages that are missing (root or sudo)'
@@ -28,6 +28,8 @@ help:
 	@echo 'make matrix        run these two on each kernel of docs/kernels.md (KERNELS=…)'
 	@echo 'make storm         kill, stop, fork and starve processes that use the module'
 	@echo '                   (SECONDS=60, SEED=…, KERNEL=…, STORM=--json)'
+	@echo 'make deaths        kill a process at each instruction of its own commits'
+	@echo '                   (KERNEL=…)'
 	@echo 'make fuzz          call the module in every order, on this host and in a guest'
 	@echo '                   (SECONDS=300, FUZZ=--seed=…)'
 	@echo 'make sweep         let each allocation and user copy fail in turn, everywhere'
@@ -94,6 +96,9 @@ test: deps
 storm: deps
 	@ci/storm --kernel '$(KERNEL)' $(if $(SECONDS),--seconds '$(SECONDS)') \
 		$(if $(SEED),--seed '$(SEED)') $(STORM)
+
+deaths: deps
+	@ci/deaths --kernel '$(KERNEL)'
 
 fuzz: deps
 	@ci/fuzz $(if $(SECONDS),--seconds '$(SECONDS)') $(FUZZ)
