@@ -21,13 +21,16 @@ namespace stm::kernel {
     return timeout_ns > now ? timeout_ns - now : 0;
 }
 
-// Calls wait(nanoseconds), which asks its condition first, until that holds or the time is over.
-// With `looks` the condition may become true without a wake-up, and is asked ten times in a second.
+// Whether a wake-up comes with each change of what somebody waits for.
+enum class Wakes { always, mostly };
+
+// Calls wait(nanoseconds), which asks its condition first, until that holds or the time is over. If
+// wake-ups come only mostly, the condition is asked ten times in a second.
 template <typename Wait>
-[[nodiscard]] runtime::Status wait_and_look(bool looks, runtime::u64 timeout_ns,
+[[nodiscard]] runtime::Status wait_and_look(Wakes wakes, runtime::u64 timeout_ns,
                                             Wait wait) noexcept {
     constexpr runtime::u64 kLookNs = 100'000'000;
-    if (!looks)
+    if (wakes == Wakes::always)
         return wait(timeout_ns);
     const runtime::u64 begin = stm_linux_monotonic_ns();
     for (;;) {

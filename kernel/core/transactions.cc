@@ -249,12 +249,12 @@ Status wait(Handle& handle, u64 timeout_ns, u32 flags) noexcept {
     // A stripe that is locked now is about to change; the program finds out by running again. A
     // thread may stop between its commit to a direct region and STM_IOC_WAKE.
     Region& region = handle.region();
+    const Wakes wakes = region.direct() ? Wakes::mostly : Wakes::always;
     const Status waited = traced_wait(region, STM_TRACE_WAIT_CHANGE, [&]() noexcept {
-        return wait_and_look(
-            region.direct(), remaining_ns(timeout_ns, flags), [&](u64 nanoseconds) noexcept {
-                return region.versions().readers.wait([&] { return context.has_changed(); },
-                                                      nanoseconds, STM_WAIT_INTERRUPTIBLE, mask);
-            });
+        return wait_and_look(wakes, remaining_ns(timeout_ns, flags), [&](u64 nanoseconds) noexcept {
+            return region.versions().readers.wait([&] { return context.has_changed(); },
+                                                  nanoseconds, STM_WAIT_INTERRUPTIBLE, mask);
+        });
     });
     const Guard held(context.lock());
     context.withdraw_wait(mask);

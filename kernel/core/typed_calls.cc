@@ -423,11 +423,13 @@ constexpr u64 kQuickWait = 8;
     // see.
     const stm_wait_asks asks = cost(members) <= kQuickWait ? STM_ASKS_WAKER : STM_ASKS_SLEEPER;
     // A thread may stop between its commit to a direct region and STM_IOC_WAKE.
-    bool looks = false;
-    for (GivenSets* const member : members)
-        looks = looks || member->region().direct();
+    Wakes wakes = Wakes::always;
+    for (GivenSets* const member : members) {
+        if (member->region().direct())
+            wakes = Wakes::mostly;
+    }
     const Status waited = traced_wait(members[0]->region(), STM_TRACE_WAIT_CHANGE, [&]() noexcept {
-        return wait_and_look(looks, timeout_ns, [&](u64 nanoseconds) noexcept {
+        return wait_and_look(wakes, timeout_ns, [&](u64 nanoseconds) noexcept {
             return WaitQueue::wait_on(Span<const stm_bed>(beds, members.size()), has_changed, asks,
                                       nanoseconds, STM_WAIT_INTERRUPTIBLE);
         });
