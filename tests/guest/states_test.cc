@@ -449,17 +449,19 @@ TEST(Copies, AreGoneWhenTheyAreInterrupted) {
     const std::string load = stmctl + "load --archive '" + made + "' <'" + archive + "'";
     ASSERT_EQ(shell(stmctl + "dump --archive '" + region.name() + "' >'" + archive + "'").status,
               0);
-    struct {
+    struct Way {
         std::string line;
         int status;
-    } const ways[] = {{"exec " + copy, 1}, {"exec " + load, 1}, {"trap '' TERM; exec " + copy, 0}};
-    for (const auto& [line, status] : ways) {
-        Child child = Child::doing(
-            [&] { ::execl("/bin/sh", "sh", "-c", (line + " >/dev/null 2>&1").c_str(), nullptr); });
-        EXPECT_TRUE(eventually([&] { return exists(made); })) << line;
+    };
+    const Way ways[] = {
+        {"exec " + copy, 1}, {"exec " + load, 1}, {"trap '' TERM; exec " + copy, 0}};
+    for (const Way& way : ways) {
+        const std::string quiet = way.line + " >/dev/null 2>&1";
+        Child child = Child::doing([&] { ::execl("/bin/sh", "sh", "-c", quiet.c_str(), nullptr); });
+        EXPECT_TRUE(eventually([&] { return exists(made); })) << way.line;
         child.kill(SIGTERM);
-        EXPECT_EQ(child.wait(), status) << line;
-        EXPECT_EQ(exists(made), status == 0) << line;
+        EXPECT_EQ(child.wait(), way.status) << way.line;
+        EXPECT_EQ(exists(made), way.status == 0) << way.line;
         stm_unlink_deferred(made.c_str());
     }
     ::unlink(archive.c_str());
