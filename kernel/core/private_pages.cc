@@ -129,10 +129,8 @@ PrivatePages::Page* PrivatePages::find(u64 index) noexcept {
 AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& page,
                                  Data data) noexcept {
     page = find(index);
-    if (page != nullptr) // what calls wrote is still missing if there was no memory to save it
-        return !page->stored && transaction.writes_page(index)
-                   ? prepare_store(transaction, *page, kAnyHolders)
-                   : AbortReason::none;
+    if (page != nullptr)
+        return AbortReason::none;
     AbortReason reason = reason_of_growth(pages_.reserve(pages_.size() + u64{1}, kMaxPages));
     if (reason == AbortReason::none)
         reason = reason_of_growth(index_.reserve(pages_.size() + u64{1}, kMaxPages));
@@ -152,7 +150,7 @@ AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& pag
         recycle(copy);
         return reason;
     }
-    index_.insert(index).write = pages_.size();
+    const u32 number = pages_.size();
     pages_.next() = {.index = index,
                      .copy = copy,
                      .address = 0,
@@ -167,11 +165,18 @@ AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& pag
                      .alone = false,
                      .stays = false};
     pages_.commit_append();
-    page = &pages_[pages_.size() - 1];
-    // What calls wrote before is seen, and from now on belongs to the page.
-    if (!transaction.writes_page(index))
-        return AbortReason::none;
-    return prepare_store(transaction, *page, kAnyHolders);
+    // What calls wrote before is seen, and from now on belongs to the page. Without it there is
+    // none: the page may outlive the transaction.
+    if (transaction.writes_page(index))
+        reason = prepare_store(transaction, pages_[number], kAnyHolders);
+    if (reason != AbortReason::none) {
+        pages_.truncate(number);
+        recycle(copy);
+        return reason;
+    }
+    index_.insert(index).write = number;
+    page = &pages_[number];
+    return AbortReason::none;
 }
 
 AbortReason PrivatePages::prepare_store(Transaction& transaction, Page& page,
@@ -184,7 +189,7 @@ AbortReason PrivatePages::prepare_store(Transaction& transaction, Page& page,
         return AbortReason::read_validation;
     }
     if (const u32 level = transaction.nesting(); level != 0) {
-        const AbortReason reason = save(index_.find(page.index)->write, level, CopyOf::region);
+        const AbortReason reason = save(number_of(page), level, CopyOf::region);
         if (reason != AbortReason::none)
             return reason;
     }

@@ -93,7 +93,7 @@ public:
     // doomed transaction: whatever the region contains now.
     enum class Data { snapshot, any };
     // The page, copied if it is not there yet, with what the transaction wrote by calls laid over
-    // it. A conflict (unless any data will do), too_big, no_memory.
+    // it. A conflict (unless any data will do), too_big, no_memory: then there is no new page.
     [[nodiscard]] AbortReason obtain(Transaction& transaction, u64 index, Page*& page,
                                      Data data = Data::snapshot) noexcept;
     // Allows stores to the page from now on. no_memory, in a nested part only. A conflict, if the
@@ -184,6 +184,9 @@ private:
         CopyOf copy_of;
     };
 
+    [[nodiscard]] u32 number_of(const Page& page) const noexcept {
+        return static_cast<u32>(&page - &pages_[0]);
+    }
     [[nodiscard]] AbortReason save(u32 page, u32 level, CopyOf copy_of) noexcept;
     [[nodiscard]] stm_page* allocate() noexcept;
     void recycle(stm_page* page) noexcept;

@@ -698,6 +698,27 @@ TEST_F(Warm, APageThatWasOnlyLoadedIsNotStoredToWhileItIsPinned) {
     }
 }
 
+// What calls have written is laid over a page when that is made. In an inner part the page as it
+// was is saved before, for which there may be no memory.
+TEST_F(Warm, APageWithoutWhatCallsHaveWrittenIsNotKept) {
+    constexpr std::uint64_t kPoints = 4;
+    for (std::uint64_t point = 1; point <= kPoints; ++point) {
+        SCOPED_TRACE(point);
+        const std::uint64_t page = 10 + point;
+        begin();
+        EXPECT_EQ(write(file, page * kPage, &point, sizeof(point)), 8);
+        EXPECT_EQ(start(file), 2);
+        {
+            const FailPoint fails(point);
+            (void)fault(file, page, page);
+        }
+        EXPECT_EQ(commit(file), 0);
+        EXPECT_EQ(end(), 0);
+        EXPECT_EQ(committed(page), point);
+        EXPECT_EQ(in_transaction(page), point);
+    }
+}
+
 TEST_F(Warm, APageThatWasStoredToStaysForLoadsAlone) {
     for (std::uint64_t value = 1; value < 4; ++value) {
         put(3, value);
