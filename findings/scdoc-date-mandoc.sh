@@ -98,7 +98,8 @@ for suite in bookworm forky; do
     run "$suite" scdoc <"$folder/page.scd" >"$folder/$suite.1" || cannot "scdoc of $suite"
     grep '^\.TH' "$folder/$suite.1"
     run bookworm mandoc -T lint "$folder/$suite.1" >"$folder/$suite.lint" 2>&1
-    sed "s|$folder/||g" "$folder/$suite.lint" | grep 'parse date' || echo "    no warning of the date"
+    sed "s|$folder/||g" "$folder/$suite.lint" | grep 'parse date' ||
+        echo "    no warning of the date"
 done
 
 title() { grep '^\.TH' "$folder/$1.1"; }
