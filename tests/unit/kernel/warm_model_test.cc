@@ -34,6 +34,7 @@ protected:
     Own seen;                          // of others
     Own changed;                       // by others, the last time
     std::vector<stm_page*> pins;
+    simulated::OtherThread other_thread;
     bool left = false; // a fault
     long wrong = 0;
     long silent = 0;  // starts without a call
@@ -120,6 +121,7 @@ protected:
 
     void begin() {
         const std::uint64_t site = 1 + pick(2);
+        const std::uint64_t flags = chance(10) ? STM_START_NO_PREDICTION : 0;
         own.clear();
         seen.clear();
         possible = {history.size() - 1};
@@ -130,10 +132,21 @@ protected:
             (words.snapshot == STM_NO_SNAPSHOT || words.snapshot == clock())) {
             std::atomic_ref(words.begun).store(offer);
             ++silent;
-        } else if (perhaps_disturbed([&] { return start(file, STM_START_SITE(site)); }) != 1) {
+        } else if (perhaps_disturbed([&] { return start(file, STM_START_SITE(site) | flags); }) !=
+                   1) {
             return;
         }
         own.emplace_back();
+    }
+    void begin_again() {
+        own.clear();
+        seen.clear();
+        possible = {history.size() - 1};
+        const std::uint64_t argument = STM_START_SITE(1 + pick(2)) | STM_START_RESTART;
+        if (perhaps_disturbed([&] { return start(file, argument); }) == 1)
+            own.emplace_back();
+        else
+            give_up();
     }
     void give_up() {
         if (std::atomic_ref(words.begun).exchange(0) != 0) {
@@ -299,7 +312,10 @@ protected:
             else
                 pieces.read(position(bytes[i]), &values[i], 8);
         }
-        if (perhaps_disturbed([&] { return pieces.access(file); }) != 0)
+        const bool ends = own.size() == 1 && chance(25);
+        const std::size_t before = history.size() - 1;
+        if (perhaps_disturbed([&] { return pieces.access(file, ends ? STM_VECTOR_COMMIT : 0); },
+                              ends ? Locks::stripes : Locks::none) != 0)
             return give_up();
         for (unsigned i = 0; i < count; ++i) {
             for (unsigned at = 0; at < 8; ++at) {
@@ -309,6 +325,10 @@ protected:
                 else
                     check(bytes[i] + at, value, "vector");
             }
+        }
+        if (ends) {
+            note_commit(before);
+            own.clear();
         }
     }
     void change() {
@@ -351,8 +371,30 @@ protected:
         words = {};
         ASSERT_EQ(map(file, 0, kModelPages, STM_MAP_WRITE), 0);
     }
+    // Another thread of the process takes the mapping away.
+    void run_another() {
+        const simulated::AsThread it(other_thread);
+        if (start(file) != 1)
+            return;
+        const std::size_t byte = pick(kModelPages * kModelBytes);
+        std::uint8_t* const bytes = page_for(byte / kModelBytes, true);
+        if (bytes == nullptr) {
+            while (transaction_of(file).depth != 0)
+                EXPECT_EQ(cancel(file), 0);
+            return;
+        }
+        const auto value = static_cast<std::uint8_t>(pick(256));
+        bytes[byte % kModelBytes] = value;
+        if (commit(file) == 0)
+            history.push_back(with(history.back(), {{byte, value}}));
+        check_committed();
+    }
+    void map_again() {
+        simulated::unmap_own(file.view());
+        ASSERT_EQ(map(file, 0, kModelPages, STM_MAP_WRITE), 0);
+    }
     void outside() {
-        switch (pick(8)) {
+        switch (pick(12)) {
         case 0: {
             const std::size_t byte = pick(kModelPages * kModelBytes);
             std::uint8_t value = 0;
@@ -371,6 +413,15 @@ protected:
             break;
         case 4:
             reopen();
+            break;
+        case 5:
+            run_another();
+            break;
+        case 6:
+            map_again();
+            break;
+        case 7:
+            settings.predicted_pages = chance(50) ? 64 : 0;
             break;
         default:
             change();
@@ -408,13 +459,17 @@ protected:
             own.pop_back();
         } else if (what < 78) {
             give_up();
-        } else if (what < 80) {
+        } else if (what < 79) {
+            begin_again();
+        } else if (what < 81) {
             if (pins.empty() || chance(50))
                 pin();
             else
                 unpin();
-        } else if (what < 81) {
+        } else if (what < 82) {
             simulated::run_timers();
+        } else if (what < 83) {
+            map_again();
         } else {
             end();
         }
