@@ -15,7 +15,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL = $(JOBS)
 .DEFAULT_GOAL := help
 .PHONY: help deps all userspace module modules demo test storm check-fast check-module check-guest
 .PHONY: fuzz coverage sweep world soak mutants reliability bench install uninstall deb deb-check
-.PHONY: clean check-tracing check-examples check-debugging arm64 matrix deaths
+.PHONY: clean docs site check-tracing check-examples check-debugging arm64 matrix deaths
 
 help:
 	@echo 'make deps          install the Debian packages that are missing (root or sudo)'
@@ -46,6 +46,7 @@ help:
 	@echo 'make check-examples  build each folder of examples alone, and run it in a guest'
 	@echo 'make check-debugging  run gdb on a program with regions and its core (KERNELS=…)'
 	@echo 'make check-pages   follow the pages for newcomers word by word, in a guest'
+	@echo 'make docs          make the manual pages, in build/host/man, and the site'
 	@echo 'make site          make a site of the documents, in build/site'
 	@echo 'make bench         measure memory, transactions and what others use, in a guest'
 	@echo '                   (KERNEL=…, BENCH="--json mapped")'
@@ -152,6 +153,11 @@ check-debugging: deps
 
 check-pages: userspace module
 	@ci/check-pages '$(KERNEL)'
+
+docs: deps
+	@ci/cmake-build host manual_pages
+	@echo 'the manual pages: build/host/man'
+	@$(MAKE) --no-print-directory site
 
 site:
 	@ci/deps --site
