@@ -320,7 +320,7 @@ TEST(Stmctl, DumpsAndCopiesMoreThanATransactionMayRead) {
         EXPECT_EQ(shell(build_folder() + "/bin/stmctl dump " + in_quotes(copy) +
                         " | split -b 256K --filter='xxhsum -H2 - | cut -c 1-32' | xxhsum -H2 -")
                       .text.substr(0, 32),
-                  said["xxh128"]);
+                  said["xxh128"].get<std::string>());
     }
     EXPECT_EQ(stm_unlink(copy.c_str()), 0);
 }
