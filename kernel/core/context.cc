@@ -279,7 +279,7 @@ Footprint::ToMap Context::to_map(u32 site) noexcept {
 void Context::map_predicted(stm_view* view, Footprint::ToMap what, u32 most) noexcept {
     if (what == Footprint::ToMap::protections)
         footprint_.allow_predicted_stores(view);
-    else if (footprint_.map_predicted(transaction_, view, what, most) != AbortReason::none)
+    else if (footprint_.map_predicted(transaction_, view, most) != AbortReason::none)
         tell_doomed();
 }
 

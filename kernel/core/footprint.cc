@@ -142,8 +142,7 @@ void Footprint::allow_predicted_stores(stm_view* view) noexcept {
     batch.flush();
 }
 
-AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, ToMap what,
-                                     u32 most) noexcept {
+AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, u32 most) noexcept {
     next_.is_known = false;
     using Does = MappingBatch::Does;
     using Where = Prediction::Where;
@@ -160,8 +159,7 @@ AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, T
         if (predicted_ >= most)
             return false;
         PrivatePages::Page* page = pages_.find_near(likely.index, number++);
-        if (page == nullptr ? where == Where::kept || what != ToMap::pages
-                            : !page->mapped && what != ToMap::pages)
+        if (page == nullptr && where == Where::kept)
             return true;
         if (page != nullptr && page->mapped && (use == Use::load || page->leaves()))
             return true;
@@ -192,7 +190,7 @@ AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, T
                   use == Use::store ? Does::maps_for_stores : Does::maps_for_loads);
         return true;
     });
-    for (u32 i = 0; i < kept_ && ended == AbortReason::none && what == ToMap::pages; ++i) {
+    for (u32 i = 0; i < kept_ && ended == AbortReason::none; ++i) {
         PrivatePages::Page& page = pages_[i];
         if (page.mapped || !is_mapped_by(page.index, page.address))
             continue;

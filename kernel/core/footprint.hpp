@@ -77,7 +77,7 @@ public:
     // Makes these pages, at most that many, and maps them. A conflict dooms the transaction like
     // any other. Anything else that ends it early is `none`, because the missing pages may not be
     // needed at all.
-    [[nodiscard]] AbortReason map_predicted(Transaction& transaction, stm_view* view, ToMap what,
+    [[nodiscard]] AbortReason map_predicted(Transaction& transaction, stm_view* view,
                                             u32 most) noexcept;
     // The same where only protections are to be changed.
     void allow_predicted_stores(stm_view* view) noexcept;
