@@ -14,7 +14,7 @@ from unittest import mock
 
 sys.path.append(os.path.join(os.path.dirname(__file__), "..", "..", "tests", "guest"))
 import load  # pylint: disable=wrong-import-position
-from vmlib import apt, cache, channel, compilers, initramfs, kbuild, kernels, roots
+from vmlib import apt, cache, channel, compilers, failures, initramfs, kbuild, kernels, roots
 
 
 def test_frames_survive_any_cut():
@@ -231,3 +231,28 @@ def test_a_program_that_does_not_run_here_runs_by_the_libraries_beside_it():
         said = subprocess.run([f"{programs}/say", "two words", "*"], stdout=subprocess.PIPE,
                               check=True, text=True).stdout
         assert said == "two words *\n", said
+
+
+def test_of_a_long_output_the_end_of_a_run_shows_why_it_failed():
+    output = """ok     calls_test                25 passed (11.0 s)
+FAILED interface_test           100 passed, 1 skipped (1.9 s)
+       | [ RUN      ] Interface.TakesWhatItShould
+       | ../../tests/guest/interface_test.cc:20: Skipped
+       | [  SKIPPED ] Interface.Left (3 ms)
+       | ../../tests/guest/interface_test.cc:30: Failure
+       | Expected equality of these values:
+       |   count
+       |     Which is: 3
+       | [  FAILED  ] Interface.TakesWhatItShould (2 ms)
+       | what the program says besides
+FAILED Interface.TakesWhatItShould
+124 passed, 1 failed
+"""
+    assert failures.gist(output) == [
+        "FAILED interface_test           100 passed, 1 skipped (1.9 s)",
+        "../../tests/guest/interface_test.cc:30: Failure", "Expected equality of these values:",
+        "count", "Which is: 3", "[  FAILED  ] Interface.TakesWhatItShould (2 ms)",
+        "FAILED Interface.TakesWhatItShould"]
+    assert len(failures.gist(output, most=3)) == 3
+    assert not [line for line in failures.lines_in(output) if "SKIPPED" in line]
+    assert failures.gist("one\ntwo\nthree\n", most=2) == ["two", "three"]
