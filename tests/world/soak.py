@@ -22,22 +22,23 @@ MOST_GROWTH = 128 * 1024  # kB of the kernel's memory that may be in caches of i
 
 
 def programs(build):
-    """Names and commands. Each ends by itself, with 0 if all was right."""
+    """Names and commands, which take turns. Each ends by itself, with 0 if all was right."""
     world = os.path.join(build, "tests/world")
-    banks = {f"bank, {way}": ["bank", "--way", way, "--seconds", "20", "--kill-rate", "3",
-                              "--processes", "2", "--accounts", "64", "--json"]
+    banks = {f"bank, {way}": [["bank", "--way", way, "--seconds", "20", "--kill-rate", "3",
+                               "--processes", "2", "--accounts", "64", "--json"]]
              for way in ("calls", "transparent", "typed", "mutex")}
+    storm = [os.path.join(build, "tests/storm/storm"), "--seconds", "30"]
     return {
-        "storm": [os.path.join(build, "tests/storm/storm"), "--seconds", "30"],
+        "storm": [storm, [*storm, "--direct"]],
         **banks,
-        "stamp": [os.path.join(world, "stamp/stamp"), "typed", "mapped", "calls"],
-        "boost": [os.path.join(world, "boost-interprocess/boost_interprocess_test"),
-                  "--gtest_filter=*/ARegion"],
-        "glibc": [os.path.join(world, "glibc-objects/glibc_objects_test")],
-        "postgresql": ["python3", os.path.join(REPO, "tests/world/postgresql/guest.py"),
-                       os.path.join(build, "lib/libstm-sysv.so"), "--rounds", "2"],
-        "tools": ["python3", os.path.join(REPO, "tests/world/tools/guest.py"), build, "strace",
-                  "gdb, attach", "perf"],
+        "stamp": [[os.path.join(world, "stamp/stamp"), "typed", "mapped", "calls"]],
+        "boost": [[os.path.join(world, "boost-interprocess/boost_interprocess_test"),
+                   "--gtest_filter=*/ARegion"]],
+        "glibc": [[os.path.join(world, "glibc-objects/glibc_objects_test")]],
+        "postgresql": [["python3", os.path.join(REPO, "tests/world/postgresql/guest.py"),
+                        os.path.join(build, "lib/libstm-sysv.so"), "--rounds", "2"]],
+        "tools": [["python3", os.path.join(REPO, "tests/world/tools/guest.py"), build, "strace",
+                   "gdb, attach", "perf"]],
     }
 
 
@@ -66,15 +67,16 @@ def is_about_others(name, output):
 class Again(threading.Thread):
     """Runs one program until the time is over, and counts."""
 
-    def __init__(self, name, command, end):
+    def __init__(self, name, commands, end):
         super().__init__()
-        self.what, self.command, self.until = name, command, end
+        self.what, self.commands, self.until = name, commands, end
         self.rounds, self.problem = 0, ""
 
     def run(self):
         while time.monotonic() < self.until and not self.problem:
             environment = {**os.environ, "STM_TEST_TIME_SCALE": "10"}
-            done = subprocess.run(self.command, check=False, stdin=subprocess.DEVNULL,
+            command = self.commands[self.rounds % len(self.commands)]
+            done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/tmp",
                                   text=True, errors="replace", env=environment)
             if done.returncode != 0 and not is_about_others(self.what, done.stdout):
@@ -90,8 +92,8 @@ def main():
     args = parser.parse_args()
     before, middle = len(regions()), memory_kb()
     began = time.monotonic()
-    all_of_them = [Again(name, command, began + args.seconds)
-                   for name, command in programs(os.path.realpath(args.build_dir)).items()]
+    all_of_them = [Again(name, commands, began + args.seconds)
+                   for name, commands in programs(os.path.realpath(args.build_dir)).items()]
     for one in all_of_them:
         one.start()
     while any(one.is_alive() for one in all_of_them):
