@@ -2,8 +2,9 @@
 // The owner's side of a direct commit: see journal.hpp, which has the protocol and its proof.
 //
 // It does what set_commit.hpp does for a part that is the only one. There the places of stripes are
-// looked for before the first lock. Here they follow from their numbers, so a commit of a few words
-// is some short loops over the writes.
+// looked for before the first lock. Here they follow from their numbers, so a commit of a few
+// stripes is some short loops over the writes. Most commits write one word in one or two stripes:
+// for them there are no loops, and what is to be written stays in registers.
 #pragma once
 
 #include "runtime/protocol/abort_reason.hpp"
@@ -35,6 +36,12 @@ concept CommitSets = requires(const S& sets) {
     { sets.stripes_written() } -> runtime::same_as<runtime::Span<const StripeWrite>>;
 };
 
+// `stripe` was in the way if a conflict is the reason.
+struct DirectResult {
+    AbortReason reason;
+    u64 stripe;
+};
+
 // Behind a commit, when those that wait were woken.
 template <typename M>
 [[gnu::always_inline]] inline void end_direct(M& memory, Journal& journal) noexcept {
@@ -53,11 +60,21 @@ template <typename M>
 
 namespace detail {
 
+// A memory that is a few pointers is copied, so that it may stay in registers.
+template <typename M>
+struct HeldMemory {
+    using Type = M&;
+};
+template <runtime::trivially_copyable M>
+struct HeldMemory<M> {
+    using Type = M;
+};
+
 // What the steps of one commit need. The writes are visited from `first` to `last` by `stride`, in
 // ascending order, which keeps two commits from waiting for each other.
 template <DirectMemory M, CommitSets S>
 struct DirectAttempt {
-    M& memory;
+    typename HeldMemory<M>::Type memory;
     Journal& journal;
     const S& sets;
     const u64 owner;
@@ -65,7 +82,6 @@ struct DirectAttempt {
     const StripeWrite* const last;
     const runtime::i64 stride;
     u64* const replaced; // the words that it has locked over, by position
-    u64& conflicting;
 };
 
 // Calls visit(write) for each until it returns false. Returns the one for which it did, or nullptr.
@@ -80,13 +96,148 @@ each(const StripeWrite* write, const StripeWrite* last, runtime::i64 stride, Vis
     }
 }
 
+// Where the only word is that the write has bytes of, or kNoWord: there are others, or only a part.
+inline constexpr u32 kNoWord = kStripeBytes;
+[[gnu::always_inline]] inline u32 only_word(const StripeWrite& write) noexcept {
+    const u32 at = static_cast<u32>(__builtin_ctzll(write.mask)) & ~u32{7};
+    return write.mask >> at == 0xff ? at : kNoWord;
+}
+
+// The writes of a commit in ascending order, in the two forms that commit_in_order() takes. Each
+// form has a type of writes with these functions:
+//
+// origin()             the write of the transaction
+// stripe()             its stripe
+// orec()               the record of that
+// copy_to(place)       makes the page be there, and puts the write into the journal
+// apply()              stores its bytes; false: it has done nothing
+//
+// and each(visit), as above, count(), and first(), last() and stride() in the transaction's array.
+
+// Where records and bytes of a region begin.
+struct Places {
+    Atomic<u64>* records;
+    u8* bytes;
+};
+
+// Any writes.
+class AnyWrites {
+public:
+    class Write {
+    public:
+        Write(const StripeWrite& write, Places places) noexcept : write_(write), places_(places) {}
+        [[nodiscard]] const StripeWrite* origin() const noexcept { return &write_; }
+        [[nodiscard]] u64 stripe() const noexcept { return write_.stripe; }
+        [[nodiscard]] Atomic<u64>& orec() const noexcept { return places_.records[write_.stripe]; }
+        [[gnu::always_inline]] void copy_to(StripeWrite& place) const noexcept {
+            static_cast<void>(runtime::load_shared_word(bytes()));
+            place = write_;
+        }
+        [[nodiscard, gnu::always_inline]] bool apply() const noexcept {
+            const u32 at = only_word(write_);
+            if (at == kNoWord) [[unlikely]]
+                return false;
+            runtime::store_shared_word(bytes() + at, load_word(write_.bytes + at));
+            return true;
+        }
+
+    private:
+        [[nodiscard]] u8* bytes() const noexcept {
+            return places_.bytes + write_.stripe * kStripeBytes;
+        }
+
+        const StripeWrite& write_;
+        const Places places_;
+    };
+
+    AnyWrites(const StripeWrite* first, const StripeWrite* last, runtime::i64 stride, u64 count,
+              Places places) noexcept
+        : first_(first), last_(last), stride_(stride), count_(count), places_(places) {}
+    [[nodiscard]] u64 count() const noexcept { return count_; }
+    [[nodiscard]] const StripeWrite* first() const noexcept { return first_; }
+    [[nodiscard]] const StripeWrite* last() const noexcept { return last_; }
+    [[nodiscard]] runtime::i64 stride() const noexcept { return stride_; }
+    template <typename Visit>
+    [[gnu::always_inline]] const StripeWrite* each(Visit visit) const noexcept {
+        return detail::each(first_, last_, stride_, [&](const StripeWrite& write) noexcept {
+            return visit(Write(write, places_));
+        });
+    }
+
+private:
+    const StripeWrite* const first_;
+    const StripeWrite* const last_;
+    const runtime::i64 stride_;
+    const u64 count_;
+    const Places places_;
+};
+
+// One word in one stripe, or in each of two.
+template <u32 kCount>
+class FewWords {
+    static_assert(kCount == 1 || kCount == 2);
+
+public:
+    class Write {
+    public:
+        Write(const StripeWrite& write, u32 at, Places places) noexcept
+            : write_(write), at_(at), word_(load_word(write.bytes + at)),
+              orec_(places.records + write.stripe),
+              shared_(places.bytes + write.stripe * kStripeBytes + at) {}
+        [[nodiscard]] const StripeWrite* origin() const noexcept { return &write_; }
+        [[nodiscard]] u64 stripe() const noexcept { return write_.stripe; }
+        [[nodiscard]] Atomic<u64>& orec() const noexcept { return *orec_; }
+        [[gnu::always_inline]] void copy_to(StripeWrite& place) const noexcept {
+            static_cast<void>(runtime::load_shared_word(shared_));
+            place.stripe = write_.stripe;
+            place.mask = write_.mask;
+            __builtin_memcpy(place.bytes + at_, &word_, sizeof(word_));
+        }
+        [[nodiscard, gnu::always_inline]] bool apply() const noexcept {
+            runtime::store_shared_word(shared_, word_);
+            return true;
+        }
+
+    private:
+        const StripeWrite& write_;
+        const u32 at_;
+        const u64 word_;
+        Atomic<u64>* const orec_;
+        u8* const shared_;
+    };
+
+    // The second one is not looked at if there is only one.
+    FewWords(const Write& first, const Write& second) noexcept : first_(first), second_(second) {}
+    [[nodiscard]] static u64 count() noexcept { return kCount; }
+    [[nodiscard]] const StripeWrite* first() const noexcept { return first_.origin(); }
+    [[nodiscard]] const StripeWrite* last() const noexcept {
+        return (kCount == 1 ? first_ : second_).origin();
+    }
+    [[nodiscard]] runtime::i64 stride() const noexcept {
+        return kCount == 1 ? 1 : last() - first();
+    }
+    template <typename Visit>
+    [[gnu::always_inline]] const StripeWrite* each(Visit visit) const noexcept {
+        if (!visit(first_))
+            return first_.origin();
+        if constexpr (kCount == 2) {
+            if (!visit(second_))
+                return second_.origin();
+        }
+        return nullptr;
+    }
+
+private:
+    const Write first_;
+    const Write second_;
+};
+
 // Everything below is for what is rare. These functions end the commit, so that its short loops
 // need to keep nothing for them.
 
 // F, A and R, behind the point of no return.
 template <JournalMutation kMutation, DirectMemory M, CommitSets S>
-[[gnu::noinline]] inline AbortReason finish(const DirectAttempt<M, S> attempt,
-                                            u64 version) noexcept {
+[[gnu::noinline]] inline DirectResult finish(DirectAttempt<M, S> attempt, u64 version) noexcept {
     M& memory = attempt.memory;
     runtime::fence(Order::release); // F: see transaction.hpp
     each(attempt.first, attempt.last, attempt.stride, [&](const StripeWrite& write) noexcept {
@@ -100,16 +251,15 @@ template <JournalMutation kMutation, DirectMemory M, CommitSets S>
         memory.orec(write.stripe)->store(Orec::unlocked(version).word(), Order::release);
         return true;
     });
-    return AbortReason::none;
+    return {AbortReason::none, 0};
 }
 
 // Gives back the records of the writes before `stopped`, or of all. The data were not touched.
 template <DirectMemory M, CommitSets S>
-[[gnu::cold, gnu::noinline]] inline AbortReason give_up(const DirectAttempt<M, S> attempt,
-                                                        const StripeWrite* stopped,
-                                                        AbortReason reason, u64 stripe) noexcept {
+[[gnu::cold, gnu::noinline]] inline DirectResult give_up(DirectAttempt<M, S> attempt,
+                                                         const StripeWrite* stopped,
+                                                         AbortReason reason, u64 stripe) noexcept {
     M& memory = attempt.memory;
-    attempt.conflicting = stripe;
     const u64* replaced = attempt.replaced;
     each(attempt.first, attempt.last, attempt.stride, [&](const StripeWrite& write) noexcept {
         if (&write == stopped)
@@ -119,13 +269,12 @@ template <DirectMemory M, CommitSets S>
         return true;
     });
     end_direct(memory, attempt.journal);
-    return reason;
+    return {reason, stripe};
 }
 
 // V, when another commit came between the snapshot and this one, and the rest.
 template <JournalMutation kMutation, DirectMemory M, CommitSets S>
-[[gnu::noinline]] inline AbortReason validate(const DirectAttempt<M, S> attempt,
-                                              u64 version) noexcept {
+[[gnu::noinline]] inline DirectResult validate(DirectAttempt<M, S> attempt, u64 version) noexcept {
     M& memory = attempt.memory;
     Journal& journal = attempt.journal;
     const u64 count = attempt.sets.stripes_written().size();
@@ -146,8 +295,8 @@ template <JournalMutation kMutation, DirectMemory M, CommitSets S>
 // L from a record on that another commit holds, or has just changed, and the rest. The wait is
 // bounded.
 template <JournalMutation kMutation, DirectMemory M, CommitSets S>
-[[gnu::cold, gnu::noinline]] inline AbortReason
-lock_rest(const DirectAttempt<M, S> attempt, const StripeWrite* write, u64* replaced) noexcept {
+[[gnu::cold, gnu::noinline]] inline DirectResult
+lock_rest(DirectAttempt<M, S> attempt, const StripeWrite* write, u64* replaced) noexcept {
     M& memory = attempt.memory;
     u32 spins = memory.spin_limit();
     const u64 mine = Orec::locked(attempt.owner).word();
@@ -176,31 +325,17 @@ lock_rest(const DirectAttempt<M, S> attempt, const StripeWrite* write, u64* repl
     return validate<kMutation>(attempt, version);
 }
 
-} // namespace detail
-
-// Commits: at least one write, at most Journal::kMostWrites, in ascending order; two may be in any.
-// `journal` is that of the calling thread, and idle. none: the caller wakes those that wait, and
-// then calls end_direct(). A conflict sets `conflicting`, the stripe that was in the way.
-// serial_wait: the gate is closed, and the kernel has to commit. One thread, no signal handler; no
-// lock of the process is taken.
-template <JournalMutation kMutation = JournalMutation::none, DirectMemory M, CommitSets S>
-[[gnu::always_inline]] inline AbortReason
-commit_directly(M& memory, Journal& journal, u64 owner, const S& sets, u64& conflicting) noexcept {
-    const StripeWrite* first = sets.stripes_written().data();
-    const u64 count = sets.stripes_written().size();
-    const StripeWrite* last = first + (count - 1);
-    runtime::i64 stride = 1;
-    if (count == 2 && last->stripe < first->stripe) {
-        runtime::swap(first, last);
-        stride = -1;
-    }
-    Atomic<u64>* const records = memory.orec(0);
-    u8* const bytes = memory.data(0);
+// All steps. The functions above are for what is rare.
+template <JournalMutation kMutation, DirectMemory M, CommitSets S, typename Writes>
+[[gnu::always_inline]] inline DirectResult commit_in_order(M& memory, Journal& journal, u64 owner,
+                                                           const S& sets,
+                                                           const Writes& writes) noexcept {
+    Atomic<u64>& clock = memory.clock();
     // Not initialised: as many are used as there are writes.
     __attribute__((uninitialized)) u64 replaced[Journal::kMostWrites];
-    const auto attempt = [&]() noexcept {
-        return detail::DirectAttempt<M, S>{memory, journal, sets,     owner,      first,
-                                           last,   stride,  replaced, conflicting};
+    const auto attempt = [&]() __attribute__((always_inline))->DirectAttempt<M, S> {
+        return DirectAttempt<M, S>{memory,        journal,         sets,    owner, writes.first(),
+                                   writes.last(), writes.stride(), replaced};
     };
     const auto publish = [&](JournalState state) noexcept {
         journal.head.state.store(state.word(), Order::release);
@@ -208,13 +343,11 @@ commit_directly(M& memory, Journal& journal, u64 owner, const S& sets, u64& conf
 
     const auto describe = [&]() noexcept {
         StripeWrite* place = journal.writes;
-        detail::each(first, last, stride, [&](const StripeWrite& write) noexcept {
-            // Its page is there when a repair looks for it.
-            static_cast<void>(runtime::load_shared_word(bytes + write.stripe * kStripeBytes));
-            *place++ = write;
+        writes.each([&](const auto& write) noexcept {
+            write.copy_to(*place++); // its page is there when a repair looks for it
             return true;
         });
-        journal.head.count.store(count, Order::relaxed);
+        journal.head.count.store(writes.count(), Order::relaxed);
         step(memory, Step::journal_active, 0);
         static_cast<void>(
             journal.head.state.exchange(JournalState::active().word(), Order::seq_cst));
@@ -226,57 +359,95 @@ commit_directly(M& memory, Journal& journal, u64 owner, const S& sets, u64& conf
         describe();
     step(memory, Step::read_gate, 0);
     if (kMutation != JournalMutation::gate_ignored && memory.closed()) [[unlikely]]
-        return detail::give_up(attempt(), first, AbortReason::serial_wait, 0);
+        return give_up(attempt(), writes.first(), AbortReason::serial_wait, 0);
 
     u64* over = replaced;
-    const StripeWrite* const stopped =
-        detail::each(first, last, stride, [&](const StripeWrite& write) noexcept {
-            step(memory, Step::lock_orec, write.stripe);
-            Atomic<u64>& orec = records[write.stripe];
-            u64 word = orec.load(Order::relaxed);
-            *over = word;
-            if (Orec{word}.is_locked() || !orec.compare_exchange(word, Orec::locked(owner).word(),
-                                                                 Order::acquire, Order::relaxed))
-                [[unlikely]]
-                return false;
-            ++over;
-            return true;
-        });
+    const StripeWrite* const stopped = writes.each([&](const auto& write) noexcept {
+        step(memory, Step::lock_orec, write.stripe());
+        Atomic<u64>& orec = write.orec();
+        u64 word = orec.load(Order::relaxed);
+        *over = word;
+        if (Orec{word}.is_locked() || !orec.compare_exchange(word, Orec::locked(owner).word(),
+                                                             Order::acquire, Order::relaxed))
+            [[unlikely]]
+            return false;
+        ++over;
+        return true;
+    });
     if constexpr (kMutation == JournalMutation::locked_first)
         describe();
     if (stopped != nullptr) [[unlikely]]
-        return detail::lock_rest<kMutation>(attempt(), stopped, over);
+        return lock_rest<kMutation>(attempt(), stopped, over);
 
     step(memory, Step::advance_clock, 0);
-    const u64 version = clock_advance(memory.clock());
+    const u64 version = clock_advance(clock);
     if constexpr (kMutation == JournalMutation::published_early)
         publish(JournalState::committed(version));
     if (version != sets.snapshot() + 1) [[unlikely]]
-        return detail::validate<kMutation>(attempt(), version);
+        return validate<kMutation>(attempt(), version);
     step(memory, Step::publish, 0);
     publish(JournalState::committed(version));
     if constexpr (SteppedMemory<M>)
-        return detail::finish<kMutation>(attempt(), version);
+        return finish<kMutation>(attempt(), version);
 
     runtime::fence(Order::release); // F: see transaction.hpp
     const StripeWrite* const applied =
-        detail::each(first, last, stride, [&](const StripeWrite& write) noexcept {
-            // One aligned word, as mostly.
-            const u32 at = static_cast<u32>(__builtin_ctzll(write.mask));
-            if (write.mask >> at != 0xff || at % 8 != 0) [[unlikely]]
-                return false;
-            runtime::store_shared_word(bytes + write.stripe * kStripeBytes + at,
-                                       load_word(write.bytes + at));
-            return true;
-        });
+        writes.each([](const auto& write) noexcept { return write.apply(); });
     // To store a word twice does no harm.
     if (applied != nullptr) [[unlikely]]
-        return detail::finish<kMutation>(attempt(), version);
-    detail::each(first, last, stride, [&](const StripeWrite& write) noexcept {
-        records[write.stripe].store(Orec::unlocked(version).word(), Order::release);
+        return finish<kMutation>(attempt(), version);
+    writes.each([&](const auto& write) noexcept {
+        write.orec().store(Orec::unlocked(version).word(), Order::release);
         return true;
     });
-    return AbortReason::none;
+    return {AbortReason::none, 0};
+}
+
+// The same for any writes. A function of its own: what is below has the registers for itself.
+template <JournalMutation kMutation, DirectMemory M, CommitSets S>
+[[gnu::noinline]] inline DirectResult
+commit_any(typename HeldMemory<M>::Type held, Journal& journal, u64 owner, const S& sets,
+           const StripeWrite* first, const StripeWrite* last, runtime::i64 stride) noexcept {
+    M& memory = held;
+    return commit_in_order<kMutation>(memory, journal, owner, sets,
+                                      AnyWrites(first, last, stride, sets.stripes_written().size(),
+                                                {memory.orec(0), memory.data(0)}));
+}
+
+} // namespace detail
+
+// Commits: at least one write, at most Journal::kMostWrites, in ascending order; two may be in any.
+// `journal` is that of the calling thread, and idle. none: the caller wakes those that wait, and
+// then calls end_direct(). serial_wait: the gate is closed, and the kernel has to commit. One
+// thread, no signal handler; no lock of the process is taken.
+template <JournalMutation kMutation = JournalMutation::none, DirectMemory M, CommitSets S>
+[[gnu::always_inline]] inline DirectResult commit_directly(M& memory, Journal& journal, u64 owner,
+                                                           const S& sets) noexcept {
+    const StripeWrite* first = sets.stripes_written().data();
+    const u64 count = sets.stripes_written().size();
+    const StripeWrite* last = first + (count - 1);
+    if (count > 2)
+        return detail::commit_any<kMutation, M, S>(memory, journal, owner, sets, first, last, 1);
+    runtime::i64 stride = 1;
+    if (last->stripe < first->stripe) {
+        runtime::swap(first, last);
+        stride = -1;
+    }
+    const u32 at = detail::only_word(*first);
+    const u32 last_at = detail::only_word(*last);
+    if (at == detail::kNoWord || last_at == detail::kNoWord) [[unlikely]]
+        return detail::commit_any<kMutation, M, S>(memory, journal, owner, sets, first, last,
+                                                   stride);
+    const detail::Places places{memory.orec(0), memory.data(0)};
+    if (count == 1) {
+        using Words = detail::FewWords<1>;
+        const Words::Write word(*first, at, places);
+        return detail::commit_in_order<kMutation>(memory, journal, owner, sets, Words(word, word));
+    }
+    using Words = detail::FewWords<2>;
+    return detail::commit_in_order<kMutation>(
+        memory, journal, owner, sets,
+        Words(Words::Write(*first, at, places), Words::Write(*last, last_at, places)));
 }
 
 } // namespace stm::protocol

@@ -94,6 +94,11 @@ public:
     [[nodiscard]] T& operator[](u32 index) noexcept { return data_[index]; }
     [[nodiscard]] const T& operator[](u32 index) const noexcept { return data_[index]; }
 
+    [[nodiscard]] static consteval bool begins_with_address_and_size() noexcept {
+        return __builtin_offsetof(GrowingArray, data_) == 0 &&
+               __builtin_offsetof(GrowingArray, size_) == sizeof(T*);
+    }
+
 private:
     T* inline_elements() noexcept { return reinterpret_cast<T*>(inline_); }
     void give_back() noexcept {

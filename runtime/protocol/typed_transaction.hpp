@@ -165,8 +165,8 @@ public:
         // Unlocked and not newer than the snapshot. A locked record is above any limit.
         [[nodiscard]] bool accepts(Orec orec) const noexcept { return orec.word() <= limit_; }
 
-        // The first line: 64 bytes with a view of four pointers. Programs load by it themselves:
-        // see is_load_line().
+        // The first line: 64 bytes with a view of four pointers. Programs load and store by what
+        // stands here themselves: see is_line_of_programs().
         V view_{};
         // Loads of a word below it need no look at the writes: 0 once the transaction has written
         // here, or cannot go on.
@@ -178,9 +178,9 @@ public:
         // Stores of a word below it need no look at the state. 0: in a part that joined later, once
         // a nested part has begun, and when the transaction cannot go on or may not write.
         u64 store_bound_ = 0;
+        WriteSet writes_;
         u64 region_ = 0;
         u64 place_ = 0;
-        WriteSet writes_;
     };
 
     explicit TypedTransaction(TypedLimits limits = {}) noexcept : limits_(limits) {
@@ -432,8 +432,7 @@ public:
     // The part of a transaction that has only one, is not doomed, and has written; otherwise
     // nullptr.
     [[nodiscard, gnu::always_inline]] Part* only_part() noexcept {
-        return count_ == 1 && state_ == State::complex && first_.writes_.size() != 0 ? &first_
-                                                                                     : nullptr;
+        return count_ == 1 && is_ready() && first_.writes_.size() != 0 ? &first_ : nullptr;
     }
     // Whether it is not doomed.
     [[nodiscard]] bool can_commit() const noexcept { return is_ready(); }
@@ -452,7 +451,7 @@ public:
     // Ends it, if it has done nothing that needs more than that: it is committed then, because it
     // has written nothing. False: nothing is done.
     [[nodiscard, gnu::always_inline]] bool end_simply() noexcept {
-        if (state_ != State::simple) [[unlikely]]
+        if (state_ != State::simple || first_.filter_ != 0) [[unlikely]]
             return false;
         state_ = State::idle;
         first_.bound_ = 0;
@@ -503,14 +502,19 @@ public:
         keeps_log_ = true;
     }
 
-    // Whether a part begins with the view, the bound, the limit, and the read log's end and its
-    // limit, which are all that a load of a word needs; and an engine with its first part.
-    [[nodiscard]] static consteval bool is_load_line() noexcept {
+    // Whether an engine begins with its first part, and that with what loads and stores of words
+    // need: the view, the bound, the limit, the read log's end and its limit, and at `stores` the
+    // filter, the bound of stores, and the writes.
+    [[nodiscard]] static consteval bool is_line_of_programs(u64 stores) noexcept {
         return __builtin_offsetof(TypedTransaction, first_) == 0 &&
                __builtin_offsetof(Part, view_) == 0 &&
                __builtin_offsetof(Part, bound_) == sizeof(V) &&
                __builtin_offsetof(Part, limit_) == sizeof(V) + 8 &&
-               __builtin_offsetof(Part, reads_) == sizeof(V) + 16 && ReadLog::begins_with_its_end();
+               __builtin_offsetof(Part, reads_) == sizeof(V) + 16 &&
+               ReadLog::begins_with_its_end() && __builtin_offsetof(Part, filter_) == stores &&
+               __builtin_offsetof(Part, store_bound_) == stores + 8 &&
+               __builtin_offsetof(Part, writes_) == stores + 16 &&
+               WriteSet::begins_with_its_writes();
     }
 
     [[nodiscard]] bool active() const noexcept { return state_ != State::idle; }
@@ -550,9 +554,9 @@ private:
     static constexpr u32 kLogsKept = 64; // transactions
     static constexpr u32 kMaxTurns = 8;
 
-    // `simple`: it has loaded in one region, and done nothing else; with a log only if it may
-    // write.
-    enum class State : runtime::u8 { idle, simple, complex, doomed };
+    // `simple`: it has loaded in one region, with a log only if it may write, and perhaps stored
+    // words there by itself. It has done nothing else.
+    enum class State : runtime::u8 { idle, doomed, simple, complex };
 
     void end_committed() noexcept {
         conflicts_ = 0;
@@ -561,9 +565,7 @@ private:
         keeps_log_ = logs_wanted_ != 0;
     }
 
-    [[nodiscard]] bool is_ready() const noexcept {
-        return state_ == State::simple || state_ == State::complex;
-    }
+    [[nodiscard]] bool is_ready() const noexcept { return state_ >= State::simple; }
     AbortReason usable() const noexcept { return active() ? doom_ : AbortReason::killed; }
 
     [[nodiscard]] static bool in_region(const Part& part, u64 offset, u64 bytes) noexcept {

@@ -20,7 +20,7 @@
 
 namespace stm::protocol {
 
-class WriteSet : runtime::NonCopyable {
+class WriteSet {
 public:
     static constexpr u32 kInlineWrites = 16;
     static constexpr u32 kFewWrites = 8;
@@ -30,6 +30,9 @@ public:
     static constexpr u32 kKeptWrites = 1024;
 
     WriteSet() noexcept = default;
+    // NonCopyable would take the place in front of an array that has that base, too.
+    WriteSet(const WriteSet&) = delete;
+    WriteSet& operator=(const WriteSet&) = delete;
     ~WriteSet() { stm_free(slots_); }
 
     [[nodiscard]] u32 size() const noexcept { return writes_.size(); }
@@ -193,6 +196,12 @@ public:
         return {&writes_[0], writes_.size()};
     }
 
+    // Whether the array of writes comes first, and begins with their address and their number.
+    [[nodiscard]] static consteval bool begins_with_its_writes() noexcept {
+        return __builtin_offsetof(WriteSet, writes_) == 0 &&
+               decltype(writes_)::begins_with_address_and_size();
+    }
+
 private:
     struct Slot {
         u32 generation; // filled in this transaction if equal to generation_, which is never 0
@@ -302,12 +311,12 @@ private:
 
     static constexpr u32 kInlineLevels = 4;
 
+    GrowingArray<StripeWrite, kInlineWrites> writes_; // the first: see begins_with_its_writes()
     Slot* slots_ = nullptr;
     u32 slot_mask_ = 0;
     u32 shift_ = 0;
     u32 generation_ = 1;
-    bool is_plain_ = true; // since it was cleared: few stripes, no nested part
-    GrowingArray<StripeWrite, kInlineWrites> writes_;
+    bool is_plain_ = true;          // since it was cleared: few stripes, no nested part
     GrowingArray<u32, 4> level_of_; // for each write, in nested parts: see prepare()
     GrowingArray<Saved, 1> saved_;
     GrowingArray<Level, kInlineLevels> levels_;

@@ -24,8 +24,9 @@ class Halves {
             return result == 0 ? static_cast<long>(value) : 0;
         }
         void store(std::size_t index, long value) {
-            must(stm_tx_store(tx_, region_of(index), index * 8, &value, sizeof(value)) >= 0,
-                 "stm_tx_store");
+            must(stm_tx_store_word(tx_, region_of(index), index * 8,
+                                   static_cast<std::uint64_t>(value)) >= 0,
+                 "stm_tx_store_word");
         }
         long sum(std::size_t first, std::size_t count) {
             long sum = 0;

@@ -41,8 +41,8 @@ class Typed {
             return result != 0 ? no_value(result, "stm_tx_load_word") : static_cast<long>(value);
         }
         void store(std::size_t index, long value) {
-            if (stm_tx_store(tx_, region_, index * 8, &value, sizeof(value)) < 0)
-                fail("stm_tx_store");
+            if (stm_tx_store_word(tx_, region_, index * 8, static_cast<std::uint64_t>(value)) < 0)
+                fail("stm_tx_store_word");
         }
         long sum(std::size_t first, std::size_t count) {
             long values[kAccounts];

@@ -103,8 +103,8 @@ public:
     }
 
     stm_region region;
-    alignas(64) u8 bytes[4096] = {};
-    Atomic<u64> records[64];
+    alignas(64) u8 bytes[8192] = {};
+    Atomic<u64> records[128];
     Atomic<u64> clock{5};
 };
 
@@ -426,6 +426,126 @@ TEST_P(CompiledLoads, MayBeMixedWithOtherRegions) {
     EXPECT_EQ(word(tx, 16), 4u);
     EXPECT_EQ(stm_tx_commit(tx), 0);
     EXPECT_EQ(taken(), Texts{"commit 101 (1 read, 1 written) 102(1 read, 1 written)"});
+}
+
+// ---- Stores that are compiled into the program -------------------------------------------------
+
+using Store = int (*)(stm_tx* tx, stm_region* region, u64 offset, u64 value);
+
+int store(stm_tx* tx, stm_region* region, u64 offset, u64 value) {
+    return stm_tx_store(tx, region, offset, &value, sizeof value);
+}
+
+class WordStores : public TypedRequests, public testing::WithParamInterface<Store> {
+protected:
+    int put(stm_tx* tx, u64 offset, u64 value) { return GetParam()(tx, first, offset, value); }
+    // What the transaction finds there.
+    u64 word(stm_tx* tx, u64 offset) {
+        u64 value = 0;
+        EXPECT_EQ(stm_tx_load_word(tx, first, offset, &value), 0);
+        return value;
+    }
+};
+
+INSTANTIATE_TEST_SUITE_P(, WordStores, testing::Values(Store{store}, Store{stm_tx_store_word}));
+
+TEST_P(WordStores, AreCommittedWithoutALoad) {
+    stm_tx* const tx = stm_tx_begin(first, 0);
+    EXPECT_EQ(put(tx, 64, 1), 0);
+    EXPECT_EQ(stm_tx_commit(tx), 0);
+    EXPECT_EQ(taken(), Texts{"commit 101 (0 read, 1 written)"});
+}
+
+TEST_P(WordStores, AreLoadedAgainAndOthersBesideThem) {
+    std::memset(first.bytes, 0x11, 256);
+    stm_tx* const tx = stm_tx_begin(first, 0);
+    EXPECT_EQ(put(tx, 56, 1), 0);
+    EXPECT_EQ(word(tx, 56), 1u);
+    EXPECT_EQ(word(tx, 48), 0x1111111111111111u) << "in the same stripe";
+    EXPECT_EQ(word(tx, 64), 0x1111111111111111u) << "in another one";
+    EXPECT_EQ(put(tx, 56, 2), 0);
+    EXPECT_EQ(put(tx, 0, 3), 0);
+    EXPECT_EQ(word(tx, 56), 2u);
+    EXPECT_EQ(word(tx, 0), 3u);
+    EXPECT_EQ(put(tx, 64 * 64, 4), 0);
+    EXPECT_EQ(word(tx, 64 * 64), 4u) << "its number is that of stripe 0 modulo 64";
+    EXPECT_EQ(word(tx, 0), 3u);
+    EXPECT_EQ(stm_tx_commit(tx), 0);
+    EXPECT_EQ(taken(), Texts{"commit 101 (2 read, 2 written)"});
+}
+
+TEST_P(WordStores, MayBeMany) {
+    constexpr u64 kMany = 40;
+    stm_tx* const tx = stm_tx_begin(first, 0);
+    for (u64 round = 0; round < 2; ++round) {
+        for (u64 i = 0; i < kMany; ++i)
+            EXPECT_EQ(put(tx, i * 64 + round * 8, i + round), 0);
+    }
+    for (u64 i = 0; i < kMany; ++i) {
+        EXPECT_EQ(word(tx, i * 64), i);
+        EXPECT_EQ(word(tx, i * 64 + 8), i + 1);
+    }
+    EXPECT_EQ(stm_tx_commit(tx), 0);
+    EXPECT_EQ(taken(), Texts{"commit 101 (0 read, 40 written)"});
+}
+
+TEST_P(WordStores, AreUndoneWithTheirPart) {
+    stm_tx* const tx = stm_tx_begin(first, 0);
+    EXPECT_EQ(put(tx, 0, 1), 0);
+    EXPECT_EQ(stm_tx_nest(tx), 0);
+    EXPECT_EQ(put(tx, 0, 2), 0);
+    EXPECT_EQ(put(tx, 64, 3), 0);
+    stm_tx_undo(tx);
+    EXPECT_EQ(word(tx, 0), 1u);
+    EXPECT_EQ(word(tx, 64), 0u);
+    EXPECT_EQ(stm_tx_commit(tx), 0);
+    EXPECT_EQ(taken(), Texts{"commit 101 (1 read, 1 written)"});
+}
+
+TEST_P(WordStores, OfAnAttemptThatFailedAreForgotten) {
+    std::thread([&] {
+        stm_tx* const tx = stm_tx_begin(first, 0);
+        EXPECT_EQ(word(tx, 0), 0u);
+        EXPECT_EQ(put(tx, 64, 1), 0);
+        first.change(0);
+        EXPECT_EQ(stm_tx_valid(tx), 0);
+        EXPECT_EQ(put(tx, 128, 1), STM_TX_AGAIN);
+        EXPECT_EQ(stm_tx_commit(tx), STM_TX_AGAIN);
+        EXPECT_EQ(word(tx, 64), 0u);
+        EXPECT_EQ(stm_tx_commit(tx), 0);
+    }).join();
+    EXPECT_EQ(taken(), Texts{});
+}
+
+TEST_P(WordStores, NeedATransactionThatMayStoreThere) {
+    stm_tx* tx = stm_tx_begin(first, STM_TX_READ_ONLY);
+    EXPECT_EQ(put(tx, 0, 1), -1);
+    EXPECT_EQ(errno, EROFS);
+    EXPECT_EQ(stm_tx_commit(tx), -1);
+    tx = stm_tx_begin(first, 0);
+    EXPECT_EQ(put(tx, 4, 0x0102030405060708), 0) << "at any offset";
+    EXPECT_EQ(word(tx, 4), 0x0102030405060708u);
+    EXPECT_EQ(put(tx, sizeof first.bytes, 1), -1);
+    EXPECT_EQ(errno, ERANGE);
+    EXPECT_EQ(put(tx, 0, 1), -1) << "it has failed for good";
+    EXPECT_EQ(stm_tx_commit(tx), -1);
+    EXPECT_EQ(put(tx, 0, 1), -1) << "none runs";
+    EXPECT_EQ(errno, EINVAL);
+    EXPECT_EQ(taken(), Texts{});
+}
+
+TEST_P(WordStores, MayBeMixedWithOtherRegions) {
+    stm_tx* const tx = stm_tx_begin(first, 0);
+    EXPECT_EQ(put(tx, 0, 1), 0);
+    EXPECT_EQ(GetParam()(tx, second, 0, 2), 0);
+    EXPECT_EQ(put(tx, 64, 3), 0);
+    EXPECT_EQ(GetParam()(tx, second, 0, 4), 0);
+    u64 value = 0;
+    EXPECT_EQ(stm_tx_load_word(tx, second, 0, &value), 0);
+    EXPECT_EQ(value, 4u);
+    EXPECT_EQ(word(tx, 0), 1u);
+    EXPECT_EQ(stm_tx_commit(tx), 0);
+    EXPECT_EQ(taken(), Texts{"commit 101 (0 read, 2 written) 102(0 read, 1 written)"});
 }
 
 // ---- A commit between the look at the record and the load of the word --------------------------

@@ -396,7 +396,13 @@ private:
     }
     void store_bytes(const detail::attachment& where, std::uint64_t offset, const void* from,
                      std::size_t bytes) const {
-        attempt_->check(stm_tx_store(attempt_->tx(), where.handle, offset, from, bytes));
+        std::uint64_t word;
+        if (bytes == sizeof word) {
+            std::memcpy(&word, from, sizeof word);
+            attempt_->check(stm_tx_store_word(attempt_->tx(), where.handle, offset, word));
+        } else {
+            attempt_->check(stm_tx_store(attempt_->tx(), where.handle, offset, from, bytes));
+        }
     }
 
     /** Calls f with zeroed private memory for a T, on the stack if it is small. */

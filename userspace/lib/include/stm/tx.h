@@ -207,6 +207,14 @@ static inline int stm_tx_view_load_word(const stm_tx_view *view, uint64_t offset
 int stm_tx_store(stm_tx *tx, stm_region *region, uint64_t offset, const void *from, size_t bytes);
 
 /**
+ * stm_tx_store_word - store an aligned word of 8 bytes, at the commit
+ * @offset: a multiple of 8
+ *
+ * The same as stm_tx_store(), but most of it is compiled into the program.
+ */
+static inline int stm_tx_store_word(stm_tx *tx, stm_region *region, uint64_t offset, uint64_t word);
+
+/**
  * stm_tx_commit - end a transaction: make all of its stores visible at once
  *
  * After conflicts in a row it waits for a random, growing time before it begins again, and in the
@@ -280,5 +288,6 @@ unsigned stm_tx_conflicts(const stm_tx *tx);
 #pragma GCC visibility pop
 
 #include <stm/detail/load_word.h>
+#include <stm/detail/store_word.h>
 
 #endif /* STM_TX_H */

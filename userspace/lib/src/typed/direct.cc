@@ -208,19 +208,22 @@ int stm_library_direct_commit(stm_tx& tx) {
         [[unlikely]]
         return commit_by_request(tx);
     // It has none, or its last commit was left by a jump out of a signal handler.
-    if ((own.last.place != region.place.place || !is_idle(own.last)) && !claim_idle(own, region))
-        [[unlikely]]
-        return commit_by_request(tx);
+    if (own.last.place != region.place.place) [[unlikely]] {
+        if (!claim_idle(own, region))
+            return commit_by_request(tx);
+    } else if (!is_idle(own.last)) [[unlikely]] {
+        if (!claim_idle(own, region))
+            return commit_by_request(tx);
+    }
     tx.engine.order_only_part();
     own.progress = OwnJournals::Progress::begun;
     protocol::signal_fence(); // before any store to the journal
     Memory memory(region, own);
     protocol::Journal& journal = *own.last.journal;
-    u64 conflicting = 0;
-    const AbortReason reason =
-        protocol::commit_directly(memory, journal, own.last.owner, *part, conflicting);
-    if (reason != AbortReason::none) [[unlikely]]
-        return after_conflict(tx, reason, conflicting);
+    const protocol::DirectResult result =
+        protocol::commit_directly(memory, journal, own.last.owner, *part);
+    if (result.reason != AbortReason::none) [[unlikely]]
+        return after_conflict(tx, result.reason, result.stripe);
     count(journal.head.commits);
     if (memory.has_sleepers()) [[unlikely]]
         wake(region, *part);

@@ -37,7 +37,9 @@ struct stm_tx {
 
 static_assert(offsetof(stm_tx, known) == offsetof(struct stm_tx_line, region));
 static_assert(offsetof(stm_tx, engine) == offsetof(struct stm_tx_line, records));
-static_assert(stm::library::typed::Engine::is_load_line());
+static_assert(stm::library::typed::Engine::is_line_of_programs(
+    offsetof(struct stm_tx_line, filter) - offsetof(struct stm_tx_line, records)));
+static_assert(stm::protocol::WriteSet::kFewWrites == STM_TX_FEW_WRITES);
 static_assert(sizeof(stm::library::typed::View) ==
               offsetof(struct stm_tx_line, bound) - offsetof(struct stm_tx_line, records));
 

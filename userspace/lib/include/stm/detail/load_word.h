@@ -11,26 +11,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stm/detail/line.h>
 #include <stm/tx.h>
-
-/*
- * What a transaction begins with. This is a part of the library's binary interface, and for this
- * header alone.
- */
-struct stm_tx_line {
-	stm_region *region; /* the first one, to which all of this belongs */
-	stm_region *others[15];
-	const uint64_t *records;   /* of ownership, one for each stripe of 64 bytes */
-	const unsigned char *data; /* the committed bytes */
-	const uint64_t *clock;
-	uint64_t size;
-	uint64_t bound;	   /* words below it can be loaded so; 0: none */
-	uint64_t limit;	   /* of records; a locked one is above any limit */
-	uint64_t *log_end; /* of the numbers of stripes that were loaded; NULL: no log */
-	uint64_t *log_limit;
-} __attribute__((__may_alias__));
-
-typedef uint64_t __attribute__((__may_alias__)) stm_tx_word;
 
 /* Both compilers have ThreadSanitizer, and say so in ways of their own. */
 #if defined(__SANITIZE_THREAD__)
@@ -75,17 +57,21 @@ stm_tx_sample(const uint64_t *records, const unsigned char *data, uint64_t limit
 
 #undef STM_TX_RACES_ARE_SOUGHT
 
-/* Whether the word could be loaded so: 1 or 0. What *to has after 0 must not be used. */
+/*
+ * Whether the word could be loaded so: 1 or 0. What *to has after 0 must not be used. A transaction
+ * that has stored something may load so what it has not stored to.
+ */
 __attribute__((__always_inline__)) static inline int
 stm_tx_peek_word(stm_tx *tx, stm_region *region, uint64_t offset, uint64_t *to)
 {
 	struct stm_tx_line *const line = (struct stm_tx_line *)tx;
 	uint64_t *end;
 
-	if (__builtin_expect(line->region != region || offset >= line->bound || offset % 8 != 0 ||
-				     !stm_tx_sample(line->records, line->data, line->limit, offset,
-						    to),
-			     0))
+	if (__builtin_expect(line->region != region || offset % 8 != 0, 0))
+		return 0;
+	if (offset >= line->bound && !stm_tx_is_beside_stores(line, offset))
+		return 0;
+	if (__builtin_expect(!stm_tx_sample(line->records, line->data, line->limit, offset, to), 0))
 		return 0;
 	end = line->log_end;
 	if (end == NULL || end[-1] == offset / 64)
