@@ -57,7 +57,10 @@ STM_HELPER(mapped_victim) {
         const long before = *number;
         if (left > 0) {
             left = left - 1;
+            // The question and its answer belong together, however long the answer takes.
+            stm_defer_restarts();
             talk.disturb();
+            stm_allow_restarts();
         }
         *number = before + 1;
     } while (stm_commit(fd.get()) != 0);
