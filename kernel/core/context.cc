@@ -242,10 +242,10 @@ void Context::detach_cell() noexcept {
 // -- In mappings --
 
 Context::Stays Context::leave_view(Stays most) noexcept {
-    const bool warm = most != Stays::nothing && warmth_ == Warmth::warm &&
-                      stage_.stage() == Stage::viewing &&
-                      stage_.now().memory == stm_linux_memory_current() &&
-                      failure_ == AbortReason::none && footprint_.may_be_kept();
+    const bool warm =
+        most != Stays::nothing && warmth_ == Warmth::warm && stage_.stage() == Stage::viewing &&
+        stage_.now().memory == stm_linux_memory_current() && failure_ == AbortReason::none &&
+        footprint_.may_be_kept(current(settings().warm_pages));
     if (!warm) {
         stage_.leave(footprint_.pages().empty() ? ViewStage::Pages::none : ViewStage::Pages::some);
         return Stays::nothing;

@@ -137,8 +137,8 @@ public:
 
     // -- Warm --
 
-    // Whether it is small enough to be kept.
-    [[nodiscard]] bool may_be_kept() const noexcept { return pages_.size() <= kMostWarmPages; }
+    // Whether it is small enough to be kept, where that many pages are, kMostWarmPages at most.
+    [[nodiscard]] bool may_be_kept(u32 most) const noexcept { return pages_.size() <= most; }
     // Whether starts have copied more pages anew than there are, and some. Nobody knows which of
     // them the program still loads. To fault these in again costs no more than what was spent, so
     // the cost is at most about twice what it is for who knows.

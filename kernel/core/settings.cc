@@ -46,6 +46,7 @@ constexpr Row kRows[] = {
     STM_ROW(serial_lease_max_ms, 0, kMost32),
     STM_ROW(watchdog_ms, 0, kMost32),
     STM_ROW(predicted_pages, 0, kMostPredictedPages),
+    STM_ROW(warm_pages, 0, kMostWarmPages),
 };
 
 #undef STM_ROW

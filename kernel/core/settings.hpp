@@ -9,8 +9,9 @@ namespace stm::kernel {
 // The most pages that are predicted for one site, whatever the parameter says.
 inline constexpr unsigned kMostPredictedPages = 256;
 
-// The most pages that a context keeps in warm mappings. Each counts as read by all of the thread's
-// transactions: more would make each of them a large commit (kMaxConcurrentCost).
+// The most pages that a context keeps in warm mappings, whatever the parameter says. Each counts as
+// read by all of the thread's transactions: more would make each of them a large commit
+// (kMaxConcurrentCost).
 inline constexpr unsigned kMostWarmPages = 128;
 
 // The current value of a setting.

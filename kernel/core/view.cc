@@ -273,7 +273,7 @@ void View::leave(Context& context, Context::Stays most) noexcept {
     const ClosedView closed(view_, memory.get(), ClosedView::Enters::none);
     const Context::Guard held(context.lock());
     // Other threads may have loaded more pages until now.
-    if (!context.footprint().may_be_kept())
+    if (!context.footprint().may_be_kept(current(region_.settings().warm_pages)))
         stays = Context::Stays::nothing;
     if (stays == Context::Stays::all_pages &&
         context.footprint().forbid_stores() == Footprint::Left::nothing) {

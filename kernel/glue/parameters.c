@@ -25,6 +25,7 @@ static struct stm_settings settings = {
 	.serial_lease_max_ms = 60000,
 	.watchdog_ms = 10,
 	.predicted_pages = 64,
+	.warm_pages = 128,
 };
 
 /* Set when the module is loaded. From then on every parameter has a value. */
@@ -187,6 +188,10 @@ STM_PARAMETER(predicted_pages, predicted_pages, "uint", 0, 0644);
 MODULE_PARM_DESC(predicted_pages,
 		 "Pages that are mapped at the start of a transaction because the one before it "
 		 "touched them, at most 256 (default 64; 0: none)");
+STM_PARAMETER(warm_pages, warm_pages, "uint", 0, 0644);
+MODULE_PARM_DESC(warm_pages,
+		 "Pages that a thread keeps in each warm mapping between two transactions, at most "
+		 "128 (default 128; 0: none, so that no mapping is warm)");
 
 /* Called once, when all parameters given at load are set. NULL: they do not fit together. */
 struct stm_settings *stm_parameters(void)

@@ -26,6 +26,7 @@ struct stm_settings {
 	unsigned int serial_lease_max_ms; /* * longest one, after several that did not suffice */
 	unsigned int watchdog_ms;	  /* * period of checks of transactions; 0: never */
 	unsigned int predicted_pages;	  /* * most pages mapped at a start */
+	unsigned int warm_pages;	  /* * most pages that a thread keeps in warm mappings */
 };
 #define STM_MAX_REGIONS 65536
 #define STM_PAGE_BYTES 4096

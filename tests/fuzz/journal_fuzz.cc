@@ -54,6 +54,7 @@ stm_settings settings() {
     settings.max_contexts = 8;
     settings.serial_after = 3;
     settings.predicted_pages = 5;
+    settings.warm_pages = 3;
     return settings;
 }
 

@@ -77,6 +77,7 @@ TEST_F(Limits, ThatMakeNoSenseAreRefusedAtRunTime) {
                                                           {"max_stripes", "4294967295"},
                                                           {"predicted_pages", "257"},
                                                           {"predicted_pages", "100000"},
+                                                          {"warm_pages", "129"},
                                                           {"max_contexts", "0"},
                                                           {"max_user_regions", "0"},
                                                           {"max_region_bytes", "4095"},

@@ -32,6 +32,7 @@ stm_settings narrow_settings() {
     settings.max_contexts = 3;
     settings.serial_after = 3;
     settings.predicted_pages = 5;
+    settings.warm_pages = 3;
     return settings;
 }
 

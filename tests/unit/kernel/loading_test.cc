@@ -38,6 +38,7 @@ TEST_F(Loading, RefusesSettingsOutOfTheirRange) {
     EXPECT_EQ(refused([](auto& s) { s.max_stripes = ~0u; }), -EINVAL);
     EXPECT_EQ(refused([](auto& s) { s.max_contexts = 0; }), -EINVAL);
     EXPECT_EQ(refused([](auto& s) { s.predicted_pages = 257; }), -EINVAL);
+    EXPECT_EQ(refused([](auto& s) { s.warm_pages = 129; }), -EINVAL);
 }
 
 #define RANGE(settings, field) stm_core_setting_range(settings, offsetof(stm_settings, field))
@@ -54,10 +55,11 @@ TEST_F(Loading, TellsTheRangeOfEachSetting) {
         EXPECT_EQ(now.least, range.least) << offset;
         EXPECT_LE(now.most, range.most) << offset;
     }
-    EXPECT_EQ(covered, 15u) << "a setting without a range";
+    EXPECT_EQ(covered, 16u) << "a setting without a range";
     EXPECT_EQ(RANGE(nullptr, max_regions).least, 1u);
     EXPECT_EQ(RANGE(nullptr, max_regions).most, STM_MAX_REGIONS);
     EXPECT_EQ(RANGE(nullptr, predicted_pages).most, 256u);
+    EXPECT_EQ(RANGE(nullptr, warm_pages).most, 128u);
     EXPECT_EQ(RANGE(nullptr, default_mode).most, 0777u);
     EXPECT_EQ(RANGE(nullptr, default_size).most, ~std::uint64_t{0});
     settings.max_region_bytes = 5 * kPage + 17;

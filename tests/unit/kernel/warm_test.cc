@@ -496,6 +496,32 @@ TEST_F(Warm, MoreThanSoManyPagesAreNotKept) {
     EXPECT_EQ(in_transaction(7), 0u);
 }
 
+TEST_F(Warm, NoMorePagesAreKeptThanTheParameterSays) {
+    settings.warm_pages = 3;
+    const auto run = [&](std::uint64_t pages) {
+        begin();
+        for (std::uint64_t page = 0; page < pages; ++page)
+            EXPECT_EQ(see(page), 0u);
+        EXPECT_EQ(end(), 0);
+    };
+    run(3);
+    EXPECT_TRUE(mapped(0));
+    EXPECT_TRUE(mapped(2));
+    run(4);
+    for (std::uint64_t page = 0; page < 4; ++page)
+        EXPECT_FALSE(mapped(page)) << page;
+    run(3);
+    EXPECT_TRUE(mapped(2));
+    settings.warm_pages = 2;
+    disturb(9); // or nothing calls the module
+    run(1);
+    EXPECT_FALSE(mapped(0)) << "at the next end";
+    settings.warm_pages = 0;
+    run(1);
+    EXPECT_FALSE(mapped(0));
+    EXPECT_EQ(in_transaction(7), 0u);
+}
+
 // Another thread of the program loads while the transaction ends, until its pages leave.
 TEST_F(Warm, MoreThanSoManyPagesThatAreLoadedDuringTheEndAreNotKept) {
     constexpr std::uint64_t kMany = 4200; // more than a table of them keeps room for

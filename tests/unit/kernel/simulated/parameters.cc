@@ -22,6 +22,7 @@ stm_settings usual_parameters() {
     settings.serial_lease_max_ms = 60000;
     settings.watchdog_ms = 10;
     settings.predicted_pages = 64;
+    settings.warm_pages = 128;
     return settings;
 }
 
