@@ -32,12 +32,28 @@ long present(Contestant& contestant, Kind structure) {
     return count;
 }
 
+// Of all records, by looks at each of a page's.
+long records(Contestant& contestant) {
+    long total = 0;
+    Task task{};
+    task.kind = Kind::table;
+    for (std::size_t shift = 0; shift < kPageRecords; ++shift) {
+        task.places[0] = shift;
+        total += contestant.run(task);
+    }
+    return total;
+}
+
 } // namespace
 
 long effect_of(const Work& work, long result) {
     switch (work.kind) {
     case Kind::read_only_8:
+    case Kind::table:
+    case Kind::reservation:
         return 0;
+    case Kind::two_records:
+        return result;
     case Kind::bank:
     case Kind::sum_1024:
         if (result != 0 && result != kMoney)
@@ -73,6 +89,10 @@ long total_of(Contestant& contestant, const Work& work) {
         task.change = Change::look_up;
         return contestant.run(task);
     }
+    case Kind::table:
+    case Kind::two_records:
+    case Kind::reservation:
+        return records(contestant);
     }
     __builtin_unreachable();
 }
@@ -85,6 +105,9 @@ long first_total(const Work& work) {
         return kMoney;
     case Kind::hot_counter:
     case Kind::own_counter:
+    case Kind::table:
+    case Kind::two_records:
+    case Kind::reservation:
         return 0;
     case Kind::list:
     case Kind::hash_set:

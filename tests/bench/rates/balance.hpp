@@ -10,7 +10,7 @@ namespace stm::bench {
 // that is isolated can have returned that.
 long effect_of(const Work& work, long result);
 
-// The total: money, counts, or elements.
+// The total: money, counts, elements, or what all records have.
 long total_of(Contestant& contestant, const Work& work);
 // What it is before the first task.
 long first_total(const Work& work);

@@ -35,6 +35,7 @@ Setup allocating(std::size_t workers) {
 std::vector<Goal> all_goals() {
     const Setup lmdb_reads{"lmdb", make_lmdb, kReadOnly8, 1};
     const Setup lmdb_bank{"lmdb", make_lmdb, kBank, 1};
+    const Setup lmdb_vacation{"lmdb", make_lmdb, kVacation, 1};
     const Setup lmdb_bank_2{"lmdb", make_lmdb, kBank, 2};
     const Setup mutex_reads_2{"mutex", make_mutex, kReadOnly8, 2};
     return {
@@ -45,6 +46,10 @@ std::vector<Goal> all_goals() {
         {"bank to LMDB's, 2 processes", lmdb_bank_2, typed(kBank, 2), 6},
         {"disjoint counters, 2 processes to 1", typed(kDisjoint, 1), typed(kDisjoint, 2), 1.8},
         {"blocks allocated and freed, 2 processes to 1", allocating(1), allocating(2), 1.6},
+        {"STAMP's vacation in a warm mapping to LMDB's",
+         lmdb_vacation,
+         {"warm", make_warm, kVacation},
+         2},
         {"bank-2r2w over two regions to one", halves(1), halves(2), 1 / 1.15},
         {"bank in a region of 4 GiB to 1 MiB", typed_of(kMega, kBank),
          typed_of(4096 * kMega, kBank), 0.98},

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-// LMDB, without synchronisation to a disk, as an application uses it: accounts, elements and what
-// waits in a queue are keys.
+// LMDB, without synchronisation to a disk, as an application uses it: accounts, elements, what
+// waits in a queue, and records are keys. A record is as large as in the other ways, so that as
+// many fit into a page.
 #include "scratch_folder.hpp"
 #include "way.hpp"
 
@@ -29,6 +30,8 @@ public:
                 put(set_, key, 1);
             for (std::size_t key = 0; key < kQueueMost / 2; ++key)
                 put(queue_, key, 0);
+            for (std::size_t record = 0; record < kRecords; ++record)
+                put_record(record, {});
             return 0L;
         });
         leave();
@@ -46,6 +49,7 @@ public:
             open_table("accounts", accounts_);
             open_table("set", set_);
             open_table("queue", queue_);
+            open_table("records", records_);
             return 0L;
         });
         check(mdb_txn_begin(environment_, nullptr, MDB_RDONLY, &reader_), "mdb_txn_begin");
@@ -84,6 +88,21 @@ public:
             return change_set(task.change, first);
         case Kind::queue:
             return change_queue(task.change);
+        case Kind::table:
+            return reading([&] {
+                long sum = 0;
+                for (std::size_t page = 0; page < kTablePages; ++page)
+                    sum += get_record(record_in_page(page, first)).words[0];
+                return sum;
+            });
+        case Kind::two_records:
+            return writing([&] {
+                add_to_record(two_records_of(first).first, 1);
+                add_to_record(two_records_of(first).second, 1);
+                return 2L;
+            });
+        case Kind::reservation:
+            return writing([&] { return reserve(reservation_of(first)); });
         }
         __builtin_unreachable();
     }
@@ -116,6 +135,9 @@ private:
         check(mdb_txn_commit(transaction_), "mdb_txn_commit");
         return result;
     }
+    struct Record {
+        long words[kRecordWords];
+    };
     static MDB_val value_of(void* place, std::size_t bytes) { return {bytes, place}; }
 
     bool find(MDB_dbi table, std::size_t key, long& value) {
@@ -137,6 +159,37 @@ private:
         MDB_val name = value_of(&key, sizeof(key));
         MDB_val data = value_of(&value, sizeof(value));
         check(mdb_put(transaction_, table, &name, &data, 0), "mdb_put");
+    }
+    Record get_record(std::size_t record) {
+        MDB_val name = value_of(&record, sizeof(record));
+        MDB_val found{};
+        check(mdb_get(transaction_, records_, &name, &found), "mdb_get");
+        return *static_cast<const Record*>(found.mv_data);
+    }
+    void put_record(std::size_t record, Record value) {
+        MDB_val name = value_of(&record, sizeof(record));
+        MDB_val data = value_of(&value, sizeof(value));
+        check(mdb_put(transaction_, records_, &name, &data, 0), "mdb_put");
+    }
+    void add_to_record(std::size_t record, long change) {
+        Record value = get_record(record);
+        value.words[0] += change;
+        put_record(record, value);
+    }
+    long reserve(const Reservation& reservation) {
+        Record taken[kTaken];
+        long sum = 0;
+        for (std::size_t i = 0; i < kLooked; ++i) {
+            const Record record = get_record(reservation.looked_at(i));
+            sum += record.words[0];
+            if (i < kTaken)
+                taken[i] = record;
+        }
+        for (std::size_t i = 0; i < kTaken; ++i) {
+            taken[i].words[0] += kTakenChanges[i];
+            put_record(reservation.looked_at(i), taken[i]);
+        }
+        return sum;
     }
     void remove(MDB_dbi table, std::size_t key) {
         MDB_val name = value_of(&key, sizeof(key));
@@ -218,6 +271,7 @@ private:
     MDB_dbi accounts_ = 0;
     MDB_dbi set_ = 0;
     MDB_dbi queue_ = 0;
+    MDB_dbi records_ = 0;
 };
 
 } // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// SQLite with a write-ahead log, without synchronisation to a disk: accounts, elements and what
-// waits in a queue are rows.
+// SQLite with a write-ahead log, without synchronisation to a disk: accounts, elements, what
+// waits in a queue, and records are rows.
 #include "scratch_folder.hpp"
 #include "way.hpp"
 
@@ -60,7 +60,8 @@ public:
         execute("PRAGMA journal_mode = WAL; BEGIN;"
                 "CREATE TABLE account(id INTEGER PRIMARY KEY, value INTEGER);"
                 "CREATE TABLE element(key INTEGER PRIMARY KEY);"
-                "CREATE TABLE job(id INTEGER PRIMARY KEY AUTOINCREMENT, what INTEGER);");
+                "CREATE TABLE job(id INTEGER PRIMARY KEY AUTOINCREMENT, what INTEGER);"
+                "CREATE TABLE record(id INTEGER PRIMARY KEY, value INTEGER, rest BLOB);");
         prepare();
         Statement add(database_.get(), "INSERT INTO account VALUES(?, ?)");
         for (std::size_t account = 0; account < kAccounts; ++account)
@@ -72,6 +73,10 @@ public:
             insert_(key);
         for (std::size_t count = 0; count < kQueueMost / 2; ++count)
             push_(count);
+        // As large as in the other ways.
+        Statement add_record(database_.get(), "INSERT INTO record VALUES(?, 0, zeroblob(56))");
+        for (std::size_t record = 0; record < kRecords; ++record)
+            add_record(record);
         commit_();
         statements_away();
         database_.reset();
@@ -115,6 +120,21 @@ public:
             return change_set(task.change, first);
         case Kind::queue:
             return change_queue(task.change);
+        case Kind::table:
+            return reading([&] {
+                long sum = 0;
+                for (std::size_t page = 0; page < kTablePages; ++page)
+                    sum += get_record_(record_in_page(page, first));
+                return sum;
+            });
+        case Kind::two_records:
+            return writing([&] {
+                add_to_record_(1, two_records_of(first).first);
+                add_to_record_(1, two_records_of(first).second);
+                return 2L;
+            });
+        case Kind::reservation:
+            return writing([&] { return reserve(reservation_of(first)); });
         }
         __builtin_unreachable();
     }
@@ -137,7 +157,7 @@ private:
         Statement Sqlite::*statement;
         const char* text;
     };
-    static constexpr std::size_t kStatements = 12;
+    static constexpr std::size_t kStatements = 14;
     using PreparedAll = const Prepared[kStatements];
     static PreparedAll& all_statements() {
         static const Prepared all[kStatements] = {
@@ -152,6 +172,8 @@ private:
             {&Sqlite::remove_, "DELETE FROM element WHERE key = ?"},
             {&Sqlite::length_, "SELECT ifnull(max(id) - min(id) + 1, 0) FROM job"},
             {&Sqlite::push_, "INSERT INTO job(what) VALUES(?)"},
+            {&Sqlite::get_record_, "SELECT value FROM record WHERE id = ?"},
+            {&Sqlite::add_to_record_, "UPDATE record SET value = value + ? WHERE id = ?"},
             {&Sqlite::pop_, "DELETE FROM job WHERE id = (SELECT min(id) FROM job)"},
         };
         return all;
@@ -193,6 +215,14 @@ private:
             return -changed();
         });
     }
+    long reserve(const Reservation& reservation) {
+        long sum = 0;
+        for (std::size_t i = 0; i < kLooked; ++i)
+            sum += get_record_(reservation.looked_at(i));
+        for (std::size_t i = 0; i < kTaken; ++i)
+            add_to_record_(kTakenChanges[i], reservation.looked_at(i));
+        return sum;
+    }
     long change_queue(Change change) {
         if (change == Change::look_up)
             return reading([&] { return length_(); });
@@ -211,7 +241,7 @@ private:
     ScratchFolder folder_;
     std::unique_ptr<sqlite3, Close> database_;
     Statement begin_, begin_writing_, commit_, get_, add_, sum_, find_, insert_, remove_, length_,
-        push_, pop_;
+        push_, pop_, get_record_, add_to_record_;
 };
 
 } // namespace

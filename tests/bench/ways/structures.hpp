@@ -32,7 +32,14 @@ inline constexpr std::size_t kPageWords = 512;
 inline constexpr std::size_t kMostWorkers = 8;
 inline constexpr std::size_t kOwn =
     (kQueuePlaces + kQueueMost + kPageWords - 1) / kPageWords * kPageWords;
-inline constexpr std::size_t kWords = kOwn + kMostWorkers * kPageWords;
+// A table of many pages: 64 records in each of them, which begin at 0. A record has a stripe of its
+// own, and its first word is what is used of it.
+inline constexpr std::size_t kTable = kOwn + kMostWorkers * kPageWords;
+inline constexpr std::size_t kTablePages = 64;
+inline constexpr std::size_t kRecordWords = 8;
+inline constexpr std::size_t kPageRecords = kPageWords / kRecordWords;
+inline constexpr std::size_t kRecords = kTablePages * kPageRecords;
+inline constexpr std::size_t kWords = kTable + kTablePages * kPageWords;
 inline constexpr std::size_t kBytes = kWords * 8;
 
 template <typename Words>
@@ -52,6 +59,114 @@ template <typename Words>
 #pragma GCC unroll 8
         for (const std::size_t place : places)
             sum += words.load(place);
+    }
+    return sum;
+}
+
+// Where a record of the table is, of all of them from 0.
+constexpr std::size_t place_of_record(std::size_t record) {
+    return kTable + record * kRecordWords;
+}
+
+// The record that a look at the whole table reads in a page. It is another one in each page,
+// because those at the same place of all pages would share few lines of the processor's cache.
+constexpr std::size_t record_in_page(std::size_t page, std::size_t shift) {
+    return page * kPageRecords + (page + shift) % kPageRecords;
+}
+
+// Two of these records, at random, each in another page.
+struct TwoRecords {
+    std::size_t first;
+    std::size_t second;
+};
+constexpr TwoRecords two_records_of(std::size_t random) {
+    const std::size_t page = random % kTablePages;
+    const std::size_t distance = 1 + random / kTablePages % (kTablePages - 1);
+    return {record_in_page(page, 0), record_in_page((page + distance) % kTablePages, 0)};
+}
+
+// One word in each of the pages.
+template <typename Words>
+long read_table(Words& words, std::size_t shift) {
+    long sum = 0;
+    if constexpr (LoadsAll<Words>) {
+        std::size_t places[kTablePages];
+        long values[kTablePages];
+        for (std::size_t page = 0; page < kTablePages; ++page)
+            places[page] = place_of_record(record_in_page(page, shift));
+        words.load_all(places, values);
+        for (const long value : values)
+            sum += value;
+    } else {
+        for (std::size_t page = 0; page < kTablePages; ++page)
+            sum += words.load(place_of_record(record_in_page(page, shift)));
+    }
+    return sum;
+}
+
+template <typename Words>
+void add_to_both(Words& words, std::size_t first, std::size_t second) {
+    if constexpr (LoadsAll<Words>) {
+        const std::size_t places[2] = {first, second};
+        long values[2];
+        words.load_all(places, values);
+        for (long& value : values)
+            ++value;
+        words.store_all(places, values);
+    } else {
+        words.store(first, words.load(first) + 1);
+        words.store(second, words.load(second) + 1);
+    }
+}
+
+// As many pages as a transaction of STAMP's vacation reads and writes on average: it looks at what
+// could be reserved, and takes some of it.
+inline constexpr std::size_t kLooked = 35;
+inline constexpr std::size_t kTaken = 3;
+// What is added to the records that it takes: nothing to their sum.
+inline constexpr long kTakenChanges[kTaken] = {-2, 1, 1};
+
+// The records that a reservation looks at, each in another page, which no order of pages predicts.
+// Those that it takes are the first ones. `step` is odd, so no page comes twice.
+struct Reservation {
+    std::size_t page;
+    std::size_t step;
+    std::size_t record;
+
+    [[nodiscard]] constexpr std::size_t looked_at(std::size_t i) const {
+        return (page + i * step) % kTablePages * kPageRecords + (record + 7 * i) % kPageRecords;
+    }
+};
+
+constexpr Reservation reservation_of(std::size_t random) {
+    return {random % kTablePages, random / kTablePages % kTablePages | 1,
+            random / kTablePages / kTablePages % kPageRecords};
+}
+
+// Returns the sum of what it has looked at.
+template <typename Words>
+long reserve(Words& words, const Reservation& reservation) {
+    long sum = 0;
+    if constexpr (LoadsAll<Words>) {
+        std::size_t places[kLooked];
+        long values[kLooked];
+        for (std::size_t i = 0; i < kLooked; ++i)
+            places[i] = place_of_record(reservation.looked_at(i));
+        words.load_all(places, values);
+        for (const long value : values)
+            sum += value;
+        for (std::size_t i = 0; i < kTaken; ++i)
+            words.store(places[i], values[i] + kTakenChanges[i]);
+    } else {
+        long taken[kTaken];
+        for (std::size_t i = 0; i < kLooked; ++i) {
+            const long value = words.load(place_of_record(reservation.looked_at(i)));
+            sum += value;
+            if (i < kTaken)
+                taken[i] = value;
+        }
+        for (std::size_t i = 0; i < kTaken; ++i)
+            words.store(place_of_record(reservation.looked_at(i)), taken[i] + kTakenChanges[i]);
     }
     return sum;
 }

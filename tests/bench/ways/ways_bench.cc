@@ -3,6 +3,7 @@
 // counts instructions the numbers are the same every time. Otherwise they are medians of rounds in
 // which all ways have their turn.
 #include "../fault/report.hpp"
+#include "somebody_else.hpp"
 #include "system_calls.hpp"
 #include "way.hpp"
 
@@ -24,6 +25,8 @@ constexpr Work kWorks[] = {
     kBank,
     kHotCounter,
     kSum,
+    kChangingTable,
+    kVacation,
     {"ordered-map-20", Kind::ordered_map, 2},
     {"hash-set-20", Kind::hash_set, 2},
     {"list-20", Kind::list, 2},
@@ -66,35 +69,92 @@ long faults_so_far() {
     return usage.ru_minflt;
 }
 
-// A contestant with its random numbers.
+// A contestant with its random numbers, and who else there is.
 struct Contender {
     std::unique_ptr<Contestant> contestant;
     Random random;
+    std::unique_ptr<SomebodyElse> other;
 
-    explicit Contender(const NamedWay& way) : contestant(way.make()) { contestant->enter(); }
+    Contender(const NamedWay& way, const Work& work) : contestant(way.make()) {
+        if (work.meanwhile != nullptr)
+            other = std::make_unique<SomebodyElse>(*contestant, *work.meanwhile, way.workers);
+        contestant->enter();
+    }
     void run(const Work& work) { contestant->run(work, random, 0); }
+    // What happens before a transaction, and is not counted.
+    void wait_for_other() {
+        if (other != nullptr)
+            other->act();
+    }
 };
 
+// What it costs to look at the clock, which is in the time between two looks.
+double time_of_clock() {
+    double time = 0;
+    for (int i = 0; i < Plan::kTransactions; ++i) {
+        const double begin = now();
+        time += now() - begin;
+    }
+    return time / Plan::kTransactions;
+}
+
+// Somebody else acts between the spans that are timed. The difference of two runs, with and without
+// that, would be wrong, because the transaction is another one where nobody has changed anything.
+double time_between_acts(Contender& contender, const Work& work) {
+    double time = 0;
+    for (int i = 0; i < Plan::kTransactions; ++i) {
+        contender.wait_for_other();
+        const double begin = now();
+        contender.run(work);
+        time += now() - begin;
+    }
+    return time / Plan::kTransactions - time_of_clock();
+}
+
 double time_of(Contender& contender, const Work& work) {
+    if (contender.other != nullptr)
+        return time_between_acts(contender, work);
     const double begin = now();
     for (int i = 0; i < Plan::kTransactions; ++i)
         contender.run(work);
     return (now() - begin) / Plan::kTransactions;
 }
 
+double faults_of(Contender& contender, const Work& work) {
+    long faults = 0;
+    for (int i = 0; i < Plan::kTransactions; ++i) {
+        contender.wait_for_other();
+        const long before = faults_so_far();
+        contender.run(work);
+        faults += faults_so_far() - before;
+    }
+    return static_cast<double>(faults) / Plan::kTransactions;
+}
+
+double system_calls_with_others_of(const Contender& like, const NamedWay& way, const Work& work,
+                                   bool with_own) {
+    return system_calls_of([&]() -> std::function<void()> {
+        const auto own = std::make_shared<Contender>(way, work);
+        own->random = like.random;
+        return [own, work, with_own] {
+            own->wait_for_other();
+            if (with_own)
+                own->run(work);
+        };
+    });
+}
+
 Row measure_alone(const Work& work, const NamedWay& way, Contender& contender) {
     Row row{work.name, way.name};
-    for (int i = 0; i < Plan::kWarmUp; ++i)
+    for (int i = 0; i < Plan::kWarmUp; ++i) {
+        contender.wait_for_other();
         contender.run(work);
-    const long faults = faults_so_far();
-    for (int i = 0; i < Plan::kTransactions; ++i)
-        contender.run(work);
-    row.faults = static_cast<double>(faults_so_far() - faults) / Plan::kTransactions;
-    row.system_calls = system_calls_of([&]() -> std::function<void()> {
-        const auto own = std::make_shared<Contender>(way);
-        own->random = contender.random;
-        return [own, work] { own->run(work); };
-    });
+    }
+    row.faults = faults_of(contender, work);
+    // Waiting for somebody else is the same number of calls each time.
+    row.system_calls = system_calls_with_others_of(contender, way, work, true);
+    if (work.meanwhile != nullptr)
+        row.system_calls -= system_calls_with_others_of(contender, way, work, false);
     return row;
 }
 
@@ -108,7 +168,7 @@ std::vector<Row> measure(const Work& work, std::span<const NamedWay> ways, const
     for (const NamedWay& way : ways) {
         if (plan.only_ours && way.whose == Whose::others)
             continue;
-        Turn& turn = turns.emplace_back(Turn{Contender(way), {}, {}});
+        Turn& turn = turns.emplace_back(Turn{Contender(way, work), {}, {}});
         turn.row = measure_alone(work, way, turn.contender);
     }
     for (int round = 0; round < plan.rounds; ++round)
@@ -140,10 +200,10 @@ std::string json_of(const std::vector<Row>& rows, const Plan& plan) {
 
 std::string table_of(const std::vector<Row>& rows, const Plan& plan) {
     std::string table =
-        fmt::format("{:16} {:12} {:>12} {:>13} {:>8}\n", "one transaction", "way",
+        fmt::format("{:18} {:12} {:>12} {:>13} {:>8}\n", "one transaction", "way",
                     plan.counted ? "instructions" : "nanoseconds", "system calls", "faults");
     for (const Row& row : rows)
-        table += fmt::format("{:16} {:12} {:12.0f} {:13.2f} {:8.2f}\n", row.work, row.way, row.cost,
+        table += fmt::format("{:18} {:12} {:12.0f} {:13.2f} {:8.2f}\n", row.work, row.way, row.cost,
                              row.system_calls, row.faults);
     return table;
 }

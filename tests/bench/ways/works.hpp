@@ -29,13 +29,23 @@ enum class Kind {
     hash_set,
     ordered_map,
     queue,
+    // The last ones are on the table:
+    table,       // read, a word in each of its 64 pages
+    two_records, // of those words are changed
+    reservation, // reads 35 pages of the table, and writes 3 of them
 };
+
+constexpr bool is_on_table(Kind kind) {
+    return kind >= Kind::table;
+}
 
 struct Work {
     const char* name;
     Kind kind;
     // In ten transactions: of a structure those that insert or remove; of the bank those that sum.
     unsigned share = 0;
+    // What somebody else does before each transaction, if anything.
+    const Work* meanwhile = nullptr;
 };
 inline constexpr Work kReadOnly8{"read-only-8", Kind::read_only_8};
 inline constexpr Work kBank{"bank-2r2w", Kind::bank};
@@ -44,11 +54,16 @@ inline constexpr Work kHotCounter{"hot-counter", Kind::hot_counter};
 inline constexpr Work kDisjoint{"disjoint-counters", Kind::own_counter};
 inline constexpr Work kSum{"sum-1024", Kind::sum_1024};
 inline constexpr Work kQueueWork{"work-queue", Kind::queue};
+inline constexpr Work kTwoRecords{"two-records", Kind::two_records};
+inline constexpr Work kChangingTable{"64-pages-2-changed", Kind::table, 0, &kTwoRecords};
+inline constexpr Work kVacation{"vacation-35r3w", Kind::reservation};
 
 struct Task {
     Kind kind;
     Change change;
-    std::size_t places[8]; // words; a structure has its key in the first one
+    // Words; a structure has its key in the first one, and what is done on the table has there what
+    // it takes its records from.
+    std::size_t places[8];
 };
 
 // Inserts and removals alike.
@@ -96,6 +111,13 @@ struct Task {
         task.change = random() % 2 == 0 ? Change::insert : Change::remove;
         task.places[0] = 0;
         break;
+    case Kind::table:
+        task.places[0] = 0;
+        break;
+    case Kind::two_records:
+    case Kind::reservation:
+        task.places[0] = random() >> 32;
+        break;
     }
     return task;
 }
@@ -128,10 +150,23 @@ long read_at_once(Way& way, Body body) {
         return way.read_only(body);
 }
 
+template <typename Way>
+[[gnu::noinline]] long perform_on_table(Way& way, Kind kind, std::size_t drawn) {
+    if (kind == Kind::table)
+        return read_at_once(way, [drawn](auto& words) { return read_table(words, drawn); });
+    if (kind == Kind::two_records)
+        return way.atomically([records = two_records_of(drawn)](auto& words) {
+            add_to_both(words, place_of_record(records.first), place_of_record(records.second));
+            return 2L;
+        });
+    return way.atomically(
+        [reservation = reservation_of(drawn)](auto& words) { return reserve(words, reservation); });
+}
+
 // Does a task. way.atomically(body) calls body(words) in a transaction, perhaps again;
 // way.read_only(body) the same for one that stores nothing, and way.read_at_once(body), if there is
-// such a function, for one that makes a single access. Returns a sum, 1 for a counter, and
-// what the structures return.
+// such a function, for one that makes a single access. Returns the sum of what was read, or what
+// the structures return; for a counter 1, and 2 for two records.
 template <typename Way>
 [[gnu::always_inline]] inline long perform(Way& way, const Task& task) {
     switch (task.kind) {
@@ -163,12 +198,16 @@ template <typename Way>
         return perform_change<Kind::ordered_map>(way, task);
     case Kind::queue:
         return perform_change<Kind::queue>(way, task);
+    case Kind::table:
+    case Kind::two_records:
+    case Kind::reservation:
+        return perform_on_table(way, task.kind, task.places[0]);
     }
     __builtin_unreachable();
 }
 
 // Every other key is present in each of the structures; each account holds 100; the queue is half
-// full.
+// full; the records are 0, as all new memory.
 inline constexpr long kMoney = 100 * static_cast<long>(kAccounts);
 template <typename Way>
 void set_up(Way& way) {
