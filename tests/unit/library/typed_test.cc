@@ -89,6 +89,7 @@ public:
         region.place.view = View(records, bytes, &clock, sizeof bytes);
         region.place.region = static_cast<u64>(fd);
         region.place.place = new_place();
+        region.place.writable = may_write ? sizeof bytes : 0;
         region.handle = stm::connection::Descriptor(fd);
         region.may_write = may_write;
     }
