@@ -614,14 +614,19 @@ private:
         return AbortReason::none;
     }
 
-    // An aligned word in the region, for which there is simple room.
+    // An aligned word in the region, for which there is simple room. A signal handler may leave it
+    // by a jump, and the transaction goes on: no write may be there that the state does not tell
+    // of.
     [[gnu::always_inline]] void note_word(Part& part, u64 offset, const void* from) noexcept {
         const u64 stripe = stripe_of(offset);
-        StripeWrite* write = part.may_have_written(stripe) ? part.writes_.find(stripe) : nullptr;
-        if (write == nullptr)
-            write = &part.writes_.append_simply(stripe);
+        const u32 first = static_cast<u32>(offset % kStripeBytes);
+        StripeWrite* const write =
+            part.may_have_written(stripe) ? part.writes_.find(stripe) : nullptr;
         state_ = State::complex;
-        put(part, *write, {stripe, static_cast<u32>(offset % kStripeBytes), 8}, from);
+        if (write != nullptr)
+            return put(part, *write, {stripe, first, 8}, from);
+        note_stripe(part, stripe);
+        part.writes_.append_word(stripe, first, from);
     }
 
     [[gnu::always_inline]] static void put(Part& part, StripeWrite& write, StripePart piece,
@@ -631,7 +636,10 @@ private:
         else
             __builtin_memcpy(write.bytes + piece.first, from, piece.bytes);
         write.mask |= mask_of(piece.first, piece.bytes);
-        part.filter_ |= u64{1} << (piece.stripe & 63);
+        note_stripe(part, piece.stripe);
+    }
+    [[gnu::always_inline]] static void note_stripe(Part& part, u64 stripe) noexcept {
+        part.filter_ |= u64{1} << (stripe & 63);
         part.bound_ = 0;
     }
 

@@ -95,13 +95,14 @@ public:
         return write;
     }
 
-    // The same if has_simple_room().
-    [[gnu::always_inline]] StripeWrite& append_simply(u64 stripe) noexcept {
+    // Adds a stripe that is not there, with the word written that begins with that byte, if
+    // has_simple_room(). A signal handler that leaves it by a jump leaves all of it or nothing.
+    [[gnu::always_inline]] void append_word(u64 stripe, u32 first, const void* from) noexcept {
         StripeWrite& write = writes_.next();
         write.stripe = stripe;
-        write.mask = 0;
+        write.mask = mask_of(first, 8);
+        __builtin_memcpy(write.bytes + first, from, 8);
         writes_.commit_append();
-        return write;
     }
 
     // Call this before the bytes of a stripe that is there change.

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <csetjmp>
 #include <csignal>
 #include <cstdarg>
 #include <cstring>
@@ -15,6 +16,7 @@
 #include <sys/mman.h>
 #include <thread>
 #include <vector>
+#include <x86intrin.h>
 
 namespace {
 
@@ -37,6 +39,15 @@ std::string name_of(unsigned long number) {
     }
 }
 
+// As the module: no write is of no bytes.
+bool is_well_formed(const struct stm_sets& sets) {
+    for (unsigned i = 0; i < sets.write_count; ++i) {
+        if (reinterpret_cast<const struct stm_stripe_write*>(sets.writes)[i].mask == 0)
+            return false;
+    }
+    return true;
+}
+
 std::string text_of(const struct stm_sets& sets) {
     return "(" + std::to_string(sets.read_count) + " read, " + std::to_string(sets.write_count) +
            " written)";
@@ -52,8 +63,10 @@ extern "C" int ioctl(int fd, unsigned long number, ...) noexcept {
     va_end(arguments);
     const std::string name = name_of(number);
     std::string text = name + " " + std::to_string(fd);
+    bool malformed = false;
     if (name == "commit") {
         const auto* const request = static_cast<const struct stm_commit_sets*>(argument);
+        malformed = !is_well_formed(request->sets);
         text += (request->flags & STM_COMMIT_SERIAL) != 0 ? " serial " : " ";
         text += text_of(request->sets);
         for (unsigned i = 0; i < request->other_count; ++i) {
@@ -62,7 +75,7 @@ extern "C" int ioctl(int fd, unsigned long number, ...) noexcept {
         }
     }
     requests.push_back(text);
-    const int error = answer ? answer(name) : 0;
+    const int error = answer ? answer(name) : malformed ? EINVAL : 0;
     if (error == 0)
         return 0;
     errno = error;
@@ -547,6 +560,56 @@ TEST_P(WordStores, MayBeMixedWithOtherRegions) {
     EXPECT_EQ(word(tx, 0), 1u);
     EXPECT_EQ(stm_tx_commit(tx), 0);
     EXPECT_EQ(taken(), Texts{"commit 101 (0 read, 2 written) 102(0 read, 1 written)"});
+}
+
+// ---- A signal handler that leaves a store by a jump --------------------------------------------
+
+sigjmp_buf out_of_the_store;
+volatile std::sig_atomic_t instructions_left;
+
+void leave_at_the_last(int) {
+    instructions_left = instructions_left - 1;
+    if (instructions_left == 0)
+        siglongjmp(out_of_the_store, 1);
+}
+
+// Lets the processor stop behind each instruction, or not.
+[[gnu::always_inline]] inline void trap_at_each(bool wanted) {
+    constexpr u64 kTrap = 0x100;
+    __writeeflags((__readeflags() & ~kTrap) | (wanted ? kTrap : 0));
+}
+
+// Calls f, and leaves it in front of an instruction, counted from the first. False: it had fewer.
+template <typename F>
+bool leave_at(int instruction, F f) {
+    instructions_left = instruction;
+    if (sigsetjmp(out_of_the_store, 1) != 0)
+        return true;
+    trap_at_each(true);
+    f();
+    trap_at_each(false);
+    return false;
+}
+
+// Only what leaves the commit has to be followed by stm_tx_cancel().
+TEST_P(WordStores, ThatWereLeftByAJumpAreNoPartOfTheNextTransaction) {
+    struct sigaction before {};
+    struct sigaction leaving {};
+    leaving.sa_handler = leave_at_the_last;
+    ASSERT_EQ(::sigaction(SIGTRAP, &leaving, &before), 0);
+    for (int instruction = 1;; ++instruction) {
+        stm_tx* tx = stm_tx_begin(first, 0);
+        const bool left = leave_at(instruction, [&] { static_cast<void>(put(tx, 64, 1)); });
+        EXPECT_EQ(stm_tx_commit(tx), 0);
+        static_cast<void>(taken());
+        tx = stm_tx_begin(first, 0);
+        EXPECT_EQ(put(tx, 128, 1), 0);
+        EXPECT_EQ(stm_tx_commit(tx), 0);
+        EXPECT_EQ(taken(), Texts{"commit 101 (0 read, 1 written)"}) << instruction;
+        if (!left)
+            break;
+    }
+    EXPECT_EQ(::sigaction(SIGTRAP, &before, nullptr), 0);
 }
 
 // ---- A commit between the look at the record and the load of the word --------------------------

@@ -36,9 +36,15 @@ stm_tx_store_word(stm_tx *tx, stm_region *region, uint64_t offset, uint64_t word
 		write->stripe = offset / 64;
 		write->mask = (uint64_t)0xff << (offset & 63);
 		*(stm_tx_word *)(write->bytes + (offset & 63)) = word;
-		line->write_count++;
 		line->filter |= (uint64_t)1 << (offset / 64 & 63);
 		line->bound = 0;
+		/*
+		 * A signal handler may leave this by a jump, and the transaction goes on. So the
+		 * count comes last, and before all that the program does then.
+		 */
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+		line->write_count++;
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
 		return 0;
 	}
 	return stm_tx_call_store(tx, region, offset, word);
