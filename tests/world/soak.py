@@ -81,6 +81,7 @@ class Again(threading.Thread):
                                   text=True, errors="replace", env=environment)
             if done.returncode != 0 and not is_about_others(self.what, done.stdout):
                 self.problem = f"exit status {done.returncode}\n{done.stdout[-12000:]}"
+                print(f"FAILED  {self.what}, round {self.rounds + 1}: {self.problem}", flush=True)
             self.rounds += 1
 
 

@@ -25,7 +25,10 @@ import sys
 import time
 
 FOLDER = "/tmp/stm-postgresql"
-LONGEST = 120  # seconds that a guest may take for what takes two on an idle machine
+# How slow it may be here.
+SCALE = float(os.environ.get("STM_TEST_TIME_SCALE", "1"))
+LONGEST = 120 * SCALE  # seconds that a guest may take for what takes two on an idle machine
+A_MINUTE = 60 * SCALE
 SETTINGS = """
 shared_memory_type = sysv
 dynamic_shared_memory_type = sysv
@@ -97,7 +100,7 @@ class Server:
                                    stderr=subprocess.STDOUT)
         if background:
             return process
-        output, _ = process.communicate(text, timeout=300)
+        output, _ = process.communicate(text, timeout=5 * A_MINUTE)
         if check and process.returncode:
             raise RuntimeError(f"{self.name}: {' '.join(command)}: {output}")
         return process.returncode, output
@@ -109,12 +112,15 @@ class Server:
 
     def start(self):
         """Whether it starts; what it says is in the log."""
-        status, _ = self.run("pg_ctl", "-D", self.data, "-l", self.log, "-w", "-t", "60", "start",
-                             check=False)
+        status, _ = self.control("-l", self.log, "start", check=False)
         return status == 0
 
     def stop(self):
-        self.run("pg_ctl", "-D", self.data, "-m", "fast", "-w", "stop")
+        self.control("-m", "fast", "stop")
+
+    def control(self, *words, check=True):
+        return self.run("pg_ctl", "-D", self.data, "-w", "-t", str(int(A_MINUTE)), *words,
+                        check=check)
 
     def postmaster(self):
         with open(os.path.join(self.data, "postmaster.pid"), encoding="utf-8") as file:
@@ -165,11 +171,11 @@ def done_by_bench(server):
 def end_bench(bench):
     """Its connections are gone, or about to go; a slow pgbench may not have noticed."""
     bench.terminate()
-    bench.wait(timeout=60)
+    bench.wait(timeout=A_MINUTE)
 
 
 def wait_for_end(pids):
-    end = time.monotonic() + 60
+    end = time.monotonic() + A_MINUTE
     while any(os.path.exists(f"/proc/{pid}") for pid in pids) and time.monotonic() < end:
         time.sleep(0.1)
 
@@ -250,7 +256,7 @@ def kill_backend(server, tests):
                               "limit 1"))
     os.kill(victim, signal.SIGKILL)
     end_bench(bench)
-    end = time.monotonic() + 60
+    end = time.monotonic() + A_MINUTE
     sums = None
     while time.monotonic() < end and sums is None:
         try:
