@@ -591,7 +591,7 @@ bool leave_at(int instruction, F f) {
     return false;
 }
 
-// Only what leaves the commit has to be followed by stm_tx_cancel().
+// A program that does not cancel the transaction, as it should, harms no other one.
 TEST_P(WordStores, ThatWereLeftByAJumpAreNoPartOfTheNextTransaction) {
     struct sigaction before {};
     struct sigaction leaving {};

@@ -44,8 +44,8 @@
  * began it; each thread has at most one at a time, and while it runs the thread begins no other
  * transactions on the same regions. A child made by fork may go on to use the regions of its
  * parent, but not a transaction that runs. No function may be called in a signal handler. One that
- * leaves stm_tx_commit() by siglongjmp() has to be followed by stm_tx_cancel(), before anything
- * else here; the transaction may have been committed nevertheless.
+ * leaves a function by siglongjmp() has to be followed by stm_tx_cancel(), before anything else
+ * here; if that was stm_tx_commit(), the transaction may have been committed nevertheless.
  *
  * Other languages. All that a foreign function interface needs are calls with numbers and
  * pointers; tests/world/languages has a bank in Python, Rust and Go. What their runtimes do besides
