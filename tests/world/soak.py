@@ -14,10 +14,12 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 REPO = os.path.realpath(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../.."))
+LONG_ROUND = 1200  # seconds
 MOST_GROWTH = 128 * 1024  # kB of the kernel's memory that may be in caches of its own
 
 
@@ -56,6 +58,11 @@ def regions():
     return found["regions"] if isinstance(found, dict) else found
 
 
+def read(path):
+    with open(path, encoding="ascii", errors="replace") as file:
+        return file.read().replace("\0", " ")
+
+
 def is_about_others(name, output):
     """A storm counts all regions at its end, and others have some: that alone is no mistake."""
     wrong = re.findall(r"^WRONG: (.*)$", output, re.MULTILINE)
@@ -71,18 +78,42 @@ class Again(threading.Thread):
         super().__init__()
         self.what, self.commands, self.until = name, commands, end
         self.rounds, self.problem = 0, ""
+        self.pid, self.began, self.looked_at = 0, 0.0, False
 
     def run(self):
         while time.monotonic() < self.until and not self.problem:
             environment = {**os.environ, "STM_TEST_TIME_SCALE": "10"}
             command = self.commands[self.rounds % len(self.commands)]
-            done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/tmp",
-                                  text=True, errors="replace", env=environment)
-            if done.returncode != 0 and not is_about_others(self.what, done.stdout):
-                self.problem = f"exit status {done.returncode}\n{done.stdout[-12000:]}"
+            # Not a pipe: a server that one leaves behind which fails would hold it.
+            with tempfile.TemporaryFile("w+", errors="replace") as said, \
+                    subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said,
+                                     stderr=subprocess.STDOUT, cwd="/tmp", env=environment,
+                                     start_new_session=True) as process:
+                self.began, self.looked_at, self.pid = time.monotonic(), False, process.pid
+                process.wait()
+                self.pid = 0
+                said.seek(0)
+                output = said.read()
+            if process.returncode != 0 and not is_about_others(self.what, output):
+                self.problem = f"exit status {process.returncode}\n{output[-12000:]}"
                 print(f"FAILED  {self.what}, round {self.rounds + 1}: {self.problem}", flush=True)
             self.rounds += 1
+
+    def look(self):
+        """Tells once in a round that lasts long what its processes do."""
+        if self.pid == 0 or self.looked_at or time.monotonic() - self.began < LONG_ROUND:
+            return
+        self.looked_at = True
+        print(f"{self.what}, round {self.rounds + 1}, has lasted for {LONG_ROUND} s:", flush=True)
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                # PostgreSQL's server has a session of its own.
+                command = read(f"/proc/{pid}/cmdline")
+                if os.getsid(int(pid)) == self.pid or self.what in command:
+                    print(f"  {pid} {command}\n{read(f'/proc/{pid}/stack')}")
+            except OSError:
+                continue
+        sys.stdout.flush()
 
 
 def main():
@@ -102,6 +133,8 @@ def main():
         rounds = ", ".join(f"{one.what} {one.rounds}" for one in all_of_them)
         print(f"{time.monotonic() - began:6.0f} s  kernel {memory_kb() // 1024} MB, "
               f"{len(regions())} regions; rounds: {rounds}", flush=True)
+        for one in all_of_them:
+            one.look()
         if time.monotonic() - began < args.seconds / 2:
             middle = memory_kb()
     time.sleep(5)
