@@ -172,7 +172,7 @@ long reserve(Words& words, const Reservation& reservation) {
 }
 
 template <typename Words>
-void transfer(Words& words, std::size_t from, std::size_t to) {
+[[gnu::always_inline]] inline void transfer(Words& words, std::size_t from, std::size_t to) {
     if constexpr (LoadsAll<Words>) {
         const std::size_t places[2] = {from, to};
         long values[2];

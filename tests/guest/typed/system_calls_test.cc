@@ -103,6 +103,22 @@ TEST(TypedSystemCalls, OneToCommit) {
         << "also in two regions";
 }
 
+TEST(TypedSystemCalls, OneToCommitToADirectRegionWhileSomebodySleeps) {
+    const TypedRegion region("direct", 8 * kPage, STM_DIRECT);
+    Child waiter = Child::doing([&] {
+        stm_tx* const tx = stm_tx_begin(region, 0);
+        long value = 0;
+        do {
+            if (stm_tx_load(tx, region, 4096, &value, sizeof value) == 0 && value == 0)
+                stm_tx_wait(tx, -1);
+        } while (value == 0 || stm_tx_commit(tx) > 0);
+    });
+    EXPECT_TRUE(
+        eventually([&] { return calls_of(counted([&] { set_value(region, 0, 1); })) == 10; }));
+    set_value(region, 4096, 1);
+    EXPECT_EQ(waiter.wait(), 0);
+}
+
 TEST(TypedSystemCalls, NoneToCommitToADirectRegion) {
     const TypedRegion region("direct", 8 * kPage, STM_DIRECT);
     EXPECT_EQ(calls_of(counted([&] { set_value(region, 0, value_at(region, 640) + 1); })), 0);

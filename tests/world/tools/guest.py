@@ -25,7 +25,8 @@ BUILD = os.path.realpath(sys.argv[1])
 SUBJECT = os.path.join(BUILD, "tests/world/tools/subject")
 BANK = os.path.join(BUILD, "bin/bank")
 CORE = "/tmp/world-core"
-LONGEST = 400 * float(os.environ.get("STM_TEST_TIME_SCALE", "1"))  # seconds, in a busy guest
+SCALE = float(os.environ.get("STM_TEST_TIME_SCALE", "1"))  # how slow it may be here
+LONGEST = 400 * SCALE  # seconds, in a busy guest
 
 
 def run(*command, limit=LONGEST, environment=None):
@@ -204,7 +205,7 @@ def strace():
 
 def perf():
     status, text = run("perf", "record", "-e", "cpu-clock", "-F", "200", "-g", "-o",
-                       "/tmp/world-perf", BANK, "--way", "typed", "--seconds", "3")
+                       "/tmp/world-perf", BANK, "--way", "typed", "--seconds", str(int(3 * SCALE)))
     need(status == 0, text)
     status, text = run("perf", "report", "-i", "/tmp/world-perf", "--stdio", "--no-children", "-g",
                        "none")
