@@ -451,7 +451,7 @@ public:
     // Ends it, if it has done nothing that needs more than that: it is committed then, because it
     // has written nothing. False: nothing is done.
     [[nodiscard, gnu::always_inline]] bool end_simply() noexcept {
-        if (state_ != State::simple || first_.filter_ != 0) [[unlikely]]
+        if (first_.filter_ != 0 || state_ != State::simple) [[unlikely]]
             return false;
         state_ = State::idle;
         first_.bound_ = 0;
