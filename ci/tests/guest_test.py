@@ -74,9 +74,14 @@ def test_a_stage_finds_the_module_of_a_kernel_that_is_given_by_its_folder():
 def test_a_processor_on_which_nothing_of_init_runs_is_woken_and_told():
     # 6.1 has no deadline server that would let others run beside a real-time task.
     code, out, err = vm("--kernel", "6.1", "--smp", "3", "--", "sh", "-c",
+                        # Each thread that is missed later has looked once by then.
+                        "sleep 5; "
                         "echo -1 > /proc/sys/kernel/sched_rt_runtime_us; taskset -p 1 $$; "
                         "taskset 2 chrt -f 90 sh -c 'while :; do :; done' & spinning=$!; "
-                        "sleep 52; kill -9 $spinning; "
+                        # Where the host is busy the clocks of those that look may begin late.
+                        "for i in $(seq 150); do sleep 1; [ $(dmesg | "
+                        "grep -c 'nothing of ours ran on processor 1') -ge 2 ] && break; done; "
+                        "kill -9 $spinning; "
                         "dmesg | grep -c 'NMI backtrace for cpu 1'; "
                         "dmesg | grep -c 'nothing of ours ran on processor 1'")
     backtraces, told = (int(word) for word in out.split()[-2:])

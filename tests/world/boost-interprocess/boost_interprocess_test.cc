@@ -31,6 +31,7 @@
 #include <boost/interprocess/sync/scoped_lock.hpp>
 #include <boost/interprocess/sync/sharable_lock.hpp>
 #include <csignal>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <random>
@@ -442,6 +443,17 @@ void audit(const Bank& bank) {
     EXPECT_EQ(bank.journal.size() % 2, 0U);
 }
 
+// Where each process sleeps in the kernel.
+std::string where_they_are(const std::vector<std::unique_ptr<Child>>& workers) {
+    std::string text;
+    for (const auto& worker : workers) {
+        std::string place = "(gone)";
+        std::getline(std::ifstream("/proc/" + std::to_string(worker->pid()) + "/wchan"), place);
+        text += ", " + std::to_string(worker->pid()) + " at " + place;
+    }
+    return text;
+}
+
 TEST_P(BoostInterprocess, OthersGoOnWhenAProcessIsKilledThatHeldNoMutex) {
     const char* wanted = std::getenv("STM_WORLD_STEPS");
     const int rounds = wanted != nullptr ? std::atoi(wanted) / 10 : 40;
@@ -462,7 +474,8 @@ TEST_P(BoostInterprocess, OthersGoOnWhenAProcessIsKilledThatHeldNoMutex) {
             hire();
         for (bool good = true; good && round < rounds; ++round) {
             const long before = bank.transfers;
-            ASSERT_TRUE(test::eventually([&] { return bank.transfers > before + 20; }));
+            ASSERT_TRUE(test::eventually([&] { return bank.transfers > before + 20; }))
+                << "round " << round << ", holder " << bank.holder << where_they_are(workers);
             ::usleep(static_cast<useconds_t>(random() % 2000));
             const std::size_t victim = random() % workers.size();
             const pid_t pid = workers[victim]->pid();
