@@ -83,25 +83,8 @@ protected:
     int fd = -1;
 };
 
-// Linux patches the module's code when the first event is switched on. An emulated processor has
-// been seen to go on with the old code for a while.
-void wait_until_accesses_are_told(const Buffer& buffer) {
-    const Region other("before", 4096, 0);
-    EXPECT_TRUE(eventually([&] {
-        long value = 0;
-        EXPECT_EQ(stm_try_start(other.fd()), 0);
-        EXPECT_EQ(::pread(other.fd(), &value, sizeof(value), 0), 8);
-        EXPECT_EQ(::pwrite(other.fd(), &value, sizeof(value), 128), 8);
-        EXPECT_EQ(stm_try_commit(other.fd()), 0);
-        return buffer.lines("stm_access", other.name()).size() >= 2 &&
-               !buffer.lines("stm_start", other.name()).empty() &&
-               !buffer.lines("stm_commit", other.name()).empty();
-    }));
-}
-
 TEST_F(Tracing, ACommitTellsWhatItHasReadAndWritten) {
     const Buffer buffer;
-    ASSERT_NO_FATAL_FAILURE(wait_until_accesses_are_told(buffer));
     long value = 0;
     ASSERT_EQ(stm_try_start(fd), 0);
     EXPECT_EQ(::pread(fd, &value, sizeof(value), 4096), 8);

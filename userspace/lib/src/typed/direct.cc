@@ -208,13 +208,9 @@ int stm_library_direct_commit(stm_tx& tx) {
         [[unlikely]]
         return commit_by_request(tx);
     // It has none, or its last commit was left by a jump out of a signal handler.
-    if (own.last.place != region.place.place) [[unlikely]] {
-        if (!claim_idle(own, region))
-            return commit_by_request(tx);
-    } else if (!is_idle(own.last)) [[unlikely]] {
-        if (!claim_idle(own, region))
-            return commit_by_request(tx);
-    }
+    const bool has_idle = own.last.place == region.place.place && is_idle(own.last);
+    if (!has_idle && !claim_idle(own, region)) [[unlikely]]
+        return commit_by_request(tx);
     tx.engine.order_only_part();
     own.progress = OwnJournals::Progress::begun;
     protocol::signal_fence(); // before any store to the journal
