@@ -210,7 +210,8 @@ void Access::carry_out() {
             share();
         break;
     case Order::first:
-        if (base_ == nullptr && region_ == nullptr) {
+        // A mapping anywhere leaves one thread of each process, and children may have more.
+        if (base_ == nullptr && region_ == nullptr && !shared_) {
             send();
             map_second();
         }
@@ -236,6 +237,7 @@ void Access::close_duplicates() const {
 // A child whose threads use the handle beside this process: new threads, which take over the
 // contexts of those that are gone, and an end while this transaction runs.
 void Access::share() {
+    shared_ = true;
     fork_heir(self_, [this] {
         if (!audit)
             return;

@@ -152,6 +152,7 @@ private:
     Waiting waiting_[kMostWaiting];
     int fd_ = -1;
     char* base_ = nullptr;         // mapped
+    bool shared_ = false;          // with children of several threads
     stm_region* region_ = nullptr; // typed
     stm_tx* tx_ = nullptr;
     int wait_ = 0; // accesses until an order is carried out

@@ -71,6 +71,12 @@ def is_about_others(name, output):
         for line in wrong)
 
 
+def end_of_log():
+    """What the kernel said last, as of a process that it has killed."""
+    said = subprocess.run(["dmesg"], check=False, stdout=subprocess.PIPE, text=True).stdout
+    return said[-4000:]
+
+
 class Again(threading.Thread):
     """Runs one program until the time is over, and counts."""
 
@@ -95,7 +101,8 @@ class Again(threading.Thread):
                 said.seek(0)
                 output = said.read()
             if process.returncode != 0 and not is_about_others(self.what, output):
-                self.problem = f"exit status {process.returncode}\n{output[-12000:]}"
+                self.problem = (f"exit status {process.returncode}\n{output[-12000:]}"
+                                f"\nthe kernel's log: {end_of_log()}")
                 print(f"FAILED  {self.what}, round {self.rounds + 1}: {self.problem}", flush=True)
             self.rounds += 1
 
