@@ -69,7 +69,8 @@ def test_an_unknown_kernel_is_refused_with_the_names_of_the_known():
 
 
 def test_an_exact_version_is_a_name_of_a_kernel():
-    for name in ("6.12.117", "6.12", "debug", "7.3", "7.3-rt", "6.12-cloud@trixie",
+    for name in ("6.12.117", "6.12", "6.1.0-47", "6.1.0-47-rt", "debug", "7.3", "7.3-rt",
+                 "6.12-cloud@trixie",
                  "6.12.95-rt@trixie-backports"):
         assert kernels.known(name), name
     with tempfile.TemporaryDirectory() as folder, \
@@ -115,6 +116,20 @@ def found(name, *archives):
             mock.patch.object(kernels.apt, "release", by_name.__getitem__):
         origin, release = kernels._find(name)  # pylint: disable=protected-access
     return f"{origin.name} {release}"
+
+
+def test_the_oldest_kernels_are_those_that_can_still_be_fetched():
+    archives = [Archive("bookworm", "6.1.0-9-amd64", "6.1.0-56-amd64", "6.12-amd64",
+                        "(6.12.95+deb12-amd64)", "6.12.107+deb12-amd64", "6.12.117+deb12-amd64"),
+                Archive("trixie", "6.12.90+deb13-amd64", "6.12.90+deb13.1-amd64",
+                        "6.12.118+deb13-amd64"),
+                Archive("trixie-backports", "7.2.6+deb13-amd64", "7.2.12+deb13-amd64",
+                        "7.3.4+deb13-amd64")]
+    by_name = {each.name: each for each in archives}
+    with mock.patch.object(kernels, "RELEASES", tuple(by_name)), \
+            mock.patch.object(kernels.apt, "release", by_name.__getitem__):
+        assert kernels.oldest() == ["6.1.0-9", "6.12.107", "6.12.90@trixie", "7.2.6"]
+    assert all(kernels.known(name) for name in ("6.1.0-9", "6.12.90@trixie"))
 
 
 def test_a_kernel_is_the_newest_of_its_series_in_the_first_release_that_has_it():

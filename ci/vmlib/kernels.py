@@ -37,10 +37,13 @@ TRIED = ("6.1", "6.1-rt", "6.12", "6.12-rt", "6.12-cloud", "6.12.107", "6.12@tri
          "7.2@testing", "7.2-rt@testing", "7.3", "7.3-rt", "7.3-cloud")
 
 # Debian's kernels: a series or one version of it, a flavour, and a release.
-DEBIAN = re.compile(r"(?P<version>\d+\.\d+(\.\d+)?)(-(?P<flavour>rt|cloud))?"
+DEBIAN = re.compile(r"(?P<version>\d+\.\d+(\.\d+(-\d+)?)?)(-(?P<flavour>rt|cloud))?"
                     r"(@(?P<release>[a-z]+(-[a-z]+)*))?")
-GRAMMAR = ("SERIES[.POINT][-rt|-cloud][@RELEASE] for one of Debian's, like 6.12, 7.3-rt, 6.12.95 "
-           "or 6.12-cloud@trixie")
+GRAMMAR = ("SERIES[.POINT][-rt|-cloud][@RELEASE] for one of Debian's, like 6.12, 7.3-rt, 6.12.95, "
+           "6.1.0-47 or 6.12-cloud@trixie")
+
+# The series of which oldest() tells.
+SERIES = ("6.1", "6.12", "6.12@trixie", "7.2", "7.3")
 
 # name: (source package, configuration fragments in ci/kernels)
 BUILT = {
@@ -188,31 +191,50 @@ def _download(name, folder, update):
                         "The network is needed once; after that the cache serves.")
 
 
+def oldest():
+    """The names of the oldest kernels of each series that the archive still has, where that is not
+    the newest one, too."""
+    found = []
+    for name in SERIES:
+        origin = _find(name, update=True)[0]
+        # A package that stands for the newest one has no point.
+        points = [point[0] for rel in _releases(name, origin)
+                  if (point := re.match(r"\d+\.\d+\.\d+(-\d+)?", rel))]
+        if points[0] != points[-1]:
+            found.append(points[0] + "@trixie" * name.endswith("@trixie"))
+    return found
+
+
 def _find(name, update=False):
     """The release that has a kernel, and what uname -r says in the newest such kernel there."""
     wanted = DEBIAN.fullmatch(name)
-    flavour = f"-{wanted['flavour']}" if wanted["flavour"] else ""
-    # 6.1.0-56-amd64, 6.12.117+deb12-rt-amd64, 6.12.90+deb13.1-amd64
-    more = r"(\.\d+)?" if wanted["version"].count(".") == 1 else ""
-    pattern = (rf"{re.escape(wanted['version'])}{more}(\+[a-z]+\d+(\.\d+)?|\+bpo|-\d+)*"
-               rf"{flavour}-amd64")
     origins = [apt.release(each)
                for each in ([wanted["release"]] if wanted["release"] else RELEASES)]
     for newest in ((True,) if update else (False, True)):
         for origin in origins:
             if newest:
                 origin.update()
-            # An archive may have lost the headers of an image that it still has.
-            images, headers = ({name.removeprefix(prefix)
-                                for name in origin.packages(prefix, prefix + pattern)}
-                               for prefix in ("linux-image-", "linux-headers-"))
-            if images & headers:
-                return origin, max(images & headers,
-                                   key=lambda rel: _order(rel.removesuffix(f"{flavour}-amd64")))
+            if found := _releases(name, origin):
+                return origin, found[-1]
     where = wanted["release"] or ", ".join(RELEASES)
     raise cache.Failure(f"no kernel {name} in {where}: the archive keeps a point release for some "
                         "weeks only, "
                         "and a series until the next one")
+
+
+def _releases(name, origin):
+    """What uname -r says in the kernels of that name that a release has, the oldest first."""
+    wanted = DEBIAN.fullmatch(name)
+    flavour = f"-{wanted['flavour']}" if wanted["flavour"] else ""
+    # 6.1.0-56-amd64, 6.12.117+deb12-rt-amd64, 6.12.90+deb13.1-amd64
+    more = r"(\.\d+)?" if wanted["version"].count(".") == 1 else ""
+    pattern = (rf"{re.escape(wanted['version'])}{more}(\+[a-z]+\d+(\.\d+)?|\+bpo|-\d+)*"
+               rf"{flavour}-amd64")
+    # An archive may have lost the headers of an image that it still has.
+    images, headers = ({name.removeprefix(prefix)
+                        for name in origin.packages(prefix, prefix + pattern)}
+                       for prefix in ("linux-image-", "linux-headers-"))
+    return sorted(images & headers, key=lambda rel: _order(rel.removesuffix(f"{flavour}-amd64")))
 
 
 def _order(version):
