@@ -190,7 +190,14 @@ AbortReason Context::begin_call(const Plan& plan) noexcept {
 bool Context::may_begin_by_offer() noexcept {
     return (region_.flags() & STM_REGION_MUTEX) == 0 && !transaction_.active() &&
            transaction_.conflicts_in_row() == 0 && !has_to_cool() &&
-           footprint_.to_map_at(site_, predicted()) == Footprint::ToMap::nothing;
+           footprint_.may_be_kept(current(settings().warm_pages)) &&
+           to_map_next(site_) == Footprint::ToMap::nothing;
+}
+
+Footprint::ToMap Context::to_map_next(u32 site) noexcept {
+    auto what = Footprint::ToMap::nothing;
+    const auto wanted = site != 0 ? predicted() : Footprint::Predicted::no;
+    return footprint_.knows_to_map(site, wanted, what) ? what : footprint_.to_map_at(site, wanted);
 }
 
 Footprint::Predicted Context::predicted() const noexcept {
@@ -198,9 +205,17 @@ Footprint::Predicted Context::predicted() const noexcept {
                                                     : Footprint::Predicted::no;
 }
 
-void Context::offer_start() noexcept {
+void Context::offer_start(StartCell::Offer offer) noexcept {
     stage_.offer(cell_.memory());
-    cell_.offer(site_, footprint_.kept_version());
+    cell_.offer(site_, footprint_.kept_version(), offer);
+}
+
+bool Context::renew_between() noexcept {
+    if (transaction_.begin_admitted(protocol::Path::concurrent) != AbortReason::none)
+        return false;
+    const bool renewed = renew_pages();
+    transaction_.cancel(AbortReason::explicit_cancel);
+    return renewed;
 }
 
 bool Context::withdraw_offer(u32& site) noexcept {
@@ -220,9 +235,7 @@ void Context::begin_by_offer(u32 site, ViewStage::Mapped mapped) noexcept {
         // It has seen the pages, which nobody has renewed since.
         transaction_.take_earlier_snapshot(footprint_.pages().empty() ? transaction_.snapshot()
                                                                       : footprint_.kept_version());
-        if (const AbortReason reason = footprint_.keep_in(transaction_);
-            reason != AbortReason::none)
-            fail(reason);
+        footprint_.keep_in(transaction_);
     }
     site_ = site;
     if (current(settings().predicted_pages) != 0)
@@ -362,7 +375,8 @@ AbortReason Context::count_end(AbortReason reason) noexcept {
     if (stays_warm) {
         const bool wrote = reason == AbortReason::none && transaction_.committed_version() != 0;
         stage_.stay_warm();
-        footprint_.keep(wrote ? transaction_.committed_version() : transaction_.snapshot(),
+        footprint_.keep(transaction_,
+                        wrote ? transaction_.committed_version() : transaction_.snapshot(),
                         reason == AbortReason::none ? PrivatePages::Effect::effective
                                                     : PrivatePages::Effect::none);
     } else {

@@ -280,11 +280,6 @@ public:
                 footprint_.is_spoilt() || footprint_.is_worn_out() ||
                 stage_.now().memory != stm_linux_memory_current());
     }
-    // The same at a start that is a call, which may find pages that are pinned. One that is none
-    // finds them at the first store.
-    [[nodiscard]] bool has_to_cool_at_call() const noexcept STM_REQUIRES(lock_) {
-        return has_to_cool() || (stage_.is_warm() && footprint_.pages().any_held());
-    }
     // Its pages are in no mapping, and it has the view no more. No offer stands.
     void cool() noexcept STM_REQUIRES(lock_) {
         stage_.end();
@@ -351,14 +346,27 @@ public:
     // The site of the transaction that runs, or ended last; 0: none. Only its own thread asks.
     [[nodiscard]] u32 site() const noexcept { return site_; }
     void set_site(u32 site) noexcept { site_ = site; }
-    // Whether begin(), and everything else at a start except the view, would have nothing to do.
+    // Whether begin(), and everything else at a start at the site except the view and what
+    // renew_between() does, would have nothing to do.
     [[nodiscard]] bool may_begin_by_offer() noexcept STM_REQUIRES(lock_);
-    void offer_start() noexcept STM_REQUIRES(lock_);
+    void offer_start(StartCell::Offer offer) noexcept STM_REQUIRES(lock_);
+    // Brings the pages of a warm one up to date, as a start does. False: that is not possible now.
+    [[nodiscard]] bool renew_between() noexcept STM_REQUIRES(lock_);
     // Takes back an offer that stands. Returns whether the thread has taken it, and for which site.
     [[nodiscard]] bool withdraw_offer(u32& site) noexcept STM_REQUIRES(lock_);
     // After that: begins the transaction of the thread that took the offer, or does not.
     void begin_by_offer(u32 site, ViewStage::Mapped mapped) noexcept STM_REQUIRES(lock_);
-    void forget_offer() noexcept STM_REQUIRES(lock_) { stage_.withdraw_offer(); }
+    void forget_offer() noexcept STM_REQUIRES(lock_) {
+        stage_.withdraw_offer();
+        was_offered_.store(true, runtime::Order::relaxed);
+    }
+    // Whether its start was offered since the last question, and not taken. A guess.
+    [[nodiscard]] bool was_offered() noexcept {
+        if (!was_offered_.load(runtime::Order::relaxed))
+            return false;
+        was_offered_.store(false, runtime::Order::relaxed);
+        return true;
+    }
     void detach_cell() noexcept STM_REQUIRES(lock_);
 
     // -- Conflicts that no call reports --
@@ -379,6 +387,7 @@ private:
     void count_idle_round() noexcept STM_REQUIRES(lock_);
     [[nodiscard]] Footprint::Predicted predicted() const noexcept;
     [[nodiscard]] bool renew_pages() noexcept STM_REQUIRES(lock_);
+    [[nodiscard]] Footprint::ToMap to_map_next(u32 site) noexcept STM_REQUIRES(lock_);
     [[nodiscard]] const stm_settings& settings() const noexcept { return region_.settings(); }
     void back_off(const protocol::Advice& advice) noexcept;
     void set_wait(stm_wait_kind kind) noexcept STM_REQUIRES(lock_);
@@ -415,6 +424,7 @@ private:
     runtime::UniqueArray<u64> replaced_ STM_GUARDED_BY(lock_);
     u32 site_ = 0;
     bool began_warm_ = false;
+    runtime::Atomic<bool> was_offered_{false};
     Warmth warmth_ STM_GUARDED_BY(lock_) = Warmth::cold;
     // The number of starts when the watchdog looked last, and for how many rounds it has been that.
     u64 starts_seen_ STM_GUARDED_BY(lock_) = 0;

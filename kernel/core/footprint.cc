@@ -91,7 +91,7 @@ protocol::Limits Footprint::limits(u32 max_stripes) const noexcept {
 
 AbortReason Footprint::touch(Transaction& transaction, u64 index, u64 address, Use use,
                              PrivatePages::Data data, u32 holders, stm_page*& page) noexcept {
-    if (pages_.size() - predicted_ - kept_ >= page_limit_ && pages_.find(index) == nullptr)
+    if (pages_.size() - predicted_ - pages_.kept() >= page_limit_ && pages_.find(index) == nullptr)
         return AbortReason::too_big;
     next_.is_known = false;
     PrivatePages::Page* own = nullptr;
@@ -131,6 +131,9 @@ void Footprint::allow_predicted_stores(stm_view* view) noexcept {
             if (number >= pages_.size() || !pages_[number].mapped || pages_[number].leaves())
                 continue;
             PrivatePages::Page& page = pages_[number];
+            // The first store finds that it has to be another page.
+            if (PrivatePages::is_held(page, PrivatePages::kOwner))
+                continue;
             if (!window.has(page.index, page.address))
                 window = Window(view, page.index, page.address);
             if (!window.has(page.index, page.address) || !window.writable())
@@ -149,7 +152,6 @@ AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, u
     MappingBatch batch __attribute__((uninitialized));
     Window window;
     AbortReason ended = AbortReason::none;
-    u32 number = 0;
     const auto is_mapped_by = [&](u64 index, u64 address) noexcept {
         if (!window.has(index, address))
             window = Window(view, index, address);
@@ -158,7 +160,7 @@ AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, u
     prediction_.for_each_likely([&](const Prediction::Page& likely, Use use, Where where) {
         if (predicted_ >= most)
             return false;
-        PrivatePages::Page* page = pages_.find_near(likely.index, number++);
+        PrivatePages::Page* page = pages_.find_near(likely.index, likely.near);
         if (page == nullptr && where == Where::kept)
             return true;
         if (page != nullptr && page->mapped && (use == Use::load || page->leaves()))
@@ -169,7 +171,7 @@ AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, u
         if (!window.writable())
             use = Use::load;
         if (page != nullptr && page->mapped) {
-            if (use == Use::store) {
+            if (use == Use::store && !PrivatePages::is_held(*page, PrivatePages::kOwner)) {
                 pages_.expect_store(*page);
                 batch.add(window.area(), *page, Does::allows_stores);
             }
@@ -181,8 +183,11 @@ AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, u
                 return false;
             ++predicted_;
         }
+        if (page->kept && PrivatePages::is_held(*page, PrivatePages::kOwner))
+            use = Use::load;
         if (use == Use::store)
             pages_.expect_store(*page);
+        pages_.note(*page);
         page->address = likely.address;
         page->predicted = true;
         page->mapped = true;
@@ -190,7 +195,7 @@ AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, u
                   use == Use::store ? Does::maps_for_stores : Does::maps_for_loads);
         return true;
     });
-    for (u32 i = 0; i < kept_ && ended == AbortReason::none; ++i) {
+    for (u32 i = 0; i < pages_.kept() && ended == AbortReason::none; ++i) {
         PrivatePages::Page& page = pages_[i];
         if (page.mapped || !is_mapped_by(page.index, page.address))
             continue;
@@ -201,28 +206,39 @@ AbortReason Footprint::map_predicted(Transaction& transaction, stm_view* view, u
     return protocol::is_conflict(ended) ? ended : AbortReason::none;
 }
 
-Footprint::Left Footprint::forbid_stores() noexcept {
-    bool all = true;
-    const auto may_stay = [](const PrivatePages::Page& page) noexcept {
-        return page.mapped && !page.odd && page.leaves();
-    };
-    for (u32 first = 0; first < pages_.size();) {
-        const PrivatePages::Page& page = pages_[first];
-        if (!may_stay(page)) {
-            all = all && !page.predicted && !page.leaves();
-            ++first;
+// Calls function(first, count) for runs of noted pages that `chooses` wants, one behind the other.
+template <u32 kMost, typename Choice, typename Function>
+[[gnu::always_inline]] inline void Footprint::for_each_noted_run(Choice chooses,
+                                                                 Function function) noexcept {
+    for (u32 first = pages_.next_noted(0); first < pages_.size();) {
+        if (!chooses(pages_[first])) {
+            first = pages_.next_noted(first + 1);
             continue;
         }
+        u32 count = 1;
+        while (count < kMost && first + count < pages_.size() && pages_.is_noted(first + count) &&
+               chooses(pages_[first + count]) &&
+               follows(pages_[first], pages_[first + count], count))
+            ++count;
+        function(first, count);
+        first = pages_.next_noted(first + count);
+    }
+}
+
+Footprint::Left Footprint::forbid_stores() noexcept {
+    bool all = true;
+    const auto may_stay = [&](const PrivatePages::Page& page) noexcept {
+        if (page.mapped && !page.odd && page.leaves())
+            return true;
+        all = all && !page.predicted && !page.leaves();
+        return false;
+    };
+    const auto forbid = [&](u32 first, u32 count) __attribute__((always_inline)) {
         stm_page* copies[STM_MAPPING_BATCH] __attribute__((uninitialized));
         u8 touched[STM_MAPPING_BATCH] __attribute__((uninitialized));
-        copies[0] = page.copy;
-        u32 count = 1;
-        while (first + count < pages_.size() && count < STM_MAPPING_BATCH &&
-               may_stay(pages_[first + count]) && follows(page, pages_[first + count], count)) {
-            copies[count] = pages_[first + count].copy;
-            ++count;
-        }
-        stm_linux_view_forbid_stores(page.address, copies, count, touched);
+        for (u32 i = 0; i < count; ++i)
+            copies[i] = pages_[first + i].copy;
+        stm_linux_view_forbid_stores(pages_[first].address, copies, count, touched);
         for (u32 i = 0; i < count; ++i) {
             PrivatePages::Page& told = pages_[first + i];
             told.stays = (touched[i] & STM_TOUCHED_STAYS) != 0;
@@ -231,8 +247,8 @@ Footprint::Left Footprint::forbid_stores() noexcept {
             told.writable = told.writable && !told.stays; // it has told already
             all = all && told.stays && !told.predicted;
         }
-        first += count;
-    }
+    };
+    for_each_noted_run<STM_MAPPING_BATCH>(may_stay, forbid);
     return all ? Left::nothing : Left::something;
 }
 
@@ -240,53 +256,33 @@ void Footprint::examine_predicted(stm_view* view) noexcept {
     const auto is_to_be_examined = [](const PrivatePages::Page& page) noexcept {
         return (page.predicted || page.writable) && !page.stays;
     };
-    for (u32 first = 0; first < pages_.size();) {
-        const PrivatePages::Page& page = pages_[first];
-        if (!is_to_be_examined(page)) {
-            ++first;
-            continue;
-        }
+    for_each_noted_run<STM_TOUCHED_BATCH>(is_to_be_examined, [&](u32 first, u32 count) noexcept {
         u8 touched[STM_TOUCHED_BATCH] __attribute__((uninitialized));
-        u32 count = 1;
-        while (first + count < pages_.size() && count < STM_TOUCHED_BATCH &&
-               is_to_be_examined(pages_[first + count]) &&
-               follows(page, pages_[first + count], count))
-            ++count;
-        stm_linux_view_examine(view, page.index, page.address, count, touched);
+        stm_linux_view_examine(view, pages_[first].index, pages_[first].address, count, touched);
         for (u32 i = 0; i < count; ++i)
             pages_[first + i].touched |= touched[i];
-        first += count;
-    }
+    });
 }
 
 void Footprint::count_predicted(TransactionCounters& counters) const noexcept {
-    for (u32 i = 0; i < pages_.size(); ++i) {
-        if (!pages_[i].predicted)
-            continue;
-        const bool used = pages_[i].touched != 0;
-        (used ? counters.predicted_used : counters.predicted_unused).add(1);
-    }
-}
-
-bool Footprint::has_unmapped() const noexcept {
-    for (u32 i = 0; i < kept_; ++i) {
-        if (!pages_[i].mapped)
-            return true;
-    }
-    return false;
+    pages_.for_each_noted([&](u32 number) noexcept {
+        const PrivatePages::Page& page = pages_[number];
+        if (page.predicted)
+            (page.touched != 0 ? counters.predicted_used : counters.predicted_unused).add(1);
+        return true;
+    });
 }
 
 template <typename Likely>
-Footprint::ToMap Footprint::to_map(const Likely& for_each_likely) noexcept {
+Footprint::ToMap Footprint::to_map(const Likely& for_each_to_prepare) noexcept {
     using Where = Prediction::Where;
     for (u64& word : to_allow_)
         word = 0;
-    if (has_unmapped())
+    if (pages_.has_unmapped())
         return ToMap::pages;
     auto found = ToMap::nothing;
-    u32 near = 0;
-    for_each_likely([&](const Prediction::Page& likely, Use use, Where where) noexcept {
-        const u32 number = pages_.number_near(likely.index, near++);
+    for_each_to_prepare([&](const Prediction::Page& likely, Use use, Where where) noexcept {
+        const u32 number = pages_.number_near(likely.index, likely.near);
         if (number == PrivatePages::kNone) {
             if (where == Where::anywhere)
                 found = ToMap::pages;
@@ -304,14 +300,14 @@ Footprint::ToMap Footprint::to_map(const Likely& for_each_likely) noexcept {
 Footprint::ToMap Footprint::to_map(Predicted predicted) noexcept {
     return to_map([&](auto function) noexcept {
         if (predicted == Predicted::yes)
-            prediction_.for_each_likely(function);
+            prediction_.for_each_to_prepare(pages_, function);
     });
 }
 
 Footprint::ToMap Footprint::to_map_at(u32 site, Predicted predicted) noexcept {
     const ToMap what = to_map([&](auto function) noexcept {
         if (predicted == Predicted::yes)
-            prediction_.for_each_likely_at(site, function);
+            prediction_.for_each_to_prepare_at(site, pages_, function);
     });
     next_ = {true, predicted, what, site};
     return what;
@@ -322,7 +318,7 @@ bool Footprint::has_read(const Transaction& transaction) noexcept {
     transaction.for_each_read([&](u64 stripe, u64) {
         const PrivatePages::Page* own = pages_.find(protocol::page_of_stripe(stripe));
         // What was loaded in a page that was there before is not known.
-        found = found || own == nullptr || own->touched != 0 || own->was_kept();
+        found = found || own == nullptr || own->touched != 0 || own->kept;
     });
     return found;
 }
@@ -426,17 +422,15 @@ void Footprint::clear() noexcept {
     if (!pages_.empty())
         pages_.clear();
     predicted_ = 0;
-    kept_ = 0;
 }
 
-void Footprint::keep(u64 version, PrivatePages::Effect effect) noexcept {
+void Footprint::keep(const Transaction& transaction, u64 version,
+                     PrivatePages::Effect effect) noexcept {
     // may_be_kept()
     static_assert(kMostWarmPages <= protocol::AccessTable::kInlineAccesses);
     next_.is_known = false;
-    pages_.keep(version, effect);
+    pages_.keep(transaction, version, effect);
     predicted_ = 0;
-    kept_ = pages_.size();
-    kept_version_ = version;
 }
 
 } // namespace stm::kernel

@@ -139,20 +139,20 @@ public:
 
     // Whether it is small enough to be kept, where that many pages are, kMostWarmPages at most.
     [[nodiscard]] bool may_be_kept(u32 most) const noexcept { return pages_.size() <= most; }
-    // Whether starts have copied more pages anew than there are, and some. Nobody knows which of
-    // them the program still loads. To fault these in again costs no more than what was spent, so
-    // the cost is at most about twice what it is for who knows.
-    [[nodiscard]] bool is_worn_out() const noexcept { return pages_.copied() > pages_.size() + 8; }
+    // Whether starts have copied more pages for nothing than there are, and some, as far as anybody
+    // knows which of them the program still loads. To fault these in again costs no more than what
+    // was spent, so the cost is at most about twice what it is for who knows.
+    [[nodiscard]] bool is_worn_out() const noexcept {
+        return pages_.copied_unused() > pages_.size() + 8;
+    }
     // Whether pages that it has kept cannot be used: see PrivatePages.
     [[nodiscard]] bool is_spoilt() const noexcept { return pages_.is_spoilt(); }
     // In place of clear(): see PrivatePages.
-    void keep(u64 version, PrivatePages::Effect effect) noexcept;
+    void keep(const Transaction& transaction, u64 version, PrivatePages::Effect effect) noexcept;
     [[nodiscard]] bool renew(Transaction& transaction) noexcept {
         return pages_.renew(transaction);
     }
-    [[nodiscard]] AbortReason keep_in(Transaction& transaction) noexcept {
-        return pages_.keep_in(transaction);
-    }
+    void keep_in(Transaction& transaction) noexcept { pages_.keep_in(transaction); }
     void note_unmapped() noexcept {
         next_.is_known = false;
         pages_.note_unmapped();
@@ -160,13 +160,14 @@ public:
     // The version of the pages that were kept last, until they are renewed. STM_NO_SNAPSHOT: there
     // are none.
     [[nodiscard]] u64 kept_version() const noexcept {
-        return kept_ == 0 ? STM_NO_SNAPSHOT : kept_version_;
+        return pages_.kept() == 0 ? STM_NO_SNAPSHOT : pages_.kept_version();
     }
 
 private:
-    [[nodiscard]] bool has_unmapped() const noexcept;
+    template <u32 kMost, typename Choice, typename Function>
+    void for_each_noted_run(Choice chooses, Function function) noexcept;
     template <typename Likely>
-    [[nodiscard]] ToMap to_map(const Likely& for_each_likely) noexcept;
+    [[nodiscard]] ToMap to_map(const Likely& for_each_to_prepare) noexcept;
 
     [[nodiscard]] AbortReason read_over_pages(Transaction& transaction, u64 offset, void* to,
                                               u64 bytes) noexcept;
@@ -180,8 +181,6 @@ private:
     Prediction prediction_;
     const u32 page_limit_; // of those that the program has touched
     u32 predicted_ = 0;    // of the pages, made for being predicted
-    u32 kept_ = 0;         // of the pages, the first ones, kept from earlier transactions
-    u64 kept_version_ = 0;
     // What to_map_at() has found. It is forgotten before anything changes of what that depends on:
     // the pages, which of them are in the mapping and how, and the predictions.
     struct Next {

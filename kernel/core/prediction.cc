@@ -27,6 +27,7 @@ void Prediction::forget() noexcept {
     for (Site& site : sites_) {
         site.number = 0;
         site.used = 0;
+        site.covered = 0;
         site.pages.clear(0);
     }
 }
@@ -49,6 +50,7 @@ void Prediction::select(u32 number) noexcept {
         current_->number = number;
         current_->trust = kLikely;
         current_->updates = 0;
+        current_->covered = 0;
         current_->pages.clear(kMostPredictedPages);
     }
     current_->used = ++turn_;
@@ -61,66 +63,145 @@ void Prediction::learn(PrivatePages& touched, Ending ending, u32 most) noexcept 
         return;
     u32 in_all = 0;
     u8 how = 0;
-    for (u32 i = 0; i < touched.size(); ++i) {
-        in_all += touched[i].touched != 0 ? 1 : 0;
-        how |= touched[i].touched;
-    }
+    touched.for_each_noted([&](u32 number) noexcept {
+        in_all += touched[number].touched != 0 ? 1 : 0;
+        how |= touched[number].touched;
+        return true;
+    });
     if (ending == Ending::whole && (how & STM_TOUCHED_STORE) != 0)
         strengthen(site->updates, kCertain);
     else if (ending == Ending::whole)
         weaken(site->updates);
-    if (learn_known(*site, touched, ending) != in_all)
+    const bool covered = site->covered == touched.generation() && touched.kept() == touched.size();
+    const u32 known =
+        covered ? learn_covered(*site, touched, ending) : learn_known(*site, touched, ending);
+    if (known != in_all)
         learn_new(*site, touched, ending, runtime::min(most, kMostPredictedPages));
 }
 
+[[gnu::always_inline]] inline bool
+Prediction::learn_page(Site& site, Page& page, PrivatePages::Page* found, Ending ending) noexcept {
+    // In a warm mapping it may have been loaded, without anybody's knowledge.
+    if (found != nullptr && found->kept && !found->predicted && found->touched == 0) {
+        weaken(page.stores);
+        weaken(page.recent);
+        return false;
+    }
+    const bool used = found != nullptr && found->touched != 0;
+    const bool stored = used && (found->touched & STM_TOUCHED_STORE) != 0;
+    if (stored)
+        page.note_store();
+    else
+        weaken(page.recent);
+    if (used) {
+        found->known = true;
+        page.address = found->address;
+        strengthen(page.loads, kCertain);
+        if (stored)
+            strengthen(page.stores, kCertain);
+        else
+            weaken(page.stores);
+    } else if (ending == Ending::whole || (ending == Ending::conflict && found != nullptr)) {
+        // After a conflict: what was copied for nothing may have been the reason.
+        weaken(page.loads);
+    }
+    if (page.fresh && (used || ending == Ending::whole)) {
+        page.fresh = false;
+        if (used)
+            strengthen(site.trust, kCertain);
+        else
+            weaken(site.trust);
+    }
+    return used;
+}
+
 u32 Prediction::learn_known(Site& site, PrivatePages& touched, Ending ending) noexcept {
-    u32 kept = 0;
     u32 known = 0;
+    bool unlikely = false;
     for (u32 i = 0; i < site.pages.size(); ++i) {
-        Page page = site.pages[i];
-        PrivatePages::Page* const found = touched.find_near(page.index, i);
-        // In a warm mapping it may have been loaded, without anybody's knowledge.
-        if (found != nullptr && found->was_kept() && !found->predicted && found->touched == 0) {
+        Page& page = site.pages[i];
+        known += learn_page(site, page, touched.find_near(page.index, i), ending) ? 1 : 0;
+        unlikely = unlikely || page.is_unlikely();
+    }
+    if (unlikely)
+        forget_unlikely(site);
+    return known;
+}
+
+// With those that nothing happened to there is nothing to do, except that the last store to them
+// was longer ago.
+u32 Prediction::learn_covered(Site& site, PrivatePages& touched, Ending ending) noexcept {
+    u32 known = 0;
+    bool unlikely = false;
+    site.for_each_store([&](u32 position) noexcept {
+        Page& page = site.pages[position];
+        if (!touched.is_noted(page.near)) {
             weaken(page.stores);
             weaken(page.recent);
-            site.pages[kept++] = page;
-            continue;
+            site.note_stores(position);
         }
-        const bool used = found != nullptr && found->touched != 0;
-        if (used && (found->touched & STM_TOUCHED_STORE) != 0)
-            page.recent = kRecent;
-        else
-            weaken(page.recent);
-        if (used) {
-            ++known;
-            found->known = true;
-            page.address = found->address;
-            strengthen(page.loads, kCertain);
-            if ((found->touched & STM_TOUCHED_STORE) != 0)
-                strengthen(page.stores, kCertain);
-            else
-                weaken(page.stores);
-        } else if (ending == Ending::whole || (ending == Ending::conflict && found != nullptr)) {
-            // After a conflict: what was copied for nothing may have been the reason.
-            weaken(page.loads);
-        }
-        if (page.fresh && (used || ending == Ending::whole)) {
-            page.fresh = false;
-            if (used)
-                strengthen(site.trust, kCertain);
-            else
-                weaken(site.trust);
-        }
-        if (page.loads != 0 || page.recent != 0)
-            site.pages[kept++] = page;
-    }
-    site.pages.truncate(kept);
+        return true;
+    });
+    touched.for_each_noted([&](u32 number) noexcept {
+        const u32 position = position_near(site, touched[number].index, number);
+        if (position == PrivatePages::kNone)
+            return true;
+        Page& page = site.pages[position];
+        known += learn_page(site, page, &touched[number], ending) ? 1 : 0;
+        site.note_stores(position);
+        unlikely = unlikely || page.is_unlikely();
+        return true;
+    });
+    if (unlikely)
+        forget_unlikely(site);
     return known;
+}
+
+void Prediction::forget_unlikely(Site& site) noexcept {
+    u32 left = 0;
+    for (u32 i = 0; i < site.pages.size(); ++i) {
+        if (!site.pages[i].is_unlikely())
+            site.pages[left++] = site.pages[i];
+    }
+    site.covered = 0;
+    site.pages.truncate(left);
+}
+
+bool Prediction::cover_now(Site& site, const PrivatePages& pages) noexcept {
+    site.covered = 0;
+    for (u64& word : site.stores)
+        word = 0;
+    for (u32 i = 0; i < site.pages.size(); ++i) {
+        Page& page = site.pages[i];
+        page.near = pages.number_near(page.index, page.near);
+        if (page.near >= pages.kept())
+            return false;
+        site.note_stores(i);
+    }
+    site.covered = pages.generation();
+    return true;
+}
+
+u32 Prediction::position_near(const Site& site, u64 index, u32 position) noexcept {
+    if (position < site.pages.size() && site.pages[position].index == index) [[likely]]
+        return position;
+    u32 begin = 0;
+    for (u32 end = site.pages.size(); begin < end;) {
+        const u32 middle = begin + (end - begin) / 2;
+        if (site.pages[middle].index == index)
+            return middle;
+        if (site.pages[middle].index < index)
+            begin = middle + 1;
+        else
+            end = middle;
+    }
+    return PrivatePages::kNone;
 }
 
 void Prediction::learn_new(Site& site, PrivatePages& touched, Ending ending, u32 most) noexcept {
     const bool likely = ending != Ending::whole || site.trust >= kLikely;
     const u8 first = likely ? kLikely : u8{kLikely - 1};
+    site.covered = 0;
     for (u32 i = 0; i < touched.size() && site.pages.size() < most; ++i) {
         const PrivatePages::Page& found = touched[i];
         if (found.touched == 0 || found.known)
@@ -128,12 +209,14 @@ void Prediction::learn_new(Site& site, PrivatePages& touched, Ending ending, u32
         if (!site.pages.reserve(site.pages.size() + u64{1}, kMostPredictedPages).ok())
             return;
         const bool stored = (found.touched & STM_TOUCHED_STORE) != 0;
-        site.pages.next() = {found.index,
-                             found.address,
-                             first,
-                             stored ? kLikely : u8{0},
-                             ending == Ending::whole,
-                             stored ? kRecent : u8{0}};
+        site.pages.next() = {.index = found.index,
+                             .address = found.address,
+                             .near = i,
+                             .loads = first,
+                             .stores = stored ? kLikely : u8{0},
+                             .fresh = ending == Ending::whole,
+                             .recent = stored ? kSoon : u8{0},
+                             .again = false};
         site.pages.commit_append();
         for (u32 at = site.pages.size() - 1;
              at != 0 && site.pages[at].index < site.pages[at - 1].index; --at)

@@ -10,9 +10,12 @@
 // again: `trust` counts that in the same way. So a steady transaction is known after one run, what
 // it leaves out is forgotten after three, and pages chosen at random are not predicted at all.
 //
-// In a warm mapping a page that is there anyway is allowed stores for next to nothing, while a
-// store that comes unexpectedly costs a fault. So where a site's transactions store at all, each
-// page is likely there that was stored to not long ago.
+// In a warm mapping a page that is there anyway is allowed stores for a quarter of what a store
+// costs that comes unexpectedly, with a fault. So where a site's transactions store at all, a page
+// to which two stores have come close to each other is allowed a third one for a while.
+//
+// Where all pages of a site are kept in a warm mapping, only those count that something happens to,
+// and those that stores may come to. So what a transaction costs does not grow with what is kept.
 //
 // Invariants: the context's lock protects all of it. It is only a guess: an address in it is
 // checked before it is used.
@@ -33,10 +36,19 @@ public:
     struct Page {
         u64 index;
         u64 address; // where it was touched last
+        u32 near;    // probably its number among the private pages
         u8 loads;
         u8 stores;
         bool fresh; // it was new in the last run
-        u8 recent;  // counts down from kRecent since it was last stored to
+        u8 recent;  // counts down since it was last stored to, from kRecent or kSoon
+        bool again; // from kRecent: that was soon after the store before
+        [[nodiscard]] bool is_unlikely() const noexcept { return loads == 0 && recent == 0; }
+        // Whether another store may come, where transactions store at all.
+        [[nodiscard]] bool is_store_awaited() const noexcept { return again && recent != 0; }
+        void note_store() noexcept {
+            again = recent != 0;
+            recent = again ? kRecent : kSoon;
+        }
     };
 
     // Another thread's, from now on.
@@ -52,12 +64,18 @@ public:
         if (current_ != nullptr)
             for_each_likely_of(*current_, function);
     }
-    // The same for a transaction that would begin at that site.
+    // The same, without those that are kept and likely to be loaded only. Or for a transaction that
+    // would begin at that site.
     template <typename Function>
-    void for_each_likely_at(u32 number, Function function) const noexcept {
-        for (const Site& site : sites_) {
+    void for_each_to_prepare(const PrivatePages& pages, Function function) noexcept {
+        if (current_ != nullptr)
+            for_each_to_prepare_of(*current_, pages, function);
+    }
+    template <typename Function>
+    void for_each_to_prepare_at(u32 number, const PrivatePages& pages, Function function) noexcept {
+        for (Site& site : sites_) {
             if (site.number == number && number != 0)
-                return for_each_likely_of(site, function);
+                return for_each_to_prepare_of(site, pages, function);
         }
     }
 
@@ -73,7 +91,9 @@ public:
 private:
     static constexpr u8 kLikely = 2;
     static constexpr u8 kCertain = 3;
+    // In transactions of the site.
     static constexpr u8 kRecent = 12;
+    static constexpr u8 kSoon = 4;
     static constexpr u32 kSites = 16;
 
     struct Site {
@@ -82,23 +102,70 @@ private:
         u8 trust = kLikely;
         u8 updates = 0; // kLikely or more: most of its transactions store something
         protocol::GrowingArray<Page, 4> pages; // in the order of their indices
+        // Not 0: each of its pages is among the kept ones of that generation, where `near` is its
+        // number. Then these are the positions of the pages that were stored to not long ago.
+        u64 covered = 0;
+        u64 stores[kMostPredictedPages / 64] = {};
+
+        void note_stores(u32 position) noexcept {
+            const u64 bit = u64{1} << position % 64;
+            if (pages[position].stores != 0 || pages[position].recent != 0)
+                stores[position / 64] |= bit;
+            else
+                stores[position / 64] &= ~bit;
+        }
+        template <typename Function>
+        void for_each_store(Function function) const noexcept {
+            for (u32 first = 0; first < pages.size(); first += 64) {
+                for (u64 left = stores[first / 64]; left != 0; left &= left - 1) {
+                    if (!function(first + static_cast<u32>(__builtin_ctzll(left))))
+                        return;
+                }
+            }
+        }
     };
 
+    // False: the function says that this was enough.
+    template <typename Function>
+    [[gnu::always_inline]] static bool call_if_likely(const Site& site, const Page& page,
+                                                      Function& function) noexcept {
+        const bool awaited = page.is_store_awaited() && site.updates == kCertain;
+        if (page.loads < kLikely && !awaited)
+            return true;
+        const Use use = page.stores >= kLikely || awaited ? Use::store : Use::load;
+        return function(page, use, page.loads < kLikely ? Where::kept : Where::anywhere);
+    }
     template <typename Function>
     static void for_each_likely_of(const Site& site, Function function) noexcept {
         for (u32 i = 0; i < site.pages.size(); ++i) {
-            const Page& page = site.pages[i];
-            const bool awaited = page.recent != 0 && site.updates == kCertain;
-            if (page.loads < kLikely && !awaited)
-                continue;
-            const Use use = page.stores >= kLikely || awaited ? Use::store : Use::load;
-            if (!function(page, use, page.loads < kLikely ? Where::kept : Where::anywhere))
+            if (!call_if_likely(site, site.pages[i], function))
                 return;
         }
     }
+    template <typename Function>
+    static void for_each_to_prepare_of(Site& site, const PrivatePages& pages,
+                                       Function function) noexcept {
+        if (!cover(site, pages))
+            return for_each_likely_of(site, function);
+        site.for_each_store([&](u32 position) noexcept {
+            return call_if_likely(site, site.pages[position], function);
+        });
+    }
+    // Whether the site is covered by the pages that are kept.
+    [[nodiscard]] static bool cover(Site& site, const PrivatePages& pages) noexcept {
+        return site.covered == pages.generation() || (pages.kept() != 0 && cover_now(site, pages));
+    }
+    [[nodiscard]] static bool cover_now(Site& site, const PrivatePages& pages) noexcept;
+    // Where it has the page, probably there; PrivatePages::kNone: it has not.
+    [[nodiscard]] static u32 position_near(const Site& site, u64 index, u32 position) noexcept;
+    static void forget_unlikely(Site& site) noexcept;
 
     // How many of the touched pages were known.
     u32 learn_known(Site& site, PrivatePages& touched, Ending ending) noexcept;
+    u32 learn_covered(Site& site, PrivatePages& touched, Ending ending) noexcept;
+    // Whether it was touched. Null: the transaction has no such page.
+    static bool learn_page(Site& site, Page& page, PrivatePages::Page* found,
+                           Ending ending) noexcept;
     void learn_new(Site& site, PrivatePages& touched, Ending ending, u32 most) noexcept;
 
     Site sites_[kSites];

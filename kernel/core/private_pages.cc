@@ -73,8 +73,9 @@ AbortReason collect_stripe(PrivatePages::Transaction& transaction, u64 stripe, c
 // By what the transaction has written before its pages are compared.
 enum class Writers { stores, stores_and_calls };
 
-AbortReason collect_page(PrivatePages::Transaction& transaction, const PrivatePages::Page& page,
-                         Writers writers) noexcept {
+[[gnu::always_inline]] inline AbortReason collect_page(PrivatePages::Transaction& transaction,
+                                                       const PrivatePages::Page& page,
+                                                       Writers writers) noexcept {
     const u8* const now = memory_of(page.copy);
     const protocol::StripePlace place = transaction.place_now(page.index);
     const u8* const before = place.orec != nullptr ? place.data : kZeros;
@@ -129,8 +130,10 @@ PrivatePages::Page* PrivatePages::find(u64 index) noexcept {
 AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& page,
                                  Data data) noexcept {
     page = find(index);
-    if (page != nullptr)
+    if (page != nullptr) {
+        note(*page);
         return AbortReason::none;
+    }
     AbortReason reason = reason_of_growth(pages_.reserve(pages_.size() + u64{1}, kMaxPages));
     if (reason == AbortReason::none)
         reason = reason_of_growth(index_.reserve(pages_.size() + u64{1}, kMaxPages));
@@ -154,8 +157,9 @@ AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& pag
     pages_.next() = {.index = index,
                      .copy = copy,
                      .address = 0,
-                     .version = Transaction::kNoCopy,
                      .touched = 0,
+                     .kept = false,
+                     .stale = false,
                      .stored = false,
                      .writable = false,
                      .predicted = false,
@@ -163,7 +167,8 @@ AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& pag
                      .odd = odd,
                      .mapped = false,
                      .alone = false,
-                     .stays = false};
+                     .stays = false,
+                     .written = false};
     pages_.commit_append();
     // What calls wrote before is seen, and from now on belongs to the page. Without it there is
     // none: the page may outlive the transaction.
@@ -176,6 +181,7 @@ AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& pag
     }
     index_.insert(index).write = number;
     page = &pages_[number];
+    note(*page);
     return AbortReason::none;
 }
 
@@ -183,7 +189,8 @@ AbortReason PrivatePages::prepare_store(Transaction& transaction, Page& page,
                                         u32 holders) noexcept {
     if (page.stored)
         return AbortReason::none;
-    if (may_be_held_ && page.was_kept() && stm_linux_page_holders(page.copy) > holders) {
+    note(page);
+    if (page.kept && is_held(page, holders)) {
         // The next attempt has pages of its own.
         transaction.forsake(AbortReason::read_validation);
         return AbortReason::read_validation;
@@ -199,20 +206,21 @@ AbortReason PrivatePages::prepare_store(Transaction& transaction, Page& page,
 }
 
 void PrivatePages::settle_stores() noexcept {
-    for (u32 i = 0; i < pages_.size(); ++i) {
-        Page& page = pages_[i];
+    for_each_noted([this](u32 number) noexcept {
+        Page& page = pages_[number];
         if (!page.writable)
-            continue;
+            return true;
         page.writable = false;
         // One that stays has told already. One that is still held elsewhere may be stored to.
         if (page.stays)
-            continue;
+            return true;
         page.mapped = false;
         if (stm_linux_page_was_stored(page.copy) == 0 && stm_linux_page_is_alone(page.copy) != 0)
-            continue;
+            return true;
         page.stored = true;
         page.touched |= STM_TOUCHED_STORE;
-    }
+        return true;
+    });
 }
 
 // Why it is right to compare with the region's page as it is now. Let another commit u have changed
@@ -225,26 +233,34 @@ void PrivatePages::settle_stores() noexcept {
 AbortReason PrivatePages::collect(Transaction& transaction) noexcept {
     const Writers writers = transaction.has_written() ? Writers::stores_and_calls : Writers::stores;
     AbortReason reason = AbortReason::none;
-    for (u32 i = 0; i < pages_.size() && reason == AbortReason::none; ++i) {
-        breathe(i);
-        if (!pages_[i].stored)
-            continue;
+    for_each_noted([&](u32 number) noexcept {
+        Page& page = pages_[number];
+        breathe(number);
+        if (!page.stored)
+            return true;
         // It is in no mapping, or in one where nobody can store to it. So from here on nobody else
         // can get it.
-        pages_[i].alone = pages_[i].stays || stm_linux_page_is_alone(pages_[i].copy) != 0;
-        reason = collect_page(transaction, pages_[i], writers);
-    }
+        page.alone = page.stays || stm_linux_page_is_alone(page.copy) != 0;
+        const u32 before = transaction.stripes_written();
+        reason = collect_page(transaction, page, writers);
+        page.written =
+            transaction.stripes_written() != before ||
+            (writers == Writers::stores_and_calls && transaction.writes_page(page.index));
+        return reason == AbortReason::none;
+    });
     runtime::fence(Order::acquire);
     // No difference may mean that another transaction has stored the same meanwhile; and too many
     // that another one has changed the page.
     if (reason == AbortReason::none && transaction.has_written())
         return reason;
-    for (u32 i = 0; i < pages_.size(); ++i) {
-        breathe(i);
-        if (pages_[i].stored &&
-            transaction.validate_page(pages_[i].index) != protocol::Validity::valid)
-            return AbortReason::commit_validation;
-    }
+    for_each_noted([&](u32 number) noexcept {
+        breathe(number);
+        if (!pages_[number].stored ||
+            transaction.validate_page(pages_[number].index) == protocol::Validity::valid)
+            return true;
+        reason = AbortReason::commit_validation;
+        return false;
+    });
     return reason;
 }
 
@@ -318,6 +334,161 @@ void PrivatePages::clear_saved() noexcept {
     saved_.clear(kKeptRoom);
 }
 
+// -- Kept from one transaction to the next --
+
+bool PrivatePages::any_touched(u8 how) const noexcept {
+    bool found = false;
+    for_each_noted([&](u32 number) noexcept {
+        found = (pages_[number].touched & how) != 0;
+        return !found;
+    });
+    return found;
+}
+
+bool PrivatePages::any_leaves() const noexcept {
+    bool found = false;
+    for_each_noted([&](u32 number) noexcept {
+        found = pages_[number].leaves();
+        return !found;
+    });
+    return found;
+}
+
+// Why a page that was stored to has the region's bytes after the commit. It had those of the
+// snapshot, and what was stored. The commit has written each byte that differed, and it has
+// validated that nobody else had changed the page: so at its version the region has the same bytes.
+// If nothing differed the page is still that of the snapshot. A page that a device or another
+// thread of the kernel may still have changed since it was compared is not kept.
+//
+// The commit has counted each page that it has written once. If the counter is one more than
+// before, nobody else was counted since.
+void PrivatePages::keep(const Transaction& transaction, u64 version, Effect effect) noexcept {
+    clear_saved();
+    version_ = version;
+    const protocol::PageChanges* const counters = transaction.page_changes();
+    bool same_pages = kept_ == pages_.size();
+    for_each_noted([&](u32 number) noexcept {
+        Page& page = pages_[number];
+        const bool same =
+            !page.odd && (!page.stored || (effect == Effect::effective && page.alone));
+        // One that is still in the mapping has to be taken out first.
+        if (!same && !page.stays) {
+            recycle(runtime::exchange(page.copy, nullptr));
+            same_pages = false;
+            return true;
+        }
+        is_spoilt_ = is_spoilt_ || !same;
+        if (page.written && page.kept && counters != nullptr) {
+            u64& changes = counted_[number].changes;
+            changes = counters->of(page.index) == changes + 1 ? changes + 1 : protocol::kNotCounted;
+        }
+        page.mapped = page.mapped && (!page.stored || page.stays);
+        any_unmapped_ = any_unmapped_ || !page.mapped;
+        page.touched = 0;
+        page.kept = true;
+        page.stored = false;
+        page.written = false;
+        page.stays = false;
+        page.predicted = false;
+        page.known = false;
+        page.alone = false;
+        return true;
+    });
+    if (!same_pages)
+        compact();
+    for (u64& word : noted_)
+        word = 0;
+}
+
+// Drops the pages without a copy, and brings the others in order, in which those that follow each
+// other are found. Most of them were in that order already.
+void PrivatePages::compact() noexcept {
+    u32 kept = 0;
+    for (u32 i = 0; i < pages_.size(); ++i) {
+        breathe(i);
+        if (pages_[i].copy == nullptr)
+            continue;
+        const u64 changes = i < kept_ ? counted_[i].changes : protocol::kNotCounted;
+        u32 at = kept;
+        for (; at != 0 && pages_[at - 1].index > pages_[i].index; --at) {
+        }
+        const Page page = pages_[i];
+        for (u32 behind = kept; behind != at; --behind) {
+            pages_[behind] = pages_[behind - 1];
+            counted_[behind] = counted_[behind - 1];
+        }
+        pages_[at] = page;
+        counted_[at] = {page.index, changes};
+        ++kept;
+    }
+    pages_.truncate(kept);
+    kept_ = kept;
+    ++generation_;
+    if (kept == 0)
+        unused_ = 0;
+    // There is room for so many without an allocation: see Footprint::keep().
+    index_.clear();
+    for (u32 i = 0; i < kept; ++i)
+        index_.insert(pages_[i].index).write = i;
+}
+
+bool PrivatePages::renew(Transaction& transaction) noexcept {
+    transaction.rely_on(kept_pages());
+    if (version_ == transaction.snapshot() && !any_stale_) [[likely]]
+        return true;
+    const protocol::PageChanges* const counters = transaction.page_changes();
+    for (u32 i = 0; i < kept_; ++i) {
+        const u64 changes =
+            counters == nullptr ? protocol::kNotCounted : counters->of(counted_[i].page);
+        if (changes == counted_[i].changes && counters != nullptr) [[likely]]
+            continue;
+        breathe(i);
+        counted_[i].changes = protocol::kNotCounted;
+        if (!renew_page(transaction, pages_[i]))
+            return false;
+        counted_[i].changes = changes;
+    }
+    version_ = transaction.snapshot();
+    any_stale_ = false;
+    return true;
+}
+
+// Pages before this one may have the bytes of a later version than version_ already. Then a look
+// for changes since that finds too much at most.
+bool PrivatePages::renew_page(Transaction& transaction, Page& page) noexcept {
+    const u64 stripes =
+        page.stale ? Transaction::kAllStripes : transaction.changed_since(version_, page.index);
+    if (stripes == 0)
+        return true;
+    page.stale = true;
+    any_stale_ = true;
+    // Whoever holds it elsewhere has what it was.
+    if (is_held(page, kOwner) ||
+        !transaction.copy_stripes(page.index, stripes, memory_of(page.copy)))
+        return false;
+    page.stale = false;
+    if (!page.mapped || stm_linux_view_was_touched(page.address, page.copy) == 0)
+        ++unused_;
+    return true;
+}
+
+bool PrivatePages::has_unmapped() noexcept {
+    if (!any_unmapped_) [[likely]]
+        return false;
+    for (u32 i = 0; i < kept_; ++i) {
+        if (!pages_[i].mapped)
+            return true;
+    }
+    any_unmapped_ = false;
+    return false;
+}
+
+void PrivatePages::note_unmapped() noexcept {
+    any_unmapped_ = true;
+    for (u32 i = 0; i < pages_.size(); ++i)
+        pages_[i].mapped = false;
+}
+
 void PrivatePages::clear() noexcept {
     clear_saved();
     for (u32 i = 0; i < pages_.size(); ++i) {
@@ -326,113 +497,14 @@ void PrivatePages::clear() noexcept {
     }
     pages_.clear(kKeptRoom);
     index_.clear();
-    copied_ = 0;
+    for (u64& word : noted_)
+        word = 0;
+    kept_ = 0;
+    ++generation_;
+    unused_ = 0;
+    any_unmapped_ = false;
+    any_stale_ = false;
     is_spoilt_ = false;
-    may_be_held_ = false;
-}
-
-// -- Kept from one transaction to the next --
-
-bool PrivatePages::any_touched(u8 how) const noexcept {
-    for (u32 i = 0; i < pages_.size(); ++i) {
-        if ((pages_[i].touched & how) != 0)
-            return true;
-    }
-    return false;
-}
-
-bool PrivatePages::any_leaves() const noexcept {
-    for (u32 i = 0; i < pages_.size(); ++i) {
-        if (pages_[i].leaves())
-            return true;
-    }
-    return false;
-}
-
-// Why a page that was stored to has the region's bytes after the commit. It had those of the
-// snapshot, and what was stored. The commit has written each byte that differed, and it has
-// validated that nobody else had changed the page: so at its version the region has the same bytes.
-// If nothing differed the page is still that of the snapshot. A page that a device or another
-// thread of the kernel may still have changed since it was compared is not kept.
-void PrivatePages::keep(u64 version, Effect effect) noexcept {
-    clear_saved();
-    may_be_held_ = false;
-    bool sorted = true;
-    u32 kept = 0;
-    for (u32 i = 0; i < pages_.size(); ++i) {
-        breathe(i);
-        const bool same = !pages_[i].odd &&
-                          (!pages_[i].stored || (effect == Effect::effective && pages_[i].alone));
-        // One that is still in the mapping has to be taken out first.
-        if (!same && !pages_[i].stays) {
-            recycle(pages_[i].copy);
-            continue;
-        }
-        if (kept != i)
-            pages_[kept] = pages_[i];
-        Page& page = pages_[kept];
-        page.mapped = page.mapped && (!page.stored || page.stays);
-        page.version = version;
-        page.stored = false;
-        page.stays = false;
-        page.touched = 0;
-        page.predicted = false;
-        page.known = false;
-        page.alone = false;
-        sorted = sorted && (kept == 0 || pages_[kept - 1].index < page.index);
-        ++kept;
-        is_spoilt_ = is_spoilt_ || !same;
-    }
-    if (kept == pages_.size() && sorted)
-        return;
-    // There is room for so many without an allocation: see Footprint::keep().
-    pages_.truncate(kept);
-    if (kept == 0)
-        copied_ = 0;
-    // In the order of their indices those that follow each other are found. Most of them were in
-    // that order already.
-    for (u32 i = 1; i < kept; ++i)
-        for (u32 at = i; at != 0 && pages_[at].index < pages_[at - 1].index; --at)
-            runtime::swap(pages_[at], pages_[at - 1]);
-    index_.clear();
-    for (u32 i = 0; i < kept; ++i)
-        index_.insert(pages_[i].index).write = i;
-}
-
-bool PrivatePages::renew(Transaction& transaction) noexcept {
-    for (u32 i = 0; i < pages_.size(); ++i) {
-        breathe(i);
-        Page& page = pages_[i];
-        const auto renewal = transaction.renew_page(page.index, page.version, memory_of(page.copy));
-        const bool failed = renewal == Transaction::Renewal::failed;
-        page.version = failed ? Transaction::kNoCopy : transaction.snapshot();
-        if (renewal != Transaction::Renewal::same)
-            ++copied_;
-        if (failed)
-            return false;
-    }
-    return true;
-}
-
-bool PrivatePages::any_held() const noexcept {
-    for (u32 i = 0; i < pages_.size(); ++i) {
-        if (stm_linux_page_holders(pages_[i].copy) != kOwner)
-            return true;
-    }
-    return false;
-}
-
-AbortReason PrivatePages::keep_in(Transaction& transaction) noexcept {
-    AbortReason reason = AbortReason::none;
-    may_be_held_ = true;
-    for (u32 i = 0; i < pages_.size() && reason == AbortReason::none; ++i)
-        reason = transaction.keep_page(pages_[i].index);
-    return reason;
-}
-
-void PrivatePages::note_unmapped() noexcept {
-    for (u32 i = 0; i < pages_.size(); ++i)
-        pages_[i].mapped = false;
 }
 
 } // namespace stm::kernel

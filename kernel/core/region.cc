@@ -31,6 +31,11 @@ runtime::Result<runtime::Ref<Region>> Region::create(const Books& books, const R
         const runtime::Status direct = (*region)->make_direct();
         if (!direct.ok())
             return direct.error();
+    } else if (!(*region)->plain()) {
+        auto changes = runtime::make<protocol::PageChanges>();
+        if (!changes.ok())
+            return changes.error();
+        (*region)->versions_.page_changes = runtime::move(*changes);
     }
     (*region)->born_by_node_ = birth.node != nullptr;
     if ((flags & STM_REGION_SEGMENT) != 0) {

@@ -10,6 +10,7 @@
 #include "kernel/core/region.hpp"
 #include "kernel/core/versions.hpp"
 #include "runtime/protocol/memory.hpp"
+#include "runtime/protocol/page_changes.hpp"
 #include "runtime/protocol/stripe.hpp"
 #include "runtime/support/atomic.hpp"
 #include "runtime/support/result.hpp"
@@ -78,6 +79,10 @@ public:
     }
 
     [[nodiscard]] u64 size() const noexcept { return region_.size(); }
+    // See page_changes.hpp.
+    [[nodiscard]] protocol::PageChanges* page_changes() const noexcept {
+        return versions_.page_changes.get();
+    }
 
     void pause() noexcept { stm_linux_pause(); }
     [[nodiscard]] u32 spin_limit() const noexcept { return 2000; }

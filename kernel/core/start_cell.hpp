@@ -69,10 +69,15 @@ public:
         return closes_ == closes && memory_ == stm_linux_memory_current() &&
                exec_id_ == stm_linux_exec_id();
     }
+    // Whether the thread may take the offer, or has it taken in its place by the start that makes
+    // it.
+    enum class Offer { open, taken };
     // The snapshot is that of the pages in the mappings, or STM_NO_SNAPSHOT.
-    void offer(u32 site, u64 snapshot) noexcept {
+    void offer(u32 site, u64 snapshot, Offer offer) noexcept {
         if (warm_ != nullptr)
             warm_->snapshot.store(snapshot, Order::relaxed);
+        if (offer == Offer::taken)
+            words_->begun.store(STM_CELL_OFFER(site), Order::relaxed);
         words_->offer.store(STM_CELL_OFFER(site), Order::release);
     }
     // Whether an offer that stands has been taken, and not ended.

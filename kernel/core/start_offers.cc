@@ -26,14 +26,30 @@ Status StartOffers::attach_cell(Context& context, u64 address, StartCell::Kind k
     return runtime::kSuccess;
 }
 
-void StartOffers::offer(Context& context) noexcept {
-    if (!context.has_cell())
-        return;
+bool StartOffers::begin(Context& context, int signal, runtime::u32 site, News& news) noexcept {
+    // Where the last end has made no offer, as before stores that are likely, there is none now.
+    // Those who watch are told of each start.
+    if (!context.was_offered() || !context.stage().is_warm() || !context.has_cell() ||
+        stm_linux_traced() != 0)
+        return false;
+    {
+        const Context::Guard held(context.lock());
+        context.set_site(site);
+        if (context.cell().signal() != signal || !context.may_begin_by_offer())
+            return false;
+        news.look(); // before the snapshot: what is committed in between is news
+        if (!context.renew_between())
+            return false;
+    }
+    return offer(context, StartCell::Offer::taken);
+}
+
+bool StartOffers::offer(Context& context, StartCell::Offer offer) noexcept {
     // Where stores are to be allowed at each start of a warm one there is never an offer.
     if (context.stage().is_warm()) {
         const Context::Guard held(context.lock());
         if (!context.may_begin_by_offer())
-            return;
+            return false;
     }
     // With the lock of all contexts an offer and what forbids it, another thread's or a closed
     // descriptor, come one after the other; and so do an offer and a fault, which counts its
@@ -41,16 +57,19 @@ void StartOffers::offer(Context& context) noexcept {
     const ContextTable::Guard held(contexts_.lock());
     const Context::Guard also(context.lock());
     if (!context.has_cell())
-        return;
+        return false;
     if (!context.cell().is_current(descriptors_.closes())) {
         context.detach_cell();
-        return;
+        return false;
     }
     // Only one thread of an address space has the view, now or by an offer. One that is warm is
     // the one.
-    if (context.may_begin_by_offer() && view_.is_unexposed_for(context) &&
-        (context.stage().is_warm() || !view_.is_taken(held, context.cell().memory())))
-        context.offer_start();
+    const bool possible =
+        context.may_begin_by_offer() && view_.is_unexposed_for(context) &&
+        (context.stage().is_warm() || !view_.is_taken(held, context.cell().memory()));
+    if (possible)
+        context.offer_start(offer);
+    return possible;
 }
 
 void StartOffers::withdraw_all() noexcept {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 // Starts without a system call. When the module would have nothing to do at a thread's next start,
 // it offers that start in the thread's cell (start_cell.hpp). View::settle() finds out what became
-// of an offer.
+// of an offer. A start that was a call after all may be turned into one.
 #pragma once
 
 #include "kernel/core/context_table.hpp"
 #include "kernel/core/descriptors.hpp"
+#include "kernel/core/news.hpp"
 #include "kernel/core/view.hpp"
 #include "runtime/support/result.hpp"
 #include "runtime/support/types.hpp"
@@ -30,12 +31,22 @@ public:
                                               runtime::u64 closes) noexcept;
     // Called when the context's transaction has ended. Offers the next start to its thread, if that
     // would have nothing to do.
-    void offer(Context& context) noexcept;
+    void offer(Context& context) noexcept {
+        if (context.has_cell())
+            (void)offer(context, StartCell::Offer::open);
+    }
+    // The start of its thread at that site is a call, and has nothing to do but to bring pages up
+    // to date. Does that, and takes an offer in place of the thread, so that the transaction can
+    // end without a call, too. False: nothing was done that another start would not do.
+    [[nodiscard]] bool begin(Context& context, int signal, runtime::u32 site, News& news) noexcept;
     // Called when a descriptor was closed. Its number may be another file's from now on, so no
     // thread may begin a transaction by an offer of this handle. Those that have begun go on.
     void withdraw_all() noexcept;
 
 private:
+    // Whether the offer was made.
+    bool offer(Context& context, StartCell::Offer offer) noexcept;
+
     ContextTable& contexts_;
     View& view_;
     const Descriptors& descriptors_;

@@ -45,7 +45,7 @@ AbortReason begin_once(Handle& handle, Context& context, From from, protocol::Pa
         }
         if (context.depth() != 0)
             return context.begin_nested();
-        if (context.has_to_cool_at_call())
+        if (context.has_to_cool())
             return AbortReason::read_locked;
         plan = context.plan_start(STM_WAIT_INTERRUPTIBLE, path);
         if (!plan.waits()) [[likely]] {
@@ -141,6 +141,9 @@ Result<i32> start(Handle& handle, u64 argument) noexcept {
         handle.view().leave(context, Context::Stays::loaded_pages);
     const protocol::Path path =
         (flags & STM_START_SERIAL) != 0 ? protocol::Path::serial : protocol::Path::concurrent;
+    if (from == From::here && path == protocol::Path::concurrent &&
+        handle.offers().begin(context, static_cast<int>(signal), site, handle.news()))
+        return 1;
     const AbortReason begun = begin(handle, context, from, path, static_cast<int>(signal));
     if (begun != AbortReason::none)
         return error_of(begun);

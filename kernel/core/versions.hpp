@@ -9,10 +9,12 @@
 #include "kernel/core/serial_token.hpp"
 #include "kernel/core/wait_queue.hpp"
 #include "runtime/protocol/clock.hpp"
+#include "runtime/protocol/page_changes.hpp"
 #include "runtime/protocol/stripe.hpp"
 #include "runtime/protocol/wait_filter.hpp"
 #include "runtime/support/atomic.hpp"
 #include "runtime/support/types.hpp"
+#include "runtime/support/unique.hpp"
 
 namespace stm::kernel {
 
@@ -30,6 +32,8 @@ struct Versions : runtime::NonCopyable {
     runtime::Atomic<runtime::u64> next_owner{1};
     char padding_behind[64];
     PageStore orecs;
+    // Null if not all commits count: in a direct region. A plain one has no commits.
+    runtime::Unique<protocol::PageChanges> page_changes;
     SerialToken token;
     protocol::WaitFilter wait_filter;
     WaitQueue readers; // sleep until something that they read changes

@@ -322,6 +322,35 @@ static void tell(struct stm_page *page, bool may_stay, __u8 *touched)
 }
 
 /*
+ * mmap_lock keeps the tables. The caller has the context's lock, and so cannot wait for it. Another
+ * processor that this thread comes to may remember that the page was touched, and then not note it
+ * again; what that says is wrong then.
+ */
+int stm_linux_view_was_touched(__u64 address, struct stm_page *page)
+{
+	struct mm_struct *mm = current->mm;
+	struct entries entries;
+	int touched = 0;
+
+	if (!may_protect(mm) || !mmap_read_trylock(mm))
+		return 0;
+	entries = entries_at(mm, address, 1);
+	if (entries.first) {
+		spin_lock(entries.lock);
+		if (has_page(ptep_get(entries.first), page) &&
+		    test_and_clear_bit(_PAGE_BIT_ACCESSED, (unsigned long *)&entries.first->pte)) {
+			preempt_disable();
+			stm_forget_entry(address);
+			preempt_enable();
+			touched = 1;
+		}
+		spin_unlock(entries.lock);
+	}
+	mmap_read_unlock(mm);
+	return touched;
+}
+
+/*
  * An entry that has a private page of the context is in one of its mappings, so there is no need to
  * look for that.
  */
@@ -355,6 +384,11 @@ void stm_linux_view_forbid_stores(__u64 address, struct stm_page *const *pages, 
 }
 
 #else
+
+int stm_linux_view_was_touched(__u64 address, struct stm_page *page)
+{
+	return 0;
+}
 
 void stm_linux_view_allow_stores(struct stm_area *area, __u64 address,
 				 struct stm_page *const *pages, __u32 count)

@@ -325,6 +325,11 @@ void stm_linux_view_examine(struct stm_view *view, __u64 index, __u64 address, _
 /* Allows stores to them, in that area, and begins to note stores anew. */
 void stm_linux_view_allow_stores(struct stm_area *area, __u64 address,
 				 struct stm_page *const *pages, __u32 count);
+/*
+ * Whether the page is mapped at the address and was loaded or stored to there since it was mapped,
+ * or since the last such question. 0 also if that is not known. For guesses only. Does not sleep.
+ */
+int stm_linux_view_was_touched(__u64 address, struct stm_page *page);
 #define STM_TOUCHED_STAYS 4
 /*
  * Forbids stores to them. STM_TOUCHED_STAYS in @touched: from now on nobody can store to the page,

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The steps of a commit that change a region: L, A and R of the proof in transaction.hpp, and what
-// a commit does that gives up. Whoever commits puts the clock and the validation between them.
+// The steps of a commit that change a region: L, A and R of the proof in transaction.hpp, P of
+// page_changes.hpp, and what a commit does that gives up. Whoever commits puts the clock and the
+// validation between them.
 #pragma once
 
 #include "runtime/protocol/abort_reason.hpp"
 #include "runtime/protocol/growing_array.hpp"
 #include "runtime/protocol/memory.hpp"
 #include "runtime/protocol/orec.hpp"
+#include "runtime/protocol/page_changes.hpp"
 #include "runtime/protocol/shared_stripe.hpp"
 #include "runtime/protocol/stripe.hpp"
 #include "runtime/support/atomic.hpp"
@@ -25,24 +27,35 @@ public:
     CommitSteps(M& memory, u64 owner, Log log, Path path) noexcept
         : memory_(memory), owner_(owner), log_(log), path_(path) {}
 
-    // Locks all stripes, or none. accepts(write, now) tells whether the commit may still succeed
-    // with that record, which is unlocked: otherwise commit_validation. commit_locked: another
-    // commit kept one locked for all of `spins`, the turns that are left for this commit's waits.
+    // Locks all stripes, and counts the pages as changed when all of theirs are; or locks none.
+    // accepts(write, now) tells whether the commit may still succeed with that record, which is
+    // unlocked: otherwise commit_validation. commit_locked: another commit kept one locked for all
+    // of `spins`, the turns that are left for this commit's waits.
     //
     // In ascending order, so two commits that want the same stripes do not each hold what the other
     // one waits for. The wait is bounded, so this is for speed alone.
     template <typename Accepts>
     [[gnu::always_inline]] AbortReason lock_all(u32& spins, Accepts accepts) noexcept {
         const u32 count = log_.size();
+        PageChanges* const changes = counters_of(memory_);
+        u64 page = kNoPage; // whose stripes are being locked
         for (u32 i = 0; i < count; ++i) {
-            const AbortReason reason = lock(log_.in_order(i), spins, accepts);
+            auto&& write = log_.in_order(i);
+            const AbortReason reason = lock(write, spins, accepts);
             if (reason != AbortReason::none) {
-                in_the_way_ = log_.in_order(i).stripe;
+                in_the_way_ = write.stripe;
                 restore(i);
                 return reason;
             }
+            if (changes != nullptr && page_of_stripe(write.stripe) != page) {
+                if (page != kNoPage)
+                    changes->count(page);
+                page = page_of_stripe(write.stripe);
+            }
             batch_done(i);
         }
+        if (page != kNoPage)
+            changes->count(page);
         return AbortReason::none;
     }
     // After lock_all() has failed: the stripe that it could not lock.
@@ -129,6 +142,8 @@ private:
             orec_of(write).store(write.replaced, Order::release);
         }
     }
+
+    static constexpr u64 kNoPage = ~u64{0};
 
     M& memory_;
     const u64 owner_;

@@ -39,4 +39,26 @@ namespace stm::protocol {
     return none_newer_one_by_one(orecs, count, limit);
 }
 
+// Which of the records of a page are locked or have a newer version, as bits.
+[[nodiscard, gnu::noinline]] inline u64 which_are_newer(const Atomic<u64>* orecs,
+                                                        u64 version) noexcept {
+    constexpr u64 kBad = u64{1} << 63 | 1; // see none_newer_one_by_one()
+    constexpr u32 kOfLine = 8;
+    const u64 limit = Orec::unlocked(version).word();
+    u64 found = 0;
+    for (u32 first = 0; first < kStripesPerPage; first += kOfLine) {
+        u64 differences = 0;
+#pragma GCC unroll 8
+        for (u32 i = 0; i < kOfLine; ++i)
+            differences |= limit - orecs[first + i].load(Order::acquire);
+        if ((differences & kBad) == 0) [[likely]]
+            continue;
+        for (u32 i = 0; i < kOfLine; ++i) {
+            const u64 difference = limit - orecs[first + i].load(Order::acquire);
+            found |= u64{(difference & kBad) != 0} << (first + i);
+        }
+    }
+    return found;
+}
+
 } // namespace stm::protocol

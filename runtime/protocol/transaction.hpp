@@ -77,11 +77,13 @@
 #include "runtime/protocol/commit_steps.hpp"
 #include "runtime/protocol/memory.hpp"
 #include "runtime/protocol/orec.hpp"
+#include "runtime/protocol/page_changes.hpp"
 #include "runtime/protocol/records.hpp"
 #include "runtime/protocol/redo_log.hpp"
 #include "runtime/protocol/shared_stripe.hpp"
 #include "runtime/protocol/stripe.hpp"
 #include "runtime/protocol/wait_filter.hpp"
+#include "runtime/support/span.hpp"
 
 namespace stm::protocol {
 
@@ -234,7 +236,7 @@ public:
 
     // Reads a whole page at the snapshot, without what this transaction wrote to it. The page
     // enters the read set as one entry. `to` is 4096 bytes of private memory. Errors as for read().
-    AbortReason read_page(u64 page, void* to) noexcept {
+    [[gnu::always_inline]] AbortReason read_page(u64 page, void* to) noexcept {
         if (const AbortReason reason = usable(); reason != AbortReason::none) [[unlikely]]
             return reason;
         if (page >= memory_.size() / kPageBytes) [[unlikely]]
@@ -251,51 +253,64 @@ public:
         return read_page_slowly(page, static_cast<u8*>(to));
     }
 
-    // -- Pages that the caller has copied for an earlier transaction --
+    // -- Pages that the caller keeps, copied for earlier transactions --
 
-    // No page has been copied at this version.
-    static constexpr u64 kNoCopy = ~u64{0};
-
-    // What became of a copy: it has any bytes, it had those of the snapshot, or got them.
-    enum class Renewal : u8 { failed, same, copied };
-    // Enters a page into the read set as read_page() does. `copy` has the page's 4096 bytes as they
-    // were at `version` (kNoCopy: any bytes), and has them at the snapshot afterwards. The snapshot
-    // does not move, and nothing is doomed. It fails if the page has changed since the snapshot, is
-    // about to, or there is no memory. Every other page is in the read set.
+    // `changes`: what PageChanges said of it before its records were found to be those of the copy;
+    // or kNotCounted.
+    struct KeptPage {
+        u64 page;
+        u64 changes;
+    };
+    // The pages are in the read set from now on, until the end. The caller has copies of them, all
+    // at the snapshot, and does not change the array before the end.
+    void rely_on(runtime::Span<const KeptPage> pages) noexcept {
+        kept_ = pages;
+        kept_version_ = snapshot_;
+    }
+    // The stripes of the page, as bits, that may not have at the snapshot the bytes that they had
+    // at `version`, which is not above it.
     //
     // A stripe that is unlocked and not newer than `version` has the same bytes at the snapshot: by
     // 2. at the top with its sample here, behind the load of the clock, as O1.
-    [[nodiscard, gnu::always_inline]] Renewal renew_page(u64 page, u64 version,
-                                                         void* copy) noexcept {
+    [[nodiscard, gnu::always_inline]] u64 changed_since(u64 version, u64 page) const noexcept {
         const u64 first = page * kStripesPerPage;
-        if (!enter_page(page)) [[unlikely]]
-            return Renewal::failed;
-        // Nothing was committed since.
-        if (version == snapshot_) [[likely]]
-            return Renewal::same;
-        if (version != kNoCopy) {
-            step(memory_, Step::sample_orec, first);
-            const Atomic<u64>* const orecs = memory_.orec(first);
-            if (orecs == nullptr || none_newer(orecs, kStripesPerPage, version)) [[likely]]
-                return Renewal::same;
-        }
-        return copy_page_at_snapshot(page, static_cast<u8*>(copy)) ? Renewal::copied
-                                                                   : Renewal::failed;
+        step(memory_, Step::sample_orec, first);
+        const Atomic<u64>* const orecs = memory_.orec(first);
+        return orecs == nullptr ? 0 : which_are_newer(orecs, version);
     }
-    // After that has failed, and nothing else was done: a snapshot of now, and an empty read set.
+    // Copies these stripes of the page to their places in `copy`, which has 4096 bytes, at the
+    // snapshot. False: they have changed since, or are about to. Then `copy` has any bytes. Nothing
+    // is doomed, and the snapshot does not move.
+    [[nodiscard]] bool copy_stripes(u64 page, u64 stripes, void* copy) noexcept {
+        u8* const to = static_cast<u8*>(copy);
+        const u64 first = page * kStripesPerPage;
+        StripePlace place;
+        if (stripes == kAllStripes || !find_at(memory_, first, place))
+            return copy_page_at_snapshot(page, to);
+        for (; stripes != 0; stripes &= stripes - 1) {
+            const u64 number = static_cast<u64>(__builtin_ctzll(stripes));
+            step(memory_, Step::sample_orec, first + number);
+            if (!copy_at_snapshot(first + number, 1,
+                                  {place.orec + number, place.data + number * kStripeBytes},
+                                  to + number * kStripeBytes))
+                return false;
+        }
+        return true;
+    }
+    static constexpr u64 kAllStripes = ~u64{0};
+    static_assert(kStripesPerPage == 64);
+    // Null: nobody counts.
+    [[nodiscard, gnu::always_inline]] const PageChanges* page_changes() const noexcept {
+        return counters_of(memory_);
+    }
+    // While nothing was read yet: a snapshot of now.
     void take_snapshot_again() noexcept {
-        page_reads_.clear(kKeptPageReads);
         step(memory_, Step::read_clock, 0);
         snapshot_ = clock_now(memory_.clock());
     }
     // The transaction began when the clock stood at `snapshot`, before the caller learned of it.
-    // Nothing was read yet, except pages that the caller has copied at that snapshot: keep_page()
-    // follows for each of these.
+    // Nothing was read yet, except kept pages: rely_on() follows.
     void take_earlier_snapshot(u64 snapshot) noexcept { snapshot_ = snapshot; }
-    // no_memory.
-    [[nodiscard]] AbortReason keep_page(u64 page) noexcept {
-        return enter_page(page) ? AbortReason::none : AbortReason::no_memory;
-    }
 
     // Whether this transaction wrote anything.
     [[nodiscard]] bool has_written() const noexcept { return log_.size() != 0; }
@@ -589,6 +604,10 @@ public:
             if (changed != kNoStripe)
                 return changed;
         }
+        for (const KeptPage& kept : kept_) {
+            if (check(kept) != Validity::valid)
+                return first_changed(read_of(kept));
+        }
         for (u32 i = 0; i < page_reads_.size(); ++i) {
             if (check(page_reads_[i]) != Validity::valid)
                 return first_changed(page_reads_[i]);
@@ -616,11 +635,15 @@ public:
                     function(stripe, snapshot_);
             }
         }
+        const auto for_each_of = [&function](const PageRead& read) noexcept {
+            for (u32 stripe = 0; stripe < read.stripes; ++stripe)
+                function(read.page * kStripesPerPage + stripe, read.version);
+        };
+        for (const KeptPage& kept : kept_)
+            for_each_of(read_of(kept));
         const u32 pages = page_reads_.size();
-        for (u32 i = 0; i < pages; ++i) {
-            for (u32 stripe = 0; stripe < page_reads_[i].stripes; ++stripe)
-                function(page_reads_[i].page * kStripesPerPage + stripe, page_reads_[i].version);
-        }
+        for (u32 i = 0; i < pages; ++i)
+            for_each_of(page_reads_[i]);
     }
 
     // Calls function(stripe, mask, bytes) for each stripe of the write set; bytes points to 64.
@@ -706,6 +729,7 @@ private:
         accesses_.clear();
         more_ = 0;
         runs_ = 0;
+        kept_ = {};
         page_reads_.clear(kKeptPageReads);
         log_.clear();
         return reason;
@@ -1095,6 +1119,7 @@ private:
             }
         }
         // Each page was found unchanged at some moment after the clock was read.
+        kept_version_ = now;
         for (u32 i = 0; i < page_reads_.size(); ++i)
             page_reads_[i].version = now;
         snapshot_ = now;
@@ -1208,15 +1233,8 @@ private:
     };
     static constexpr u32 kKeptPageReads = 1024;
 
-    // False: there is no room for it.
-    [[nodiscard]] bool enter_page(u64 page) noexcept {
-        if (!ready_ || page >= memory_.size() / kPageBytes) [[unlikely]]
-            return false;
-        if (!page_reads_.reserve(page_reads_.size() + u64{1}, limits_.pages).ok()) [[unlikely]]
-            return false;
-        page_reads_.next() = {page, snapshot_, kStripesPerPage, 0};
-        page_reads_.commit_append();
-        return true;
+    [[nodiscard, gnu::always_inline]] PageRead read_of(const KeptPage& kept) const noexcept {
+        return {kept.page, kept_version_, kStripesPerPage, 0};
     }
 
     // Copies stripes of one page if all of them are unlocked and not newer than the snapshot, both
@@ -1283,6 +1301,15 @@ private:
                                 : check_run(first, orecs, read.stripes, read.version);
     }
 
+    // A page that nobody has counted since is as it was: see page_changes.hpp. This commit has
+    // counted those that it writes.
+    [[gnu::always_inline]] Validity check(const KeptPage& kept) const noexcept {
+        const PageChanges* const changes = page_changes();
+        if (changes != nullptr && changes->of(kept.page) == kept.changes) [[likely]]
+            return Validity::valid;
+        return check(read_of(kept));
+    }
+
     u64 first_changed(const PageRead& read) const noexcept {
         const u64 first = read.page * kStripesPerPage;
         const Atomic<u64>* const orecs = memory_.orec(first);
@@ -1300,7 +1327,8 @@ private:
         return Orec{log_[access->write].replaced}.version() <= version;
     }
 
-    // Gives a commit that has locked it the time that a short one needs. An Access or a PageRead.
+    // Gives a commit that has locked it the time that a short one needs. An Access, a KeptPage or a
+    // PageRead.
     template <typename Read>
     [[gnu::always_inline]] Validity check_patiently(const Read& read) const noexcept {
         Validity validity = check(read);
@@ -1318,6 +1346,11 @@ private:
         signal_fence();
         for (u32 i = 0; i < accesses; ++i) {
             const Validity validity = check_patiently(accesses_[i]);
+            if (validity != Validity::valid)
+                return validity;
+        }
+        for (const KeptPage& kept : kept_) {
+            const Validity validity = check_patiently(kept);
             if (validity != Validity::valid)
                 return validity;
         }
@@ -1384,7 +1417,7 @@ private:
         // Each stripe written is one of the accesses.
         const u64 records = accesses_.size() - log_.size() + more_;
         return log_.size() * u64{kCostOfStripe} + records * kCostOfRecord +
-                   page_reads_.size() * u64{kCostOfPage} >
+                   (kept_.size() + page_reads_.size()) * u64{kCostOfPage} >
                kMaxConcurrentCost;
     }
 
@@ -1486,6 +1519,14 @@ private:
             }
             steps.batch_done(access.more == 0 ? i : index_of_page(i));
         }
+        u32 index = 0;
+        for (const KeptPage& kept : kept_) {
+            if (check(kept) != Validity::valid) {
+                in_the_way_ = first_changed(read_of(kept));
+                return AbortReason::commit_validation;
+            }
+            steps.batch_done(index_of_page(index++));
+        }
         for (u32 i = 0; i < page_reads_.size(); ++i) {
             if (check(page_reads_[i]) != Validity::valid) {
                 in_the_way_ = first_changed(page_reads_[i]);
@@ -1529,6 +1570,8 @@ private:
     u32 runs_ = 0; // such entries
     const Limits limits_;
     AccessTable accesses_;
+    runtime::Span<const KeptPage> kept_;
+    u64 kept_version_ = 0;
     GrowingArray<PageRead, 16> page_reads_;
     RedoLog log_;
 };

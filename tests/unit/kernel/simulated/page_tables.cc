@@ -46,6 +46,7 @@ bool touch(stm_view* view, std::uint64_t index, bool store) {
     if (found == view->pages.end() || (store && !found->second.writable))
         return false;
     found->second.touched |= STM_TOUCHED_LOAD;
+    found->second.page->young = true;
     if (store)
         found->second.touched |= STM_TOUCHED_STORE;
     return true;
@@ -189,6 +190,11 @@ void stm_linux_view_allow_stores(stm_area* area, __u64 address, stm_page* const*
         found->second.touched = 0;
         pages[i]->stored = false;
     }
+}
+
+int stm_linux_view_was_touched(__u64, stm_page* page) {
+    const Service service("view_was_touched", Context::any, Failure::allocation);
+    return !service.fails() && page->young.exchange(false) ? 1 : 0;
 }
 
 void stm_linux_view_forbid_stores(__u64 address, stm_page* const* pages, __u32 count,

@@ -14,4 +14,5 @@ struct stm_page {
     stm_identity* identity = nullptr;
     std::uint64_t index = 0;
     std::atomic<bool> stored{false}; // Linux's mark of a dirty page
+    std::atomic<bool> young{false};  // the processor's mark of an access through a mapping
 };
