@@ -665,8 +665,8 @@ struct stm_start_cell {
  * 0 already, STM_IOC_COMMIT is needed. Such a transaction is counted in the statistics later, by
  * @ended. It is not traced, and for poll the handle has not looked.
  *
- * STM_IOC_START may take an offer in place of the thread, if it has nothing to do but to bring pages
- * up to date: then @begun is that offer when it returns. The transaction can be ended as any other,
+ * STM_IOC_START may take an offer in place of the thread, if it has nothing to do but to bring
+ * pages up to date: then @begun is that offer when it returns. The transaction can be ended as any other,
  * or in that way.
  *
  * The pages leave the mappings, and the mappings are as if they were not warm: when another thread
