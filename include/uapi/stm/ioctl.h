@@ -666,16 +666,17 @@ struct stm_start_cell {
  * @ended. It is not traced, and for poll the handle has not looked.
  *
  * STM_IOC_START may take an offer in place of the thread, if it has nothing to do but to bring
- * pages up to date: then @begun is that offer when it returns. The transaction can be ended as any other,
- * or in that way.
+ * pages up to date: then @begun is that offer when it returns. The transaction can be ended as any
+ * other, or in that way.
  *
  * The pages leave the mappings, and the mappings are as if they were not warm: when another thread
  * of the process begins a transaction on the mapped handle; when the thread calls read or write on
  * the handle outside of a transaction, or waits by STM_IOC_WAIT; when it begins again after a
  * conflict, so that pages which it does not need any more cause no other; when its starts have
- * copied more pages anew than there are, and eight, because it may need few of them; when the
- * process closes its last descriptor of the file; at the end of the thread, and at exec; after some
- * ten times watchdog_ms without a transaction; and when there are more than 128.
+ * copied pages anew that were not used since, more often than there are pages, and eight times,
+ * because it may need few of them; when the process closes its last descriptor of the file; at the
+ * end of the thread, and at exec; after some ten times watchdog_ms without a transaction; and when
+ * there are more than 128.
  */
 struct stm_warm_cell {
 	__aligned_u64 offer;
