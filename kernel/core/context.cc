@@ -224,11 +224,12 @@ bool Context::withdraw_offer(u32& site) noexcept {
     return taken && stm_linux_thread_runs(thread(), cell_.exec_id()) != 0;
 }
 
-void Context::begin_by_offer(u32 site, ViewStage::Mapped mapped) noexcept {
+bool Context::begin_by_offer(u32 site, ViewStage::Mapped mapped) noexcept {
     if (transaction_.begin_admitted(protocol::Path::concurrent) != AbortReason::none) {
         stage_.withdraw_offer();
-        return;
+        return false;
     }
+    const u64 now = transaction_.snapshot();
     note_begin(cell_.exec_id(), cell_.signal());
     began_warm_ = stage_.stage() == Stage::lent;
     if (began_warm_) {
@@ -243,6 +244,7 @@ void Context::begin_by_offer(u32 site, ViewStage::Mapped mapped) noexcept {
     stage_.take_offer(mapped);
     if (stm_linux_traced() != 0)
         trace_start(STM_TRACE_OFFERED);
+    return transaction_.snapshot() == now;
 }
 
 void Context::detach_cell() noexcept {

@@ -354,8 +354,10 @@ public:
     [[nodiscard]] bool renew_between() noexcept STM_REQUIRES(lock_);
     // Takes back an offer that stands. Returns whether the thread has taken it, and for which site.
     [[nodiscard]] bool withdraw_offer(u32& site) noexcept STM_REQUIRES(lock_);
-    // After that: begins the transaction of the thread that took the offer, or does not.
-    void begin_by_offer(u32 site, ViewStage::Mapped mapped) noexcept STM_REQUIRES(lock_);
+    // After that: begins the transaction of the thread that took the offer, or does not. Whether
+    // its snapshot is of now: in a warm mapping it is that of the pages.
+    [[nodiscard]] bool begin_by_offer(u32 site, ViewStage::Mapped mapped) noexcept
+        STM_REQUIRES(lock_);
     void forget_offer() noexcept STM_REQUIRES(lock_) {
         stage_.withdraw_offer();
         was_offered_.store(true, runtime::Order::relaxed);

@@ -17,10 +17,11 @@ public:
     explicit News(const Versions& versions) noexcept : versions_(versions) { look(); }
 
     // Looks: everything committed until now is known.
-    void look() noexcept { seen_.store(versions_.count_of_changes(), Order::relaxed); }
-    [[nodiscard]] bool any() const noexcept {
-        return versions_.count_of_changes() != seen_.load(Order::relaxed);
-    }
+    void look() noexcept { note(now()); }
+    // The same in two steps, for who finds out in between whether it sees all of that.
+    [[nodiscard]] runtime::u64 now() const noexcept { return versions_.count_of_changes(); }
+    void note(runtime::u64 changes) noexcept { seen_.store(changes, Order::relaxed); }
+    [[nodiscard]] bool any() const noexcept { return now() != seen_.load(Order::relaxed); }
 
 private:
     const Versions& versions_;

@@ -85,10 +85,11 @@ void View::settle_offer(Context& context) noexcept {
         context.forget_offer();
         return;
     }
-    news_.look(); // before the snapshot
+    const u64 changes = news_.now(); // before the snapshot
     // If it is mapped nowhere yet: note_mapping() finds the offer, or the transaction.
-    context.begin_by_offer(site, mapped_.load(Order::acquire) ? ViewStage::Mapped::somewhere
-                                                              : ViewStage::Mapped::nowhere);
+    if (context.begin_by_offer(site, mapped_.load(Order::acquire) ? ViewStage::Mapped::somewhere
+                                                                  : ViewStage::Mapped::nowhere))
+        news_.note(changes);
     if (context.wants_signal() || context.stage().viewing() != nullptr)
         watchdog_.watch();
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 // Warm mappings: the pages that a transaction has loaded stay in the mapping for the next one.
+#include "tests/unit/kernel/threads.hpp"
 #include "tests/unit/kernel/two_handles.hpp"
 
 #include <algorithm>
@@ -45,7 +46,7 @@ private:
     alignas(sizeof(stm_warm_cell)) stm_warm_cell words_{};
 };
 
-class Warm : public TwoHandles<400> {
+class Warm : public TwoHandles<1100> {
 protected:
     WarmCell cell;
     WarmCell cell_of_second_thread; // outlives the file
@@ -61,7 +62,8 @@ protected:
         stm_fault fault{};
         fault.index = fault.first = fault.last = STM_OFFSET_CLOCK / kPage;
         EXPECT_EQ(stm_core_window_fault(file.get(), &fault), STM_FAULT_MAP);
-        return reinterpret_cast<const stm_clock*>(simulated::page_bytes(fault.pages[0]))->now;
+        auto* const found = reinterpret_cast<stm_clock*>(simulated::page_bytes(fault.pages[0]));
+        return std::atomic_ref(found->now).load(std::memory_order_acquire);
     }
     bool mapped(std::uint64_t page) { return simulated::mapped_page(file.view(), page) != nullptr; }
     // What the program does: without a fault where the page is mapped.
@@ -308,6 +310,32 @@ TEST_F(Warm, ATransactionThatOnlyLoadsIsCommittedWhateverOthersDo) {
     disturb(4, 1);
     EXPECT_EQ(see(4), 0u);
     EXPECT_TRUE(cell.end());
+}
+
+// The module may learn of the transaction after that.
+TEST_F(Warm, WhatIsCommittedAfterTheSnapshotIsNewsForWhoPolls) {
+    std::uint64_t page = 10; // one that is not mapped
+    for (const bool by_call : {true, false}) {
+        SCOPED_TRACE(by_call);
+        in_transaction(3);
+        in_transaction(3);
+        if (by_call)
+            disturb(3);
+        EXPECT_EQ(cell.begin(clock()), !by_call);
+        if (by_call) {
+            ASSERT_EQ(start(file), 1);
+        }
+        EXPECT_EQ(see(3), 77u);
+        disturb(9);
+        EXPECT_EQ(see(page++), 0u);
+        EXPECT_EQ(stm_core_poll_ready(file.get()), 1) << "it has not seen that";
+        EXPECT_EQ(end(), 0);
+        // One that sees everything knows everything.
+        ASSERT_EQ(start(file), 1);
+        EXPECT_EQ(see(page++), 0u);
+        EXPECT_EQ(stm_core_poll_ready(file.get()), 0);
+        EXPECT_EQ(end(), 0);
+    }
 }
 
 // Two pages that others only change together.
@@ -1138,6 +1166,90 @@ TEST_F(Warm, AStartMapsAgainThePagesIfAllHaveLeft) {
     EXPECT_TRUE(mapped(3));
     EXPECT_TRUE(mapped(4));
     EXPECT_EQ(commit(file), 0);
+}
+
+// Others change three pages together, of which two have the same counter of changes, and write
+// blocks of two pages. So does the thread.
+TEST_F(Warm, CommitsOfSeveralThreadsAreSeenAsAWhole) {
+    constexpr std::uint64_t kTogether[] = {5, 6, 5 + 1024};
+    constexpr std::uint64_t kBlock = 20;
+    const File third = open(control, "tx", kOpen, {0, 0, 0});
+    std::atomic<bool> over{false};
+    std::atomic<std::uint64_t> increments{0};
+    const auto increment_by_calls = [&](const File& with) {
+        while (!over) {
+            std::uint64_t value = 0;
+            bool done = start(with) == 1;
+            for (const std::uint64_t page : kTogether)
+                done = done && read(with, page * kPage, &value, sizeof value) == 8;
+            ++value;
+            for (const std::uint64_t page : kTogether)
+                done = done && write(with, page * kPage, &value, sizeof value) == 8;
+            if (done && commit(with) == 0)
+                ++increments;
+            else
+                (void)cancel(with);
+            std::this_thread::yield();
+        }
+    };
+    std::thread first([&] { increment_by_calls(other); });
+    std::thread second([&] { increment_by_calls(third); });
+    std::thread blocks([&] {
+        std::vector<std::uint64_t> block(2 * kPage / 8);
+        for (std::uint64_t value = 1; !over; ++value) {
+            std::fill(block.begin(), block.end(), value);
+            EXPECT_EQ(write(other, kBlock * kPage, block.data(), 2 * kPage),
+                      static_cast<long>(2 * kPage));
+            std::this_thread::yield();
+        }
+    });
+    const auto last_word = [&](std::uint64_t page) {
+        stm_page* const found = simulated::mapped_page(file.view(), page);
+        return found == nullptr
+                   ? ~std::uint64_t{0}
+                   : reinterpret_cast<std::uint64_t*>(simulated::page_bytes(found))[511];
+    };
+    constexpr std::uint64_t kRefused = ~std::uint64_t{0};
+    std::uint64_t before = 0;
+    long seen = 0;
+    const auto until = Clock::now() + milliseconds(1500);
+    for (unsigned round = 0; (Clock::now() < until || seen < 10) && !HasFailure(); ++round) {
+        begin();
+        std::uint64_t values[3];
+        bool valid = true;
+        for (int i = 0; i < 3; ++i)
+            valid = valid && (values[i] = see(kTogether[i])) != kRefused;
+        const std::uint64_t low = valid ? see(kBlock) : kRefused;
+        const std::uint64_t high = low != kRefused ? see(kBlock + 1) : kRefused;
+        valid = valid && high != kRefused;
+        if (valid) {
+            EXPECT_EQ(values[0], values[1]);
+            EXPECT_EQ(values[0], values[2]);
+            EXPECT_GE(values[0], before);
+            EXPECT_EQ(low, high);
+            EXPECT_EQ(last_word(kBlock), low);
+            EXPECT_EQ(last_word(kBlock + 1), low);
+            before = values[0];
+            ++seen;
+        }
+        const bool stores = valid && round % 3 == 0;
+        for (const std::uint64_t page : kTogether)
+            valid = valid && (!stores || set(page, values[0] + 1));
+        if (valid) {
+            const long ended = end();
+            EXPECT_TRUE(ended == 0 || ended == -EAGAIN);
+            if (ended == 0 && stores)
+                ++increments;
+        } else {
+            EXPECT_EQ(cancel(file), 0);
+        }
+    }
+    over = true;
+    first.join();
+    second.join();
+    blocks.join();
+    for (const std::uint64_t page : kTogether)
+        EXPECT_EQ(in_transaction(page), increments);
 }
 
 } // namespace
