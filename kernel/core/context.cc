@@ -149,7 +149,7 @@ AbortReason Context::begin(const Plan& plan, int signal) noexcept {
         began_warm_ = stage_.stage() == Stage::warm;
         if (!began_warm_) {
             stage_.begin(stm_linux_memory_current());
-        } else if (renew_pages()) {
+        } else if (!may_meet_pins() && renew_pages()) {
             stage_.begin_warm();
         } else {
             transaction_.cancel(AbortReason::explicit_cancel);
@@ -160,6 +160,11 @@ AbortReason Context::begin(const Plan& plan, int signal) noexcept {
             trace_start(STM_TRACE_STARTED);
     }
     return reason;
+}
+
+// One on the serial path has to commit. So it does not begin with pages that it may not store to.
+bool Context::may_meet_pins() noexcept {
+    return transaction_.path() == protocol::Path::serial && footprint_.pages().any_held();
 }
 
 // Each further turn means that somebody has committed, or is about to.

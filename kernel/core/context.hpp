@@ -388,6 +388,7 @@ private:
     void add_silent(u32 ended) noexcept STM_REQUIRES(lock_);
     void count_idle_round() noexcept STM_REQUIRES(lock_);
     [[nodiscard]] Footprint::Predicted predicted() const noexcept;
+    [[nodiscard]] bool may_meet_pins() noexcept STM_REQUIRES(lock_);
     [[nodiscard]] bool renew_pages() noexcept STM_REQUIRES(lock_);
     [[nodiscard]] Footprint::ToMap to_map_next(u32 site) noexcept STM_REQUIRES(lock_);
     [[nodiscard]] const stm_settings& settings() const noexcept { return region_.settings(); }

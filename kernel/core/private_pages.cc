@@ -190,7 +190,7 @@ AbortReason PrivatePages::prepare_store(Transaction& transaction, Page& page,
     if (page.stored)
         return AbortReason::none;
     note(page);
-    if (page.kept && is_held(page, holders)) {
+    if (page.kept && transaction.path() == protocol::Path::concurrent && is_held(page, holders)) {
         // The next attempt has pages of its own.
         transaction.forsake(AbortReason::read_validation);
         return AbortReason::read_validation;

@@ -146,8 +146,9 @@ public:
     [[nodiscard]] AbortReason obtain(Transaction& transaction, u64 index, Page*& page,
                                      Data data = Data::snapshot) noexcept;
     // Allows stores to the page from now on. no_memory, in a nested part only. A conflict, if the
-    // page was held elsewhere already when the transaction began. `holders`: how many have it now
-    // that the caller knows of.
+    // page is held elsewhere, perhaps since before the transaction began; not on the serial path,
+    // on which none begins with such a page. `holders`: how many have it now that the caller knows
+    // of.
     static constexpr u32 kOwner = 1;            // the context alone
     static constexpr u32 kOwnerAndFault = 2;    // and a fault on the page, where it is mapped
     static constexpr u32 kAnyHolders = ~u32{0}; // that does not matter any more
@@ -226,6 +227,14 @@ public:
     // prepare_store().
     [[nodiscard]] static bool is_held(const Page& page, u32 holders) noexcept {
         return stm_linux_page_holders(page.copy) > holders;
+    }
+    // Whether one of those that were kept is.
+    [[nodiscard]] bool any_held() const noexcept {
+        for (u32 i = 0; i < kept_; ++i) {
+            if (is_held(pages_[i], kOwner))
+                return true;
+        }
+        return false;
     }
     // They are in no mapping any more.
     void note_unmapped() noexcept;
