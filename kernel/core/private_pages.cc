@@ -359,13 +359,9 @@ bool PrivatePages::any_leaves() const noexcept {
 // validated that nobody else had changed the page: so at its version the region has the same bytes.
 // If nothing differed the page is still that of the snapshot. A page that a device or another
 // thread of the kernel may still have changed since it was compared is not kept.
-//
-// The commit has counted each page that it has written once. If the counter is one more than
-// before, nobody else was counted since.
 void PrivatePages::keep(const Transaction& transaction, u64 version, Effect effect) noexcept {
     clear_saved();
     version_ = version;
-    const protocol::PageChanges* const counters = transaction.page_changes();
     bool same_pages = kept_ == pages_.size();
     for_each_noted([&](u32 number) noexcept {
         Page& page = pages_[number];
@@ -378,10 +374,8 @@ void PrivatePages::keep(const Transaction& transaction, u64 version, Effect effe
             return true;
         }
         is_spoilt_ = is_spoilt_ || !same;
-        if (page.written && page.kept && counters != nullptr) {
-            u64& changes = counted_[number].changes;
-            changes = counters->of(page.index) == changes + 1 ? changes + 1 : protocol::kNotCounted;
-        }
+        if (page.written && page.kept)
+            counted_[number].changes = transaction.changes_after_commit(counted_[number]);
         page.mapped = page.mapped && (!page.stored || page.stays);
         any_unmapped_ = any_unmapped_ || !page.mapped;
         page.touched = 0;
@@ -433,21 +427,16 @@ void PrivatePages::compact() noexcept {
 }
 
 bool PrivatePages::renew(Transaction& transaction) noexcept {
-    transaction.rely_on(kept_pages());
-    if (version_ == transaction.snapshot() && !any_stale_) [[likely]]
+    if (version_ == transaction.snapshot() && !any_stale_) [[likely]] {
+        transaction.rely_on(kept_pages());
         return true;
-    const protocol::PageChanges* const counters = transaction.page_changes();
-    for (u32 i = 0; i < kept_; ++i) {
-        const u64 changes =
-            counters == nullptr ? protocol::kNotCounted : counters->of(counted_[i].page);
-        if (changes == counted_[i].changes && counters != nullptr) [[likely]]
-            continue;
-        breathe(i);
-        counted_[i].changes = protocol::kNotCounted;
-        if (!renew_page(transaction, pages_[i]))
-            return false;
-        counted_[i].changes = changes;
     }
+    const auto renew_one = [&](u32 number) noexcept {
+        breathe(number);
+        return renew_page(transaction, pages_[number]);
+    };
+    if (!transaction.renew_and_rely_on({counted_, kept_}, renew_one))
+        return false;
     version_ = transaction.snapshot();
     any_stale_ = false;
     return true;

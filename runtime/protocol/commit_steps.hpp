@@ -49,13 +49,13 @@ public:
             }
             if (changes != nullptr && page_of_stripe(write.stripe) != page) {
                 if (page != kNoPage)
-                    changes->count(page);
+                    count_change(*changes, page);
                 page = page_of_stripe(write.stripe);
             }
             batch_done(i);
         }
         if (page != kNoPage)
-            changes->count(page);
+            count_change(*changes, page);
         return AbortReason::none;
     }
     // After lock_all() has failed: the stripe that it could not lock.
@@ -132,6 +132,11 @@ private:
             --spins;
             memory_.pause();
         }
+    }
+
+    [[gnu::always_inline]] void count_change(PageChanges& changes, u64 page) noexcept {
+        step(memory_, Step::count_change, page * kStripesPerPage);
+        changes.count(page);
     }
 
     // Gives back the first `count` locks.

@@ -135,6 +135,8 @@ enum class Step : runtime::u8 {
     resample_orec, // after the data were read
     validate_orec, // extension, validate(), commit
     lock_orec,
+    count_change, // of a page: see page_changes.hpp
+    read_changes, // how often a page was changed
     advance_clock,
     publish, // the point of no return: locked and validated
     write_data,

@@ -267,6 +267,35 @@ public:
         kept_ = pages;
         kept_version_ = snapshot_;
     }
+    // The same, for copies of earlier snapshots. Calls renew(i) for each of which some bytes may
+    // not be those of the snapshot; that says whether they are afterwards. False: they are not, and
+    // it may be tried again with another snapshot.
+    template <typename Renew>
+    [[nodiscard, gnu::always_inline]] bool renew_and_rely_on(runtime::Span<KeptPage> pages,
+                                                             Renew renew) noexcept {
+        rely_on(pages);
+        const PageChanges* const counters = page_changes();
+        for (u32 i = 0; i < pages.size(); ++i) {
+            KeptPage& kept = pages[i];
+            const u64 changes = counters == nullptr ? kNotCounted : changes_of(*counters, kept);
+            if (counters != nullptr && changes == kept.changes) [[likely]]
+                continue;
+            kept.changes = kNotCounted;
+            if (!renew(i))
+                return false;
+            kept.changes = changes;
+        }
+        return true;
+    }
+    // After this transaction has committed something in the page, of which the caller has what was
+    // committed: what belongs to that. It was counted once. If the counter is one more than before,
+    // nobody else was counted since.
+    [[nodiscard]] u64 changes_after_commit(const KeptPage& kept) const noexcept {
+        const PageChanges* const counters = page_changes();
+        return counters != nullptr && changes_of(*counters, kept) == kept.changes + 1
+                   ? kept.changes + 1
+                   : kNotCounted;
+    }
     // The stripes of the page, as bits, that may not have at the snapshot the bytes that they had
     // at `version`, which is not above it.
     //
@@ -299,10 +328,6 @@ public:
     }
     static constexpr u64 kAllStripes = ~u64{0};
     static_assert(kStripesPerPage == 64);
-    // Null: nobody counts.
-    [[nodiscard, gnu::always_inline]] const PageChanges* page_changes() const noexcept {
-        return counters_of(memory_);
-    }
     // While nothing was read yet: a snapshot of now.
     void take_snapshot_again() noexcept {
         step(memory_, Step::read_clock, 0);
@@ -1233,6 +1258,15 @@ private:
     };
     static constexpr u32 kKeptPageReads = 1024;
 
+    // Null: nobody counts.
+    [[nodiscard, gnu::always_inline]] const PageChanges* page_changes() const noexcept {
+        return counters_of(memory_);
+    }
+    [[nodiscard, gnu::always_inline]] u64 changes_of(const PageChanges& counters,
+                                                     const KeptPage& kept) const noexcept {
+        step(memory_, Step::read_changes, kept.page * kStripesPerPage);
+        return counters.of(kept.page);
+    }
     [[nodiscard, gnu::always_inline]] PageRead read_of(const KeptPage& kept) const noexcept {
         return {kept.page, kept_version_, kStripesPerPage, 0};
     }
@@ -1305,7 +1339,7 @@ private:
     // counted those that it writes.
     [[gnu::always_inline]] Validity check(const KeptPage& kept) const noexcept {
         const PageChanges* const changes = page_changes();
-        if (changes != nullptr && changes->of(kept.page) == kept.changes) [[likely]]
+        if (changes != nullptr && changes_of(*changes, kept) == kept.changes) [[likely]]
             return Validity::valid;
         return check(read_of(kept));
     }

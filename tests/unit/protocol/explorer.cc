@@ -17,7 +17,9 @@ bool clash(const Touch& a, const Touch& b) {
     // Begin and end of transactions: who ended before whom began is all that matters.
     if (a.mode == Mode::begin || a.mode == Mode::end)
         return a.mode != b.mode;
-    return a.mode == Mode::write || b.mode == Mode::write;
+    if (a.mode == Mode::add && b.mode == Mode::add)
+        return false;
+    return a.mode != Mode::read || b.mode != Mode::read;
 }
 
 constexpr std::size_t kStackBytes = 256 * 1024;

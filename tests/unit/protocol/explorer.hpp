@@ -25,7 +25,8 @@ namespace stm::test {
 // What a step touches: up to two objects, named by numbers of the caller's choice. Two steps are
 // dependent if they touch the same object in modes that clash.
 struct Touch {
-    enum class Mode : std::uint8_t { none, read, write, begin, end };
+    // Additions clash with everything but each other.
+    enum class Mode : std::uint8_t { none, read, write, add, begin, end };
     std::uint64_t object = 0;
     Mode mode = Mode::none;
 };

@@ -50,6 +50,10 @@ public:
         }
         return reason;
     }
+    // What it has loaded in a copy of a page.
+    void note_load(std::uint64_t offset, const void* bytes, std::uint64_t count) {
+        note(Operation::Kind::read, offset, bytes, count);
+    }
     AbortReason write(std::uint64_t offset, const void* from, std::uint64_t bytes) {
         const AbortReason reason = tx_.write(offset, from, bytes);
         if (reason == AbortReason::none)

@@ -1,12 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "tests/unit/protocol/scenarios.hpp"
 
+#include <utility>
+
 namespace stm::test::scenario {
 
+namespace {
+
+Program block(u64 offset, u64 bytes) {
+    return {{w(offset, bytes)}, Path::concurrent, 1, true};
+}
+
+Program keeper(std::vector<Action> actions, std::vector<u64> kept = {0}, bool counted = true) {
+    return {std::move(actions), Path::concurrent, 2, false, std::move(kept), counted};
+}
+
+} // namespace
+
 const std::vector<Scenario>& scenarios() {
-    const auto block = [](u64 offset, u64 bytes) {
-        return Program{{w(offset, bytes)}, Path::concurrent, 1, true};
-    };
     static const std::vector<Scenario> all = {
         {"two increments", {{{r(A), w(A)}}, {{r(A), w(A)}}}},
         {"two increments, again after a conflict",
@@ -76,6 +87,42 @@ const std::vector<Scenario>& scenarios() {
         {"two blocks", {block(A, 128), block(B, 128), {{r(A), r(B)}}}},
         {"a block and a serial increment", {block(A, 128), {{r(B), w(B), r(A)}, Path::serial}}},
         {"a block over a border, absent", {block(P - 64, 128), {{r(P), r(P - 64)}}}, true},
+    };
+    return all;
+}
+
+const std::vector<Scenario>& scenarios_of_kept_pages() {
+    static const std::vector<Scenario> all = {
+        {"a kept page", {keeper({r(A)}), {{w(A)}}}, false, 0, true},
+        {"a kept page, not counted", {keeper({r(A)}, {0}, false), {{w(A)}}}, false, 0, true},
+        {"a kept page, two updates", {keeper({r(A), r(B)}), {{w(A)}}, {{w(B)}}}, false, 0, true},
+        {"a kept page, then a stripe", {keeper({r(A), r(P)}), {{w(A), w(P)}}}, false, 0, true},
+        {"a kept page, an update of two stripes",
+         {keeper({r(A), r(B)}), {{r(A), w(A), w(B)}}},
+         false,
+         0,
+         true},
+        {"two kept pages", {keeper({r(A), r(P)}, {0, 1}), {{w(A), w(P)}}}, false, 0, true},
+        {"a kept page, absent", {keeper({r(P), r(A)}, {1}), {{w(P), w(A)}}}, true, 0, true},
+        {"a kept page, skewed", {keeper({r(A), w(P)}), {{r(P), w(A)}}}, false, 0, true},
+        {"a kept page that is written", {keeper({r(A), w(A)}), {{r(A), w(A)}}}, false, 0, true},
+        {"a kept page that both write", {keeper({r(B), w(A)}), {{w(B)}}}, false, 0, true},
+        {"two that keep the same page",
+         {keeper({r(A), w(B)}), keeper({r(B), w(A)})},
+         false,
+         0,
+         true},
+        {"a kept page and a commit that gives up",
+         {keeper({r(A)}), {{r(C), w(A)}}, {{w(C)}}},
+         false,
+         0,
+         true},
+        {"a kept page and a serial update",
+         {keeper({r(A), w(P)}), {{r(P), w(A)}, Path::serial}},
+         false,
+         0,
+         true},
+        {"a kept page and a block", {keeper({r(A), r(B)}), block(A, 128)}, false, 0, true},
     };
     return all;
 }

@@ -46,6 +46,10 @@ struct Program {
     Path path = Path::concurrent;
     int attempts = 1;   // again after a conflict
     bool block = false; // all that it does is to write whole stripes, as a BlockCommit
+    // Pages of which it keeps copies from one attempt to the next, as in a warm mapping. It has
+    // those from the beginning. Then each attempt is a transaction of its own.
+    std::vector<u64> kept = {};
+    bool counted = true; // and knows that they have not been changed so far
 };
 
 struct Scenario {
@@ -71,5 +75,8 @@ inline constexpr u64 Q = 8192;
 inline constexpr u64 kSize = 3 * 4096;
 
 const std::vector<Scenario>& scenarios();
+
+// With programs that keep pages.
+const std::vector<Scenario>& scenarios_of_kept_pages();
 
 } // namespace stm::test::scenario

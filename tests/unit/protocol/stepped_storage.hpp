@@ -20,14 +20,19 @@ inline constexpr u64 kOrecObjects = 1000;
 
 inline constexpr u64 kPageObjects = 2000;
 
+inline constexpr u64 kChangesObjects = 2500;
+
 inline constexpr u64 kWordObjects = 3000;
 
 // Stops the fiber in front of every shared access.
 template <typename Storage>
 class SteppedStorage : public Storage {
 public:
-    SteppedStorage(u64 size, u32 spins, bool whole_pages)
-        : Storage(size), spins_(spins), whole_pages_(whole_pages) {}
+    SteppedStorage(u64 size, u32 spins, bool whole_pages, bool counts)
+        : Storage(size), spins_(spins), whole_pages_(whole_pages), counts_(counts) {}
+
+    // Null: no commit counts.
+    protocol::PageChanges* page_changes() const { return counts_ ? &changes_ : nullptr; }
 
     Atomic<u64>& clock() { return clock_; }
     Status materialise(u64 stripe) {
@@ -87,6 +92,12 @@ public:
         case Step::restore_orec:
             Explorer::step({{orec, Touch::Mode::write}, {}});
             return;
+        case Step::count_change:
+            Explorer::step({changes_of(where, Touch::Mode::add), {}});
+            return;
+        case Step::read_changes:
+            Explorer::step({changes_of(where, Touch::Mode::read), {}});
+            return;
         case Step::advance_clock:
             Explorer::step({{kClockObject, Touch::Mode::write}, {}});
             return;
@@ -116,11 +127,17 @@ private:
         return {kPageObjects + protocol::page_of_stripe(stripe), mode};
     }
 
+    static Touch changes_of(u64 stripe, Touch::Mode mode) {
+        return {kChangesObjects + protocol::page_of_stripe(stripe), mode};
+    }
+
     Atomic<u64> clock_{0};
+    mutable protocol::PageChanges changes_;
     SerialGate gate_;
     WaitFilter filter_;
     u32 spins_;
     bool whole_pages_;
+    bool counts_;
 };
 
 } // namespace stm::test
