@@ -95,7 +95,6 @@ const std::vector<Scenario>& scenarios_of_kept_pages() {
     static const std::vector<Scenario> all = {
         {"a kept page", {keeper({r(A)}), {{w(A)}}}, false, 0, true},
         {"a kept page, not counted", {keeper({r(A)}, {0}, false), {{w(A)}}}, false, 0, true},
-        {"a kept page, two updates", {keeper({r(A), r(B)}), {{w(A)}}, {{w(B)}}}, false, 0, true},
         {"a kept page, then a stripe", {keeper({r(A), r(P)}), {{w(A), w(P)}}}, false, 0, true},
         {"a kept page, an update of two stripes",
          {keeper({r(A), r(B)}), {{r(A), w(A), w(B)}}},
@@ -107,6 +106,13 @@ const std::vector<Scenario>& scenarios_of_kept_pages() {
         {"a kept page, skewed", {keeper({r(A), w(P)}), {{r(P), w(A)}}}, false, 0, true},
         {"a kept page that is written", {keeper({r(A), w(A)}), {{r(A), w(A)}}}, false, 0, true},
         {"a kept page that both write", {keeper({r(B), w(A)}), {{w(B)}}}, false, 0, true},
+        {"a kept page and a serial update",
+         {keeper({r(A), w(P)}), {{r(P), w(A)}, Path::serial}},
+         false,
+         0,
+         true},
+        {"a kept page and a block", {keeper({r(A), r(B)}), block(A, 128)}, false, 0, true},
+        {"a kept page, two updates", {keeper({r(A), r(B)}), {{w(A)}}, {{w(B)}}}, false, 0, true},
         {"two that keep the same page",
          {keeper({r(A), w(B)}), keeper({r(B), w(A)})},
          false,
@@ -117,12 +123,6 @@ const std::vector<Scenario>& scenarios_of_kept_pages() {
          false,
          0,
          true},
-        {"a kept page and a serial update",
-         {keeper({r(A), w(P)}), {{r(P), w(A)}, Path::serial}},
-         false,
-         0,
-         true},
-        {"a kept page and a block", {keeper({r(A), r(B)}), block(A, 128)}, false, 0, true},
     };
     return all;
 }
