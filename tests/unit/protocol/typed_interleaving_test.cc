@@ -70,6 +70,8 @@ public:
         case Step::journal_active:
         case Step::read_gate:
         case Step::journal_idle:
+        case Step::count_change:
+        case Step::read_changes:
             return; // of no commit here
         }
     }
