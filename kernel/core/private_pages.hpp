@@ -89,9 +89,6 @@ public:
         return number < pages_.size() && pages_[number].index == index ? &pages_[number]
                                                                        : find(index);
     }
-    [[nodiscard]] const Page* find_near(u64 index, u32 number) const noexcept {
-        return const_cast<PrivatePages*>(this)->find_near(index, number);
-    }
 
     // Something happens to the page in this transaction: it is touched, or will be perhaps. Comes
     // before each change of its state, except where that says otherwise.

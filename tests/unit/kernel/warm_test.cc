@@ -1161,13 +1161,20 @@ TEST_F(Warm, AStartWithAnotherSignalIsNotThatOfTheOffer) {
 
 // -- What is likely where all pages of a site are kept --
 
-TEST_F(Warm, AStartMapsAgainThePageThatHasLeft) {
-    constexpr std::uint64_t kSite = STM_START_SITE(5);
-    for (int turn = 0; turn < 4; ++turn) {
-        ASSERT_EQ(start(file, kSite), 1);
-        EXPECT_EQ(see(3) + see(4), 0u);
-        EXPECT_EQ(commit(file), 0);
+class WarmSite : public Warm {
+protected:
+    static constexpr std::uint64_t kSite = STM_START_SITE(5);
+    void make_pages_3_and_4_likely() {
+        for (int turn = 0; turn < 4; ++turn) {
+            ASSERT_EQ(start(file, kSite), 1);
+            EXPECT_EQ(see(3) + see(4), 0u);
+            EXPECT_EQ(commit(file), 0);
+        }
     }
+};
+
+TEST_F(WarmSite, AStartMapsAgainThePageThatHasLeft) {
+    ASSERT_NO_FATAL_FAILURE(make_pages_3_and_4_likely());
     ASSERT_EQ(start(file), 1);
     EXPECT_TRUE(set(4, 1));
     EXPECT_EQ(cancel(file), 0);
@@ -1178,13 +1185,8 @@ TEST_F(Warm, AStartMapsAgainThePageThatHasLeft) {
     EXPECT_EQ(commit(file), 0);
 }
 
-TEST_F(Warm, AStartMapsAgainThePagesIfAllHaveLeft) {
-    constexpr std::uint64_t kSite = STM_START_SITE(5);
-    for (int turn = 0; turn < 4; ++turn) {
-        ASSERT_EQ(start(file, kSite), 1);
-        EXPECT_EQ(see(3) + see(4), 0u);
-        EXPECT_EQ(commit(file), 0);
-    }
+TEST_F(WarmSite, AStartMapsAgainThePagesIfAllHaveLeft) {
+    ASSERT_NO_FATAL_FAILURE(make_pages_3_and_4_likely());
     std::uint64_t value = 0;
     EXPECT_EQ(read(file, 9 * kPage, &value, sizeof(value)), 8);
     EXPECT_FALSE(mapped(3));
