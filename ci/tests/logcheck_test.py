@@ -82,19 +82,6 @@ def test_the_allow_list_is_obeyed():
     assert not logcheck.find([line], [re.compile("known and harmless$")])
 
 
-def test_linux_races_on_its_time_stamps_only_with_itself():
-    allowed = logcheck.load_allowed()
-    race = "[   62.069969] BUG: KCSAN: data-race in "
-    for sides in ("inode_needs_update_time / inode_update_timestamps",
-                  "fill_mg_cmtime / inode_set_ctime_current"):
-        assert not logcheck.find([race + sides], allowed), sides
-    for sides in ("inode_needs_update_time / change+0x10 [stm]",
-                  "change+0x10 [stm] / inode_update_timestamps",
-                  "inode_update_timestamps [stm] / inode_update_timestamps",
-                  "inode_init_always / inode_update_timestamps"):
-        assert logcheck.find([race + sides], allowed), sides
-
-
 def test_carriage_returns_and_broken_text_do_no_harm():
     lines = logcheck.lines_of(b"[ 1.000000] a\xff\r\n[ 1.000001] BUG: x\r\n")
     assert logcheck.find(lines) == [1]

@@ -442,6 +442,8 @@ def _judge(guest, timed_out, judged):
     before = lines if judged is None else logcheck.lines_of(bytes(guest.console[:judged]))
     for found in filter(None, map(OVERSLEPT.search, before)):
         cache.say(f"note: {found.group(1)}")
+    for names in logcheck.races_of_linux(before).values():
+        cache.say(f"note: Linux raced with itself, without the module: {names}")
     hits = logcheck.find(before, logcheck.load_allowed())
     if hits:
         _tell("the guest's kernel reports trouble:", logcheck.excerpt(before, hits))

@@ -8,7 +8,7 @@ checks (lockdep, sleeping in atomic context, hung tasks) only print.
 import os
 import re
 
-from . import cache
+from . import cache, races
 
 REPORT = re.compile("|".join((
     r"\bWARNING: ",                           # WARN, lockdep, RCU's checks
@@ -65,12 +65,21 @@ def load_allowed(path=None):
                 if line.strip() and not line.startswith("#")]
 
 
+def races_of_linux(lines):
+    """The races of KCSAN's reports in which the module has no part, by their first lines' indices.
+    """
+    return races.of_linux_alone([PREFIX.sub("", line) for line in lines])
+
+
 def find(lines, allowed=()):
-    """The indices of the lines that begin or belong to a report."""
+    """The indices of the lines that begin or belong to a report about the module, or about what
+    it may have done."""
+    passed_over = races_of_linux(lines)
     hits = []
     for number, line in enumerate(lines):
         bare = PREFIX.sub("", line)
-        if REPORT.search(bare) and not any(pattern.search(bare) for pattern in allowed):
+        if (REPORT.search(bare) and number not in passed_over
+                and not any(pattern.search(bare) for pattern in allowed)):
             hits.append(number)
     return hits
 
