@@ -32,8 +32,11 @@ Access::Access(const Self& self, const std::string& name, std::size_t size, Way 
     if (fd_ < 0)
         give_up("stm_open");
     by_vectors_ = way == Way::vectors;
-    if (way == Way::mapped)
+    if (way == Way::mapped) {
+        if (self.random->one_in(2))
+            make_warm();
         map(nullptr);
+    }
 }
 
 Access::Access(const Self& self, const Access& other)
@@ -48,6 +51,14 @@ Access::~Access() {
         stm_region_close(region_);
     else if (owner_)
         ::close(fd_);
+}
+
+// Where it is transactional.
+void Access::make_warm() {
+    if (stm_set_warm(fd_, 1) == 0)
+        self_.slot->warm.fetch_add(1);
+    else if (errno != EOPNOTSUPP)
+        give_up("stm_set_warm");
 }
 
 void Access::map(void* where) {

@@ -40,7 +40,8 @@ struct Self {
 
 class Access {
 public:
-    /** Opens the region, which exists. Ends the process when that fails. */
+    /** Opens the region, which exists. Ends the process when that fails. Half of the mappings stay
+     * warm, by chance. */
     Access(const Self& self, const std::string& name, std::size_t size, Way way);
     /** In the other's way, but not mapped, on the same descriptor, which stays the other's. */
     Access(const Self& self, const Access& other);
@@ -138,6 +139,7 @@ private:
     void begin_typed();
     void check(int result, const char* what) const;
     void carry_out();
+    void make_warm();
     void map(void* where);
     void close_duplicates() const;
     void share();

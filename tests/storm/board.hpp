@@ -34,6 +34,7 @@ struct alignas(64) Slot {
     std::atomic<std::uint64_t> closes{0};     // of duplicates
     std::atomic<std::uint64_t> sharers{0};    // children of whose threads each has audited
     std::atomic<std::uint64_t> firsts{0};     // handles that a child has mapped first
+    std::atomic<std::uint64_t> warm{0};       // handles whose mappings stayed warm
     std::atomic<std::uint64_t> patient{0};    // transactions longer than the first lease
     std::atomic<std::uint64_t> recoveries{0}; // locks taken over from the dead
     std::atomic<std::uint64_t> refusals{0};   // errors for lack of memory

@@ -630,6 +630,7 @@ Figures Storm::figures() const {
     all.add("closes", "duplicates closed inside of a transaction", sum(&Slot::closes));
     all.add("sharers", "children of which several threads audited by the same handle",
             sum(&Slot::sharers));
+    all.add("warm", "handles whose mappings stayed warm", sum(&Slot::warm));
     all.add("firsts", "handles that another process mapped first", sum(&Slot::firsts));
     all.add("patient", "transactions longer than the lease that committed", sum(&Slot::patient));
     all.add("recoveries", "robust mutexes taken over from the dead", sum(&Slot::recoveries));
