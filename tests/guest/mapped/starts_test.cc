@@ -5,7 +5,6 @@
 #include "mapped.hpp"
 
 #include <csetjmp>
-#include <memory>
 #include <random>
 #include <sys/syscall.h>
 #include <thread>

@@ -82,7 +82,13 @@ OtherThread::~OtherThread() {
     put(thread_);
 }
 
+void OtherThread::begin_to_end() {
+    thread_->ending.store(true, std::memory_order_release);
+    thread_->ended.store(true, std::memory_order_release);
+}
+
 void OtherThread::end() {
+    thread_->ending.store(false, std::memory_order_release);
     thread_->ended.store(true, std::memory_order_release);
 }
 
@@ -161,6 +167,10 @@ int stm_linux_thread_is_current(const stm_thread* one) {
 
 int stm_linux_thread_is_alive(stm_thread* one) {
     return !one->ended.load(std::memory_order_acquire);
+}
+
+int stm_linux_thread_is_ending(stm_thread* one) {
+    return one->ending.load(std::memory_order_acquire);
 }
 
 int stm_linux_thread_runs(stm_thread* one, __u64 exec_id) {
