@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "actor.hpp"
+#include "tests/guest/support/guest.hpp"
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <grp.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -12,7 +14,9 @@
 namespace stm::world {
 namespace {
 
-constexpr std::size_t kPage = 4096;
+using test::kPage;
+
+constexpr int kLongestMs = 60'000; // of an order
 constexpr std::uintptr_t kArenas[kSides] = {0x2000'0000'0000, 0x3000'0000'0000};
 
 struct Attached {
@@ -108,12 +112,17 @@ void detach(Self& self, Side side, const Order& order, Outcome& outcome) {
     attached = {};
 }
 
+// Nothing else may come to lie where the page was: if that were another attach of the segment, and
+// of the first page, a later detach by the address would be about that one.
 void unmap(Self& self, Side side, const Order& order, Outcome& outcome) {
     Attached& attached = self.attached[side][order.place];
     if (attached.start == nullptr)
         return;
     const std::size_t offset = order.offset % (attached.bytes / kPage) * kPage;
     note(outcome, ::munmap(attached.start + offset, kPage));
+    if (::mmap(attached.start + offset, kPage, PROT_NONE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
+        std::abort();
     attached.whole = false;
 }
 
@@ -291,9 +300,14 @@ Channels::~Channels() {
 }
 
 bool Channels::order(int channel, const Order& order, Report& report) const {
+    if (::write(ends_[channel][0], &order, sizeof order) != sizeof order)
+        return false;
+    // Others have its end of the channel, too, so the death of an actor closes nothing.
+    pollfd answer{ends_[channel][0], POLLIN, 0};
+    if (::poll(&answer, 1, static_cast<int>(kLongestMs * test::time_scale())) <= 0)
+        return false;
     // A program that an actor has become says no more than that it runs.
-    return ::write(ends_[channel][0], &order, sizeof order) == sizeof order &&
-           ::read(ends_[channel][0], &report, sizeof report) > 0;
+    return ::read(ends_[channel][0], &report, sizeof report) > 0;
 }
 
 void Channels::tell(int channel, const Order& order) const {

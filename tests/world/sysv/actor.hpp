@@ -99,7 +99,7 @@ public:
     Channels(const Channels&) = delete;
     Channels& operator=(const Channels&) = delete;
 
-    // Orders the actor at this channel, and waits for its report. False: it has ended.
+    // Orders the actor at this channel, and waits for its report. False: it has ended, or hangs.
     bool order(int channel, const Order& order, Report& report) const;
     // An order that gets no report.
     void tell(int channel, const Order& order) const;
