@@ -63,12 +63,6 @@ public:
     [[nodiscard]] bool is_orphan() const noexcept {
         return stm_linux_thread_runs(thread(), exec_id_.load(runtime::Order::relaxed)) == 0;
     }
-    // Whether its thread is ending, and is not the calling one. Who holds its memory meanwhile
-    // could become the last to hold it, and a process that has been waited for would still have its
-    // mappings.
-    [[nodiscard]] bool is_ending_elsewhere() const noexcept {
-        return !is_current() && stm_linux_thread_is_ending(thread()) != 0;
-    }
     // Gives the context to the calling thread. Its thread has ended, and its transaction, too. The
     // CONTEXTS lock is held as well.
     void take_over() noexcept STM_REQUIRES(lock_);

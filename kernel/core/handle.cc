@@ -13,16 +13,11 @@ using runtime::Unique;
 namespace {
 
 [[nodiscard]] bool has_ended_in_view(const Context& context) noexcept {
-    return context.stage().viewing() != nullptr &&
-           stm_linux_thread_is_alive(context.thread()) == 0 && !context.is_ending_elsewhere();
+    return context.stage().viewing() != nullptr && stm_linux_thread_is_alive(context.thread()) == 0;
 }
 
 [[nodiscard]] bool is_idle(const Context& context) noexcept {
-    return context.stage().is_warm() && context.is_idle() && !context.is_ending_elsewhere();
-}
-
-[[nodiscard]] bool is_left_behind(const Context& context) noexcept {
-    return context.is_orphan() && !context.is_ending_elsewhere();
+    return context.stage().is_warm() && context.is_idle();
 }
 
 } // namespace
@@ -121,7 +116,6 @@ void Handle::flush(const stm_file* file) noexcept {
 }
 
 void Handle::retire_ended_threads() noexcept {
-    bool some_are_left = false;
     {
         const ContextTable::Guard held(contexts_.lock());
         for (Context& context : contexts_.all()) {
@@ -130,18 +124,14 @@ void Handle::retire_ended_threads() noexcept {
             const Context::Guard own(context.lock());
             if (context.stage().viewing() == nullptr)
                 context.discard();
-            else if (context.is_ending_elsewhere())
-                some_are_left = true;
         }
     }
     Context* context = contexts_.find_next(nullptr, has_ended_in_view);
     for (; context != nullptr; context = contexts_.find_next(context, has_ended_in_view)) {
+        // The watchdog waits in our place.
         if (!view_.retire(*context, View::Patience::none))
-            some_are_left = true;
+            watchdog_.look_soon();
     }
-    // The watchdog waits in our place.
-    if (some_are_left)
-        watchdog_.look_soon();
 }
 
 // In a thread of Linux's own, again and again while a transaction runs that wants a signal.
@@ -149,7 +139,6 @@ void Handle::look_after_contexts() noexcept {
     watchdog_.begin_round();
     bool again = false;
     bool orphans = false;
-    bool soon = false;
     {
         const ContextTable::Guard held(contexts_.lock());
         for (Context& context : contexts_.all()) {
@@ -164,7 +153,7 @@ void Handle::look_after_contexts() noexcept {
                 view_.settle(context);
             const bool is_there = context.depth() != 0 || context.stage().viewing() != nullptr;
             if (is_there && context.is_orphan())
-                (context.is_ending_elsewhere() ? soon : orphans) = true;
+                orphans = true;
             else if (context.look_after())
                 again = true;
         }
@@ -172,11 +161,9 @@ void Handle::look_after_contexts() noexcept {
     Context* idle = contexts_.find_next(nullptr, is_idle);
     for (; idle != nullptr; idle = contexts_.find_next(idle, is_idle))
         view_.cool(*idle, is_idle, View::Patience::none);
-    Context* orphan = orphans ? contexts_.find_next(nullptr, is_left_behind) : nullptr;
-    for (; orphan != nullptr; orphan = contexts_.find_next(orphan, is_left_behind))
+    Context* orphan = orphans ? contexts_.find_next(nullptr, is_orphan) : nullptr;
+    for (; orphan != nullptr; orphan = contexts_.find_next(orphan, is_orphan))
         view_.retire(*orphan);
-    if (soon)
-        watchdog_.look_soon();
     if (again)
         watchdog_.watch();
 }

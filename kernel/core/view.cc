@@ -341,7 +341,7 @@ bool View::end_from_outside(Context& context, ContextTable::Condition condition,
 }
 
 void View::cool(Context& context, ContextTable::Condition condition, Patience patience) noexcept {
-    if (!condition(context))
+    if (!context.stage().is_warm())
         return;
     (void)end_from_outside(
         context, condition,

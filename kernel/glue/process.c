@@ -67,18 +67,6 @@ int stm_linux_thread_is_alive(struct stm_thread *thread)
 	return alive;
 }
 
-int stm_linux_thread_is_ending(struct stm_thread *thread)
-{
-	struct task_struct *task;
-	bool ending;
-
-	rcu_read_lock();
-	task = pid_task((struct pid *)thread, PIDTYPE_PID);
-	ending = task && (READ_ONCE(task->flags) & PF_EXITING) && !READ_ONCE(task->exit_state);
-	rcu_read_unlock();
-	return ending;
-}
-
 static bool task_runs(const struct task_struct *task, __u64 exec_id)
 {
 	return !(READ_ONCE(task->flags) & PF_EXITING) && READ_ONCE(task->self_exec_id) == exec_id;

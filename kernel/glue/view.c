@@ -182,17 +182,31 @@ static void lock_mappings(struct address_space *space, const struct mm_struct *m
 }
 
 /*
+ * An address space of another process, or of none, ends with its last user, and all of its mappings
+ * with it. exit_mmap() waits for mmap_lock before it unmaps anything, so they stay while that is
+ * held by who has seen a user under it. (khugepaged relies on the same.) We never become a user
+ * ourselves: we could be the last one, and a process that has been waited for would still have its
+ * mappings, and its files.
+ */
+static bool has_users(struct mm_struct *mm)
+{
+	return mm == current->mm || atomic_read(&mm->mm_users) != 0;
+}
+
+/*
  * A fault holds mmap_lock for reading, or the lock of its mapping alone: see STM_MAP_PAGES in
- * compat.h. An address space of another process, or of none, ends with its last user, and all of
- * its mappings with it.
+ * compat.h.
  */
 static bool lock_memory(struct mm_struct *mm)
 {
 	stm_linux_death_point();
-	if (mm != current->mm && !mmget_not_zero(mm))
+	if (!has_users(mm))
 		return false;
 	mmap_write_lock(mm);
-	return true;
+	if (has_users(mm))
+		return true;
+	mmap_write_unlock(mm);
+	return false;
 }
 
 int stm_linux_view_close(struct stm_view *view, struct stm_memory *memory)
@@ -232,13 +246,15 @@ int stm_linux_view_try_close(struct stm_view *view, struct stm_memory *memory)
 	stm_linux_death_point();
 	if (mm == current->mm)
 		return stm_linux_view_close(view, memory);
+	if (!has_users(mm))
+		return 0;
 	if (rwsem_is_locked(&mm->mmap_lock))
 		return -EBUSY;
-	if (!mmget_not_zero(mm))
-		return 0;
-	if (mmap_write_lock_killable(mm)) {
-		mmput_async(mm);
+	if (mmap_write_lock_killable(mm))
 		return -EBUSY;
+	if (!has_users(mm)) {
+		mmap_write_unlock(mm);
+		return 0;
 	}
 	if (STM_MAPPINGS_HAVE_LOCKS)
 		lock_mappings(stm_view_mapping(view), mm);
@@ -254,8 +270,6 @@ void stm_linux_view_open(struct stm_memory *memory)
 
 	stm_linux_death_point();
 	mmap_write_unlock(mm);
-	if (mm != current->mm)
-		mmput_async(mm);
 }
 
 void stm_linux_view_unmap(struct stm_view *view, __u64 first, __u64 count)

@@ -409,11 +409,6 @@ int stm_linux_thread_is_current(const struct stm_thread *thread);
 /* Nonzero: it has not ended, nor begun to end. */
 int stm_linux_thread_is_alive(struct stm_thread *thread);
 /*
- * Nonzero: it has begun to end, and has not come to the end of that. It gives up its memory and its
- * descriptors meanwhile.
- */
-int stm_linux_thread_is_ending(struct stm_thread *thread);
-/*
  * Nonzero: it is alive, and has not called exec since stm_linux_exec_id() returned @exec_id to it.
  */
 int stm_linux_thread_runs(struct stm_thread *thread, __u64 exec_id);

@@ -5,6 +5,8 @@
 
 #include <memory>
 #include <sys/stat.h>
+#include <thread>
+#include <vector>
 
 using namespace stm::test;
 
@@ -42,6 +44,60 @@ TEST_F(MappedEnds, AKilledProcessLeavesNothing) {
     }
     store(view_, 0, 2);
     EXPECT_EQ(number(0), 2);
+}
+
+// While somebody looks after a transaction, the process is killed that it belongs to: its threads
+// end one by one, and who looks after it must not be the last to hold their memory.
+TEST_F(MappedEnds, AKilledProcessOfSeveralThreadsLeavesNothing) {
+    for (int round = 0; round < 60; ++round) {
+        const auto before = info_of(fd());
+        int ready[2];
+        ASSERT_EQ(::pipe(ready), 0);
+        Child child([&] {
+            const View own = another();
+            const View& view = round % 2 == 0 ? own : view_; // a handle that the parent has as well
+            std::vector<std::thread> threads;
+            for (int index = 0; index < 8; ++index)
+                threads.emplace_back([&, index] {
+                    if (index == 0) {
+                        stm_start(view.fd());
+                        for (std::size_t page = 0; page < 16; ++page)
+                            view[page * kPage] = 666;
+                        EXPECT_EQ(::write(ready[1], "x", 1), 1);
+                    }
+                    for (;;)
+                        ::pause();
+                });
+            for (std::thread& thread : threads)
+                thread.join();
+            return 0;
+        });
+        char got = 0;
+        ASSERT_EQ(::read(ready[0], &got, 1), 1);
+        ::close(ready[0]);
+        ::close(ready[1]);
+        ::usleep(
+            static_cast<useconds_t>(round * 370 % 12'000)); // the watchdog comes by every 10 ms
+        child.kill(SIGKILL);
+        EXPECT_EQ(child.wait(), 128 + SIGKILL);
+        const auto after = info_of(fd());
+        EXPECT_EQ(after.handles, before.handles);
+        EXPECT_EQ(after.mappings, before.mappings);
+        EXPECT_EQ(get(fd(), 0), 0);
+    }
+}
+
+// Whoever has waited for a thread sees nothing of what it left when a descriptor was closed since.
+TEST_F(MappedEnds, ACloseBehindAnEndedThreadTakesItsPagesAway) {
+    for (int round = 0; round < 200; ++round) {
+        const int duplicate = ::dup(fd());
+        std::thread([&] {
+            stm_start(fd());
+            number(0) = 666;
+        }).join();
+        ::close(duplicate);
+        EXPECT_EQ(number(0), 0);
+    }
 }
 
 // Linux closes the descriptors of the child that never was, in the parent.

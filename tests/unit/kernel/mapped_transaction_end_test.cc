@@ -36,30 +36,6 @@ TEST_F(MappedTransactions, OfEndedThreadsAreFoundByTheWatchdog) {
     EXPECT_EQ(load(file, 0), 0u);
 }
 
-// Who held its memory then could be the last to do so, and its process, which somebody has waited
-// for, would still have its mappings.
-TEST_F(MappedTransactions, OfEndingThreadsAreLeftAloneUntilTheyHaveEnded) {
-    OtherThread ending;
-    {
-        const AsThread it(ending);
-        EXPECT_EQ(start(file), 1);
-        EXPECT_TRUE(store(file, 0, 9));
-    }
-    ending.begin_to_end();
-    for (int round = 0; round < 3; ++round) {
-        EXPECT_EQ(simulated::run_timers(), 1u) << "it looks again";
-        EXPECT_NE(simulated::mapped_page(file.view(), 0), nullptr);
-        stm_core_flush(file.get(), simulated::still_open());
-        EXPECT_NE(simulated::mapped_page(file.view(), 0), nullptr);
-    }
-    ending.end();
-    EXPECT_EQ(simulated::run_timers(), 1u);
-    EXPECT_EQ(simulated::mapped_page(file.view(), 0), nullptr);
-    EXPECT_EQ(simulated::run_timers(), 0u);
-    EXPECT_EQ(statistics_of(file).aborts[STM_REASON_KILLED], 1u);
-    EXPECT_EQ(load(file, 0), 0u);
-}
-
 TEST_F(MappedTransactions, OfEndedThreadsAreFoundByAFault) {
     settings.watchdog_ms = 0;
     std::thread([&] {

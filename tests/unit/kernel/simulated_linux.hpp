@@ -171,8 +171,6 @@ public:
     OtherThread(const OtherThread&) = delete;
     OtherThread& operator=(const OtherThread&) = delete;
 
-    // It makes no call of its own any more, and has its memory until end().
-    void begin_to_end();
     void end();
 
 private:

@@ -4,6 +4,7 @@
 #include "tests/unit/kernel/simulated/address_space.hpp"
 #include "tests/unit/kernel/simulated/rules.hpp"
 #include "tests/unit/kernel/simulated/service.hpp"
+#include "tests/unit/kernel/simulated/thread.hpp"
 
 #include <cstring>
 #include <functional>
@@ -82,13 +83,7 @@ OtherThread::~OtherThread() {
     put(thread_);
 }
 
-void OtherThread::begin_to_end() {
-    thread_->ending.store(true, std::memory_order_release);
-    thread_->ended.store(true, std::memory_order_release);
-}
-
 void OtherThread::end() {
-    thread_->ending.store(false, std::memory_order_release);
     thread_->ended.store(true, std::memory_order_release);
 }
 
@@ -169,10 +164,6 @@ int stm_linux_thread_is_alive(stm_thread* one) {
     return !one->ended.load(std::memory_order_acquire);
 }
 
-int stm_linux_thread_is_ending(stm_thread* one) {
-    return one->ending.load(std::memory_order_acquire);
-}
-
 int stm_linux_thread_runs(stm_thread* one, __u64 exec_id) {
     return stm_linux_thread_is_alive(one) != 0 && one->exec_id.load(kRelaxed) == exec_id;
 }
@@ -186,6 +177,7 @@ int stm_linux_thread_is_of_process(stm_thread* one) {
 }
 
 int stm_linux_thread_shares_descriptors(stm_thread* one) {
+    expect(!thread.held.empty(), "a thread is asked about with no lock that keeps it");
     // One that ends has given its descriptors back.
     return stm_linux_thread_is_alive(one) != 0 &&
            stm_linux_thread_is_alive(current_thread()) != 0 &&

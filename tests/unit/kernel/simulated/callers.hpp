@@ -20,7 +20,6 @@ struct stm_process {
 struct stm_thread {
     std::atomic<long> references{1}; // the thread itself
     std::atomic<bool> ended{false};
-    std::atomic<bool> ending{false};
     std::atomic<std::uint64_t> exec_id{1};
     std::atomic<const stm_memory*> memory{nullptr}; // which it had when it last asked for it
     int id = 0;
