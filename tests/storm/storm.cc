@@ -26,6 +26,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utility>
 
 namespace stm::storm {
 
@@ -38,6 +39,7 @@ constexpr std::uint64_t kProgressMs = 5000;
 constexpr std::uint64_t kTickMs = 5;
 // Nobody may need that long to finish one operation, on the slowest machine.
 constexpr std::uint64_t kEndMs = 120000;
+constexpr std::uint64_t kLongestCheckMs = 1200000; // of a history, on a machine that is busy, too
 
 struct NamedStructure {
     const char* name;
@@ -496,7 +498,7 @@ private:
                 reap(pid, status);
             } else if (pid < 0 && errno == ECHILD) {
                 return;
-            } else if (now_ms() > limit) {
+            } else if (now_ms() > limit + (checker_ != 0 ? kLongestCheckMs : 0)) {
                 complain_of_the_late();
                 return;
             } else {
@@ -511,6 +513,12 @@ private:
                 board_->fail("process %u (%s) does not end", slot, to_string(cast()[slot].role));
                 ::kill(processes_[slot].pid, SIGKILL);
             }
+        // They have the descriptors of all regions.
+        for (const auto& [pid, what] :
+             {std::pair{checker_, "the check of a history"}, std::pair{hog_, "who takes memory"},
+              std::pair{hotplug_, "who takes a processor out"}})
+            if (pid != 0)
+                board_->fail("%s does not end", what);
     }
 
     // Everything still works, in each way, for somebody new.
