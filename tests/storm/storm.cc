@@ -467,6 +467,9 @@ private:
         era_ends_ = true;
         kill_historians();
         board_->stop.store(true);
+        // On a busy machine it may take memory for minutes, and leaves the others little time.
+        if (hog_ != 0)
+            ::kill(hog_, SIGKILL);
         go_on(~std::uint64_t{0});
         wait_for_all();
         if (board_->era.load() != 0 || good())
