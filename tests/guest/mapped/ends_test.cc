@@ -3,6 +3,7 @@
 // anyone, and nothing is left.
 #include "mapped.hpp"
 
+#include <functional>
 #include <memory>
 #include <sys/stat.h>
 #include <thread>
@@ -12,28 +13,20 @@ using namespace stm::test;
 
 namespace {
 
-class MappedEnds : public Mapped {};
-
-TEST_F(MappedEnds, AKilledProcessLeavesNothing) {
-    store(view_, 0, 1);
-    for (int round = 0; round < 10; ++round) {
+class MappedEnds : public Mapped {
+protected:
+    // A child that runs this has a transaction when it says so at the descriptor. It is killed that
+    // much later, and leaves no handle and no mapping.
+    void expect_nothing_left_of(const std::function<void(int ready)>& body, useconds_t later) {
         const auto before = info_of(fd());
         int ready[2];
         ASSERT_EQ(::pipe(ready), 0);
-        Child child([&] {
-            View view = another();
-            stm_start(view.fd());
-            for (std::size_t page = 0; page < 16; ++page)
-                view[page * kPage] = 666;
-            EXPECT_EQ(::write(ready[1], "x", 1), 1);
-            for (;;)
-                ::pause();
-            return 0;
-        });
+        Child child = Child::doing([&] { body(ready[1]); });
         char got = 0;
         ASSERT_EQ(::read(ready[0], &got, 1), 1);
         ::close(ready[0]);
         ::close(ready[1]);
+        ::usleep(later);
         child.kill(SIGKILL);
         EXPECT_EQ(child.wait(), 128 + SIGKILL);
         EXPECT_EQ(number(0), 1);
@@ -42,6 +35,20 @@ TEST_F(MappedEnds, AKilledProcessLeavesNothing) {
         EXPECT_EQ(after.handles, before.handles);
         EXPECT_EQ(after.mappings, before.mappings);
     }
+    static void store_and_wait(const View& view, int ready) {
+        stm_start(view.fd());
+        for (std::size_t page = 0; page < 16; ++page)
+            view[page * kPage] = 666;
+        EXPECT_EQ(::write(ready, "x", 1), 1);
+        for (;;)
+            ::pause();
+    }
+};
+
+TEST_F(MappedEnds, AKilledProcessLeavesNothing) {
+    store(view_, 0, 1);
+    for (int round = 0; round < 10; ++round)
+        expect_nothing_left_of([&](int ready) { store_and_wait(another(), ready); }, 0);
     store(view_, 0, 2);
     EXPECT_EQ(number(0), 2);
 }
@@ -49,42 +56,25 @@ TEST_F(MappedEnds, AKilledProcessLeavesNothing) {
 // While somebody looks after a transaction, the process is killed that it belongs to: its threads
 // end one by one, and who looks after it must not be the last to hold their memory.
 TEST_F(MappedEnds, AKilledProcessOfSeveralThreadsLeavesNothing) {
-    for (int round = 0; round < 60; ++round) {
-        const auto before = info_of(fd());
-        int ready[2];
-        ASSERT_EQ(::pipe(ready), 0);
-        Child child([&] {
-            const View own = another();
-            const View& view = round % 2 == 0 ? own : view_; // a handle that the parent has as well
-            std::vector<std::thread> threads;
-            for (int index = 0; index < 8; ++index)
-                threads.emplace_back([&, index] {
-                    if (index == 0) {
-                        stm_start(view.fd());
-                        for (std::size_t page = 0; page < 16; ++page)
-                            view[page * kPage] = 666;
-                        EXPECT_EQ(::write(ready[1], "x", 1), 1);
-                    }
-                    for (;;)
-                        ::pause();
-                });
-            for (std::thread& thread : threads)
-                thread.join();
-            return 0;
-        });
-        char got = 0;
-        ASSERT_EQ(::read(ready[0], &got, 1), 1);
-        ::close(ready[0]);
-        ::close(ready[1]);
-        ::usleep(
-            static_cast<useconds_t>(round * 370 % 12'000)); // the watchdog comes by every 10 ms
-        child.kill(SIGKILL);
-        EXPECT_EQ(child.wait(), 128 + SIGKILL);
-        const auto after = info_of(fd());
-        EXPECT_EQ(after.handles, before.handles);
-        EXPECT_EQ(after.mappings, before.mappings);
-        EXPECT_EQ(get(fd(), 0), 0);
-    }
+    constexpr int kWatchdogUs = 12'000; // it comes by every 10 ms
+    store(view_, 0, 1);
+    for (int round = 0; round < 60; ++round)
+        expect_nothing_left_of(
+            [&](int ready) {
+                const View own = another();
+                // Or a handle that the parent has as well.
+                const View& view = round % 2 == 0 ? own : view_;
+                std::vector<std::thread> threads;
+                threads.emplace_back([&] { store_and_wait(view, ready); });
+                for (int index = 1; index < 8; ++index)
+                    threads.emplace_back([] {
+                        for (;;)
+                            ::pause();
+                    });
+                for (std::thread& thread : threads)
+                    thread.join();
+            },
+            static_cast<useconds_t>(round * 370 % kWatchdogUs));
 }
 
 // Whoever has waited for a thread sees nothing of what it left when a descriptor was closed since.
