@@ -28,7 +28,7 @@ REFUSED = re.compile(rb"^stm-vm: cannot go on: (.*?)(?:\[ *\d+\.\d{6}\] .*)?\r?\
 # What init says when a processor has slept too long (ci/guest/processors.c).
 OVERSLEPT = re.compile(r"stm-vm: (nothing of ours ran on processor .*)")
 ESCAPE = b"\x1d"  # Ctrl-]
-LOG_TAIL = 40
+LOG_TAIL, LAST_WORDS = 40, 2
 # A boot takes 2 to 10 seconds, and many times that on a busy host. Where the emulated
 # processor fails, before any of our code has run, a second try is right.
 BOOT_LIMIT, BOOT_TRIES = 180, 3
@@ -217,7 +217,15 @@ class Guest:
         if data:
             self.console += data
         elif data == b"":
-            self.gone = True
+            self._end()
+
+    def _end(self):
+        """QEMU has closed one of its sockets: what it wrote to either before is there to read."""
+        while data := _receive(self.console_socket):
+            self.console += data
+        while data := _receive(self.channel_socket):
+            self._take(data)
+        self.gone = True
 
     def _serve_channel(self, events):
         if events & select.POLLOUT and self.to_guest:
@@ -227,13 +235,13 @@ class Guest:
             except BlockingIOError:
                 pass
             except OSError:
-                self.gone = True
+                self._end()
         if events & (select.POLLIN | select.POLLHUP):
             data = _receive(self.channel_socket)
             if data:
                 self._take(data)
             elif data == b"":
-                self.gone = True
+                self._end()
 
     def _read_files(self):
         progress = False
@@ -322,6 +330,13 @@ class Guest:
         self.pump(time.monotonic() + limit, lambda: self.gone or self.ready or self._refused())
         # What init gives as its reason is one, also if the guest has ended meanwhile.
         return self.ready or self._refused()
+
+    def last_words(self):
+        """Its first report, if there is one, and the end of its log, in one line: for people who
+        wonder what went wrong."""
+        lines = [line.strip() for line in logcheck.lines_of(bytes(self.console)) if line.strip()]
+        reports = [lines[hit] for hit in logcheck.find(lines, logcheck.load_allowed())]
+        return " | ".join((reports[:1] + lines[-LAST_WORDS:])) or "it wrote nothing"
 
     def _refused(self):
         """Whether init has given up, which it would do the next time, too."""
@@ -421,7 +436,8 @@ def run(spec):
         guest = Guest(spec)
         try:
             if not guest.boot() and attempt < BOOT_TRIES:
-                cache.say("the guest's kernel did not come up; trying again")
+                cache.say(f"the guest's kernel did not come up ({guest.last_words()}); "
+                          "trying again")
                 continue
             timed_out, judged = guest.serve()
         except Interrupted as interrupt:
