@@ -305,7 +305,7 @@ public:
         const u64 first = page * kStripesPerPage;
         step(memory_, Step::sample_orec, first);
         const Atomic<u64>* const orecs = memory_.orec(first);
-        return orecs == nullptr ? 0 : which_are_newer(orecs, version);
+        return orecs == nullptr ? 0 : which_are_newer(orecs, kStripesPerPage, version);
     }
     // Copies these stripes of the page to their places in `copy`, which has 4096 bytes, at the
     // snapshot. False: they have changed since, or are about to. Then `copy` has any bytes. Nothing

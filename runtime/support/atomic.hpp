@@ -56,6 +56,20 @@ public:
 #endif
     }
 
+    // bits * 2 + (load(acquire) > limit), in two instructions; compilers would make five.
+    [[nodiscard, gnu::always_inline]] T
+    append_is_above(T bits, T limit) const noexcept requires unsigned_integer<T> &&(sizeof(T) == 8) {
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+        asm volatile("cmpq %1, %2\n\tadcq %0, %0"
+                     : "+r"(bits)
+                     : "m"(value_), "r"(limit)
+                     : "cc", "memory");
+        return bits;
+#else
+        return bits << 1 | T{load(Order::acquire) > limit};
+#endif
+    }
+
     [[gnu::always_inline]] void store(T value, Order order) noexcept {
         __atomic_store(&value_, &value, static_cast<int>(order));
     }
