@@ -27,7 +27,7 @@ public:
     CommitSteps(M& memory, u64 owner, Log log, Path path) noexcept
         : memory_(memory), owner_(owner), log_(log), path_(path) {}
 
-    // Locks all stripes, and counts the pages as changed when all of theirs are; or locks none.
+    // Locks all stripes, and counts each page as changed when its first one is; or locks none.
     // accepts(write, now) tells whether the commit may still succeed with that record, which is
     // unlocked: otherwise commit_validation. commit_locked: another commit kept one locked for all
     // of `spins`, the turns that are left for this commit's waits.
@@ -38,7 +38,7 @@ public:
     [[gnu::always_inline]] AbortReason lock_all(u32& spins, Accepts accepts) noexcept {
         const u32 count = log_.size();
         PageChanges* const changes = counters_of(memory_);
-        u64 page = kNoPage; // whose stripes are being locked
+        u64 page = kNoPage; // that was counted last
         for (u32 i = 0; i < count; ++i) {
             auto&& write = log_.in_order(i);
             const AbortReason reason = lock(write, spins, accepts);
@@ -48,14 +48,11 @@ public:
                 return reason;
             }
             if (changes != nullptr && page_of_stripe(write.stripe) != page) {
-                if (page != kNoPage)
-                    count_change(*changes, page);
                 page = page_of_stripe(write.stripe);
+                count_change(*changes, page);
             }
             batch_done(i);
         }
-        if (page != kNoPage)
-            count_change(*changes, page);
         return AbortReason::none;
     }
     // After lock_all() has failed: the stripe that it could not lock.

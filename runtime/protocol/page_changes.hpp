@@ -3,13 +3,14 @@
 // of them, instead of at 64 ownership records.
 //
 // A commit does P before C of the proof in transaction.hpp: it adds one to the counter of each page
-// that it writes, after L for the stripes of that page. A reader that has loaded the clock as S has
-// a copy of a page with its bytes at an earlier snapshot. Two rules make the number as good as the
+// that it writes, after L for a stripe of that page. A reader that has loaded the clock as S has a
+// copy of a page with its bytes at an earlier snapshot. Two rules make the number as good as the
 // records:
 //
 // - The number that belongs to a copy was loaded before the records were, and these were all
-//   unlocked and not newer than the snapshot of the copy. A commit that the number has counted did
-//   L before that. So it either is part of the copy, or was seen by its locks or its version.
+//   unlocked and not newer than the snapshot of the copy. A commit that the number has counted had
+//   locked one of them before that. So it either is part of the copy, or was seen by that lock or
+//   its version.
 // - If the number is still the same after S, no other commit did P before. So none has a version
 //   <= S, since it does P before C, and S read its C or a later one.
 //
@@ -30,7 +31,7 @@ class PageChanges : runtime::NonCopyable {
     using Order = runtime::Order;
 
 public:
-    // P. The commit has locked all stripes that it writes in the page.
+    // P. The commit has locked a stripe that it writes in the page.
     void count(u64 page) noexcept { counters_[slot_of(page)].fetch_add(1, Order::release); }
     // How often the page was changed, or more often than that.
     [[nodiscard]] u64 of(u64 page) const noexcept {
