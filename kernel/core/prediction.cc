@@ -91,8 +91,10 @@ Prediction::learn_page(Site& site, Page& page, PrivatePages::Page* found, Ending
     const bool stored = used && (found->touched & STM_TOUCHED_STORE) != 0;
     if (stored)
         page.note_store();
-    else
+    else if (found != nullptr)
         weaken(page.recent);
+    else
+        page.recent = 0; // there is no copy that could be allowed stores
     if (used) {
         found->known = true;
         page.address = found->address;
