@@ -249,6 +249,7 @@ Footprint::Left Footprint::forbid_stores() noexcept {
         }
     };
     for_each_noted_run<STM_MAPPING_BATCH>(may_stay, forbid);
+    touches_ = Prediction::Touches::known;
     return all ? Left::nothing : Left::something;
 }
 
@@ -264,7 +265,8 @@ void Footprint::examine_predicted(stm_view* view) noexcept {
     });
 }
 
-void Footprint::count_predicted(TransactionCounters& counters) const noexcept {
+void Footprint::count_predicted(TransactionCounters& counters) noexcept {
+    touches_ = Prediction::Touches::known;
     pages_.for_each_noted([&](u32 number) noexcept {
         const PrivatePages::Page& page = pages_[number];
         if (page.predicted)
@@ -330,7 +332,7 @@ void Footprint::learn(AbortReason reason, u32 most) noexcept {
         ending = Prediction::Ending::whole;
     else if (protocol::is_conflict(reason))
         ending = Prediction::Ending::conflict;
-    prediction_.learn(pages_, ending, most);
+    prediction_.learn(pages_, ending, touches_, most);
 }
 
 // -- By calls --
@@ -422,6 +424,7 @@ void Footprint::clear() noexcept {
     if (!pages_.empty())
         pages_.clear();
     predicted_ = 0;
+    touches_ = Prediction::Touches::partly_known;
 }
 
 void Footprint::keep(const Transaction& transaction, u64 version,
@@ -431,6 +434,7 @@ void Footprint::keep(const Transaction& transaction, u64 version,
     next_.is_known = false;
     pages_.keep(transaction, version, effect);
     predicted_ = 0;
+    touches_ = Prediction::Touches::partly_known;
 }
 
 } // namespace stm::kernel

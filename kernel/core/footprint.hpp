@@ -91,7 +91,7 @@ public:
     // After that.
     void settle_stores() noexcept { pages_.settle_stores(); }
     // Once for each transaction, after that.
-    void count_predicted(TransactionCounters& counters) const noexcept;
+    void count_predicted(TransactionCounters& counters) noexcept;
     // Whether anything was read, as far as it is known: not what was mapped and not touched.
     [[nodiscard]] bool has_read(const Transaction& transaction) noexcept;
     // The transaction has ended for that reason; at most so many pages are remembered.
@@ -181,6 +181,8 @@ private:
     Prediction prediction_;
     const u32 page_limit_; // of those that the program has touched
     u32 predicted_ = 0;    // of the pages, made for being predicted
+    // Whether the mappings were looked at, at the end.
+    Prediction::Touches touches_ = Prediction::Touches::partly_known;
     // What to_map_at() has found. It is forgotten before anything changes of what that depends on:
     // the pages, which of them are in the mapping and how, and the predictions.
     struct Next {

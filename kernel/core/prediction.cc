@@ -5,6 +5,7 @@
 
 namespace stm::kernel {
 
+using runtime::i32;
 using runtime::u32;
 using runtime::u64;
 using runtime::u8;
@@ -20,6 +21,34 @@ void weaken(u8& counter) noexcept {
         --counter;
 }
 
+// What the predictions of one transaction have saved, less what they have cost.
+class Gain {
+public:
+    void add(const PrivatePages::Page& page) noexcept {
+        const bool stored = (page.touched & STM_TOUCHED_STORE) != 0;
+        if (page.predicted) {
+            mapped_ = true;
+            if (page.touched == 0)
+                sum_ -= Payoff::kCopy;
+            else
+                sum_ += stored ? Payoff::kFaultOfStore : Payoff::kFaultOfLoad;
+        } else if (page.allowed) {
+            allowed_ = true;
+            sum_ += stored ? Payoff::kAllowedStore : -Payoff::kAllow;
+        }
+    }
+    [[nodiscard]] i32 in_all() const noexcept {
+        if (mapped_)
+            return sum_ - Payoff::kMapping;
+        return allowed_ ? sum_ - Payoff::kCall : sum_;
+    }
+
+private:
+    i32 sum_ = 0;
+    bool mapped_ = false;
+    bool allowed_ = false;
+};
+
 } // namespace
 
 void Prediction::forget() noexcept {
@@ -28,6 +57,7 @@ void Prediction::forget() noexcept {
         site.number = 0;
         site.used = 0;
         site.covered = 0;
+        site.payoff = {};
         site.pages.clear(0);
     }
 }
@@ -51,38 +81,50 @@ void Prediction::select(u32 number) noexcept {
         current_->trust = kLikely;
         current_->updates = 0;
         current_->covered = 0;
+        current_->payoff = {};
         current_->pages.clear(kMostPredictedPages);
     }
     current_->used = ++turn_;
 }
 
-void Prediction::learn(PrivatePages& touched, Ending ending, u32 most) noexcept {
+void Prediction::learn(PrivatePages& touched, Ending ending, Touches touches, u32 most) noexcept {
     Site* const site = current_;
     current_ = nullptr;
     if (site == nullptr || (touched.empty() && site->pages.size() == 0))
         return;
+    if (site->payoff.is_blind())
+        return site->payoff.pass();
     u32 in_all = 0;
     u8 how = 0;
+    Gain gain;
     touched.for_each_noted([&](u32 number) noexcept {
-        in_all += touched[number].touched != 0 ? 1 : 0;
-        how |= touched[number].touched;
+        const PrivatePages::Page& page = touched[number];
+        in_all += page.touched != 0 ? 1 : 0;
+        how |= page.touched;
+        gain.add(page);
         return true;
     });
+    if (!site->payoff.is_on())
+        site->payoff.pass();
+    else if (ending == Ending::whole && touches == Touches::known)
+        site->payoff.add(gain.in_all());
     if (ending == Ending::whole && (how & STM_TOUCHED_STORE) != 0)
         strengthen(site->updates, kCertain);
     else if (ending == Ending::whole)
         weaken(site->updates);
     const bool covered = site->covered == touched.generation() && touched.kept() == touched.size();
-    const u32 known =
-        covered ? learn_covered(*site, touched, ending) : learn_known(*site, touched, ending);
+    const u32 known = covered ? learn_covered(*site, touched, ending, touches)
+                              : learn_known(*site, touched, ending, touches);
     if (known != in_all)
         learn_new(*site, touched, ending, runtime::min(most, kMostPredictedPages));
 }
 
-[[gnu::always_inline]] inline bool
-Prediction::learn_page(Site& site, Page& page, PrivatePages::Page* found, Ending ending) noexcept {
+[[gnu::always_inline]] inline bool Prediction::learn_page(Site& site, Page& page,
+                                                          PrivatePages::Page* found, Ending ending,
+                                                          Touches touches) noexcept {
     // In a warm mapping it may have been loaded, without anybody's knowledge.
-    if (found != nullptr && found->kept && !found->predicted && found->touched == 0) {
+    if (found != nullptr && found->touched == 0 &&
+        (touches == Touches::partly_known || (found->kept && !found->predicted))) {
         weaken(page.stores);
         weaken(page.recent);
         return false;
@@ -117,12 +159,13 @@ Prediction::learn_page(Site& site, Page& page, PrivatePages::Page* found, Ending
     return used;
 }
 
-u32 Prediction::learn_known(Site& site, PrivatePages& touched, Ending ending) noexcept {
+u32 Prediction::learn_known(Site& site, PrivatePages& touched, Ending ending,
+                            Touches touches) noexcept {
     u32 known = 0;
     bool unlikely = false;
     for (u32 i = 0; i < site.pages.size(); ++i) {
         Page& page = site.pages[i];
-        known += learn_page(site, page, touched.find_near(page.index, i), ending) ? 1 : 0;
+        known += learn_page(site, page, touched.find_near(page.index, i), ending, touches) ? 1 : 0;
         unlikely = unlikely || page.is_unlikely();
     }
     if (unlikely)
@@ -132,7 +175,8 @@ u32 Prediction::learn_known(Site& site, PrivatePages& touched, Ending ending) no
 
 // With those that nothing happened to there is nothing to do, except that the last store to them
 // was longer ago.
-u32 Prediction::learn_covered(Site& site, PrivatePages& touched, Ending ending) noexcept {
+u32 Prediction::learn_covered(Site& site, PrivatePages& touched, Ending ending,
+                              Touches touches) noexcept {
     u32 known = 0;
     bool unlikely = false;
     site.for_each_store([&](u32 position) noexcept {
@@ -149,7 +193,7 @@ u32 Prediction::learn_covered(Site& site, PrivatePages& touched, Ending ending) 
         if (position == PrivatePages::kNone)
             return true;
         Page& page = site.pages[position];
-        known += learn_page(site, page, &touched[number], ending) ? 1 : 0;
+        known += learn_page(site, page, &touched[number], ending, touches) ? 1 : 0;
         site.note_stores(position);
         unlikely = unlikely || page.is_unlikely();
         return true;

@@ -14,6 +14,8 @@
 // costs that comes unexpectedly, with a fault. So where a site's transactions store at all, a page
 // to which two stores have come close to each other is allowed a third one for a while.
 //
+// Where that costs more than it saves nothing is predicted for a while: see payoff.hpp.
+//
 // Where all pages of a site are kept in a warm mapping, only those count that something happens to,
 // and those that stores may come to. So what a transaction costs does not grow with what is kept.
 //
@@ -21,6 +23,7 @@
 // checked before it is used.
 #pragma once
 
+#include "kernel/core/payoff.hpp"
 #include "kernel/core/private_pages.hpp"
 #include "runtime/protocol/growing_array.hpp"
 #include "runtime/support/types.hpp"
@@ -84,9 +87,11 @@ public:
         conflict, // it was cut short by a change of something that it had read
         cut       // it was cut short by something else
     };
+    // Whether it is known which of the pages were touched that were there before.
+    enum class Touches { partly_known, known };
     // The transaction that began at the selected site has ended, and has touched these pages. At
     // most `most` are kept. It may be called without a transaction.
-    void learn(PrivatePages& touched, Ending ending, u32 most) noexcept;
+    void learn(PrivatePages& touched, Ending ending, Touches touches, u32 most) noexcept;
 
 private:
     static constexpr u8 kLikely = 2;
@@ -101,6 +106,7 @@ private:
         u64 used = 0;   // when, for the choice of the one to be replaced
         u8 trust = kLikely;
         u8 updates = 0; // kLikely or more: most of its transactions store something
+        Payoff payoff;
         protocol::GrowingArray<Page, 4> pages; // in the order of their indices
         // Not 0: each of its pages is among the kept ones of that generation, where `near` is its
         // number. Then these are the positions of the pages that were stored to not long ago.
@@ -137,6 +143,8 @@ private:
     }
     template <typename Function>
     static void for_each_likely_of(const Site& site, Function function) noexcept {
+        if (!site.payoff.is_on())
+            return;
         for (u32 i = 0; i < site.pages.size(); ++i) {
             if (!call_if_likely(site, site.pages[i], function))
                 return;
@@ -145,6 +153,8 @@ private:
     template <typename Function>
     static void for_each_to_prepare_of(Site& site, const PrivatePages& pages,
                                        Function function) noexcept {
+        if (!site.payoff.is_on())
+            return;
         if (!cover(site, pages))
             return for_each_likely_of(site, function);
         site.for_each_store([&](u32 position) noexcept {
@@ -161,11 +171,11 @@ private:
     static void forget_unlikely(Site& site) noexcept;
 
     // How many of the touched pages were known.
-    u32 learn_known(Site& site, PrivatePages& touched, Ending ending) noexcept;
-    u32 learn_covered(Site& site, PrivatePages& touched, Ending ending) noexcept;
+    u32 learn_known(Site& site, PrivatePages& touched, Ending ending, Touches touches) noexcept;
+    u32 learn_covered(Site& site, PrivatePages& touched, Ending ending, Touches touches) noexcept;
     // Whether it was touched. Null: the transaction has no such page.
-    static bool learn_page(Site& site, Page& page, PrivatePages::Page* found,
-                           Ending ending) noexcept;
+    static bool learn_page(Site& site, Page& page, PrivatePages::Page* found, Ending ending,
+                           Touches touches) noexcept;
     void learn_new(Site& site, PrivatePages& touched, Ending ending, u32 most) noexcept;
 
     Site sites_[kSites];

@@ -163,6 +163,7 @@ AbortReason PrivatePages::obtain(Transaction& transaction, u64 index, Page*& pag
                      .stored = false,
                      .writable = false,
                      .predicted = false,
+                     .allowed = false,
                      .known = false,
                      .odd = odd,
                      .mapped = false,
@@ -384,6 +385,7 @@ void PrivatePages::keep(const Transaction& transaction, u64 version, Effect effe
         page.written = false;
         page.stays = false;
         page.predicted = false;
+        page.allowed = false;
         page.known = false;
         page.alone = false;
         return true;

@@ -51,6 +51,7 @@ public:
         bool stored;    // may have been stored to
         bool writable;  // was mapped for stores that are likely; settle_stores() tells of them
         bool predicted; // made before it was touched
+        bool allowed;   // stores to it were expected
         bool known;     // for Prediction
         bool odd;       // has other bytes than the snapshot: Data::any
         bool mapped;    // is probably in the mapping
@@ -154,6 +155,7 @@ public:
     // The page is mapped for stores, which may never come. No nested part has begun.
     void expect_store(Page& page) noexcept {
         note(page);
+        page.allowed = true;
         if (!page.stored)
             page.writable = true;
     }

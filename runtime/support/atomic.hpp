@@ -58,7 +58,8 @@ public:
 
     // bits * 2 + (load(acquire) > limit), in two instructions; compilers would make five.
     [[nodiscard, gnu::always_inline]] T
-    append_is_above(T bits, T limit) const noexcept requires unsigned_integer<T> &&(sizeof(T) == 8) {
+    append_is_above(T bits, T limit) const noexcept requires unsigned_integer<T> &&
+        (sizeof(T) == 8) {
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
         asm volatile("cmpq %1, %2\n\tadcq %0, %0"
                      : "+r"(bits)

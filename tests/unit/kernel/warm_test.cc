@@ -1196,6 +1196,49 @@ TEST_F(WarmSite, AStartMapsAgainThePagesIfAllHaveLeft) {
     EXPECT_EQ(commit(file), 0);
 }
 
+// Nobody looks which pages a transaction without stores has loaded.
+TEST_F(WarmSite, APageThatWasPredictedStaysLikelyThoughNobodyKnowsThatItWasLoaded) {
+    ASSERT_NO_FATAL_FAILURE(make_pages_3_and_4_likely());
+    for (int turn = 0; turn < 6; ++turn) {
+        settings.warm_pages = 0;
+        ASSERT_EQ(start(file, kSite), 1);
+        EXPECT_EQ(see(3) + see(4), 0u);
+        EXPECT_EQ(commit(file), 0);
+        EXPECT_FALSE(mapped(3));
+        settings.warm_pages = 64;
+        ASSERT_EQ(start(file, kSite), 1);
+        EXPECT_TRUE(mapped(3)) << turn;
+        EXPECT_TRUE(mapped(4)) << turn;
+        EXPECT_EQ(see(3) + see(4), 0u);
+        EXPECT_EQ(commit(file), 0);
+        EXPECT_TRUE(mapped(3)) << "it is kept";
+    }
+}
+
+// A start that allows stores is a call, and each store that does not come costs something.
+TEST_F(WarmSite, StoresToPagesChosenAtRandomAreNotExpectedForLong) {
+    constexpr std::uint64_t kTable = 64;
+    for (std::uint64_t page = 0; page < kTable; ++page)
+        in_transaction(page);
+    std::uint64_t random = 1;
+    unsigned first_stores = 0;
+    for (int round = 0; round < 4000; ++round) {
+        if (round == 1000)
+            faults = first_stores = 0;
+        ASSERT_EQ(start(file, kSite), 1);
+        std::uint64_t stored = 0;
+        for (int turn = 0; turn < 3; ++turn) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            const std::uint64_t page = (random >> 33) % kTable;
+            first_stores += stored >> page & 1 ? 0 : 1;
+            stored |= std::uint64_t{1} << page;
+            EXPECT_TRUE(set(page, random));
+        }
+        EXPECT_EQ(commit(file), 0);
+    }
+    EXPECT_GE(faults, first_stores * 99 / 100) << "of so many first stores";
+}
+
 // Others change three pages together, of which two have the same counter of changes, and write
 // blocks of two pages. So does the thread.
 TEST_F(Warm, CommitsOfSeveralThreadsAreSeenAsAWhole) {
