@@ -229,7 +229,12 @@ void Journals::forget(const Handle& handle, const stm_memory* memory) noexcept {
                 if (slot.handle != &handle || (memory != nullptr && slot.memory != memory))
                     continue;
                 if (slot.pinned) {
-                    pinned = true;
+                    // Whoever has pinned it for a handle that goes on sees to the rest: that one
+                    // may be waiting for the mmap_lock that is held here.
+                    if (memory != nullptr)
+                        slot.ended = true;
+                    else
+                        pinned = true;
                     continue;
                 }
                 (void)repair(slot);
@@ -325,15 +330,17 @@ bool Journals::take(u64 owner, u64 stripe) noexcept {
                 // No commit of its own: whoever has locked that is not coming back to it.
                 release_orphan(stripe, Orec::locked(owner).word());
             }
-        } else if (closed == 0) {
+        }
+        // With the lock: it keeps the slot, and so the object that is opened.
+        if (closed > 0)
+            stm_linux_view_open(memory);
+        if (closed == 0 || slot.ended) {
             // Its address space has ended, and so has the thread.
             (void)repair(slot);
             retire(slot);
             done = true;
         }
     }
-    if (closed > 0)
-        stm_linux_view_open(memory);
     return done;
 }
 

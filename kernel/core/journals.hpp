@@ -74,7 +74,8 @@ public:
                                                   stm_wait_kind kind) noexcept STM_EXCLUDES(lock_);
 
     // The address space has ended, or the handle has (null: in all of them). Their threads execute
-    // nothing any more.
+    // nothing any more. At the end of an address space the caller holds its mmap_lock, for which
+    // take() may be waiting.
     void forget(const Handle& handle, const stm_memory* memory) noexcept STM_EXCLUDES(lock_);
 
     // What the owners have counted: all of them, or those of a handle.
@@ -96,6 +97,7 @@ private:
         u32 outcome;
         bool taken;
         bool pinned; // take() uses it, without the lock: it stays, and so does its handle
+        bool ended;  // its address space has meanwhile: take() sees to what is left
     };
 
     [[nodiscard]] Slot* find(const Handle& handle) noexcept STM_REQUIRES(lock_);

@@ -187,6 +187,9 @@ static void lock_mappings(struct address_space *space, const struct mm_struct *m
  * held by who has seen a user under it. (khugepaged relies on the same.) We never become a user
  * ourselves: we could be the last one, and a process that has been waited for would still have its
  * mappings, and its files.
+ *
+ * So we may wait here for exit_mmap(), which calls the close operations of mappings with mmap_lock
+ * held for writing. None of them may wait for who is in here.
  */
 static bool has_users(struct mm_struct *mm)
 {
@@ -261,9 +264,6 @@ int stm_linux_view_try_close(struct stm_view *view, struct stm_memory *memory)
 	return 1;
 }
 
-/*
- * The last user of an address space closes its files, which may wait for a thread that is in here.
- */
 void stm_linux_view_open(struct stm_memory *memory)
 {
 	struct mm_struct *mm = (struct mm_struct *)memory;

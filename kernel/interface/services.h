@@ -12,7 +12,8 @@
  *   mmap_lock   One for each address space. Linux takes it before it calls mmap. Linux also takes
  *               it before it calls fault, unless it holds the lock of the mapping alone.
  *               stm_linux_view_close() takes it, and the lock of each mapping, so no fault of the
- *               view is in progress there then.
+ *               view is in progress there then. Linux holds it, too, when it tells of the end of an
+ *               address space or of a mapping: whoever is told waits for nobody who may close.
  *   REGISTRY    One. Protects names, slots, users, and the handles of every region.
  *               Under it: no allocation.
  *   CONTEXTS    One for each handle. Protects its list of contexts, and which thread each belongs
@@ -260,8 +261,8 @@ void stm_linux_memory_drop(struct stm_memory *memory);
 /*
  * Keeps faults out of the view's mappings in that address space until stm_linux_view_open(), and
  * waits for those in progress. Takes its mmap_lock for writing. The address space is the caller's
- * own, or the caller holds a reference. 0: it has ended, with all its mappings, and must not be
- * opened.
+ * own, or the caller holds a reference until stm_linux_view_open() has returned. 0: it has ended,
+ * with all its mappings, and must not be opened.
  */
 int stm_linux_view_close(struct stm_view *view, struct stm_memory *memory);
 /*

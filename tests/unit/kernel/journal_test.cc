@@ -8,6 +8,7 @@
 #include <chrono>
 #include <csignal>
 #include <functional>
+#include <future>
 #include <set>
 #include <sys/mman.h>
 #include <thread>
@@ -308,6 +309,53 @@ TEST_F(Journals, ACommitThatHasHappenedIsWholeIfItsOwnerEndsWhileItIsBeingTaken)
         EXPECT_EQ(record(direct, 10) & 1, 0u) << "step " << step;
         EXPECT_EQ(word(direct, 0), 7u) << "step " << step;
         EXPECT_EQ(word(direct, 640), 7u) << "step " << step;
+    }
+    FAIL() << "it does not come to its end";
+}
+
+// Linux holds the mmap_lock of an address space that has ended while it takes the mappings away,
+// and whoever takes a journal may be waiting for that lock.
+TEST_F(Journals, TheEndOfAnAddressSpaceWaitsForNobodyWhoTakesOne) {
+    for (std::size_t step = 1; step < 30; ++step) {
+        put(second, 0, 1);
+        simulated::Process process(7, simulated::kRoot);
+        OtherThread thread;
+        {
+            const simulated::As caller(process);
+            const AsThread as(thread);
+            be_in_commit(direct, claim(direct), {0}, advance(direct));
+        }
+        const Sleepless time;
+        EXPECT_EQ(settle(second, 0), -EAGAIN);
+        for (int i = 0; i < 3; ++i)
+            stm_linux_delay(10'000'000);
+        bool happened = false;
+        bool waits = false;
+        std::promise<void> gone;
+        std::thread ending;
+        {
+            const Interleave point(step, [&] {
+                happened = true;
+                thread.end();
+                ending = std::thread([&] {
+                    const simulated::As caller(process);
+                    {
+                        const MmapLock held;
+                        stm_core_memory_gone(direct.get(), simulated::current_memory());
+                    }
+                    gone.set_value();
+                });
+                waits = gone.get_future().wait_for(std::chrono::seconds(2)) !=
+                        std::future_status::ready;
+            });
+            (void)settle(second, 0);
+        }
+        if (!happened)
+            return;
+        ending.join();
+        EXPECT_FALSE(waits) << "step " << step;
+        EXPECT_EQ(record(direct, 0) & 1, 0u) << "step " << step;
+        EXPECT_EQ(word(direct, 0), 7u) << "step " << step;
     }
     FAIL() << "it does not come to its end";
 }
