@@ -37,7 +37,8 @@ Handle::Handle(runtime::Ref<Region> region, u32 access, stm_view* view) noexcept
       news_(region_->versions()),
       watchdog_(
           region_->settings(),
-          [](void* handle) { static_cast<Handle*>(handle)->look_after_contexts(); }, this),
+          [](void* handle) { static_cast<Handle*>(handle)->look_after_contexts(); },
+          [](void* handle) { static_cast<Handle*>(handle)->wait_for_orphans(); }, this),
       view_(view, *region_, contexts_, news_, watchdog_), descriptors_(contexts_, view_),
       offers_(contexts_, view_, descriptors_) {
 }
@@ -161,11 +162,22 @@ void Handle::look_after_contexts() noexcept {
     Context* idle = contexts_.find_next(nullptr, is_idle);
     for (; idle != nullptr; idle = contexts_.find_next(idle, is_idle))
         view_.cool(*idle, is_idle, View::Patience::none);
+    bool some_are_left = false;
     Context* orphan = orphans ? contexts_.find_next(nullptr, is_orphan) : nullptr;
-    for (; orphan != nullptr; orphan = contexts_.find_next(orphan, is_orphan))
-        view_.retire(*orphan);
+    for (; orphan != nullptr; orphan = contexts_.find_next(orphan, is_orphan)) {
+        if (!view_.retire(*orphan, View::Patience::none))
+            some_are_left = true;
+    }
+    if (some_are_left)
+        watchdog_.wait_soon();
     if (again)
         watchdog_.watch();
+}
+
+void Handle::wait_for_orphans() noexcept {
+    Context* orphan = contexts_.find_next(nullptr, is_orphan);
+    for (; orphan != nullptr; orphan = contexts_.find_next(orphan, is_orphan))
+        view_.retire(*orphan);
 }
 
 } // namespace stm::kernel

@@ -96,6 +96,7 @@ public:
 
 private:
     void look_after_contexts() noexcept;
+    void wait_for_orphans() noexcept;
     void retire_ended_threads() noexcept;
 
     const runtime::Ref<Region> region_;

@@ -16,14 +16,21 @@ class Watchdog : runtime::NonCopyable {
     using Order = runtime::Order;
 
 public:
-    // `look` is called in a thread of Linux's own.
-    Watchdog(const stm_settings& settings, void (*look)(void* context), void* context) noexcept
+    // `look` is called in a thread of Linux's own, and does not wait for what a process does with
+    // its memory: it looks after others as well. `wait` is called in another one, and may.
+    Watchdog(const stm_settings& settings, void (*look)(void* context), void (*wait)(void* context),
+             void* context) noexcept
         : settings_(settings) {
         stm_linux_timer_init(&timer_, look, context);
+        stm_linux_timer_init(&waiter_, wait, context);
     }
     // On return the watchdog does not look any more, and is not looking. Call it before anything
-    // that it looks at is freed.
-    void stop() noexcept { stm_linux_timer_stop(&timer_); }
+    // that it looks at is freed, when no transaction and no offer is left: who waits for an orphan
+    // would find that one has begun, and have it look again.
+    void stop() noexcept {
+        stm_linux_timer_stop(&timer_); // first: who looks may have somebody wait
+        stm_linux_timer_stop(&waiter_);
+    }
 
     // Looks once, some time from now. The first thing that the one who looks does is to say
     // begin_round(): so what begins to need it from then on asks again.
@@ -36,11 +43,14 @@ public:
     void begin_round() noexcept { watching_.store(false, Order::seq_cst); }
     // Looks at once, if no look is due already, also when the administrator wants no watchdog.
     void look_soon() noexcept { stm_linux_timer_arm(&timer_, 1); }
+    // By the one who looks: has another one wait in his place.
+    void wait_soon() noexcept { stm_linux_timer_arm(&waiter_, 1); }
 
 private:
     const stm_settings& settings_;
     runtime::Atomic<bool> watching_{false};
     stm_timer timer_;
+    stm_timer waiter_;
 };
 
 } // namespace stm::kernel

@@ -145,6 +145,42 @@ TEST_F(MappedTransactions, OfEndedThreadsDoNotHoldUpTheClosesOfOtherProcesses) {
     EXPECT_EQ(load(file, 0), 0u);
 }
 
+TEST_F(MappedTransactions, OfEndedThreadsDoNotHoldUpTheWatchdog) {
+    Process busy(200, kRoot, "busy");
+    Process idle(201, kRoot, "idle");
+    for (Process* const process : {&busy, &idle}) {
+        OtherThread thread;
+        const As now(*process);
+        const AsThread it(thread);
+        EXPECT_EQ(start(file), 1);
+        EXPECT_TRUE(store(file, 0, 9));
+    }
+    std::promise<void> held;
+    std::atomic<bool> over{false};
+    bool waited = false;
+    std::thread holder([&] {
+        const As now(busy);
+        const MmapLock lock;
+        held.set_value();
+        for (int turn = 0; turn < 1000 && !over; ++turn)
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        waited = !over;
+    });
+    held.get_future().wait();
+    EXPECT_EQ(simulated::run_timers(), 1u);
+    {
+        const As now(idle);
+        EXPECT_EQ(simulated::mapped_page(file.view(), 0), nullptr);
+    }
+    over = true;
+    holder.join();
+    EXPECT_FALSE(waited);
+    EXPECT_EQ(simulated::run_timers(), 1u) << "who waits takes it out";
+    const As now(busy);
+    EXPECT_EQ(simulated::mapped_page(file.view(), 0), nullptr);
+    EXPECT_EQ(simulated::run_timers(), 0u);
+}
+
 // A thread has closed its last descriptor, got the file again, and does not know yet that its
 // transaction is over.
 TEST_F(MappedTransactions, ThatAreLostStoreNothingIntoThoseOfOtherThreads) {
