@@ -585,9 +585,9 @@ struct stm_detach_segment {
  * Prediction. A site is a number of 32 bits, not 0, that the program chooses for a place where it
  * begins transactions. The pages that the thread's last transactions from that site touched in
  * mappings are mapped when the next one begins, after a conflict too. So a transaction that touches
- * the same pages each time has no page fault. The module parameter predicted_pages limits how many
- * pages are mapped. A page that was mapped so counts as read, even if it is never touched. With
- * NO_PREDICTION, or without a site, nothing is mapped and nothing is learnt.
+ * the same pages each time has no page fault, except where mapping costs more than that. The module
+ * parameter predicted_pages limits how many are mapped. What was mapped so counts as read, touched
+ * or not. With NO_PREDICTION, or without a site, nothing is mapped and nothing is learnt.
  *
  * SERIAL: The transaction holds the serial token from the beginning, as it would after many
  * conflicts. At the start of a nested part it means nothing. Since version 1.4.

@@ -204,10 +204,10 @@
  *
  * Page faults. The first load in a transaction from a page of a mapping is a page fault, and so is
  * the first store. Therefore the pages that the last transactions from one call of stm_start
- * touched are mapped when the next one begins there. A steady transaction has no page fault. A
- * function of the program that starts, calls what it is given, and commits is one such place for
- * all its callers: what their transactions have in common is mapped. With STM_PREDICT=0 in the
- * environment nothing is mapped.
+ * touched are mapped when the next one begins there, where that pays: a steady transaction has no
+ * page fault, unless it loads from a single page. A function of the program that starts, calls what
+ * it is given, and commits is one such place for all its callers: what their transactions have in
+ * common is mapped. With STM_PREDICT=0 in the environment nothing is mapped.
  *
  * System calls. A transaction by loads and stores makes one, at its end, if its start has nothing
  * to do: no page is known to be touched again (see above), nothing was loaded from the mapping
