@@ -1215,6 +1215,24 @@ TEST_F(WarmSite, APageThatWasPredictedStaysLikelyThoughNobodyKnowsThatItWasLoade
     }
 }
 
+// It is in the read set though the program does not load it.
+TEST_F(WarmSite, APredictedPageThatOthersChangeIsTheReasonOfFewConflicts) {
+    ASSERT_NO_FATAL_FAILURE(make_pages_3_and_4_likely());
+    unsigned conflicts = 0;
+    for (std::uint64_t turn = 0; turn < 6; ++turn) {
+        ASSERT_EQ(start(file, kSite), 1);
+        disturb(3);
+        disturb(9 + turn);
+        if (see(9 + turn) == kNothing) {
+            ++conflicts;
+            EXPECT_EQ(cancel(file), 0);
+        } else {
+            EXPECT_EQ(commit(file), 0);
+        }
+    }
+    EXPECT_LE(conflicts, 3u);
+}
+
 // A start that allows stores is a call, and each store that does not come costs something.
 TEST_F(WarmSite, StoresToPagesChosenAtRandomAreNotExpectedForLong) {
     constexpr std::uint64_t kTable = 64;
