@@ -283,7 +283,7 @@ public:
     // Its pages are in no mapping, and it has the view no more. No offer stands.
     void cool() noexcept STM_REQUIRES(lock_) {
         stage_.end();
-        footprint_.clear();
+        footprint_.give_up();
     }
     // Whether the transaction that runs began warm: it had the view already. Only its own thread
     // asks.

@@ -137,6 +137,14 @@ public:
 
     // -- Warm --
 
+    // Between transactions, in place of clear(): none of the pages is kept any more.
+    void give_up() noexcept {
+        // Predictions would bring them back, and never learn whether they are loaded.
+        if (is_worn_out())
+            prediction_.doubt(pages_);
+        clear();
+    }
+
     // Whether it is small enough to be kept, where that many pages are, kMostWarmPages at most.
     [[nodiscard]] bool may_be_kept(u32 most) const noexcept { return pages_.size() <= most; }
     // Whether starts have copied more pages for nothing than there are, and some, as far as anybody

@@ -119,6 +119,16 @@ void Prediction::learn(PrivatePages& touched, Ending ending, Touches touches, u3
         learn_new(*site, touched, ending, runtime::min(most, kMostPredictedPages));
 }
 
+void Prediction::doubt(const PrivatePages& kept) noexcept {
+    for (Site& site : sites_) {
+        for (u32 i = 0; i < site.pages.size(); ++i) {
+            Page& page = site.pages[i];
+            if (kept.number_near(page.index, page.near) != PrivatePages::kNone)
+                page.loads = runtime::min(page.loads, u8{kLikely - 1});
+        }
+    }
+}
+
 [[gnu::always_inline]] inline bool Prediction::learn_page(Site& site, Page& page,
                                                           PrivatePages::Page* found, Ending ending,
                                                           Touches touches) noexcept {

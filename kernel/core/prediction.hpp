@@ -92,6 +92,9 @@ public:
     // The transaction that began at the selected site has ended, and has touched these pages. At
     // most `most` are kept. It may be called without a transaction.
     void learn(PrivatePages& touched, Ending ending, Touches touches, u32 most) noexcept;
+    // No transaction runs. These pages were kept, and copied too often for nothing. At each site
+    // they are likely again when they are touched.
+    void doubt(const PrivatePages& kept) noexcept;
 
 private:
     static constexpr u8 kLikely = 2;

@@ -1215,6 +1215,29 @@ TEST_F(WarmSite, APageThatWasPredictedStaysLikelyThoughNobodyKnowsThatItWasLoade
     }
 }
 
+// Where nothing is stored nobody finds out which of the predicted pages are loaded.
+TEST_F(WarmSite, PagesThatWereGivenUpAreLikelyAgainWhenTheyAreTouched) {
+    for (int turn = 0; turn < 4; ++turn) {
+        ASSERT_EQ(start(file, kSite), 1);
+        for (std::uint64_t page = 0; page < 8; ++page)
+            see(page);
+        EXPECT_EQ(commit(file), 0);
+    }
+    unsigned there = 0;
+    faults = 0;
+    for (int round = 0; round < 300; ++round) {
+        for (std::uint64_t page = 1; page < 8; ++page)
+            disturb(page);
+        ASSERT_EQ(start(file, kSite), 1);
+        EXPECT_EQ(see(0), 0u);
+        EXPECT_EQ(commit(file), 0);
+        if (round >= 200)
+            there += mapped(7) ? 1 : 0;
+    }
+    EXPECT_EQ(there, 0u);
+    EXPECT_LE(faults, 10u);
+}
+
 // It is in the read set though the program does not load it.
 TEST_F(WarmSite, APredictedPageThatOthersChangeIsTheReasonOfFewConflicts) {
     ASSERT_NO_FATAL_FAILURE(make_pages_3_and_4_likely());
