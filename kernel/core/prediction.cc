@@ -31,7 +31,8 @@ public:
             if (page.touched == 0)
                 sum_ -= Payoff::kCopy;
             else
-                sum_ += stored ? Payoff::kFaultOfStore : Payoff::kFaultOfLoad;
+                // Without that the store had its fault.
+                sum_ += stored && page.allowed ? Payoff::kFaultOfStore : Payoff::kFaultOfLoad;
         } else if (page.allowed) {
             allowed_ = true;
             sum_ += stored ? Payoff::kAllowedStore : -Payoff::kAllow;

@@ -132,6 +132,17 @@ TEST_F(Predictions, GiveUpPagesForWhichTheyDoNotPay) {
     EXPECT_EQ(run({{0}, {1}, {2}, {5}}), 0u) << "and begin again where they would";
 }
 
+// The store has its fault all the same.
+TEST_F(Predictions, AreNotMadeForLongOfASinglePageForLoadsThatIsRarelyStoredTo) {
+    for (std::uint64_t round = 0; round < 60; ++round) {
+        run({{1}});
+        run({{1}});
+        run({{1}, {1, Access::store, round}});
+    }
+    for (int round = 0; round < 20; ++round)
+        EXPECT_EQ(run({{1}}), 1u);
+}
+
 // To map it before costs more than its fault.
 TEST_F(Predictions, AreNotMadeForLongOfASinglePageThatIsOnlyLoaded) {
     for (int round = 0; round < 40; ++round)
