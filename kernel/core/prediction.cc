@@ -133,9 +133,9 @@ void Prediction::doubt(const PrivatePages& kept) noexcept {
 [[gnu::always_inline]] inline bool Prediction::learn_page(Site& site, Page& page,
                                                           PrivatePages::Page* found, Ending ending,
                                                           Touches touches) noexcept {
-    // It may have been loaded, without anybody's knowledge, if it was there before in a warm mapping,
-    // or nobody has looked. After a conflict a predicted one counts as not touched all the same:
-    // otherwise one that others change all the time may be the reason again and again.
+    // It may have been loaded, without anybody's knowledge, if it was there before in a warm
+    // mapping, or nobody has looked. After a conflict a predicted one counts as not touched all the
+    // same: otherwise one that others change all the time may be the reason again and again.
     const bool is_known = touches == Touches::known || ending == Ending::conflict;
     if (found != nullptr && found->touched == 0 &&
         (!is_known || (found->kept && !found->predicted))) {

@@ -271,6 +271,7 @@ void stm_linux_view_allow_stores(struct stm_area *area, __u64 address,
 static void forbid_stores(struct mm_struct *mm, __u64 address, const struct entries *entries,
 			  struct stm_page *const *pages, __u8 *touched, unsigned long *changed)
 {
+	bool writable;
 	pte_t value;
 	__u32 i;
 
@@ -278,18 +279,16 @@ static void forbid_stores(struct mm_struct *mm, __u64 address, const struct entr
 		value = ptep_get(entries->first + i);
 		if (!has_page(value, pages[i]))
 			continue;
-		touched[i] = STM_TOUCHED_STAYS | STM_TOUCHED_LOAD;
-		if (pte_write(value)) {
+		writable = pte_write(value);
+		if (writable) {
 			ptep_set_wrprotect(mm, address + i * PAGE_SIZE, entries->first + i);
 			value = ptep_get(entries->first + i);
-		} else if (!pte_dirty(value)) {
-			continue;
 		}
-		__set_bit(i, changed);
-		if (!pte_dirty(value))
-			continue;
-		touched[i] |= STM_TOUCHED_STORE;
-		set_pte(entries->first + i, pte_mkclean(value));
+		touched[i] = STM_TOUCHED_STAYS | touches_of(value);
+		if (writable || pte_dirty(value))
+			__set_bit(i, changed);
+		if (pte_dirty(value))
+			set_pte(entries->first + i, pte_mkclean(value));
 	}
 }
 

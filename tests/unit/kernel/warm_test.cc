@@ -1215,6 +1215,28 @@ TEST_F(WarmSite, APageThatWasPredictedStaysLikelyThoughNobodyKnowsThatItWasLoade
     }
 }
 
+TEST_F(WarmSite, APageThatWasPredictedForStoresAndNotTouchedCountsAsThat) {
+    const auto store_to_both = [&] {
+        ASSERT_EQ(start(file, kSite), 1);
+        EXPECT_TRUE(set(3, 1) && set(4, 1));
+        EXPECT_EQ(commit(file), 0);
+    };
+    store_to_both();
+    store_to_both();
+    settings.warm_pages = 0;
+    store_to_both();
+    settings.warm_pages = 64;
+    const stm_statistics before = statistics_of(file);
+    ASSERT_EQ(start(file, kSite), 1);
+    EXPECT_TRUE(mapped(3) && mapped(4));
+    EXPECT_TRUE(set(4, 2));
+    EXPECT_EQ(commit(file), 0);
+    const stm_statistics now = statistics_of(file);
+    EXPECT_EQ(now.predicted_used - before.predicted_used, 1u);
+    EXPECT_EQ(now.predicted_unused - before.predicted_unused, 1u);
+    EXPECT_TRUE(mapped(3)) << "it is kept";
+}
+
 // Where nothing is stored nobody finds out which of the predicted pages are loaded.
 TEST_F(WarmSite, PagesThatWereGivenUpAreLikelyAgainWhenTheyAreTouched) {
     for (int turn = 0; turn < 4; ++turn) {

@@ -211,7 +211,7 @@ void stm_linux_view_forbid_stores(__u64 address, stm_page* const* pages, __u32 c
         if (fails || found == view->pages.end() || found->second.page != pages[i] ||
             pages[i]->references.load() != 2)
             continue;
-        touched[i] = found->second.touched | STM_TOUCHED_STAYS | STM_TOUCHED_LOAD;
+        touched[i] = found->second.touched | STM_TOUCHED_STAYS;
         if (pages[i]->stored)
             touched[i] |= STM_TOUCHED_STORE;
         found->second.writable = false;
