@@ -11,9 +11,8 @@
 //   it: there is no ABA. A commit that gives up releases with the value that it locked over, and
 //   has not touched the data then.
 // - 62 bits suffice: a region that commits a thousand million times a second needs 146 years.
-// - So a locked record, as a number, is above all unlocked ones: one comparison with the record of
-// a
-//   stripe at the snapshot tells both that it is unlocked and that it is not newer.
+// - So a locked record, as a number, is above all unlocked ones: one comparison with the record
+//   of a stripe at the snapshot tells both that it is unlocked and that it is not newer.
 // - An all-zero record is version 0: a page that was never allocated reads as zeros at version 0.
 #pragma once
 

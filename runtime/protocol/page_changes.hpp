@@ -9,8 +9,8 @@
 //
 // - The number that belongs to a copy was loaded before the records were, and these were all
 //   unlocked and not newer than the snapshot of the copy. A commit that the number has counted had
-//   locked one of them before that. So it either is part of the copy, or was seen by that lock or
-//   its version.
+//   locked one of them before that. So it is part of the copy, or was seen by that lock or its
+//   version, or had given up, and counts again before it can change anything.
 // - If the number is still the same after S, no other commit did P before. So none has a version
 //   <= S, since it does P before C, and S read its C or a later one.
 //
