@@ -135,8 +135,8 @@ void stm_linux_thread_signal(struct stm_thread *thread, __u64 exec_id, int signa
 	info.si_code = SI_QUEUE;
 	info.si_int = STM_SIGNAL_COOKIE;
 	/*
-	 * exec raises the id before it takes on other rights. If it does so right after this look, the
-	 * program gets a signal that its user could send it as well.
+	 * exec raises the id before it takes on other rights. If it does so right after this look,
+	 * the program gets a signal that its user could send it as well.
 	 */
 	if (READ_ONCE(task->self_exec_id) == exec_id)
 		send_sig_info(signal, &info, task);
