@@ -184,7 +184,8 @@ def fuser():
 def strace():
     for way in ("calls", "transparent", "typed"):
         status, text = run("strace", "-f", "-qq", "-o", "/tmp/world-strace", BANK, "--way", way,
-                           "--seconds", "3", "--kill-rate", "2", "--processes", "2")
+                           "--seconds", str(int(3 * SCALE)), "--kill-rate", "2", "--processes",
+                           "2")
         need(status == 0, way + text)
         with open("/tmp/world-strace", encoding="utf-8", errors="replace") as file:
             log = file.read()

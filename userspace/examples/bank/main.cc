@@ -371,6 +371,8 @@ int Bank::run() {
     bool audited = options_.auditors == 0 || sum(&Slot::done, options_.processes, processes()) > 0;
     bool right = wrong == 0 && last == total_ && accidents_ == 0 && audited && left.handles == 1 &&
                  left.mappings == own_mappings;
+    if (!audited)
+        std::fprintf(stderr, "bank: no audit came to its end; give it more --seconds\n");
     if (!options_.json)
         std::printf("%s\n", right ? "every audit saw all the money" : "NOT RIGHT");
     return right ? 0 : 1;
