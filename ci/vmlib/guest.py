@@ -336,7 +336,7 @@ class Guest:
         wonder what went wrong."""
         lines = [line.strip() for line in logcheck.lines_of(bytes(self.console)) if line.strip()]
         reports = [lines[hit] for hit in logcheck.find(lines, logcheck.load_allowed())]
-        return " | ".join((reports[:1] + lines[-LAST_WORDS:])) or "it wrote nothing"
+        return " | ".join(reports[:1] + lines[-LAST_WORDS:]) or "it wrote nothing"
 
     def _refused(self):
         """Whether init has given up, which it would do the next time, too."""

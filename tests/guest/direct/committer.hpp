@@ -72,8 +72,6 @@ public:
         return registers.rip;
     }
 
-    [[nodiscard]] pid_t pid() const { return child_; }
-
     /** Goes on, first with that signal if it is not 0. */
     void let_go(int signal) { ::ptrace(PTRACE_CONT, child_, nullptr, signal); }
     /** The same, until it stops. False: it has ended. */

@@ -112,6 +112,35 @@ TEST_F(FaultsInProgress, MapNoPageOfATransactionThatExecHasEnded) {
     });
 }
 
+// Another thread's, in that process, until it is released; a second at most, so that who waits for
+// it is found out.
+class HeldMmapLock {
+public:
+    explicit HeldMmapLock(Process& process)
+        : holder_([this, &process] {
+              const As now(process);
+              const MmapLock lock;
+              held_.set_value();
+              for (int turn = 0; turn < 1000 && !over_; ++turn)
+                  std::this_thread::sleep_for(std::chrono::milliseconds(1));
+              in_time_ = over_;
+          }) {
+        held_.get_future().wait();
+    }
+    // Whether it was held until now.
+    bool release() {
+        over_ = true;
+        holder_.join();
+        return in_time_;
+    }
+
+private:
+    std::promise<void> held_;
+    std::atomic<bool> over_{false};
+    bool in_time_ = false;
+    std::thread holder_; // last: it uses the others
+};
+
 // Whoever shares the file may be in a call that holds its mmap_lock for as long as it likes.
 TEST_F(MappedTransactions, OfEndedThreadsDoNotHoldUpTheClosesOfOtherProcesses) {
     Process child(200, kRoot, "child");
@@ -123,22 +152,9 @@ TEST_F(MappedTransactions, OfEndedThreadsDoNotHoldUpTheClosesOfOtherProcesses) {
         EXPECT_TRUE(store(file, 0, 9));
     }
     of_child.end();
-    std::promise<void> held;
-    std::atomic<bool> over{false};
-    bool waited = false;
-    std::thread holder([&] {
-        const As now(child);
-        const MmapLock lock;
-        held.set_value();
-        for (int turn = 0; turn < 1000 && !over; ++turn)
-            std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        waited = !over;
-    });
-    held.get_future().wait();
+    HeldMmapLock held(child);
     stm_core_flush(file.get(), simulated::still_open());
-    over = true;
-    holder.join();
-    EXPECT_FALSE(waited);
+    EXPECT_TRUE(held.release()) << "nobody waited for it";
     EXPECT_EQ(simulated::run_timers(), 1u) << "the watchdog takes it out";
     EXPECT_EQ(statistics_of(file).aborts[STM_REASON_KILLED], 1u);
     const As now(child);
@@ -155,26 +171,13 @@ TEST_F(MappedTransactions, OfEndedThreadsDoNotHoldUpTheWatchdog) {
         EXPECT_EQ(start(file), 1);
         EXPECT_TRUE(store(file, 0, 9));
     }
-    std::promise<void> held;
-    std::atomic<bool> over{false};
-    bool waited = false;
-    std::thread holder([&] {
-        const As now(busy);
-        const MmapLock lock;
-        held.set_value();
-        for (int turn = 0; turn < 1000 && !over; ++turn)
-            std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        waited = !over;
-    });
-    held.get_future().wait();
+    HeldMmapLock held(busy);
     EXPECT_EQ(simulated::run_timers(), 1u);
     {
         const As now(idle);
         EXPECT_EQ(simulated::mapped_page(file.view(), 0), nullptr);
     }
-    over = true;
-    holder.join();
-    EXPECT_FALSE(waited);
+    EXPECT_TRUE(held.release()) << "nobody waited for it";
     EXPECT_EQ(simulated::run_timers(), 1u) << "who waits takes it out";
     const As now(busy);
     EXPECT_EQ(simulated::mapped_page(file.view(), 0), nullptr);
