@@ -133,6 +133,10 @@ Status View::note_mapping() noexcept {
         is_kept = is_kept || stage == Stage::warm || stage == Stage::ending;
         if (!context.stage().claims_view_in(memory) || context.is_orphan())
             continue;
+        // What is only running does not hold its address space. If its thread is in the middle of
+        // exec, this one may have got the same place.
+        if (stm_linux_thread_is_in(context.thread(), memory) == 0)
+            continue;
         if (running != nullptr)
             return Error::busy;
         running = &context;

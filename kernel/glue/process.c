@@ -87,6 +87,19 @@ int stm_linux_thread_runs(struct stm_thread *thread, __u64 exec_id)
 	return runs;
 }
 
+int stm_linux_thread_is_in(struct stm_thread *thread, const struct stm_memory *memory)
+{
+	struct task_struct *task;
+	bool is;
+
+	rcu_read_lock();
+	task = pid_task((struct pid *)thread, PIDTYPE_PID);
+	/* exec gives it the new one before it drops the reference to the one before. */
+	is = task && READ_ONCE(task->mm) == (const struct mm_struct *)memory;
+	rcu_read_unlock();
+	return is;
+}
+
 int stm_linux_thread_is_of_process(struct stm_thread *thread)
 {
 	struct task_struct *task;

@@ -413,6 +413,12 @@ int stm_linux_thread_is_alive(struct stm_thread *thread);
  * Nonzero: it is alive, and has not called exec since stm_linux_exec_id() returned @exec_id to it.
  */
 int stm_linux_thread_runs(struct stm_thread *thread, __u64 exec_id);
+/*
+ * Nonzero: its address space is @memory. No reference to that is needed: while this holds for a
+ * thread, no other address space can have the same pointer. A thread in the middle of exec has the
+ * new one before stm_linux_thread_runs() tells of the exec. Any context.
+ */
+int stm_linux_thread_is_in(struct stm_thread *thread, const struct stm_memory *memory);
 /* Nonzero: it is a thread of the calling process. Any context. */
 int stm_linux_thread_is_of_process(struct stm_thread *thread);
 /*

@@ -136,6 +136,9 @@ public:
     Process& operator=(const Process&) = delete;
 
     void exit(); // from now on it has no name
+    // Its address space gets the place of the last one that nobody referred to any more, as it may
+    // in Linux.
+    void move_to_the_place_of_an_ended_memory();
     int pid() const { return pid_; }
 
     Credential credential;

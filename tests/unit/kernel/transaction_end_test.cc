@@ -248,6 +248,31 @@ TEST_F(Transactions, WhoseFileExecClosesHoldNothingOfTheAddressSpaceBefore) {
     EXPECT_EQ(commit(file), 0);
 }
 
+// A transaction without a mapping does not hold the address space that it began in. In the middle
+// of exec its thread has left that one, and is not another program yet.
+TEST_F(Transactions, OfAThreadInTheMiddleOfExecAreNotTakenForThoseOfANewAddressSpace) {
+    Process process(200, kRoot, "program");
+    Process other_process(201, kRoot, "other");
+    OtherThread others;
+    const auto map_by_the_other = [&] {
+        other_process.move_to_the_place_of_an_ended_memory();
+        const As caller(other_process);
+        const AsThread it(others);
+        ASSERT_EQ(map(file, 0, 1, STM_MAP_WRITE), 0);
+        EXPECT_EQ(start(file), 1) << "nobody has the view there";
+        EXPECT_EQ(commit(file), 0);
+    };
+    const As caller(process);
+    EXPECT_EQ(start(file), 1);
+    const stm_memory* const before = simulated::current_memory();
+    simulated::exec([&] {
+        map_by_the_other();
+        const As now(other_process);
+        EXPECT_EQ(simulated::current_memory(), before) << "the case that is tested";
+    });
+    EXPECT_EQ(transaction_of(file).depth, 0u);
+}
+
 TEST_F(Transactions, EndWithExec) {
     EXPECT_EQ(start(file), 1);
     put(file, 0, 1);

@@ -21,6 +21,10 @@ public:
         const std::lock_guard held(lock_);
         last_[next_++ % last_.size()].reset(memory);
     }
+    std::unique_ptr<stm_memory> take_last() {
+        const std::lock_guard held(lock_);
+        return next_ == 0 ? nullptr : std::move(last_[--next_ % last_.size()]);
+    }
 
 private:
     std::mutex lock_;
@@ -28,13 +32,24 @@ private:
     std::size_t next_ = 0;
 };
 
+DeadMemories& dead_memories() {
+    // Never destroyed: the first process ends when the program does, after what came later.
+    static DeadMemories& dead = *new DeadMemories;
+    return dead;
+}
+
 } // namespace
 
 void put(stm_memory* memory) {
-    // Never destroyed: the first process ends when the program does, after what came later.
-    static DeadMemories& dead = *new DeadMemories;
     if (was_last(memory, "an address space is given back once too often"))
-        dead.add(memory);
+        dead_memories().add(memory);
+}
+
+stm_memory* new_memory_in_an_ended_ones_place() {
+    std::unique_ptr<stm_memory> place = dead_memories().take_last();
+    expect(place != nullptr, "no address space has ended");
+    std::destroy_at(place.get());
+    return std::construct_at(place.release());
 }
 
 stm_memory* current_memory() {

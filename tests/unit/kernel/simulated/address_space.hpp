@@ -17,5 +17,7 @@ namespace stm::simulated {
 
 // Gives a reference back.
 void put(stm_memory* memory);
+// A new one, where the last one was that nobody refers to.
+stm_memory* new_memory_in_an_ended_ones_place();
 
 } // namespace stm::simulated

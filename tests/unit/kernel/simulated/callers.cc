@@ -68,6 +68,11 @@ void Process::exit() {
     process_->gone = true;
 }
 
+void Process::move_to_the_place_of_an_ended_memory() {
+    stm_memory* const place = new_memory_in_an_ended_ones_place();
+    put(std::exchange(process_->memory, place));
+}
+
 Process& init_process() {
     static Process init(1, kRoot, "init");
     return init;
@@ -170,6 +175,10 @@ int stm_linux_thread_runs(stm_thread* one, __u64 exec_id) {
 
 int stm_linux_is_program_address(__u64 address) {
     return address >> 47 == 0;
+}
+
+int stm_linux_thread_is_in(stm_thread* one, const stm_memory* memory) {
+    return stm_linux_thread_is_alive(one) != 0 && one->memory.load(kRelaxed) == memory;
 }
 
 int stm_linux_thread_is_of_process(stm_thread* one) {
