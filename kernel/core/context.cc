@@ -113,7 +113,7 @@ Context::Plan Context::plan_call() noexcept {
 }
 
 AbortReason Context::await_start(const Plan& plan) noexcept {
-    if (plan.locked != protocol::Transaction<RegionMemory>::kNoStripe)
+    if (plan.locked != protocol::kNoStripe)
         (void)region_.journals()->settle(plan.locked);
     if (plan.path == protocol::Path::serial) {
         const runtime::Status status = traced_wait(

@@ -122,12 +122,11 @@ public:
         protocol::Advice advice{};
         // Of a direct region: a stripe that was locked, perhaps by a program that is gone, or newer
         // than it should be.
-        runtime::u64 locked = protocol::Transaction<RegionMemory>::kNoStripe;
+        runtime::u64 locked = protocol::kNoStripe;
         // If not, await_start() has nothing to do.
         [[nodiscard]] bool waits() const noexcept {
             return path == protocol::Path::serial || advice.delay_ns != 0 ||
-                   locked != protocol::Transaction<RegionMemory>::kNoStripe ||
-                   advice.until == protocol::Advice::Until::gate;
+                   locked != protocol::kNoStripe || advice.until == protocol::Advice::Until::gate;
         }
     };
     // Plans what earlier conflicts and the region call for, and the serial path if it is `wanted`.
@@ -407,7 +406,7 @@ private:
     struct Traced {
         u64 read = 0; // stripes
         u64 written = 0;
-        u64 changed = Transaction::kNoStripe;
+        u64 changed = protocol::kNoStripe;
     };
 
     Region& region_;

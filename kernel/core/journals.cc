@@ -9,6 +9,7 @@ namespace stm::kernel {
 
 using protocol::Journal;
 using protocol::JournalState;
+using protocol::kNoStripe;
 using protocol::Orec;
 using protocol::StripePlace;
 using protocol::StripeWrite;

@@ -115,15 +115,14 @@ private:
     [[nodiscard]] Owner look_at(Slot& slot) noexcept STM_REQUIRES(lock_);
     // Takes the journal away from an owner that stands still, and with it the record of the stripe
     // (kNoStripe: of none). False: not now.
-    static constexpr u64 kNoStripe = ~u64{0};
     [[nodiscard]] bool take(u64 owner, u64 stripe) noexcept STM_EXCLUDES(lock_);
     void release_orphan(u64 stripe, u64 word) noexcept;
     [[nodiscard]] runtime::Status note_in_use(u64 stripe) noexcept;
 
     Region& region_;
     PageStore pages_;
-    runtime::Atomic<u64> suspect_{kNoStripe}; // for mend()
-    WaitQueue waiting_;                       // nobody wakes who sleeps here
+    runtime::Atomic<u64> suspect_{protocol::kNoStripe}; // for mend()
+    WaitQueue waiting_;                                 // nobody wakes who sleeps here
     Mutex lock_;
     runtime::UniqueArray<Slot> slots_ STM_GUARDED_BY(lock_);
     u64 owners_ STM_GUARDED_BY(lock_) = 0;

@@ -447,15 +447,15 @@ bool PrivatePages::renew(Transaction& transaction) noexcept {
 // Pages before this one may have the bytes of a later version than version_ already. Then a look
 // for changes since that finds too much at most.
 bool PrivatePages::renew_page(Transaction& transaction, Page& page) noexcept {
+    const auto& snapshot = transaction.at_snapshot();
     const u64 stripes =
-        page.stale ? Transaction::kAllStripes : transaction.changed_since(version_, page.index);
+        page.stale ? protocol::kAllStripes : snapshot.changed_since(version_, page.index);
     if (stripes == 0)
         return true;
     page.stale = true;
     any_stale_ = true;
     // Whoever holds it elsewhere has what it was.
-    if (is_held(page, kOwner) ||
-        !transaction.copy_stripes(page.index, stripes, memory_of(page.copy)))
+    if (is_held(page, kOwner) || !snapshot.copy_stripes(page.index, stripes, memory_of(page.copy)))
         return false;
     page.stale = false;
     if (!page.mapped || stm_linux_view_was_touched(page.address, page.copy) == 0)

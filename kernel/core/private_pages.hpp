@@ -39,7 +39,7 @@ class PrivatePages : runtime::NonCopyable {
 
 public:
     using Transaction = protocol::Transaction<RegionMemory>;
-    using KeptPage = Transaction::KeptPage;
+    using KeptPage = protocol::KeptPage;
 
     struct Page {
         u64 index;

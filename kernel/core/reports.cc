@@ -38,11 +38,11 @@ void describe(Handle& handle, stm_transaction& transaction) noexcept {
     transaction.conflicts = own.conflicts_in_row();
     transaction.longest_streak = own.longest_streak();
     // One that the watchdog has doomed does not know.
-    u64 stripe = protocol::is_conflict(context->failure()) ? own.first_changed()
-                                                           : Context::Transaction::kNoStripe;
-    if (stripe == Context::Transaction::kNoStripe)
+    u64 stripe =
+        protocol::is_conflict(context->failure()) ? own.first_changed() : protocol::kNoStripe;
+    if (stripe == protocol::kNoStripe)
         stripe = own.in_the_way();
-    if (stripe != Context::Transaction::kNoStripe) {
+    if (stripe != protocol::kNoStripe) {
         transaction.has_place = 1;
         transaction.place = stripe * protocol::kStripeBytes;
     }

@@ -21,6 +21,13 @@ inline constexpr u32 kPageShift = 12;
 inline constexpr u32 kPageBytes = 1u << kPageShift;
 inline constexpr u32 kStripesPerPage = kPageBytes / kStripeBytes;
 
+// No stripe has this number.
+inline constexpr u64 kNoStripe = ~u64{0};
+
+// All stripes of a page, where each has a bit.
+inline constexpr u64 kAllStripes = ~u64{0};
+static_assert(kStripesPerPage == 64);
+
 // One bit for each byte of a stripe.
 using ByteMask = u64;
 static_assert(kStripeBytes == sizeof(ByteMask) * 8);

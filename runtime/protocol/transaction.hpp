@@ -77,11 +77,12 @@
 #include "runtime/protocol/commit_steps.hpp"
 #include "runtime/protocol/memory.hpp"
 #include "runtime/protocol/orec.hpp"
-#include "runtime/protocol/page_changes.hpp"
-#include "runtime/protocol/records.hpp"
+#include "runtime/protocol/page_reads.hpp"
 #include "runtime/protocol/redo_log.hpp"
 #include "runtime/protocol/shared_stripe.hpp"
+#include "runtime/protocol/snapshot.hpp"
 #include "runtime/protocol/stripe.hpp"
+#include "runtime/protocol/validity.hpp"
 #include "runtime/protocol/wait_filter.hpp"
 #include "runtime/support/span.hpp"
 
@@ -100,13 +101,6 @@ struct Limits {
 // `gate`: it must be one of many inside the gate. `token`: it needs the serial token.
 enum class Admission : runtime::u8 { none, gate, token };
 
-// The answer of validate().
-enum class [[nodiscard]] Validity : runtime::u8{
-    valid,   // everything read was valid together, at the start of the call
-    changed, // something read has changed: the transaction cannot commit
-    busy,    // something read is locked by a committer; ask again, or take it for changed
-};
-
 // One transaction at a time, of one thread, again and again. It has some 16 KiB, so it lives in the
 // context of a thread and not on a stack. Signal handlers may call only functions that say so.
 // Calls in a wrong order, such as a commit without a begin, do nothing and return `killed`: in the
@@ -122,9 +116,8 @@ public:
     // The owner is from 1 to 2^62 - 1, and no other transaction of this region has it. The memory
     // must outlive the transaction.
     Transaction(M& memory, u64 owner, Limits limits = {}) noexcept
-        : memory_(memory), owner_(owner), limits_{runtime::min(limits.accesses, kMostStripes),
-                                                  runtime::min(limits.writes, kMostStripes),
-                                                  runtime::min(limits.pages, kMostStripes)} {}
+        : memory_(memory), owner_(owner), snapshot_(memory), limits_(bounded(limits)),
+          pages_(memory) {}
     ~Transaction() {
         if (active_)
             cancel(AbortReason::explicit_cancel);
@@ -162,11 +155,11 @@ public:
         const AbortReason reason = begin(path);
         if (reason != AbortReason::none)
             return reason;
-        if (snapshot > snapshot_) {
+        if (snapshot > snapshot_.time()) {
             in_the_way_ = kNoStripe;
             static_cast<void>(doom(AbortReason::read_validation));
         }
-        snapshot_ = snapshot;
+        snapshot_.move_to(snapshot);
         return AbortReason::none;
     }
 
@@ -224,10 +217,10 @@ public:
         if (found.access != nullptr || !find_at(memory_, stripe, place)) [[unlikely]]
             return false;
         const Orec before{place.orec->load(Order::acquire)};
-        if (before.is_locked() || before.version() > snapshot_) [[unlikely]]
+        if (before.is_locked() || before.version() > snapshot_.time()) [[unlikely]]
             return false;
         to = runtime::load_shared_word(place.data + offset % kStripeBytes);
-        if (!is_unchanged(*place.orec, before, stripe)) [[unlikely]]
+        if (!snapshot_.is_unchanged(*place.orec, before, stripe)) [[unlikely]]
             return false;
         last_ = &accesses_.insert_at(found.slot, stripe, before.version());
         count_once(stripe);
@@ -241,13 +234,11 @@ public:
             return reason;
         if (page >= memory_.size() / kPageBytes) [[unlikely]]
             return AbortReason::out_of_range;
-        const AbortReason reason =
-            reason_of_growth(page_reads_.reserve(page_reads_.size() + u64{1}, limits_.pages));
+        const AbortReason reason = reason_of_growth(pages_.reserve_one(limits_.pages));
         if (reason != AbortReason::none) [[unlikely]]
             return reason;
-        if (copy_page_at_snapshot(page, static_cast<u8*>(to))) [[likely]] {
-            page_reads_.next() = {page, snapshot_, kStripesPerPage, 0};
-            page_reads_.commit_append();
+        if (snapshot_.copy_page(page, static_cast<u8*>(to))) [[likely]] {
+            pages_.append(page, snapshot_.time());
             return AbortReason::none;
         }
         return read_page_slowly(page, static_cast<u8*>(to));
@@ -255,17 +246,10 @@ public:
 
     // -- Pages that the caller keeps, copied for earlier transactions --
 
-    // `changes`: what PageChanges said of it before its records were found to be those of the copy;
-    // or kNotCounted.
-    struct KeptPage {
-        u64 page;
-        u64 changes;
-    };
     // The pages are in the read set from now on, until the end. The caller has copies of them, all
     // at the snapshot, and does not change the array before the end.
     void rely_on(runtime::Span<const KeptPage> pages) noexcept {
-        kept_ = pages;
-        kept_version_ = snapshot_;
+        pages_.rely_on(pages, snapshot_.time());
     }
     // The same, for copies of earlier snapshots. Calls renew(i) for each of which some bytes may
     // not be those of the snapshot; that says whether they are afterwards. False: they are not, and
@@ -273,69 +257,20 @@ public:
     template <typename Renew>
     [[nodiscard, gnu::always_inline]] bool renew_and_rely_on(runtime::Span<KeptPage> pages,
                                                              Renew renew) noexcept {
-        rely_on(pages);
-        const PageChanges* const counters = page_changes();
-        for (u32 i = 0; i < pages.size(); ++i) {
-            KeptPage& kept = pages[i];
-            const u64 changes = counters == nullptr ? kNotCounted : changes_of(*counters, kept);
-            if (counters != nullptr && changes == kept.changes) [[likely]]
-                continue;
-            kept.changes = kNotCounted;
-            if (!renew(i))
-                return false;
-            kept.changes = changes;
-        }
-        return true;
+        return pages_.renew_and_rely_on(pages, snapshot_.time(), renew);
     }
     // After this transaction has committed something in the page, of which the caller has what was
-    // committed: what belongs to that. It was counted once. If the counter is one more than before,
-    // nobody else was counted since.
+    // committed: what belongs to that.
     [[nodiscard]] u64 changes_after_commit(const KeptPage& kept) const noexcept {
-        const PageChanges* const counters = page_changes();
-        return counters != nullptr && changes_of(*counters, kept) == kept.changes + 1
-                   ? kept.changes + 1
-                   : kNotCounted;
+        return pages_.changes_after_commit(kept);
     }
-    // The stripes of the page, as bits, that may not have at the snapshot the bytes that they had
-    // at `version`, which is not above it.
-    //
-    // A stripe that is unlocked and not newer than `version` has the same bytes at the snapshot: by
-    // 2. at the top with its sample here, behind the load of the clock, as O1.
-    [[nodiscard, gnu::always_inline]] u64 changed_since(u64 version, u64 page) const noexcept {
-        const u64 first = page * kStripesPerPage;
-        step(memory_, Step::sample_orec, first);
-        const Atomic<u64>* const orecs = memory_.orec(first);
-        return orecs == nullptr ? 0 : which_are_newer(orecs, kStripesPerPage, version);
-    }
-    // Copies these stripes of the page to their places in `copy`, which has 4096 bytes, at the
-    // snapshot. False: they have changed since, or are about to. Then `copy` has any bytes. Nothing
-    // is doomed, and the snapshot does not move.
-    [[nodiscard]] bool copy_stripes(u64 page, u64 stripes, void* copy) noexcept {
-        u8* const to = static_cast<u8*>(copy);
-        const u64 first = page * kStripesPerPage;
-        StripePlace place;
-        if (stripes == kAllStripes || !find_at(memory_, first, place))
-            return copy_page_at_snapshot(page, to);
-        for (; stripes != 0; stripes &= stripes - 1) {
-            const u64 number = static_cast<u64>(__builtin_ctzll(stripes));
-            step(memory_, Step::sample_orec, first + number);
-            if (!copy_at_snapshot(first + number, 1,
-                                  {place.orec + number, place.data + number * kStripeBytes},
-                                  to + number * kStripeBytes))
-                return false;
-        }
-        return true;
-    }
-    static constexpr u64 kAllStripes = ~u64{0};
-    static_assert(kStripesPerPage == 64);
+    // What the region had at the snapshot. What is copied from there does not enter the read set.
+    [[nodiscard]] const Snapshot<M, kMutation>& at_snapshot() const noexcept { return snapshot_; }
     // While nothing was read yet: a snapshot of now.
-    void take_snapshot_again() noexcept {
-        step(memory_, Step::read_clock, 0);
-        snapshot_ = clock_now(memory_.clock());
-    }
+    void take_snapshot_again() noexcept { snapshot_.move_to_now(); }
     // The transaction began when the clock stood at `snapshot`, before the caller learned of it.
     // Nothing was read yet, except kept pages: rely_on() follows.
-    void take_earlier_snapshot(u64 snapshot) noexcept { snapshot_ = snapshot; }
+    void take_earlier_snapshot(u64 snapshot) noexcept { snapshot_.move_to(snapshot); }
 
     // Whether this transaction wrote anything.
     [[nodiscard]] bool has_written() const noexcept { return log_.size() != 0; }
@@ -612,14 +547,13 @@ public:
     // The same for one page that this transaction has read as a whole: whether it is as it was at
     // the snapshot.
     Validity validate_page(u64 page) const noexcept {
-        return doom_ != AbortReason::none
-                   ? Validity::changed
-                   : check_patiently(PageRead{page, snapshot_, kStripesPerPage, 0});
+        return doom_ != AbortReason::none ? Validity::changed
+                                          : check_patiently(typename Pages::Read{
+                                                page, snapshot_.time(), kStripesPerPage, 0});
     }
 
     // After a conflict, also when the transaction is over: the stripe that was in the way, or
     // kNoStripe.
-    static constexpr u64 kNoStripe = ~u64{0};
     [[nodiscard]] u64 in_the_way() const noexcept { return in_the_way_; }
     // The first stripe read that has changed or is locked now, or kNoStripe. One by one, without
     // patience.
@@ -629,15 +563,13 @@ public:
             if (changed != kNoStripe)
                 return changed;
         }
-        for (const KeptPage& kept : kept_) {
-            if (check(kept) != Validity::valid)
-                return first_changed(read_of(kept));
-        }
-        for (u32 i = 0; i < page_reads_.size(); ++i) {
-            if (check(page_reads_[i]) != Validity::valid)
-                return first_changed(page_reads_[i]);
-        }
-        return kNoStripe;
+        u64 changed = kNoStripe;
+        pages_.for_each([&](const auto& page) noexcept {
+            if (check(page) != Validity::valid)
+                changed = first_changed_of_page(page);
+            return changed == kNoStripe;
+        });
+        return changed;
     }
 
     // Calls function(stripe, version) for each stripe of the read set. For stripes that were read
@@ -657,18 +589,15 @@ public:
                 const u64 stripe = first_of_run(access) + u64(__builtin_ctzll(mask));
                 const Access* const own = accesses_.find(stripe);
                 if (own == nullptr || own->version == kNotRead)
-                    function(stripe, snapshot_);
+                    function(stripe, snapshot_.time());
             }
         }
-        const auto for_each_of = [&function](const PageRead& read) noexcept {
+        pages_.for_each([&](const auto& page) noexcept {
+            const auto read = pages_.read_of(page);
             for (u32 stripe = 0; stripe < read.stripes; ++stripe)
                 function(read.page * kStripesPerPage + stripe, read.version);
-        };
-        for (const KeptPage& kept : kept_)
-            for_each_of(read_of(kept));
-        const u32 pages = page_reads_.size();
-        for (u32 i = 0; i < pages; ++i)
-            for_each_of(page_reads_[i]);
+            return true;
+        });
     }
 
     // Calls function(stripe, mask, bytes) for each stripe of the write set; bytes points to 64.
@@ -709,7 +638,7 @@ public:
     [[nodiscard]] AbortReason doom() const noexcept { return doom_; }
     [[nodiscard]] Path path() const noexcept { return path_; }
     [[nodiscard]] u64 owner() const noexcept { return owner_; }
-    [[nodiscard]] u64 snapshot() const noexcept { return snapshot_; }
+    [[nodiscard]] u64 snapshot() const noexcept { return snapshot_.time(); }
     // The version of the last successful commit(); 0 if that wrote nothing.
     [[nodiscard]] u64 committed_version() const noexcept { return committed_version_; }
     // The number of attempts since the last success that ended by a conflict; an argument of
@@ -723,11 +652,12 @@ public:
     [[nodiscard]] u32 stripes_written() const noexcept { return log_.size(); }
 
 private:
+    using Pages = PageReads<M, kMutation>;
+
     // ---- begin and end -------------------------------------------------------------------------
 
     void start() noexcept {
-        step(memory_, Step::read_clock, 0);
-        snapshot_ = clock_now(memory_.clock());
+        snapshot_.move_to_now();
         doom_ = AbortReason::none;
         waiting_ = false;
         last_ = nullptr;
@@ -754,8 +684,7 @@ private:
         accesses_.clear();
         more_ = 0;
         runs_ = 0;
-        kept_ = {};
-        page_reads_.clear(kKeptPageReads);
+        pages_.clear();
         log_.clear();
         return reason;
     }
@@ -795,6 +724,12 @@ private:
     }
 
     // ---- room ----------------------------------------------------------------------------------
+
+    static constexpr Limits bounded(Limits limits) noexcept {
+        return {runtime::min(limits.accesses, kMostStripes),
+                runtime::min(limits.writes, kMostStripes),
+                runtime::min(limits.pages, kMostStripes)};
+    }
 
     [[nodiscard]] bool in_region(u64 offset, u64 bytes) const noexcept {
         const u64 size = memory_.size();
@@ -920,8 +855,7 @@ private:
         }
         step(memory_, Step::sample_orec, part.stripe);
         StripePlace place;
-        if (!find_at(memory_, part.stripe, place) ||
-            !copy_at_snapshot(part.stripe, count, place, to))
+        if (!find_at(memory_, part.stripe, place) || !snapshot_.copy(part.stripe, count, place, to))
             return 0;
         if (found.access == nullptr) {
             accesses_.next_place() = {place.orec - first, place.data - first * kStripeBytes};
@@ -1068,23 +1002,14 @@ private:
             return {0, AbortReason::none};
         }
         const Orec before{place.orec->load(Order::acquire)};
-        const bool acceptable =
-            expected == kNotRead ? before.version() <= snapshot_ : before.version() == expected;
+        const bool acceptable = expected == kNotRead ? before.version() <= snapshot_.time()
+                                                     : before.version() == expected;
         if (!before.is_locked() && acceptable) [[likely]] {
             load_part(memory_, part, place.data, to);
-            if (is_unchanged(*place.orec, before, part.stripe)) [[likely]]
+            if (snapshot_.is_unchanged(*place.orec, before, part.stripe)) [[likely]]
                 return {before.version(), AbortReason::none};
         }
         return read_shared_slowly(part, to, expected, place);
-    }
-
-    // The second sample, after the data.
-    [[gnu::always_inline]] bool is_unchanged(Atomic<u64>& orec, Orec before, u64 stripe) noexcept {
-        if constexpr (kMutation == Mutation::no_second_sample)
-            return true;
-        runtime::fence(Order::acquire);
-        step(memory_, Step::resample_orec, stripe);
-        return Orec{orec.load(Order::relaxed)} == before;
     }
 
     // The stripe is locked, newer than the snapshot, or changed during the read. Tries again, a
@@ -1114,14 +1039,14 @@ private:
             if (expected != kNotRead) {
                 if (before.version() != expected)
                     return give_up(part.stripe, AbortReason::read_validation);
-            } else if (before.version() > snapshot_) {
+            } else if (before.version() > snapshot_.time()) {
                 const AbortReason reason = extend();
                 if (reason != AbortReason::none)
                     return {0, reason};
                 continue;
             }
             load_part(memory_, part, place.data, to);
-            if (is_unchanged(*place.orec, before, part.stripe))
+            if (snapshot_.is_unchanged(*place.orec, before, part.stripe))
                 return {before.version(), AbortReason::none};
         }
     }
@@ -1133,8 +1058,7 @@ private:
 
     // Moves the snapshot to now, if everything read so far is still valid: 3. at the top.
     [[gnu::noinline]] AbortReason extend() noexcept {
-        step(memory_, Step::read_clock, 0);
-        const u64 now = clock_now(memory_.clock());
+        const u64 now = snapshot_.now();
         if constexpr (kMutation != Mutation::unchecked_extension) {
             const Validity validity = check_all_patiently();
             if (validity != Validity::valid) {
@@ -1143,11 +1067,8 @@ private:
                                                   : AbortReason::read_validation;
             }
         }
-        // Each page was found unchanged at some moment after the clock was read.
-        kept_version_ = now;
-        for (u32 i = 0; i < page_reads_.size(); ++i)
-            page_reads_[i].version = now;
-        snapshot_ = now;
+        pages_.found_valid_at(now);
+        snapshot_.move_to(now);
         ++extensions_;
         return AbortReason::none;
     }
@@ -1197,7 +1118,9 @@ private:
     [[gnu::noinline]] Validity check_mask(const Access& access) const noexcept {
         Validity result = Validity::valid;
         for_each_stretch(access, [&](u64 first, const Atomic<u64>* orecs, u32 count) {
-            const Validity validity = check_run(first, orecs, count, snapshot_);
+            step(memory_, Step::validate_orec, first);
+            const Validity validity = validity_of<kMutation>(first, orecs, count, snapshot_.time(),
+                                                             MineAtSnapshot{*this});
             if (validity != Validity::valid)
                 result = validity;
             return validity != Validity::changed;
@@ -1205,41 +1128,12 @@ private:
         return result;
     }
 
-    // Adjacent stripes, which had versions not above that one.
-    Validity check_run(u64 first, const Atomic<u64>* orecs, u32 count, u64 version) const noexcept {
-        step(memory_, Step::validate_orec, first);
-        if (none_newer(orecs, count, version)) [[likely]]
-            return Validity::valid;
-        Validity result = Validity::valid;
-        for (u32 i = 0; i < count; ++i) {
-            const Orec now{orecs[i].load(Order::acquire)};
-            if (!now.is_locked()) {
-                if (now.version() > version)
-                    return Validity::changed;
-            } else if (!is_mine_over(now, first + i, version) &&
-                       kMutation != Mutation::validation_ignores_locks) {
-                result = Validity::busy;
-            }
-        }
-        return result;
-    }
-
-    u64 first_changed_of_run(u64 first, const Atomic<u64>* orecs, u32 count,
-                             u64 version) const noexcept {
-        for (u32 i = 0; i < count; ++i) {
-            const Orec now{orecs[i].load(Order::acquire)};
-            if (now.is_locked() ? !is_mine_over(now, first + i, version) : now.version() > version)
-                return first + i;
-        }
-        return kNoStripe;
-    }
-
     u64 first_changed(const Access& access) const noexcept {
         if (access.more == 0)
             return check_stripe(access) == Validity::valid ? kNoStripe : access.stripe;
         u64 changed = kNoStripe;
         for_each_stretch(access, [&](u64 first, const Atomic<u64>* orecs, u32 count) {
-            changed = first_changed_of_run(first, orecs, count, snapshot_);
+            changed = first_invalid(first, orecs, count, snapshot_.time(), MineAtSnapshot{*this});
             return changed == kNoStripe;
         });
         return changed;
@@ -1247,108 +1141,30 @@ private:
 
     // ---- whole pages ---------------------------------------------------------------------------
 
-    // A page that was read as a whole. At some moment after the clock stood at `version`, its first
-    // `stripes` stripes had versions not above that. Any later commit to one of them has a version
-    // above it (2. at the top), so one number stands for all.
-    struct PageRead {
-        u64 page;
-        u64 version;
-        u32 stripes;
-        u32 unused;
-    };
-    static constexpr u32 kKeptPageReads = 1024;
-
-    // Null: nobody counts.
-    [[nodiscard, gnu::always_inline]] const PageChanges* page_changes() const noexcept {
-        return counters_of(memory_);
-    }
-    [[nodiscard, gnu::always_inline]] u64 changes_of(const PageChanges& counters,
-                                                     const KeptPage& kept) const noexcept {
-        step(memory_, Step::read_changes, kept.page * kStripesPerPage);
-        return counters.of(kept.page);
-    }
-    [[nodiscard, gnu::always_inline]] PageRead read_of(const KeptPage& kept) const noexcept {
-        return {kept.page, kept_version_, kStripesPerPage, 0};
-    }
-
-    // Copies stripes of one page if all of them are unlocked and not newer than the snapshot, both
-    // before and after the copy. By 2. at the top a stripe that has such a version both times has
-    // the same version both times. So these are the two samples of read_shared().
-    //
-    // The second sample is not needed while the clock stands at the snapshot. If the copy has seen
-    // data of a commit, that commit locked the stripe after the first sample, so by 2. its version
-    // is above the snapshot. It advanced the clock before F, so by F and F' the load of the clock
-    // sees that.
-    [[gnu::always_inline]] bool copy_at_snapshot(u64 first, u32 count, const StripePlace& place,
-                                                 u8* to) noexcept {
-        if (!none_newer(place.orec, count, snapshot_))
-            return false;
-        if constexpr (SteppedMemory<M>) {
-            for (u32 i = 0; i < count; ++i)
-                load_part(memory_, StripePart{first + i, 0, kStripeBytes},
-                          place.data + i * kStripeBytes, to + i * kStripeBytes);
-        } else {
-            runtime::copy_from_shared(to, place.data, u64{count} << kStripeShift);
-        }
-        if constexpr (kMutation == Mutation::no_second_sample)
-            return true;
-        runtime::fence(Order::acquire);
-        step(memory_, Step::read_clock, 0);
-        if (clock_now(memory_.clock()) == snapshot_) [[likely]]
-            return true;
-        step(memory_, Step::resample_orec, first);
-        return none_newer(place.orec, count, snapshot_);
-    }
-
-    bool copy_page_at_snapshot(u64 page, u8* to) noexcept {
-        const u64 first = page * kStripesPerPage;
-        step(memory_, Step::sample_orec, first);
-        StripePlace place;
-        if (!find_at(memory_, first, place)) {
-            __builtin_memset(to, 0, kPageBytes);
-            return true;
-        }
-        return copy_at_snapshot(first, kStripesPerPage, place, to);
-    }
-
     // Reads stripe by stripe, and moves the snapshot where needed. The part that was read already
     // is checked with the rest.
     [[gnu::noinline]] AbortReason read_page_slowly(u64 page, u8* to) noexcept {
-        const u32 index = page_reads_.size();
-        page_reads_.next() = {page, snapshot_, 0, 0};
-        page_reads_.commit_append();
+        pages_.begin_page(page, snapshot_.time());
         for (u32 i = 0; i < kStripesPerPage; ++i) {
             const StripePart part{page * kStripesPerPage + i, 0, kStripeBytes};
             StripePlace place{};
             const Sample sample = read_shared(part, to + i * kStripeBytes, kNotRead, place);
             if (sample.reason != AbortReason::none)
                 return doom(sample.reason);
-            page_reads_[index].stripes = i + 1;
+            pages_.add_stripe();
         }
         return AbortReason::none;
     }
 
-    Validity check(const PageRead& read) const noexcept {
-        const u64 first = read.page * kStripesPerPage;
-        const Atomic<u64>* const orecs = memory_.orec(first);
-        return orecs == nullptr ? Validity::valid
-                                : check_run(first, orecs, read.stripes, read.version);
+    [[gnu::always_inline]] Validity check(const KeptPage& page) const noexcept {
+        return pages_.check(page, Mine{*this});
     }
-
-    // A page that nobody has counted since is as it was: see page_changes.hpp. This commit has
-    // counted those that it writes.
-    [[gnu::always_inline]] Validity check(const KeptPage& kept) const noexcept {
-        const PageChanges* const changes = page_changes();
-        if (changes != nullptr && changes_of(*changes, kept) == kept.changes) [[likely]]
-            return Validity::valid;
-        return check(read_of(kept));
+    [[gnu::always_inline]] Validity check(const typename Pages::Read& page) const noexcept {
+        return pages_.check(page, Mine{*this});
     }
-
-    u64 first_changed(const PageRead& read) const noexcept {
-        const u64 first = read.page * kStripesPerPage;
-        const Atomic<u64>* const orecs = memory_.orec(first);
-        return orecs == nullptr ? kNoStripe
-                                : first_changed_of_run(first, orecs, read.stripes, read.version);
+    template <typename Page>
+    u64 first_changed_of_page(const Page& page) const noexcept {
+        return pages_.first_changed(pages_.read_of(page), Mine{*this});
     }
 
     // Whether this commit has locked the stripe, and the replaced version is not above that one.
@@ -1360,9 +1176,21 @@ private:
             return false;
         return Orec{log_[access->write].replaced}.version() <= version;
     }
+    // The same, to be asked by others.
+    struct Mine {
+        const Transaction& transaction;
+        bool operator()(Orec now, u64 stripe, u64 version) const noexcept {
+            return transaction.is_mine_over(now, stripe, version);
+        }
+    };
+    struct MineAtSnapshot {
+        const Transaction& transaction;
+        bool operator()(Orec now, u64 stripe) const noexcept {
+            return transaction.is_mine_over(now, stripe, transaction.snapshot_.time());
+        }
+    };
 
-    // Gives a commit that has locked it the time that a short one needs. An Access, a KeptPage or a
-    // PageRead.
+    // Gives a commit that has locked it the time that a short one needs. An Access, or a page.
     template <typename Read>
     [[gnu::always_inline]] Validity check_patiently(const Read& read) const noexcept {
         Validity validity = check(read);
@@ -1383,19 +1211,12 @@ private:
             if (validity != Validity::valid)
                 return validity;
         }
-        for (const KeptPage& kept : kept_) {
-            const Validity validity = check_patiently(kept);
-            if (validity != Validity::valid)
-                return validity;
-        }
-        const u32 pages = page_reads_.size();
-        signal_fence();
-        for (u32 i = 0; i < pages; ++i) {
-            const Validity validity = check_patiently(page_reads_[i]);
-            if (validity != Validity::valid)
-                return validity;
-        }
-        return Validity::valid;
+        Validity validity = Validity::valid;
+        pages_.for_each([&](const auto& page) noexcept {
+            validity = check_patiently(page);
+            return validity == Validity::valid;
+        });
+        return validity;
     }
 
     // What is to be written to the stripe, before its bytes change. There is room for it. `known`:
@@ -1451,7 +1272,7 @@ private:
         // Each stripe written is one of the accesses.
         const u64 records = accesses_.size() - log_.size() + more_;
         return log_.size() * u64{kCostOfStripe} + records * kCostOfRecord +
-                   (kept_.size() + page_reads_.size()) * u64{kCostOfPage} >
+                   pages_.size() * kCostOfPage >
                kMaxConcurrentCost;
     }
 
@@ -1505,7 +1326,7 @@ private:
         }
         if constexpr (kMutation == Mutation::late_clock) {
             step(memory_, Step::read_clock, 0);
-            const bool alone = clock_now(memory_.clock()) == snapshot_;
+            const bool alone = clock_now(memory_.clock()) == snapshot_.time();
             if (!alone)
                 reason = validate_all(steps);
             if (reason != AbortReason::none) {
@@ -1516,7 +1337,7 @@ private:
         step(memory_, Step::advance_clock, 0);
         const u64 version = clock_advance(memory_.clock());
         if constexpr (kMutation != Mutation::late_clock) {
-            if (version != snapshot_ + 1)
+            if (version != snapshot_.time() + 1)
                 reason = validate_all(steps);
             if (reason != AbortReason::none) {
                 steps.restore_all();
@@ -1554,21 +1375,17 @@ private:
             steps.batch_done(access.more == 0 ? i : index_of_page(i));
         }
         u32 index = 0;
-        for (const KeptPage& kept : kept_) {
-            if (check(kept) != Validity::valid) {
-                in_the_way_ = first_changed(read_of(kept));
-                return AbortReason::commit_validation;
+        AbortReason reason = AbortReason::none;
+        pages_.for_each([&](const auto& page) noexcept {
+            if (check(page) != Validity::valid) {
+                in_the_way_ = first_changed_of_page(page);
+                reason = AbortReason::commit_validation;
+                return false;
             }
             steps.batch_done(index_of_page(index++));
-        }
-        for (u32 i = 0; i < page_reads_.size(); ++i) {
-            if (check(page_reads_[i]) != Validity::valid) {
-                in_the_way_ = first_changed(page_reads_[i]);
-                return AbortReason::commit_validation;
-            }
-            steps.batch_done(index_of_page(i));
-        }
-        return AbortReason::none;
+            return true;
+        });
+        return reason;
     }
 
     // The waiters to wake, after the clock was advanced.
@@ -1586,7 +1403,7 @@ private:
 
     M& memory_;
     const u64 owner_;
-    u64 snapshot_ = 0;
+    Snapshot<M, kMutation> snapshot_;
     Access* last_ = nullptr; // into accesses_; the stripe touched last, or nullptr
     bool ready_ = false;     // active, not doomed, not waiting
     bool active_ = false;
@@ -1604,9 +1421,7 @@ private:
     u32 runs_ = 0; // such entries
     const Limits limits_;
     AccessTable accesses_;
-    runtime::Span<const KeptPage> kept_;
-    u64 kept_version_ = 0;
-    GrowingArray<PageRead, 16> page_reads_;
+    Pages pages_;
     RedoLog log_;
 };
 

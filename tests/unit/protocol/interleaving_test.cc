@@ -92,11 +92,12 @@ public:
     bool renew(Tx& tx) {
         const bool renewed = tx.renew_and_rely_on({kept_.data(), kept_.size()}, [&](u32 i) {
             Copy& copy = copies_[i];
-            const u64 stripes =
-                copy.stale ? Tx::kAllStripes : tx.changed_since(version_, kept_[i].page);
+            const auto& snapshot = tx.at_snapshot();
+            const u64 stripes = copy.stale ? protocol::kAllStripes
+                                           : snapshot.changed_since(version_, kept_[i].page);
             if (stripes == 0)
                 return true;
-            copy.stale = !tx.copy_stripes(kept_[i].page, stripes, copy.bytes.data());
+            copy.stale = !snapshot.copy_stripes(kept_[i].page, stripes, copy.bytes.data());
             return !copy.stale;
         });
         if (renewed)
@@ -131,7 +132,7 @@ private:
         return i;
     }
 
-    std::vector<typename Tx::KeptPage> kept_;
+    std::vector<protocol::KeptPage> kept_;
     std::vector<Copy> copies_;
     u64 version_ = 0;
 };

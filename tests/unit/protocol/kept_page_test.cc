@@ -52,7 +52,7 @@ static_assert(protocol::Memory<CountingMemory>);
 class KeptPages : public testing::Test {
 protected:
     using Tx = Transaction<CountingMemory>;
-    using KeptPage = Tx::KeptPage;
+    using KeptPage = protocol::KeptPage;
 
     AbortReason write(Tx& by, u64 offset, u64 value) { return by.write(offset, &value, 8); }
     void put(u64 offset, u64 value) {
@@ -168,7 +168,7 @@ TEST(KeptPagesWithoutCounters, AreComparedByTheirRecords) {
     FlatMemory memory(1 << 20);
     Transaction<FlatMemory> tx(memory, 1);
     Transaction<FlatMemory> other(memory, 2);
-    Transaction<FlatMemory>::KeptPage pages[] = {{1, kNotCounted}};
+    protocol::KeptPage pages[] = {{1, kNotCounted}};
     const u64 value = 1;
     for (const u64 page : {u64{2}, u64{1}}) {
         int looked = 0;
