@@ -376,7 +376,9 @@ void PrivatePages::keep(const Transaction& transaction, u64 version, Effect effe
         }
         is_spoilt_ = is_spoilt_ || !same;
         if (page.written && page.kept)
-            counted_[number].changes = transaction.changes_after_commit(counted_[number]);
+            counted_[number].changes = effect == Effect::effective
+                                           ? transaction.changes_after_commit(counted_[number])
+                                           : protocol::kNotCounted;
         page.mapped = page.mapped && (!page.stored || page.stays);
         any_unmapped_ = any_unmapped_ || !page.mapped;
         page.touched = 0;
