@@ -254,6 +254,18 @@ def test_a_module_that_the_command_removes_is_fine():
     assert (code, err) == (0, ""), (code, err)
 
 
+def test_modules_of_the_kernel_are_loaded_before_the_command_with_what_they_need():
+    code, out, err = vm("--load", "unix_diag", "--load", "crc32c_generic", "--load",
+                        "nf_tables", "--", "cat", "/proc/modules")
+    loaded = {line.split()[0] for line in out.decode().splitlines()}
+    assert code == 0 and {"unix_diag", "nf_tables", "nfnetlink"} <= loaded, (code, out, err)
+
+
+def test_a_module_that_the_kernel_does_not_have_is_named():
+    code, _, err = vm("--load", "nonsense", "--", "true")
+    assert code == 125 and "no module nonsense" in err, (code, err)
+
+
 def test_a_timeout_tells_who_sleeps():
     code, out, err = vm("--timeout", "5", "--", "sh", "-c", "echo begun; sleep 1000")
     assert (code, out) == (124, b"begun\n"), (code, out, err)

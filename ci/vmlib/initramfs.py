@@ -78,15 +78,17 @@ def init_program():
     return path
 
 
-def base(kernel, deterministic=False):
+def base(kernel, deterministic=False, load=()):
     """The archive that each boot of a kernel starts with: a file of the cache.
 
-    A guest that counts instructions has no disk and no port, so it needs no driver.
+    It loads the kernel's modules of these names. A guest that counts instructions has no disk and
+    no port, so it needs no driver.
     """
     program = init_program()
     key = os.path.basename(program).removesuffix(".init")
     key += "-" + hashlib.sha256(kernel.encode()).hexdigest()[:12] + "-3"
     key += "-bare" if deterministic else ""
+    key += "".join("-" + name for name in load)
     path = os.path.join(cache.root(), "guest", key + ".initrd")
     if os.path.exists(path):
         return path
@@ -95,7 +97,10 @@ def base(kernel, deterministic=False):
     with open(program, "rb") as handle:
         archive.file("init", handle.read())
     names = []
-    for driver in [] if deterministic else needed(kernel, DRIVERS):
+    missing = without_module(kernel, load)
+    if missing:
+        raise cache.Failure(f"{kernel}: no module {', '.join(missing)}")
+    for driver in needed(kernel, (*([] if deterministic else DRIVERS), *load)):
         name = os.path.basename(driver).removesuffix(".xz")
         archive.file(f"modules/{name}", _read_module(driver), 0o644)
         names.append(f"/modules/{name}\n")
@@ -107,17 +112,33 @@ def base(kernel, deterministic=False):
     return path
 
 
+def lines_of(kernel, name):
+    """Those of a list that is beside the kernel's modules; none if it has no modules."""
+    path = os.path.join(kernel, "modules", name)
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="ascii") as handle:
+        return handle.read().splitlines()
+
+
+def name_of(path):
+    return os.path.basename(path).split(".")[0].replace("-", "_")
+
+
+def without_module(kernel, wanted):
+    """Those names that the kernel has neither as a module nor built in."""
+    paths = [line.partition(":")[0] for line in lines_of(kernel, "modules.dep")]
+    known = {name_of(path) for path in paths + lines_of(kernel, "modules.builtin")}
+    return [name for name in wanted if name not in known]
+
+
 def needed(kernel, wanted):
     """The module files for `wanted`, each after those that it depends on."""
-    listing = os.path.join(kernel, "modules", "modules.dep")
-    if not os.path.exists(listing):
-        return []
     depends = {}
-    with open(listing, encoding="ascii") as handle:
-        for line in handle:
-            path, _, others = line.partition(":")
-            depends[path] = others.split()
-    by_name = {os.path.basename(path).split(".")[0]: path for path in depends}
+    for line in lines_of(kernel, "modules.dep"):
+        path, _, others = line.partition(":")
+        depends[path] = others.split()
+    by_name = {name_of(path): path for path in depends}
     order = []
     for name in wanted:
         if name in by_name:
