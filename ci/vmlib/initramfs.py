@@ -84,11 +84,15 @@ def base(kernel, deterministic=False, load=()):
     It loads the kernel's modules of these names. A guest that counts instructions has no disk and
     no port, so it needs no driver.
     """
+    missing = without_module(kernel, load)
+    if missing:
+        raise cache.Failure(f"the kernel in {kernel} has no module {', '.join(missing)}")
     program = init_program()
     key = os.path.basename(program).removesuffix(".init")
     key += "-" + hashlib.sha256(kernel.encode()).hexdigest()[:12] + "-3"
     key += "-bare" if deterministic else ""
-    key += "".join("-" + name for name in load)
+    if load:
+        key += "-with-" + hashlib.sha256(" ".join(load).encode()).hexdigest()[:12]
     path = os.path.join(cache.root(), "guest", key + ".initrd")
     if os.path.exists(path):
         return path
@@ -97,9 +101,6 @@ def base(kernel, deterministic=False, load=()):
     with open(program, "rb") as handle:
         archive.file("init", handle.read())
     names = []
-    missing = without_module(kernel, load)
-    if missing:
-        raise cache.Failure(f"{kernel}: no module {', '.join(missing)}")
     for driver in needed(kernel, (*([] if deterministic else DRIVERS), *load)):
         name = os.path.basename(driver).removesuffix(".xz")
         archive.file(f"modules/{name}", _read_module(driver), 0o644)
@@ -129,7 +130,7 @@ def without_module(kernel, wanted):
     """Those names that the kernel has neither as a module nor built in."""
     paths = [line.partition(":")[0] for line in lines_of(kernel, "modules.dep")]
     known = {name_of(path) for path in paths + lines_of(kernel, "modules.builtin")}
-    return [name for name in wanted if name not in known]
+    return [name for name in wanted if name_of(name) not in known]
 
 
 def needed(kernel, wanted):
@@ -140,7 +141,7 @@ def needed(kernel, wanted):
         depends[path] = others.split()
     by_name = {name_of(path): path for path in depends}
     order = []
-    for name in wanted:
+    for name in map(name_of, wanted):
         if name in by_name:
             # modules.dep lists what to load first last.
             for path in [*reversed(depends[by_name[name]]), by_name[name]]:

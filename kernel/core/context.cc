@@ -483,7 +483,9 @@ void Context::lose(AbortReason reason) noexcept {
     // Its own thread knows what it has done, and loads what was committed last, as without a
     // transaction. Another one's may be in the middle of loads, which must not show it a second
     // state.
-    if (is_current())
+    // So may the program before this one, if it had the thread: what began there does not hold its
+    // address space, whose place this one may have.
+    if (is_current() && !is_of_another_program())
         stage_.give_up(stm_linux_memory_current());
 }
 

@@ -375,6 +375,7 @@ void PrivatePages::keep(const Transaction& transaction, u64 version, Effect effe
             return true;
         }
         is_spoilt_ = is_spoilt_ || !same;
+        // Without an effect nobody looks at the number: all pages leave, as this one is spoilt.
         if (page.written && page.kept)
             counted_[number].changes = effect == Effect::effective
                                            ? transaction.changes_after_commit(counted_[number])

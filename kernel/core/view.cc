@@ -135,7 +135,7 @@ Status View::note_mapping() noexcept {
             continue;
         // What is only running does not hold its address space. If its thread is in the middle of
         // exec, this one may have got the same place.
-        if (stm_linux_thread_is_in(context.thread(), memory) == 0)
+        if (stage == Stage::running && stm_linux_thread_is_in(context.thread(), memory) == 0)
             continue;
         if (running != nullptr)
             return Error::busy;

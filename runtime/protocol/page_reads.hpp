@@ -23,7 +23,7 @@ struct KeptPage {
     u64 changes;
 };
 
-// What `is_mine(record, stripe, version)` says is as in validity.hpp.
+// What `is_mine` says is as in validity.hpp.
 template <StripeMemory M, Mutation kMutation = Mutation::none>
 class PageReads : runtime::NonCopyable {
 public:
@@ -132,15 +132,13 @@ public:
         return check(read_of(kept), is_mine);
     }
     template <typename IsMine>
-    Validity check(const Read& read, IsMine is_mine) const noexcept {
+    [[gnu::noinline]] Validity check(const Read& read, IsMine is_mine) const noexcept {
         const u64 first = read.page * kStripesPerPage;
         const Atomic<u64>* const orecs = memory_.orec(first);
         if (orecs == nullptr)
             return Validity::valid;
         step(memory_, Step::validate_orec, first);
-        return validity_of<kMutation>(
-            first, orecs, read.stripes, read.version,
-            [&](Orec now, u64 stripe) noexcept { return is_mine(now, stripe, read.version); });
+        return validity_of<kMutation>(first, orecs, read.stripes, read.version, is_mine);
     }
     // The first stripe of the page that is not valid now, or kNoStripe.
     template <typename IsMine>
@@ -148,10 +146,7 @@ public:
         const u64 first = read.page * kStripesPerPage;
         const Atomic<u64>* const orecs = memory_.orec(first);
         return orecs == nullptr ? kNoStripe
-                                : first_invalid(first, orecs, read.stripes, read.version,
-                                                [&](Orec now, u64 stripe) noexcept {
-                                                    return is_mine(now, stripe, read.version);
-                                                });
+                                : first_invalid(first, orecs, read.stripes, read.version, is_mine);
     }
 
     // Empties it.

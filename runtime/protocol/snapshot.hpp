@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The snapshot of a transaction: a moment of the region's history, and copies of what the region
-// had then. Nothing here moves it by itself; an extension checks first what was read before.
+// had then. What copies does not move it. Who calls move_to() or move_to_now() has checked first
+// what was read before.
 //
 // The numbers are those of the proof in transaction.hpp.
 #pragma once
@@ -80,7 +81,8 @@ public:
         return copy(first, kStripesPerPage, place, to);
     }
 
-    // The same for some stripes of the page, as bits, to their places in the 4096 bytes.
+    // The same for some stripes of the page, as bits, to their places in the 4096 bytes. False:
+    // they have changed since, or are about to.
     [[nodiscard]] bool copy_stripes(u64 page, u64 stripes, u8* to) const noexcept {
         const u64 first = page * kStripesPerPage;
         StripePlace place;

@@ -566,7 +566,7 @@ public:
         u64 changed = kNoStripe;
         pages_.for_each([&](const auto& page) noexcept {
             if (check(page) != Validity::valid)
-                changed = first_changed_of_page(page);
+                changed = first_changed(pages_.read_of(page));
             return changed == kNoStripe;
         });
         return changed;
@@ -578,6 +578,7 @@ public:
     template <typename Function>
     void for_each_read(Function function) const noexcept {
         const u32 count = accesses_.size();
+        signal_fence();
         for (u32 i = 0; i < count; ++i) {
             const Access& access = accesses_[i];
             if (access.more == 0) {
@@ -1119,8 +1120,8 @@ private:
         Validity result = Validity::valid;
         for_each_stretch(access, [&](u64 first, const Atomic<u64>* orecs, u32 count) {
             step(memory_, Step::validate_orec, first);
-            const Validity validity = validity_of<kMutation>(first, orecs, count, snapshot_.time(),
-                                                             MineAtSnapshot{*this});
+            const Validity validity =
+                validity_of<kMutation>(first, orecs, count, snapshot_.time(), Mine{*this});
             if (validity != Validity::valid)
                 result = validity;
             return validity != Validity::changed;
@@ -1133,7 +1134,7 @@ private:
             return check_stripe(access) == Validity::valid ? kNoStripe : access.stripe;
         u64 changed = kNoStripe;
         for_each_stretch(access, [&](u64 first, const Atomic<u64>* orecs, u32 count) {
-            changed = first_invalid(first, orecs, count, snapshot_.time(), MineAtSnapshot{*this});
+            changed = first_invalid(first, orecs, count, snapshot_.time(), Mine{*this});
             return changed == kNoStripe;
         });
         return changed;
@@ -1162,9 +1163,8 @@ private:
     [[gnu::always_inline]] Validity check(const typename Pages::Read& page) const noexcept {
         return pages_.check(page, Mine{*this});
     }
-    template <typename Page>
-    u64 first_changed_of_page(const Page& page) const noexcept {
-        return pages_.first_changed(pages_.read_of(page), Mine{*this});
+    [[gnu::noinline]] u64 first_changed(const typename Pages::Read& page) const noexcept {
+        return pages_.first_changed(page, Mine{*this});
     }
 
     // Whether this commit has locked the stripe, and the replaced version is not above that one.
@@ -1181,12 +1181,6 @@ private:
         const Transaction& transaction;
         bool operator()(Orec now, u64 stripe, u64 version) const noexcept {
             return transaction.is_mine_over(now, stripe, version);
-        }
-    };
-    struct MineAtSnapshot {
-        const Transaction& transaction;
-        bool operator()(Orec now, u64 stripe) const noexcept {
-            return transaction.is_mine_over(now, stripe, transaction.snapshot_.time());
         }
     };
 
@@ -1378,7 +1372,7 @@ private:
         AbortReason reason = AbortReason::none;
         pages_.for_each([&](const auto& page) noexcept {
             if (check(page) != Validity::valid) {
-                in_the_way_ = first_changed_of_page(page);
+                in_the_way_ = first_changed(pages_.read_of(page));
                 reason = AbortReason::commit_validation;
                 return false;
             }

@@ -781,7 +781,7 @@ private:
         return AbortReason::none;
     }
 
-    // As the copy of a page in transaction.hpp: all records before and after the bytes. The second
+    // As the copy of stripes in snapshot.hpp: all records before and after the bytes. The second
     // look is not needed while the clock stands at the snapshot: a commit whose bytes were seen has
     // advanced it before it stored them.
     static bool load_at_once(Part& part, u64 first, u32 count, u8* to) noexcept {

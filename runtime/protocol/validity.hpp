@@ -2,8 +2,8 @@
 // Whether stripes that were read are as they were: 3. and 5. of the proof in transaction.hpp.
 //
 // Adjacent stripes that had versions not above a known one are looked at together. `is_mine(record,
-// stripe)` says of a locked record whether the transaction that asks has locked it itself, over a
-// version that is not above that one either.
+// stripe, version)` says of a locked record whether the transaction that asks has locked it itself,
+// over a version that is not above that one either.
 #pragma once
 
 #include "runtime/protocol/memory.hpp"
@@ -32,7 +32,8 @@ template <Mutation kMutation, typename IsMine>
         if (!now.is_locked()) {
             if (now.version() > version)
                 return Validity::changed;
-        } else if (!is_mine(now, first + i) && kMutation != Mutation::validation_ignores_locks) {
+        } else if (!is_mine(now, first + i, version) &&
+                   kMutation != Mutation::validation_ignores_locks) {
             result = Validity::busy;
         }
     }
@@ -45,7 +46,7 @@ template <typename IsMine>
                                        IsMine is_mine) noexcept {
     for (u32 i = 0; i < count; ++i) {
         const Orec now{orecs[i].load(Order::acquire)};
-        if (now.is_locked() ? !is_mine(now, first + i) : now.version() > version)
+        if (now.is_locked() ? !is_mine(now, first + i, version) : now.version() > version)
             return first + i;
     }
     return kNoStripe;

@@ -273,6 +273,53 @@ TEST_F(Transactions, OfAThreadInTheMiddleOfExecAreNotTakenForThoseOfANewAddressS
     EXPECT_EQ(transaction_of(file).depth, 0u);
 }
 
+// A thread with the view of its address space holds that, also while it is in the middle of exec.
+TEST_F(Transactions, KeepTheViewOfAnAddressSpaceInTheMiddleOfExec) {
+    Process shared(200, kRoot, "parent");
+    Process elsewhere(201, kRoot, "elsewhere");
+    Process fresh(202, kRoot, "fresh");
+    OtherThread child;
+    OtherThread mapper;
+    const As parent(shared);
+    EXPECT_EQ(start(file), 1);
+    {
+        const As caller(elsewhere);
+        const AsThread it(mapper);
+        ASSERT_EQ(map(file, 0, 1, STM_MAP_WRITE), 0);
+    }
+    {
+        // As after vfork.
+        const AsThread it(child);
+        EXPECT_EQ(start(file), 1) << "the parent's is not mapped here";
+    }
+    {
+        // Now it has left that address space, and is not another program yet.
+        const As caller(fresh);
+        const AsThread it(child);
+        stm_linux_memory_current();
+    }
+    EXPECT_EQ(map(file, 0, 1, STM_MAP_WRITE), -EBUSY) << "the child has the view";
+    EXPECT_EQ(cancel(file), 0);
+    const AsThread it(child);
+    EXPECT_EQ(cancel(file), 0);
+}
+
+// The transaction of a program that the thread was two programs ago.
+TEST_F(Transactions, OfProgramsBeforeHoldNoAddressSpaceWhenTheyAreClosed) {
+    Process process(200, kRoot, "program");
+    const As caller(process);
+    EXPECT_EQ(start(file), 1);
+    const stm_memory* const before = simulated::current_memory();
+    simulated::exec([] {});
+    process.move_to_the_place_of_an_ended_memory();
+    simulated::exec();
+    EXPECT_EQ(stm_linux_memory_current(), before) << "the case that is tested";
+    const auto references = [] { return simulated::live().memory_references; };
+    const auto held = references();
+    stm_core_flush(file.get(), simulated::kLastDescriptor);
+    EXPECT_EQ(references(), held);
+}
+
 TEST_F(Transactions, EndWithExec) {
     EXPECT_EQ(start(file), 1);
     put(file, 0, 1);
