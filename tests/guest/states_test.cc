@@ -455,14 +455,23 @@ TEST(Copies, AreGoneWhenTheyAreInterrupted) {
     };
     const Way ways[] = {
         {"exec " + copy, 1}, {"exec " + load, 1}, {"trap '' TERM; exec " + copy, 0}};
-    for (const Way& way : ways) {
-        const std::string quiet = way.line + " >/dev/null 2>&1";
+    // The command's status. It has made the whole region, or nothing.
+    const auto interrupted = [&](const std::string& line) {
+        const std::string quiet = line + " >/dev/null 2>&1";
         Child child = Child::doing([&] { ::execl("/bin/sh", "sh", "-c", quiet.c_str(), nullptr); });
-        EXPECT_TRUE(eventually([&] { return exists(made); })) << way.line;
+        EXPECT_TRUE(eventually([&] { return exists(made); })) << line;
         child.kill(SIGTERM);
-        EXPECT_EQ(child.wait(), way.status) << way.line;
-        EXPECT_EQ(exists(made), way.status == 0) << way.line;
+        const int status = child.wait();
+        EXPECT_EQ(exists(made), status == 0) << line;
         stm_unlink_deferred(made.c_str());
+        return status;
+    };
+    for (const Way& way : ways) {
+        int status = interrupted(way.line);
+        // On a busy machine the command may have come to its end before anybody saw its region.
+        for (int again = 0; again < 20 && status != way.status && status == 0; ++again)
+            status = interrupted(way.line);
+        EXPECT_EQ(status, way.status) << way.line;
     }
     ::unlink(archive.c_str());
 }
