@@ -21,6 +21,12 @@ Setup beside_open(unsigned others, bool is_typed) {
     return {(is_typed ? "typed, " : "calls, ") + std::to_string(others) + " open",
             [others, is_typed] { return make_beside_open(others, is_typed); }, kBank};
 }
+Setup direct(const Work& work, std::size_t workers) {
+    return {"direct", make_direct, work, workers};
+}
+Setup libitm(const Work& work, std::size_t workers) {
+    return {"libitm", make_libitm, work, workers, Workers::threads};
+}
 Setup halves(unsigned regions) {
     return {std::to_string(regions) + (regions == 1 ? " region" : " regions"),
             [regions] { return make_halves(regions); }, kBank};
@@ -28,6 +34,29 @@ Setup halves(unsigned regions) {
 Setup allocating(std::size_t workers) {
     return {"allocating", make_allocating,    kHotCounter,
             workers,      Workers::processes, Setup::Sums::not_checked};
+}
+
+// Direct regions, beside what people use instead.
+void add_direct(std::vector<Goal>& goals) {
+    constexpr Work kHashSet{"hash-set-20", Kind::hash_set, 2};
+    constexpr Work kOrderedMap{"ordered-map-20", Kind::ordered_map, 2};
+    const auto add = [&](const char* name, const Setup& base, const Setup& variant, double least) {
+        goals.push_back({std::string("direct: ") + name, base, variant, least});
+    };
+    add("bank to the one of a protected region", typed(kBank, 1), direct(kBank, 1), 5);
+    add("bank to a robust mutex's with undo log, 2 processes",
+        {"mutex-undo", make_mutex_undo, kBank, 2}, direct(kBank, 2), 1);
+    add("disjoint counters, 2 processes to 1", direct(kDisjoint, 1), direct(kDisjoint, 2), 1.8);
+    add("bank with 20 % sums to libitm's, 2 processes", libitm(kBankWithSums, 2),
+        direct(kBankWithSums, 2), 10);
+    add("hash set to libitm's, 2 processes", libitm(kHashSet, 2), direct(kHashSet, 2), 5);
+    add("ordered map to libitm's, 2 processes", libitm(kOrderedMap, 2), direct(kOrderedMap, 2), 5);
+#ifdef STM_BENCH_BOOST
+    add("hash set to Boost.Interprocess', 2 processes", {"boost", make_boost, kHashSet, 2},
+        direct(kHashSet, 2), 1.5);
+    add("ordered map to Boost.Interprocess', 2 processes", {"boost", make_boost, kOrderedMap, 2},
+        direct(kOrderedMap, 2), 1.5);
+#endif
 }
 
 } // namespace
@@ -38,7 +67,7 @@ std::vector<Goal> all_goals() {
     const Setup lmdb_vacation{"lmdb", make_lmdb, kVacation, 1};
     const Setup lmdb_bank_2{"lmdb", make_lmdb, kBank, 2};
     const Setup mutex_reads_2{"mutex", make_mutex, kReadOnly8, 2};
-    return {
+    std::vector<Goal> goals{
         {"read-only of 8 words to LMDB's", lmdb_reads, typed(kReadOnly8, 1), 30},
         {"read-only of 8 words to a robust mutex's, 2 processes", mutex_reads_2,
          typed(kReadOnly8, 2), 1.0},
@@ -63,6 +92,8 @@ std::vector<Goal> all_goals() {
         {"bank by calls beside 64 open transactions to none", beside_open(0, false),
          beside_open(64, false), 0.99, 5},
     };
+    add_direct(goals);
+    return goals;
 }
 
 } // namespace stm::bench
