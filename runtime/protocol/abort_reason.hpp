@@ -24,14 +24,16 @@ enum class [[nodiscard]] AbortReason : runtime::u8{
     out_of_range = 12,     // outside of the region
     fault = 13,            // the caller's own memory could not be read or written
     closed = 14,           // its thread has no descriptor of the open file any more
+    snapshot_too_old = 15, // its snapshot was fixed, and what it needs of it is not kept any more
 };
-inline constexpr runtime::u32 kAbortReasons = 15;
+inline constexpr runtime::u32 kAbortReasons = 16;
 
 // True if another attempt of the same transaction may well succeed, because others have moved on.
 // Only these count for back-off and for the serial path.
 [[nodiscard]] constexpr bool is_conflict(AbortReason reason) noexcept {
     return reason == AbortReason::read_locked || reason == AbortReason::read_validation ||
-           reason == AbortReason::commit_locked || reason == AbortReason::commit_validation;
+           reason == AbortReason::commit_locked || reason == AbortReason::commit_validation ||
+           reason == AbortReason::snapshot_too_old;
 }
 
 // The reason for the error of a failed hook of Memory.
@@ -84,6 +86,8 @@ inline constexpr runtime::u32 kAbortReasons = 15;
         return "fault";
     case AbortReason::closed:
         return "closed";
+    case AbortReason::snapshot_too_old:
+        return "snapshot_too_old";
     }
     return "unknown";
 }

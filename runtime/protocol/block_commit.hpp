@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The commit of a transaction that has read nothing and writes a block: whole stripes, one behind
-// the other, whose new bytes lie so, too. It does L, C, F, A and R of the proof in transaction.hpp.
-// V has nothing to look at. A may store the bytes of a page in one go: all its stripes are locked.
+// the other, whose new bytes lie so, too. It does L, C, F, A and R of the proof in transaction.hpp,
+// and K of old_versions.hpp. V has nothing to look at. A may store the bytes of a page in one go:
+// all its stripes are locked.
 #pragma once
 
 #include "runtime/protocol/abort_reason.hpp"
@@ -40,9 +41,12 @@ public:
     // The caller has entered the gate. commit_locked: another commit kept a stripe locked, and
     // nothing was written.
     [[nodiscard]] AbortReason commit() noexcept {
+        Steps steps(memory_, owner_, log_, Path::concurrent);
+        steps.make_old_stripes();
         memory_.begin_critical();
-        const AbortReason reason = commit_locked();
+        const AbortReason reason = commit_locked(steps);
         memory_.end_critical();
+        free_spare_old_stripes(memory_);
         return reason;
     }
 
@@ -90,8 +94,7 @@ private:
     };
     using Steps = CommitSteps<M, const Log&, kMutation>;
 
-    [[gnu::always_inline]] AbortReason commit_locked() noexcept {
-        Steps steps(memory_, owner_, log_, Path::concurrent);
+    [[gnu::always_inline]] AbortReason commit_locked(Steps& steps) noexcept {
         u32 spins = runtime::min(memory_.spin_limit(), kMaxConcurrentSpins);
         const AbortReason reason =
             steps.lock_all(spins, [](const auto&, Orec) noexcept { return true; });
@@ -100,6 +103,7 @@ private:
         step(memory_, Step::advance_clock, 0);
         version_ = clock_advance(memory_.clock());
         step(memory_, Step::publish, 0);
+        steps.keep_all(version_);
         if constexpr (kMutation == Mutation::early_release)
             steps.release_all(version_);
         if constexpr (SteppedMemory<M>)

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The steps of a commit that change a region: L, A and R of the proof in transaction.hpp, P of
-// page_changes.hpp, and what a commit does that gives up. Whoever commits puts the clock and the
-// validation between them.
+// page_changes.hpp, K of old_versions.hpp, and what a commit does that gives up. Whoever commits
+// puts the clock and the validation between them.
 #pragma once
 
 #include "runtime/protocol/abort_reason.hpp"
 #include "runtime/protocol/growing_array.hpp"
 #include "runtime/protocol/memory.hpp"
+#include "runtime/protocol/old_versions.hpp"
 #include "runtime/protocol/orec.hpp"
 #include "runtime/protocol/page_changes.hpp"
 #include "runtime/protocol/shared_stripe.hpp"
@@ -26,6 +27,14 @@ class CommitSteps {
 public:
     CommitSteps(M& memory, u64 owner, Log log, Path path) noexcept
         : memory_(memory), owner_(owner), log_(log), path_(path) {}
+
+    // Makes room for the old versions that it will have to keep: inside the gate, or with the
+    // token, before the first lock. Behind the last release, or when it has given up,
+    // free_spare_old_stripes() follows. Where there is no room, fixed snapshots end early.
+    [[gnu::always_inline]] void make_old_stripes() noexcept {
+        if (wants_old_versions(memory_)) [[unlikely]]
+            make_old_stripes_wanted();
+    }
 
     // Locks all stripes, and counts each page as changed when its first one is; or locks none.
     // accepts(write, now) tells whether the commit may still succeed with that record, which is
@@ -57,6 +66,14 @@ public:
     }
     // After lock_all() has failed: the stripe that it could not lock.
     [[nodiscard]] u64 in_the_way() const noexcept { return in_the_way_; }
+
+    // K: keeps what fixed snapshots may need of the stripes, which are locked and not yet written
+    // to. `version`: of this commit, which has validated.
+    [[gnu::always_inline]] void keep_all(u64 version) noexcept {
+        if (kMutation != Mutation::keeps_no_old_versions && wants_old_versions(memory_))
+            [[unlikely]]
+            keep_wanted(version);
+    }
 
     [[gnu::always_inline]] void apply_all() noexcept {
         // F of the proof: a thread that sees a store of data must see the locks.
@@ -136,6 +153,53 @@ private:
         changes.count(page);
     }
 
+    // Whether a version from that record on is wanted. A record that another commit has locked may
+    // get its old version back.
+    [[nodiscard]] static bool is_wanted(Orec record, u64 below) noexcept {
+        return record.is_locked() || record.version() < below;
+    }
+
+    [[gnu::noinline]] void make_old_stripes_wanted() noexcept {
+        if constexpr (KeepsOldVersions<M>) {
+            const u64 below = memory_.old_versions().wanted_below();
+            OldStripe*& spare = memory_.spare_old_stripe();
+            for (u32 i = 0; i < log_.size(); ++i) {
+                auto&& write = log_.in_order(i);
+                batch_done(i);
+                if (!is_wanted(Orec{orec_of(write).load(Order::relaxed)}, below))
+                    continue;
+                OldStripe* const made = memory_.make_old_stripe(path_ == Path::serial);
+                if (made == nullptr)
+                    return;
+                made->next = spare;
+                spare = made;
+            }
+        }
+    }
+
+    [[gnu::noinline]] void keep_wanted([[maybe_unused]] u64 version) noexcept {
+        if constexpr (KeepsOldVersions<M>) {
+            OldVersions& old_versions = memory_.old_versions();
+            const u64 below = old_versions.wanted_below();
+            OldStripe*& spare = memory_.spare_old_stripe();
+            for (u32 i = 0; i < log_.size() && spare != nullptr; ++i) {
+                auto&& write = log_.in_order(i);
+                const u64 from = Orec{write.replaced}.version();
+                if (from < below) {
+                    OldStripe* const old = spare;
+                    spare = old->next;
+                    old->stripe = write.stripe;
+                    old->from = from;
+                    old->until = version;
+                    runtime::copy_from_shared(old->bytes, data_of(write), kStripeBytes);
+                    step(memory_, Step::keep_old, write.stripe);
+                    old_versions.keep(*old);
+                }
+                batch_done(i);
+            }
+        }
+    }
+
     // Gives back the first `count` locks.
     void restore(u32 count) noexcept {
         for (u32 i = 0; i < count; ++i) {
@@ -153,5 +217,18 @@ private:
     const Path path_;
     u64 in_the_way_ = 0;
 };
+
+// Frees what a commit has made for old versions and not kept.
+template <typename M>
+[[gnu::always_inline]] inline void free_spare_old_stripes([[maybe_unused]] M& memory) noexcept {
+    if constexpr (KeepsOldVersions<M>) {
+        for (OldStripe*& spare = memory.spare_old_stripe(); spare != nullptr;)
+            [[unlikely]] {
+                OldStripe* const old = spare;
+                spare = old->next;
+                memory.free_old_stripe(old);
+            }
+    }
+}
 
 } // namespace stm::protocol

@@ -117,6 +117,7 @@ inline constexpr u32 kMaxConcurrentCost = 1536;
 inline constexpr u32 kCostOfStripe = 6; // written: its record and its data, found, locked, stored
 inline constexpr u32 kCostOfPage = 10;  // read as a whole: eight cache lines of records
 inline constexpr u32 kCostOfRecord = 1; // of a stripe that was read
+inline constexpr u32 kCostOfOldStripe = 6; // beside that, if its old bytes are to be kept
 
 // So a commit locks at most so many stripes with preemption disabled.
 inline constexpr u32 kMaxConcurrentStripes = kMaxConcurrentCost / kCostOfStripe;
@@ -142,6 +143,8 @@ enum class Step : runtime::u8 {
     write_data,
     release_orec, // with the new version
     restore_orec, // with the old one
+    keep_old,     // the bytes of a stripe that a fixed snapshot may need: see old_versions.hpp
+    find_old,     // and their reader
     // Of a direct commit (journal.hpp):
     journal_active,
     read_gate,
@@ -176,6 +179,10 @@ enum class Mutation : runtime::u8 {
     no_gate,                  // a serial commit does not close the gate
     keep_cancelled_writes,    // a nested cancel does not restore the overwritten bytes
     validation_ignores_locks, // a locked stripe counts as valid
+    keeps_too_late,           // old versions are copied after the data were written
+    keeps_no_old_versions,    // commits keep nothing for fixed snapshots
+    fixes_without_check,      // a snapshot is fixed without looking at what was read
+    fixes_beside_commits,     // a snapshot is fixed while commits are inside the gate
 };
 
 } // namespace stm::protocol

@@ -40,6 +40,9 @@ public:
     // How many pages it has.
     [[nodiscard]] u64 size() const noexcept { return kept_.size() + reads_.size(); }
 
+    // How many of them this transaction has read itself.
+    [[nodiscard]] u32 size_of_read() const noexcept { return reads_.size(); }
+
     // -- Read as a whole --
 
     [[nodiscard, gnu::always_inline]] runtime::Status reserve_one(u32 limit) noexcept {

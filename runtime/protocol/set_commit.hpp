@@ -3,7 +3,7 @@
 //
 // Each part has what was read and what is to be written in one region, and the snapshot at which
 // the reads were valid. Nothing of it is trusted. The commit does L, C, V, F, A and R of the proof
-// in transaction.hpp, each of them for all parts before the next one:
+// in transaction.hpp, and K of old_versions.hpp, each of them for all parts before the next one:
 //
 // - V needs no versions. A stripe that is unlocked and not newer than the snapshot was read at the
 //   version that it still has, by 2. there. If this commit has locked it, the same holds for the
@@ -106,7 +106,8 @@ public:
     [[nodiscard]] u32 stripes_written() const noexcept { return log_.size(); }
     // What it costs, as kMaxConcurrentCost counts.
     [[nodiscard]] u64 cost() const noexcept {
-        return stripes_written() * u64{kCostOfStripe} + stripes_read() * u64{kCostOfRecord};
+        const u64 of_stripe = kCostOfStripe + (wants_old_versions(memory_) ? kCostOfOldStripe : 0);
+        return stripes_written() * of_stripe + stripes_read() * u64{kCostOfRecord};
     }
 
     // For a commit that was made without places; before materialise().
@@ -242,11 +243,21 @@ public:
             return reason;
         }
         step(memory_, Step::publish, 0);
+        if (wants_old_versions(memory_)) [[unlikely]]
+            this->steps(path).keep_all(version_); // of its own, or the copy would be in memory
         steps.apply_all();
         steps.release_all(version_);
         return AbortReason::none;
     }
 
+    [[gnu::always_inline]] void make_old_stripes(Path path) noexcept {
+        if (wants_old_versions(memory_)) [[unlikely]]
+            steps(path).make_old_stripes();
+    }
+    [[gnu::always_inline]] void keep(Path path) noexcept {
+        if (wants_old_versions(memory_)) [[unlikely]]
+            steps(path).keep_all(version_);
+    }
     [[gnu::always_inline]] void apply(Path path) noexcept { steps(path).apply_all(); }
     [[gnu::always_inline]] void release(Path path) noexcept { steps(path).release_all(version_); }
     void restore(Path path) noexcept {
@@ -401,6 +412,8 @@ commit_together(Part* const* parts, u32 count, Path path, u32 spins, u32& part) 
     if (reason == AbortReason::none) [[likely]] {
         step(parts[0]->memory(), Step::publish, 0);
         for (u32 i = 0; i < count; ++i)
+            parts[i]->keep(path);
+        for (u32 i = 0; i < count; ++i)
             parts[i]->apply(path);
         for (u32 i = 0; i < count; ++i)
             parts[i]->release(path);
@@ -418,6 +431,8 @@ template <typename Part>
 [[nodiscard, gnu::always_inline]] inline SetsResult commit_sets(Part* const* parts, const u32 count,
                                                                 const Path path) noexcept {
     auto& memory = parts[0]->memory();
+    for (u32 i = 0; i < count; ++i)
+        parts[i]->make_old_stripes(path);
     if (path == Path::concurrent)
         memory.begin_critical();
     u32 spins = runtime::min(memory.spin_limit(), kMaxConcurrentSpins);
@@ -429,6 +444,8 @@ template <typename Part>
         reason = commit_together(parts, count, path, spins, part);
     if (path == Path::concurrent)
         memory.end_critical();
+    for (u32 i = 0; i < count; ++i)
+        free_spare_old_stripes(parts[i]->memory());
     return {reason, part};
 }
 

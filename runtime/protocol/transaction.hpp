@@ -65,6 +65,14 @@
 // commit writes nothing else that it read. 1. to 4. do not depend on how long a commit takes. All
 // locks are taken before the clock is advanced, so no snapshot can fall between two batches.
 //
+// Fixed snapshots
+// ---------------
+// A transaction that reads for long would meet a newer stripe again and again. It may fix its
+// snapshot, and is served with old versions from then on: see old_versions.hpp. As long as it has
+// written nothing, and is not about to, it cannot conflict any more, unless what it needs is not
+// kept; it finds that out when it needs it. One that writes is a transaction like any other: it may
+// move its snapshot, which is not fixed then, and V finds what it has read of old versions.
+//
 // Death
 // -----
 // In the module a commit runs to its end: nothing in it can fail, sleep or look at signals. One in
@@ -76,6 +84,7 @@
 #include "runtime/protocol/clock.hpp"
 #include "runtime/protocol/commit_steps.hpp"
 #include "runtime/protocol/memory.hpp"
+#include "runtime/protocol/old_versions.hpp"
 #include "runtime/protocol/orec.hpp"
 #include "runtime/protocol/page_reads.hpp"
 #include "runtime/protocol/redo_log.hpp"
@@ -267,10 +276,47 @@ public:
     // What the region had at the snapshot. What is copied from there does not enter the read set.
     [[nodiscard]] const Snapshot<M, kMutation>& at_snapshot() const noexcept { return snapshot_; }
     // While nothing was read yet: a snapshot of now.
-    void take_snapshot_again() noexcept { snapshot_.move_to_now(); }
+    void take_snapshot_again() noexcept {
+        release_snapshot();
+        snapshot_.move_to_now();
+    }
     // The transaction began when the clock stood at `snapshot`, before the caller learned of it.
     // Nothing was read yet, except kept pages: rely_on() follows.
-    void take_earlier_snapshot(u64 snapshot) noexcept { snapshot_.move_to(snapshot); }
+    void take_earlier_snapshot(u64 snapshot) noexcept {
+        release_snapshot();
+        snapshot_.move_to(snapshot);
+    }
+
+    // Fixes the snapshot, to now, so that nothing is in the way of what it reads from here on, as
+    // long as it writes nothing. `none`: also if that is not possible at the moment, or at all, and
+    // it goes on as before; is_fixed() tells. read_validation, read_locked: it is doomed. No commit
+    // begins or ends for a moment; what was read before is checked behind that.
+    AbortReason fix_snapshot() noexcept {
+        if (const AbortReason reason = usable(); reason != AbortReason::none)
+            return reason;
+        if constexpr (FixesSnapshots<M>) {
+            if (!may_be_fixed() || !memory_.stop_commits())
+                return AbortReason::none;
+            const u64 now = snapshot_.now();
+            memory_.old_versions().admit(fixed_, now);
+            memory_.resume_commits();
+            is_fixed_ = true;
+            const AbortReason reason =
+                kMutation == Mutation::fixes_without_check ? AbortReason::none : check_now();
+            if (reason != AbortReason::none)
+                return doom(reason);
+            adopt(now);
+        }
+        return AbortReason::none;
+    }
+    // It is about to write something that no call tells of before the commit.
+    void expect_writes() noexcept { expects_writes_ = true; }
+    [[nodiscard]] bool is_fixed() const noexcept { return is_fixed_; }
+    // Whether that is possible, perhaps not at the moment.
+    [[nodiscard]] bool may_be_fixed() const noexcept {
+        return FixesSnapshots<M> && ready_ && !is_fixed_ && path_ != Path::serial &&
+               log_.size() == 0 && !expects_writes_;
+    }
 
     // Whether this transaction wrote anything.
     [[nodiscard]] bool has_written() const noexcept { return log_.size() != 0; }
@@ -492,9 +538,9 @@ public:
 
     [[nodiscard]] u32 nesting() const noexcept { return log_.levels(); }
 
-    // Takes the serial token in the middle: from here on the transaction cannot conflict. Waits,
-    // asleep. signal, killed, serial_wait: it goes on as before; read_validation, read_locked: it
-    // is doomed.
+    // Takes the serial token in the middle: from here on the transaction cannot conflict. One that
+    // has read old versions cannot go on. Waits, asleep. signal, killed, serial_wait: it goes on as
+    // before; read_validation, read_locked: it is doomed.
     AbortReason become_serial() noexcept {
         if (const AbortReason reason = usable(); reason != AbortReason::none)
             return reason;
@@ -541,7 +587,9 @@ public:
     Validity validate() const noexcept {
         if (!active_)
             return Validity::valid;
-        return doom_ != AbortReason::none ? Validity::changed : check_all_patiently();
+        if (doom_ != AbortReason::none)
+            return Validity::changed;
+        return reads_old_versions() ? Validity::valid : check_all_patiently();
     }
 
     // The same for one page that this transaction has read as a whole: whether it is as it was at
@@ -555,21 +603,10 @@ public:
     // After a conflict, also when the transaction is over: the stripe that was in the way, or
     // kNoStripe.
     [[nodiscard]] u64 in_the_way() const noexcept { return in_the_way_; }
-    // The first stripe read that has changed or is locked now, or kNoStripe. One by one, without
-    // patience.
-    [[nodiscard, gnu::noinline]] u64 first_changed() const noexcept {
-        for (u32 i = 0; i < accesses_.size(); ++i) {
-            const u64 changed = first_changed(accesses_[i]);
-            if (changed != kNoStripe)
-                return changed;
-        }
-        u64 changed = kNoStripe;
-        pages_.for_each([&](const auto& page) noexcept {
-            if (check(page) != Validity::valid)
-                changed = first_changed(pages_.read_of(page));
-            return changed == kNoStripe;
-        });
-        return changed;
+    // The first stripe read that has changed or is locked now, or kNoStripe, also if that is in
+    // nobody's way. One by one, without patience.
+    [[nodiscard]] u64 first_changed() const noexcept {
+        return reads_old_versions() ? kNoStripe : find_changed();
     }
 
     // Calls function(stripe, version) for each stripe of the read set. For stripes that were read
@@ -621,6 +658,7 @@ public:
         for_each_read([&mask](u64 stripe, u64) { mask |= wait_bit(stripe); });
         if (path_ == Path::serial)
             return_token();
+        release_snapshot(); // what it waits for is a change since then
         waiting_ = true;
         ready_ = false;
         if (mask != 0) {
@@ -651,6 +689,10 @@ public:
         return static_cast<u32>(accesses_.size() + more_);
     }
     [[nodiscard]] u32 stripes_written() const noexcept { return log_.size(); }
+    // The same for what it has read itself, also of pages; what it writes counts as well.
+    [[nodiscard]] u64 stripes_read() const noexcept {
+        return stripes_touched() + u64{pages_.size_of_read()} * kStripesPerPage;
+    }
 
 private:
     using Pages = PageReads<M, kMutation>;
@@ -661,6 +703,7 @@ private:
         snapshot_.move_to_now();
         doom_ = AbortReason::none;
         waiting_ = false;
+        expects_writes_ = false;
         last_ = nullptr;
         active_ = true;
         ready_ = true;
@@ -682,6 +725,7 @@ private:
         // First, because others wait for it and emptying large sets takes a while.
         if (path_ == Path::serial)
             return_token();
+        release_snapshot();
         accesses_.clear();
         more_ = 0;
         runs_ = 0;
@@ -705,7 +749,23 @@ private:
         ready_ = false;
         if (path_ == Path::serial) [[unlikely]]
             return_token();
+        release_snapshot();
         return reason;
+    }
+
+    // Whether nothing that is committed concerns it.
+    [[nodiscard, gnu::always_inline]] bool reads_old_versions() const noexcept {
+        return is_fixed_ && log_.size() == 0 && !expects_writes_ && !waiting_;
+    }
+    // It is not fixed any more. What was read of old versions stays in the read set, and is not
+    // valid now.
+    [[gnu::always_inline]] void release_snapshot() noexcept {
+        if constexpr (FixesSnapshots<M>) {
+            if (!is_fixed_) [[likely]]
+                return;
+            is_fixed_ = false;
+            memory_.dismiss(fixed_);
+        }
     }
 
     AbortReason take_token() noexcept {
@@ -1017,6 +1077,10 @@ private:
     // bounded number of times.
     [[gnu::noinline]] Sample read_shared_slowly(StripePart part, u8* to, u64 expected,
                                                 StripePlace& place) noexcept {
+        if constexpr (FixesSnapshots<M>) {
+            if (reads_old_versions())
+                return read_fixed(part, to, place);
+        }
         u32 spins = memory_.spin_limit();
         // Each further turn means that another transaction has committed.
         u32 turns = kMaxTurns;
@@ -1052,6 +1116,43 @@ private:
         }
     }
 
+    // The same at a fixed snapshot: 7. and 8. of old_versions.hpp. A commit that has locked the
+    // stripe keeps what is wanted of it before it stores anything; a large one needs a while for
+    // its locks.
+    [[gnu::noinline]] Sample read_fixed(StripePart part, u8* to,
+                                        StripePlace& place) noexcept requires FixesSnapshots<M> {
+        const u32 spins = memory_.spin_limit();
+        for (u32 turn = 0;; ++turn) {
+            step(memory_, Step::sample_orec, part.stripe);
+            if (place.orec == nullptr && !find_at(memory_, part.stripe, place)) {
+                __builtin_memset(to, 0, part.bytes);
+                return {0, AbortReason::none};
+            }
+            const Orec before{place.orec->load(Order::acquire)};
+            const bool newer = !before.is_locked() && before.version() > snapshot_.time();
+            if (!before.is_locked() && !newer) {
+                load_part(memory_, part, place.data, to);
+                if (snapshot_.is_unchanged(*place.orec, before, part.stripe))
+                    return {before.version(), AbortReason::none};
+            }
+            // While it is locked it is worth a look now and then.
+            if (newer || turn % kTurnsBetweenLooks == 0) {
+                step(memory_, Step::find_old, part.stripe);
+                if (OldStripe old; memory_.find_old(part.stripe, snapshot_.time(), old)) {
+                    __builtin_memcpy(to, old.bytes + part.first, part.bytes);
+                    return {old.from, AbortReason::none};
+                }
+            }
+            if (newer)
+                return give_up(part.stripe, AbortReason::snapshot_too_old);
+            if (turn == spins * kPatience)
+                return give_up(part.stripe, AbortReason::read_locked);
+            memory_.pause();
+            if (turn % spins == spins - 1)
+                memory_.serial_batch();
+        }
+    }
+
     Sample give_up(u64 stripe, AbortReason reason) noexcept {
         in_the_way_ = stripe;
         return {0, reason};
@@ -1059,19 +1160,27 @@ private:
 
     // Moves the snapshot to now, if everything read so far is still valid: 3. at the top.
     [[gnu::noinline]] AbortReason extend() noexcept {
+        release_snapshot();
         const u64 now = snapshot_.now();
         if constexpr (kMutation != Mutation::unchecked_extension) {
-            const Validity validity = check_all_patiently();
-            if (validity != Validity::valid) {
-                in_the_way_ = first_changed();
-                return validity == Validity::busy ? AbortReason::read_locked
-                                                  : AbortReason::read_validation;
-            }
+            if (const AbortReason reason = check_now(); reason != AbortReason::none)
+                return reason;
         }
-        pages_.found_valid_at(now);
-        snapshot_.move_to(now);
+        adopt(now);
         ++extensions_;
         return AbortReason::none;
+    }
+    // Whether everything read so far is what the region had when the clock was loaded just now.
+    AbortReason check_now() noexcept {
+        const Validity validity = check_all_patiently();
+        if (validity == Validity::valid)
+            return AbortReason::none;
+        in_the_way_ = find_changed();
+        return validity == Validity::busy ? AbortReason::read_locked : AbortReason::read_validation;
+    }
+    void adopt(u64 now) noexcept {
+        pages_.found_valid_at(now);
+        snapshot_.move_to(now);
     }
 
     // Whether the stripe has the version at which it was read. Works also while this transaction
@@ -1195,6 +1304,21 @@ private:
         return validity;
     }
 
+    [[nodiscard, gnu::noinline]] u64 find_changed() const noexcept {
+        for (u32 i = 0; i < accesses_.size(); ++i) {
+            const u64 changed = first_changed(accesses_[i]);
+            if (changed != kNoStripe)
+                return changed;
+        }
+        u64 changed = kNoStripe;
+        pages_.for_each([&](const auto& page) noexcept {
+            if (check(page) != Validity::valid)
+                changed = first_changed(pages_.read_of(page));
+            return changed == kNoStripe;
+        });
+        return changed;
+    }
+
     // Everything that was read; the first answer that is not `valid`. A signal handler may, in the
     // middle of a read too: what is not counted yet is not looked at.
     Validity check_all_patiently() const noexcept {
@@ -1265,8 +1389,8 @@ private:
     [[nodiscard]] bool is_large() const noexcept {
         // Each stripe written is one of the accesses.
         const u64 records = accesses_.size() - log_.size() + more_;
-        return log_.size() * u64{kCostOfStripe} + records * kCostOfRecord +
-                   pages_.size() * kCostOfPage >
+        const u64 of_stripe = kCostOfStripe + (wants_old_versions(memory_) ? kCostOfOldStripe : 0);
+        return log_.size() * of_stripe + records * kCostOfRecord + pages_.size() * kCostOfPage >
                kMaxConcurrentCost;
     }
 
@@ -1296,17 +1420,19 @@ private:
     }
 
     AbortReason commit_alone_or_not(Path path) noexcept {
+        CommitSteps<M, RedoLog&, kMutation> steps(memory_, owner_, log_, path);
+        steps.make_old_stripes();
         if (path == Path::concurrent)
             memory_.begin_critical();
-        const AbortReason reason = commit_locked(path);
+        const AbortReason reason = commit_locked(steps);
         if (path == Path::concurrent)
             memory_.end_critical();
+        free_spare_old_stripes(memory_);
         return reason;
     }
 
     // From the first lock to the last release.
-    AbortReason commit_locked(Path path) noexcept {
-        CommitSteps<M, RedoLog&, kMutation> steps(memory_, owner_, log_, path);
+    AbortReason commit_locked(CommitSteps<M, RedoLog&, kMutation>& steps) noexcept {
         u32 spins = runtime::min(memory_.spin_limit(), kMaxConcurrentSpins);
         // What was also read is compared here: nobody else changes it from then on.
         AbortReason reason = steps.lock_all(spins, [this](const Write& write, Orec now) noexcept {
@@ -1339,9 +1465,13 @@ private:
             }
         }
         step(memory_, Step::publish, 0);
+        if constexpr (kMutation != Mutation::keeps_too_late)
+            steps.keep_all(version);
         if constexpr (kMutation == Mutation::early_release)
             steps.release_all(version);
         steps.apply_all();
+        if constexpr (kMutation == Mutation::keeps_too_late)
+            steps.keep_all(version);
         if constexpr (kMutation != Mutation::early_release)
             steps.release_all(version);
         committed_version_ = version;
@@ -1394,14 +1524,31 @@ private:
     }
 
     static constexpr u32 kMaxTurns = 8;
+    // So many times as long as others a reader at a fixed snapshot waits for a lock: some
+    // milliseconds, in which a large commit takes its locks.
+    static constexpr u32 kPatience = 32;
+    static constexpr u32 kTurnsBetweenLooks = 64;
+
+    struct Nothing {};
+    template <typename T>
+    struct FixedOf {
+        using Type = Nothing;
+    };
+    template <FixesSnapshots T>
+    struct FixedOf<T> {
+        using Type = FixedSnapshot;
+    };
 
     M& memory_;
     const u64 owner_;
     Snapshot<M, kMutation> snapshot_;
+    [[no_unique_address]] typename FixedOf<M>::Type fixed_;
     Access* last_ = nullptr; // into accesses_; the stripe touched last, or nullptr
     bool ready_ = false;     // active, not doomed, not waiting
     bool active_ = false;
     bool waiting_ = false;
+    bool is_fixed_ = false;       // fixed_ is that of the snapshot
+    bool expects_writes_ = false; // beside those in the log
     AbortReason doom_ = AbortReason::none;
     Path path_ = Path::concurrent;
     u32 conflicts_ = 0;

@@ -42,6 +42,13 @@
 //    lies between its begin and its end.
 // 4. The commit validates the read set once more, while it has locked what it writes.
 //
+// At a fixed snapshot
+// -------------------
+// A transaction that is known not to write, in one region, may be given a snapshot for which the
+// region's commits keep old versions (old_versions.hpp). It is not extended, so no log is needed:
+// what is accepted at it is right by 1. A load that meets something newer or locked fails without
+// dooming the transaction, and the caller gets the bytes from who has the old versions.
+//
 // Without a log
 // -------------
 // A transaction that is known not to write, in one region, needs its read set for an extension
@@ -214,6 +221,17 @@ public:
             part.reads_.start();
             state_ = State::complex; // end() tells how long logs are kept
         }
+        return part;
+    }
+
+    // The same at a fixed snapshot, read-only. snapshot_too_old does not doom then: the caller
+    // loads the bytes elsewhere, or dooms it.
+    Part& begin_fixed(const Place& place, u64 snapshot) noexcept {
+        Part& part = begin(Mode::read_only, place);
+        part.reads_.switch_off();
+        part.limit_ = Orec::unlocked(snapshot).word();
+        is_fixed_ = true;
+        state_ = State::complex;
         return part;
     }
 
@@ -398,7 +416,7 @@ public:
     // Whether everything that was read is still valid. If not, or if that cannot be told because
     // there is no log and the clock has moved, the transaction is doomed.
     AbortReason validate() noexcept {
-        if (!is_ready())
+        if (!is_ready() || is_fixed_)
             return usable();
         for (u32 i = 0; i < count_; ++i) {
             Part& part = *parts_[i];
@@ -483,6 +501,7 @@ public:
             parts_[i]->end();
         count_ = 1;
         depth_ = 0;
+        is_fixed_ = false;
         doom_ = AbortReason::none;
         state_ = State::idle;
         if (logs_wanted_ != 0 && is_read_only())
@@ -700,7 +719,7 @@ private:
     AbortReason load_shared(Part& part, StripePart piece, u8* to) noexcept {
         const AbortReason reason = sample(part, piece, to);
         if (reason != AbortReason::none) [[unlikely]]
-            return doom(reason);
+            return reason == AbortReason::snapshot_too_old ? reason : doom(reason);
         return note(part, piece.stripe, 1);
     }
 
@@ -721,6 +740,8 @@ private:
                 copy(part, piece, to);
                 if (is_unchanged(part, *orec, before, piece.stripe)) [[likely]]
                     return AbortReason::none;
+            } else if (is_fixed_) {
+                return AbortReason::snapshot_too_old;
             } else if (before.is_locked()) {
                 if (spins == 0)
                     return locked(part, piece.stripe);
@@ -893,6 +914,7 @@ private:
     Mode mode_ = Mode::update;
     AbortReason doom_ = AbortReason::none;
     bool keeps_log_ = false; // the next read-only transaction does
+    bool is_fixed_ = false;  // the snapshot
     u32 count_ = 1;          // of the parts; the first one is always there
     u32 depth_ = 0;
     u32 conflicts_ = 0;

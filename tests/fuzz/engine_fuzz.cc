@@ -125,13 +125,22 @@ void World::run(const Step& step) {
         failing_allocation = 0;
         return;
     }
+    if ((step.flags & 0x60) == 0x60) {
+        expect(engine.fix_snapshot(), player);
+        // Some of what it needs may not be kept.
+        memory_.kept_versions().set_bound((step.flags & 8) != 0 ? step.fail : 1000);
+    }
     switch (what) {
     case 0:
     case 1:
     case 2: {
+        const bool meets_nothing =
+            engine.is_fixed() && !engine.has_written() && engine.doom() == AbortReason::none;
         Bytes bytes(fits ? length : 1);
         const AbortReason reason = engine.read(offset, bytes.data(), length);
         expect(reason, player);
+        STM_FUZZ_EXPECT(!meets_nothing || !protocol::is_conflict(reason) ||
+                        reason == AbortReason::snapshot_too_old);
         if (!fits)
             STM_FUZZ_EXPECT(reason == AbortReason::out_of_range || protocol::is_conflict(reason));
         if (reason == AbortReason::none)
@@ -174,6 +183,7 @@ void World::run(const Step& step) {
         } else {
             failing_allocation = 0; // pages may still fail
             const AbortReason reason = engine.commit();
+            memory_.kept_versions().tidy();
             expect(reason, player);
             failing_allocation = 0;
             memory_.fail_page(0);

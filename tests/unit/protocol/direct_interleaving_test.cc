@@ -100,7 +100,9 @@ public:
             return Explorer::step({{kClosedObject, Mode::read}, {}});
         case Step::count_change:
         case Step::read_changes:
-            return; // nobody counts here
+        case Step::keep_old:
+        case Step::find_old:
+            return; // nobody counts here, or keeps old versions
         }
     }
 

@@ -280,4 +280,8 @@ Explorer::Report Explorer::explore(const Setup& setup, const Judge& judge,
     return self.report;
 }
 
+int Explorer::running() {
+    return Implementation::active == nullptr ? -1 : Implementation::active->running;
+}
+
 } // namespace stm::test

@@ -67,6 +67,8 @@ public:
     // For the programs: stops in front of a step. ready: the step is possible now (a closed gate
     // is not); without it, it always is.
     static void step(const Access& access, std::function<bool()> ready = {});
+    // The number of the program that calls; -1: none does.
+    static int running();
 
 private:
     struct Implementation;

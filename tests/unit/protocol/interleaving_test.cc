@@ -148,7 +148,10 @@ public:
         : scenario_(scenario),
           memory_(kSize, scenario.spins, scenario.whole_pages,
                   std::any_of(scenario.programs.begin(), scenario.programs.end(),
-                              [](const Program& program) { return !program.kept.empty(); })) {}
+                              [](const Program& program) { return !program.kept.empty(); })) {
+        if (kMutation == Mutation::fixes_beside_commits)
+            memory_.fix_beside_commits();
+    }
 
     Explorer::Programs programs() {
         Explorer::Programs all;
@@ -164,6 +167,8 @@ public:
             return error_;
         if (!memory_.is_quiet())
             return "a lock or the gate is left behind";
+        if (!memory_.keeps_nothing())
+            return "an old version is left behind that nobody wants";
         // One more, which reads everything after all the others have ended.
         Tx last(memory_, 100);
         auto recorded = record(last, 100);
@@ -268,6 +273,9 @@ private:
                 if (copies != nullptr)
                     copies->write(action.offset, bytes, action.bytes);
                 break;
+            case Action::Kind::fix:
+                reason = recorded.tx().fix_snapshot();
+                break;
             case Action::Kind::nest:
                 reason = recorded.begin_nested();
                 break;
@@ -289,6 +297,8 @@ private:
         } else {
             reason = commit(recorded);
         }
+        if (reason == AbortReason::snapshot_too_old)
+            error_ = "an old version is missing";
         if (reason != AbortReason::none && program.path == Path::serial)
             error_ = std::string("a serial transaction aborts: ") + protocol::to_string(reason);
         return reason;
@@ -453,12 +463,16 @@ TEST(Interleaving, EveryScheduleOfKeptPagesIsOpaque) {
     expect_opaque(scenarios_of_kept_pages());
 }
 
+TEST(Interleaving, EveryScheduleOfFixedSnapshotsIsOpaque) {
+    expect_opaque(scenarios_of_fixed_snapshots());
+}
+
 // Little of every scenario first, since most defects show at once in the one that is made for
 // them.
 template <Mutation kMutation>
-void expect_caught(const char* name) {
+void expect_caught(const char* name, const std::vector<Scenario>& all = scenarios()) {
     for (const u64 limit : {100u, 3'000u, 50'000u}) {
-        for (const Scenario& scenario : scenarios()) {
+        for (const Scenario& scenario : all) {
             const auto report = explore<kMutation>(scenario, limit);
             if (!report.failure.empty()) {
                 std::cout << name << ": caught by \"" << scenario.name << "\" in execution "
@@ -508,6 +522,26 @@ TEST(PlantedDefect, KeepCancelledWrites) {
 
 TEST(PlantedDefect, ValidationIgnoresLocks) {
     expect_caught<Mutation::validation_ignores_locks>("validation ignores locks");
+}
+
+TEST(PlantedDefect, KeepsTooLate) {
+    expect_caught<Mutation::keeps_too_late>("old versions are those of the commit",
+                                            scenarios_of_fixed_snapshots());
+}
+
+TEST(PlantedDefect, KeepsNoOldVersions) {
+    expect_caught<Mutation::keeps_no_old_versions>("no old versions",
+                                                   scenarios_of_fixed_snapshots());
+}
+
+TEST(PlantedDefect, FixesWithoutCheck) {
+    expect_caught<Mutation::fixes_without_check>("snapshot fixed without a check",
+                                                 scenarios_of_fixed_snapshots());
+}
+
+TEST(PlantedDefect, FixesBesideCommits) {
+    expect_caught<Mutation::fixes_beside_commits>("snapshot fixed beside commits",
+                                                  scenarios_of_fixed_snapshots());
 }
 
 } // namespace

@@ -91,6 +91,40 @@ const std::vector<Scenario>& scenarios() {
     return all;
 }
 
+const std::vector<Scenario>& scenarios_of_fixed_snapshots() {
+    static const std::vector<Scenario> all = {
+        {"fixed at once", {{{kFix, r(A), r(B)}}, {{w(A), w(B)}}}},
+        {"fixed at once, two updates", {{{kFix, r(A), r(B)}}, {{w(A), w(B)}}, {{w(A)}}}},
+        {"fixed in the middle", {{{r(A), kFix, r(B)}}, {{w(A), w(B)}}, {{w(A)}}}},
+        {"fixed in the middle, again after a conflict",
+         {{{r(A), kFix, r(B)}, Path::concurrent, 2}, {{r(A), w(A), w(B)}}}},
+        {"fixed, an update of what it has read",
+         {{{kFix, r(A), r(B), r(A)}}, {{r(B), w(A), w(B)}}}},
+        {"fixed, crossing updates", {{{kFix, r(A), r(B)}}, {{r(A), w(B)}}, {{r(B), w(A)}}}},
+        {"two fixed", {{{kFix, r(A), r(B)}}, {{kFix, r(B), r(A)}}, {{w(A), w(B)}}}},
+        {"two fixed, one in the middle", {{{kFix, r(A)}}, {{r(B), kFix, r(A)}}, {{w(A), w(B)}}}},
+        {"fixed, two updates one after the other",
+         {{{kFix, r(A), r(B)}}, {{r(A), w(A)}, Path::concurrent, 1}, {{r(A), w(A), w(B)}}}},
+        {"fixed, and writes", {{{kFix, r(A), w(B)}}, {{r(B), w(A)}}}},
+        {"fixed, writes, and reads more", {{{kFix, r(A), w(B), r(C)}}, {{w(A), w(C)}}}},
+        {"fixed, and writes what it has read", {{{kFix, r(A), w(A)}}, {{r(A), w(A)}}}},
+        {"fixed, and a serial update", {{{kFix, r(A), r(B)}}, {{r(A), w(A), w(B)}, Path::serial}}},
+        {"fixed, and a block", {{{kFix, r(A), r(B)}}, block(A, 128)}},
+        {"fixed, and a commit that gives up",
+         {{{kFix, r(B), r(A)}}, {{r(C), w(A), w(B)}}, {{w(C), w(B)}}}},
+        {"fixed, a whole page", {{{kFix, page(A), r(P)}}, {{w(A), w(P)}}}, false, 0, true},
+        {"fixed, two stripes together",
+         {{{kFix, r(A, 128), r(P)}}, {{w(B), w(P)}}},
+         false,
+         0,
+         true},
+        {"fixed, absent pages", {{{kFix, r(P), r(Q)}}, {{w(P), w(Q)}}}, true},
+        {"fixed behind a kept page", {keeper({kFix, r(A), r(P)}), {{w(A), w(P)}}}, false, 0, true},
+        {"fixed, two words one by one", {{{kFix, r(A), r(A + 8)}}, {{w(A, 16)}}, {{w(A)}}}},
+    };
+    return all;
+}
+
 const std::vector<Scenario>& scenarios_of_kept_pages() {
     static const std::vector<Scenario> all = {
         {"a kept page", {keeper({r(A)}), {{w(A)}}}, false, 0, true},

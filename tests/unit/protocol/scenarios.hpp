@@ -14,7 +14,7 @@ using runtime::u64;
 
 // One action of a program. r: read, w: write; then an offset and a length in bytes.
 struct Action {
-    enum class Kind { read, write, page, nest, keep, undo, cancel };
+    enum class Kind { read, write, page, nest, keep, undo, cancel, fix };
     Kind kind;
     u64 offset = 0;
     u64 bytes = 8;
@@ -40,6 +40,9 @@ inline constexpr Action kKeep{Action::Kind::keep};
 inline constexpr Action kUndo{Action::Kind::undo};
 
 inline constexpr Action kCancel{Action::Kind::cancel};
+
+// Fixes the snapshot, if that is possible at the moment.
+inline constexpr Action kFix{Action::Kind::fix};
 
 struct Program {
     std::vector<Action> actions;
@@ -75,6 +78,9 @@ inline constexpr u64 Q = 8192;
 inline constexpr u64 kSize = 3 * 4096;
 
 const std::vector<Scenario>& scenarios();
+
+// With programs that fix their snapshots.
+const std::vector<Scenario>& scenarios_of_fixed_snapshots();
 
 // With programs that keep pages.
 const std::vector<Scenario>& scenarios_of_kept_pages();

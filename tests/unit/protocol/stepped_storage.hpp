@@ -22,6 +22,8 @@ inline constexpr u64 kPageObjects = 2000;
 
 inline constexpr u64 kChangesObjects = 2500;
 
+inline constexpr u64 kOldObjects = 2700;
+
 inline constexpr u64 kWordObjects = 3000;
 
 // Stops the fiber in front of every shared access.
@@ -68,6 +70,39 @@ public:
     void begin_critical() {}
     void end_critical() {}
     void serial_batch() {}
+    protocol::OldVersions& old_versions() { return kept_.versions(); }
+    protocol::OldStripe* make_old_stripe(bool) { return kept_.make(); }
+    void free_old_stripe(protocol::OldStripe* old) { kept_.free(old); }
+    protocol::OldStripe*& spare_old_stripe() {
+        return spares_[static_cast<std::size_t>(Explorer::running() + 1)];
+    }
+    // Not at once: a commit is inside, or another one has closed the gate.
+    bool stop_commits() {
+        Explorer::step({{kGateObject, Touch::Mode::write}, {}});
+        if (!kept_.get_ready() || !gate_.try_close())
+            return false;
+        if (gate_.drained() || fixes_beside_commits_)
+            return true;
+        gate_.open();
+        return false;
+    }
+    void resume_commits() {
+        Explorer::step({{kGateObject, Touch::Mode::write}, {}});
+        gate_.open();
+    }
+    bool find_old(u64 stripe, u64 time, protocol::OldStripe& to) {
+        return kept_.find(stripe, time, to);
+    }
+    // What it changes is looked at by commits, but makes no difference to anybody who reads.
+    void dismiss(protocol::FixedSnapshot& snapshot) { kept_.dismiss(snapshot); }
+    // A planted defect.
+    void fix_beside_commits() { fixes_beside_commits_ = true; }
+    // Whether nothing is kept for nobody.
+    bool keeps_nothing() {
+        kept_.tidy();
+        return kept_.count() == 0;
+    }
+
     WaitFilter& wait_filter() { return filter_; }
     void wake(WaitMask) {}
 
@@ -104,6 +139,14 @@ public:
         case Step::write_data:
             Explorer::step({{kWordObjects + where, Touch::Mode::write}, {}});
             return;
+        case Step::keep_old:
+            Explorer::step(
+                {{kOldObjects + protocol::page_of_stripe(where), Touch::Mode::write}, {}});
+            return;
+        case Step::find_old:
+            Explorer::step(
+                {{kOldObjects + protocol::page_of_stripe(where), Touch::Mode::read}, {}});
+            return;
         case Step::publish:
             return; // nothing that is shared
         case Step::journal_active:
@@ -134,6 +177,9 @@ private:
     Atomic<u64> clock_{0};
     mutable protocol::PageChanges changes_;
     SerialGate gate_;
+    KeptVersions kept_;
+    protocol::OldStripe* spares_[8] = {};
+    bool fixes_beside_commits_ = false;
     WaitFilter filter_;
     u32 spins_;
     bool whole_pages_;

@@ -18,6 +18,7 @@
 #include <iostream>
 #include <random>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace stm::test {
@@ -94,6 +95,69 @@ template <typename Memory>
 class Stress : public testing::Test {};
 using Memories = testing::Types<FlatMemory, PagedMemory>;
 TYPED_TEST_SUITE(Stress, Memories);
+
+// Money moves between stripes all the time. Whoever has fixed the snapshot sees all of it, and
+// meets no conflict any more.
+TYPED_TEST(Stress, FixedSnapshotsShowOneState) {
+    constexpr int kWriters = 3;
+    constexpr int kReaders = 3;
+    constexpr u64 kStripes = 256;
+    TypeParam memory(kStripes * kStripeBytes);
+    std::atomic<u64> scans{0};
+    std::atomic<u64> not_fixed{0};
+    const auto end = Clock::now() + duration();
+    in_threads(kWriters + kReaders, [&](int number) {
+        Runner<TypeParam> runner(memory, static_cast<u64>(number) + 1);
+        std::mt19937_64 dice(static_cast<u64>(number));
+        while (Clock::now() < end && !testing::Test::HasFailure()) {
+            if (number < kWriters) {
+                const u64 from = dice() % kStripes * kStripeBytes;
+                const u64 to = dice() % kStripes * kStripeBytes;
+                EXPECT_EQ(runner.atomically([&](auto& tx) {
+                    for (const auto& [place, more] :
+                         {std::pair{from, ~u64{0}}, std::pair{to, u64{1}}}) {
+                        u64 value = 0;
+                        AbortReason reason = tx.read(place, &value, 8);
+                        value += more;
+                        if (reason == AbortReason::none)
+                            reason = tx.write(place, &value, 8);
+                        if (reason != AbortReason::none)
+                            return reason;
+                    }
+                    return AbortReason::none;
+                }),
+                          AbortReason::none);
+                memory.kept_versions().tidy();
+                continue;
+            }
+            auto& tx = runner.tx;
+            ASSERT_EQ(tx.begin(), AbortReason::none);
+            u64 sum = 0;
+            AbortReason reason = AbortReason::none;
+            for (u64 stripe = 0; stripe < kStripes && reason == AbortReason::none; ++stripe) {
+                u64 value = 0;
+                if (stripe == dice() % 8)
+                    reason = tx.fix_snapshot();
+                if (reason == AbortReason::none)
+                    reason = tx.read(stripe * kStripeBytes, &value, 8);
+                sum += value;
+            }
+            EXPECT_NE(reason, AbortReason::snapshot_too_old);
+            if (reason == AbortReason::none) {
+                EXPECT_EQ(sum, 0u);
+                scans += tx.is_fixed();
+                EXPECT_EQ(tx.commit(), AbortReason::none);
+            } else {
+                ++not_fixed;
+                tx.cancel(reason);
+            }
+        }
+    });
+    EXPECT_GT(scans, 0u);
+    EXPECT_EQ(memory.kept_versions().count(), 0);
+    EXPECT_TRUE(memory.is_quiet());
+    std::cout << scans << " scans, " << not_fixed << " conflicts before\n";
+}
 
 // Everybody increments one counter at once; the streak is bounded by the policy.
 TYPED_TEST(Stress, CounterStarvesNobody) {

@@ -7,6 +7,7 @@
 #include "runtime/protocol/memory.hpp"
 #include "runtime/protocol/serial_gate.hpp"
 #include "runtime/protocol/stripe.hpp"
+#include "tests/unit/protocol/kept_versions.hpp"
 
 #include <atomic>
 #include <condition_variable>
@@ -144,6 +145,39 @@ public:
     void end_critical() { --critical_depth(); }
     void serial_batch() { ++batches_; }
 
+    protocol::OldVersions& old_versions() { return kept_.versions(); }
+    protocol::OldStripe* make_old_stripe(bool) { return kept_.make(); }
+    void free_old_stripe(protocol::OldStripe* old) { kept_.free(old); }
+    protocol::OldStripe*& spare_old_stripe() {
+        static thread_local protocol::OldStripe* spare = nullptr;
+        return spare;
+    }
+    bool stop_commits() {
+        if (!kept_.lock())
+            return false;
+        if (gate_.try_close()) {
+            for (int spins = 0; spins < 10'000; ++spins) {
+                if (gate_.drained())
+                    return true;
+                runtime::spin_hint();
+            }
+            gate_.open();
+            notify();
+        }
+        kept_.unlock();
+        return false;
+    }
+    void resume_commits() {
+        gate_.open();
+        notify();
+        kept_.unlock();
+    }
+    bool find_old(u64 stripe, u64 time, protocol::OldStripe& to) {
+        return kept_.find(stripe, time, to);
+    }
+    void dismiss(protocol::FixedSnapshot& snapshot) { kept_.dismiss(snapshot); }
+    KeptVersions& kept_versions() { return kept_; }
+
     WaitFilter& wait_filter() { return filter_; }
     void wake(WaitMask mask) {
         std::lock_guard lock(mutex_);
@@ -192,6 +226,7 @@ private:
     alignas(64) Atomic<u64> clock_{0};
     alignas(64) SerialGate gate_;
     WaitFilter filter_;
+    KeptVersions kept_;
     std::mutex mutex_;
     std::condition_variable changed_;
     bool refuse_serial_ = false;
@@ -205,5 +240,6 @@ private:
 using FlatMemory = TestMemory<FlatStorage>;
 using PagedMemory = TestMemory<PagedStorage>;
 static_assert(protocol::Memory<FlatMemory> && protocol::Memory<PagedMemory>);
+static_assert(protocol::FixesSnapshots<FlatMemory> && protocol::FixesSnapshots<PagedMemory>);
 
 } // namespace stm::test

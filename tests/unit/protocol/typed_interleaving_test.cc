@@ -72,6 +72,8 @@ public:
         case Step::journal_idle:
         case Step::count_change:
         case Step::read_changes:
+        case Step::keep_old:
+        case Step::find_old:
             return; // of no commit here
         }
     }
