@@ -50,6 +50,7 @@ void Context::take_over() noexcept {
     footprint_.forget_history();
     detach_cell();
     kept_position_.forget();
+    long_reads_.forget_history();
     warmth_ = Warmth::cold;
     exposures_seen_ = kNoExposures;
     closes_seen_ = kNoCloses;
@@ -310,14 +311,30 @@ void Context::count_predicted(stm_view* view) noexcept {
 
 // -- By calls --
 
+AbortReason Context::fix_snapshot() noexcept {
+    // One on the serial path needs no other protection, and may have to keep that.
+    if (transaction_.path() == protocol::Path::serial || region_.direct() || has_written()) {
+        long_reads_.done();
+        return AbortReason::none;
+    }
+    const AbortReason reason = transaction_.fix_snapshot();
+    if (transaction_.is_fixed())
+        long_reads_.done();
+    return reason;
+}
+
 AbortReason Context::read(u64 offset, void* to, u64 bytes) noexcept {
-    return failure_ != AbortReason::none ? failure_
-                                         : footprint_.read(transaction_, offset, to, bytes);
+    if (failure_ != AbortReason::none)
+        return failure_;
+    if (const AbortReason reason = fix_if_due(); reason != AbortReason::none) [[unlikely]]
+        return reason;
+    return footprint_.read(transaction_, offset, to, bytes);
 }
 
 u32 Context::access_words(runtime::Span<const stm_vector_piece> pieces, u64* words) noexcept {
     u32 done = 0;
-    if (failure_ != AbortReason::none || !footprint_.has_no_pages()) [[unlikely]]
+    if (failure_ != AbortReason::none || !footprint_.has_no_pages() ||
+        fix_if_due() != AbortReason::none) [[unlikely]]
         return done;
     for (const stm_vector_piece& piece : pieces) {
         const bool simple = (piece.flags & STM_PIECE_WRITE) != 0
@@ -332,6 +349,7 @@ u32 Context::access_words(runtime::Span<const stm_vector_piece> pieces, u64* wor
 
 AbortReason Context::write(u64 offset, const void* from, u64 bytes, u64& written) noexcept {
     written = 0;
+    transaction_.expect_writes();
     return failure_ != AbortReason::none
                ? failure_
                : footprint_.write(transaction_, offset, from, bytes, written);
@@ -343,6 +361,10 @@ bool Context::write_block(u64 offset, const u8* from, u64 bytes) noexcept {
     // Those who watch are told of a transaction step by step.
     if (transaction_.active() || stm_linux_traced() != 0 ||
         count > runtime::min(Commit::kMostStripes, current(settings().max_stripes)))
+        return false;
+    if (count * (protocol::kCostOfStripe + protocol::kCostOfOldStripe) >
+            protocol::kMaxConcurrentCost &&
+        protocol::wants_old_versions(memory_))
         return false;
     if (replaced_.empty()) {
         auto made = runtime::make_array_to_fill<u64>(Commit::kMostStripes);
@@ -363,6 +385,7 @@ bool Context::write_block(u64 offset, const u8* from, u64 bytes) noexcept {
         region_.versions().changed();
     }
     memory_.leave_commit();
+    region_.versions().snapshots.tidy();
     return committed;
 }
 
@@ -423,6 +446,7 @@ AbortReason Context::prepare_commit(protocol::Admission& needed) noexcept {
     }
     if (stm_linux_traced() != 0)
         trace_sets();
+    long_reads_.note_end(transaction_.stripes_read(), transaction_.has_written());
     reason = transaction_.prepare_commit(needed);
     return reason == AbortReason::none ? reason : count_end(reason);
 }
@@ -446,11 +470,13 @@ AbortReason Context::commit(protocol::Admission admission) noexcept {
     if (reason == AbortReason::none && transaction_.committed_version() != 0) {
         counters_.last_version.raise_to(transaction_.committed_version());
         region_.versions().changed();
+        region_.versions().snapshots.tidy();
     }
     return reason;
 }
 
 void Context::end_committed(u64 version) noexcept {
+    long_reads_.note_end(transaction_.stripes_read(), version != 0);
     transaction_.end_committed(version);
     (void)count_end(AbortReason::none);
     counters_.last_version.raise_to(version);
@@ -464,6 +490,7 @@ void Context::cancel(AbortReason reason) noexcept {
     const bool told = protocol::is_conflict(before) || failure_ != AbortReason::none;
     if (stm_linux_traced() != 0)
         trace_sets();
+    long_reads_.note_end(transaction_.stripes_read(), has_written());
     transaction_.cancel(reason);
     (void)count_end(told ? before : reason);
 }

@@ -14,6 +14,7 @@
 #include "kernel/core/footprint.hpp"
 #include "kernel/core/kept_position.hpp"
 #include "kernel/core/lock.hpp"
+#include "kernel/core/long_reads.hpp"
 #include "kernel/core/region_memory.hpp"
 #include "kernel/core/start_cell.hpp"
 #include "kernel/core/statistics.hpp"
@@ -213,6 +214,12 @@ public:
         return transaction_.validate() != protocol::Validity::valid;
     }
 
+    // Fixes the snapshot of a transaction that has just begun. False: not now, but perhaps later.
+    [[nodiscard]] bool fix_at_start() noexcept STM_REQUIRES(lock_) {
+        return fix_snapshot() != protocol::AbortReason::none || transaction_.is_fixed() ||
+               !transaction_.may_be_fixed();
+    }
+
     // -- By calls --
 
     // A write that fails has `written` of its bytes in the transaction.
@@ -308,9 +315,14 @@ public:
     [[nodiscard]] protocol::AbortReason touch(u64 index, u64 address, Use use, stm_page*& page,
                                               u32 holders = PrivatePages::kOwner) noexcept
         STM_REQUIRES(lock_) {
-        return failure_ != protocol::AbortReason::none
-                   ? failure_
-                   : footprint_.touch(transaction_, index, address, use, data_, holders, page);
+        if (failure_ != protocol::AbortReason::none)
+            return failure_;
+        if (const auto reason = fix_if_due(); reason != protocol::AbortReason::none &&
+                                              data_ == PrivatePages::Data::snapshot) [[unlikely]]
+            return reason;
+        if (use == Use::store)
+            transaction_.expect_writes();
+        return footprint_.touch(transaction_, index, address, use, data_, holders, page);
     }
     [[nodiscard]] Footprint& footprint() noexcept STM_REQUIRES(lock_) { return footprint_; }
 
@@ -384,6 +396,13 @@ public:
 private:
     static constexpr u32 kIdleRounds = 10; // of the watchdog
 
+    // Before a further read: fixes the snapshot if the transaction reads for long. It may be doomed
+    // then.
+    [[gnu::always_inline]] protocol::AbortReason fix_if_due() noexcept STM_REQUIRES(lock_) {
+        return long_reads_.is_due(transaction_.stripes_read()) ? fix_snapshot()
+                                                               : protocol::AbortReason::none;
+    }
+    [[gnu::noinline]] protocol::AbortReason fix_snapshot() noexcept STM_REQUIRES(lock_);
     void add_silent(u32 ended) noexcept STM_REQUIRES(lock_);
     void count_idle_round() noexcept STM_REQUIRES(lock_);
     [[nodiscard]] Footprint::Predicted predicted() const noexcept;
@@ -420,6 +439,7 @@ private:
     ViewStage stage_ STM_GUARDED_BY(lock_);
     StartCell cell_ STM_GUARDED_BY(lock_);
     KeptPosition kept_position_ STM_GUARDED_BY(lock_);
+    LongReads long_reads_ STM_GUARDED_BY(lock_);
     TransactionCounters counters_;
     runtime::UniqueArray<runtime::u8> call_buffer_;
     // What the records of a block were before they were locked.

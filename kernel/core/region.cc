@@ -77,6 +77,7 @@ bool Region::owned_by_caller() const noexcept {
 }
 
 void Region::last_reference_gone(Region* region) noexcept {
+    region->versions_.snapshots.forget_user();
     region->books_.forget(region->books_.registry, *region);
     runtime::destroy(region);
 }

@@ -62,8 +62,8 @@ public:
 
     ~Region();
     Region(const Books& books, const RegionName& name, runtime::u32 flags) noexcept
-        : books_(books), name_(name), flags_(flags), contents_lock_(STM_RANK_CONTENTS),
-          created_ns_(stm_linux_realtime_ns()) {}
+        : books_(books), name_(name), flags_(flags), versions_(books.settings),
+          contents_lock_(STM_RANK_CONTENTS), created_ns_(stm_linux_realtime_ns()) {}
 
     [[nodiscard]] const RegionName& name() const noexcept { return name_; }
     // Who has a handle of it may ask without a lock: it is settled before there is one.

@@ -12,6 +12,7 @@ namespace stm::kernel {
 
 class RegionMemory : public RegionStripes {
     using u32 = runtime::u32;
+    using u64 = runtime::u64;
 
 public:
     RegionMemory(Region& region, const Context& context, stm_thread* thread) noexcept
@@ -59,6 +60,18 @@ public:
         losses_ = versions_.token.release(context_, terms_.lease, losses_);
     }
 
+    // See old_versions.hpp.
+    [[nodiscard]] bool stop_commits() noexcept {
+        return !region_.direct() && versions_.snapshots.stop_commits(versions_.token);
+    }
+    void resume_commits() noexcept { versions_.snapshots.resume_commits(versions_.token); }
+    [[nodiscard]] bool find_old(u64 stripe, u64 snapshot, protocol::OldStripe& to) noexcept {
+        return versions_.snapshots.find(stripe, snapshot, to);
+    }
+    void dismiss(protocol::FixedSnapshot& snapshot) noexcept {
+        versions_.snapshots.dismiss(snapshot);
+    }
+
 private:
     const Context& context_;
     stm_thread* thread_;
@@ -66,6 +79,6 @@ private:
     u32 losses_ = 0; // of the token, by its lease, in transactions of this context
 };
 
-static_assert(protocol::Memory<RegionMemory>);
+static_assert(protocol::Memory<RegionMemory> && protocol::FixesSnapshots<RegionMemory>);
 
 } // namespace stm::kernel

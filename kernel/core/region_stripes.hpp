@@ -84,6 +84,16 @@ public:
         return versions_.page_changes.get();
     }
 
+    // See old_versions.hpp.
+    [[nodiscard]] protocol::OldVersions& old_versions() noexcept {
+        return versions_.snapshots.old_versions();
+    }
+    [[nodiscard]] protocol::OldStripe* make_old_stripe(bool may_sleep) noexcept {
+        return versions_.snapshots.make(may_sleep);
+    }
+    void free_old_stripe(protocol::OldStripe* old) noexcept { versions_.snapshots.free(old); }
+    [[nodiscard]] protocol::OldStripe*& spare_old_stripe() noexcept { return spare_old_stripe_; }
+
     void pause() noexcept { stm_linux_pause(); }
     [[nodiscard]] u32 spin_limit() const noexcept { return 2000; }
 
@@ -99,8 +109,11 @@ public:
 protected:
     Region& region_;
     Versions& versions_;
+
+private:
+    protocol::OldStripe* spare_old_stripe_ = nullptr;
 };
 
-static_assert(protocol::StripeMemory<RegionStripes>);
+static_assert(protocol::StripeMemory<RegionStripes> && protocol::KeepsOldVersions<RegionStripes>);
 
 } // namespace stm::kernel

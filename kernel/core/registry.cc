@@ -213,6 +213,7 @@ Status Registry::admit_locked(Region& region, u64 bytes, u32 minor) noexcept {
     runtime::expects(inserted.ok(), "Registry: two regions of one name");
     Slot& slot = slots_[minor];
     region.account_ = account;
+    region.versions().snapshots.set_user(account->old_stripes);
     region.minor_ = minor;
     region.generation_ = ++slot.generation;
     region.linked_ = true;

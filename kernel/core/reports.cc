@@ -37,6 +37,10 @@ void describe(Handle& handle, stm_transaction& transaction) noexcept {
     transaction.stripes_written = own.stripes_written();
     transaction.conflicts = own.conflicts_in_row();
     transaction.longest_streak = own.longest_streak();
+    if (context->depth() != 0) {
+        transaction.snapshot = own.snapshot();
+        transaction.fixed = own.is_fixed() ? 1 : 0;
+    }
     // One that the watchdog has doomed does not know.
     u64 stripe =
         protocol::is_conflict(context->failure()) ? own.first_changed() : protocol::kNoStripe;

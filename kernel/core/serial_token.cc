@@ -20,6 +20,8 @@ constexpr u64 kLookNs = 50'000'000;
 // After a shorter time in user space there is no rest: each commit that waits gets in between two
 // holders anyway.
 constexpr u64 kShortHoldNs = 10'000'000;
+// What a stop waits for commits: see spin_limit() of the region's memory.
+constexpr u32 kStopSpins = 2000;
 // More make no lease longer.
 constexpr u32 kMostLosses = 32;
 
@@ -118,6 +120,24 @@ Status SerialToken::acquire(const Context& context, stm_thread* thread, const Te
             return kSuccess;
         }
     }
+}
+
+bool SerialToken::try_stop() noexcept {
+    // A commit that had to wait is let in first, so that it waits for one stop at most.
+    if (gate_.is_closed() || waiting_commits_.load(Order::acquire) != 0 || !gate_.try_close())
+        return false;
+    for (u32 spins = kStopSpins; !gate_.drained(); --spins) {
+        if (spins == 0) {
+            resume();
+            return false;
+        }
+        stm_linux_pause();
+    }
+    return true;
+}
+
+void SerialToken::resume() noexcept {
+    gate_.open();
 }
 
 bool SerialToken::keep(const Context& context) noexcept {

@@ -81,6 +81,15 @@ public:
     [[nodiscard]] runtime::u32 release(const Context& context, const Lease& lease,
                                        runtime::u32 losses) noexcept;
 
+    // -- For a moment, by a thread that keeps its processor --
+
+    // Closes the gate, and waits until no commit is inside, but no longer than a concurrent commit
+    // takes. False: it is open, or another's. The region is not direct. After success resume()
+    // follows; in both cases wake(), when the thread may be preempted again.
+    [[nodiscard]] bool try_stop() noexcept;
+    void resume() noexcept;
+    void wake() noexcept { queue_.wake(); }
+
 private:
     template <typename Ready>
     [[nodiscard]] runtime::Status wait_for_turn(Ready ready, const Terms& terms,

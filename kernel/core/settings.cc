@@ -47,6 +47,8 @@ constexpr Row kRows[] = {
     STM_ROW(watchdog_ms, 0, kMost32),
     STM_ROW(predicted_pages, 0, kMostPredictedPages),
     STM_ROW(warm_pages, 0, kMostWarmPages),
+    STM_ROW(max_old_bytes, 0, kMost64),
+    STM_ROW(max_user_old_bytes, 0, kMost64),
 };
 
 #undef STM_ROW

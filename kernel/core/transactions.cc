@@ -87,6 +87,19 @@ void cool_without_descriptors(Handle& handle, Context& context) noexcept {
         handle.view().cool(context);
 }
 
+// Of a transaction that has just begun, if it is possible soon.
+void fix_snapshot(Context& context) noexcept {
+    constexpr int kTries = 16;
+    for (int turn = 0; turn < kTries; ++turn) {
+        {
+            const Guard held(context.lock());
+            if (context.fix_at_start())
+                return;
+        }
+        stm_linux_breathe();
+    }
+}
+
 // What is left to do for a transaction that has just begun.
 Status settle_in(Handle& handle, Context& context, int signal, u32 site) noexcept {
     if (!handle.descriptors().any_left(context)) {
@@ -141,13 +154,16 @@ Result<i32> start(Handle& handle, u64 argument) noexcept {
         handle.view().leave(context, Context::Stays::loaded_pages);
     const protocol::Path path =
         (flags & STM_START_SERIAL) != 0 ? protocol::Path::serial : protocol::Path::concurrent;
-    if (from == From::here && path == protocol::Path::concurrent &&
+    const bool fixed = (flags & STM_START_FIXED) != 0;
+    if (from == From::here && path == protocol::Path::concurrent && !fixed &&
         handle.offers().begin(context, static_cast<int>(signal), site, handle.news()))
         return 1;
     const AbortReason begun = begin(handle, context, from, path, static_cast<int>(signal));
     if (begun != AbortReason::none)
         return error_of(begun);
     if (context.depth() == 1) {
+        if (fixed)
+            fix_snapshot(context);
         const Status settled = settle_in(handle, context, static_cast<int>(signal), site);
         if (!settled.ok())
             return settled.error();

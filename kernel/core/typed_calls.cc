@@ -221,6 +221,12 @@ template <u32 kMost>
     }
 }
 
+// Outside of all gates.
+[[gnu::always_inline]] inline void tidy_all(Members members) noexcept {
+    for (GivenSets* const member : members)
+        member->region().versions().snapshots.tidy();
+}
+
 // With the transactions that have been adopted, or none.
 [[nodiscard]] Status commit_with(Passes& passes, Members members, Outcome& outcome) noexcept {
     if (!writes(members)) {
@@ -306,6 +312,7 @@ enum class Mode { concurrent, serial };
     // What they count is the commit.
     const bool counted =
         passes.end_transactions(status.ok() ? outcome.reason : AbortReason::signal);
+    tidy_all(members);
     if (status.ok() && !counted)
         count_all(members, outcome);
     return status;
@@ -330,6 +337,7 @@ enum class Mode { concurrent, serial };
     if (outcome.reason == AbortReason::none)
         tell_others(sets);
     token.leave();
+    sets.region().versions().snapshots.tidy();
     count(sets, outcome.reason);
     return kSuccess;
 }
@@ -368,6 +376,7 @@ enum class Mode { concurrent, serial };
     if (outcome.reason == AbortReason::none) [[likely]]
         tell_all_others(members);
     leave_all(members);
+    tidy_all(members);
     count_all(members, outcome);
     return true;
 }

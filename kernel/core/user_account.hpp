@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 // What one user owns, for the per-user limits. It exists while the user owns a region. The registry
-// lock protects it.
+// lock protects it, except for what is atomic.
 #pragma once
 
+#include "runtime/support/atomic.hpp"
 #include "runtime/support/hash.hpp"
 #include "runtime/support/intrusive_hash.hpp"
 #include "runtime/support/types.hpp"
@@ -22,6 +23,8 @@ struct UserAccount : public runtime::HashLink<UserAccount> {
     const runtime::u32 user;
     runtime::u32 regions = 0;
     runtime::u64 bytes = 0;
+    // Kept for fixed snapshots in the user's regions.
+    runtime::Atomic<runtime::u64> old_stripes{0};
 };
 
 } // namespace stm::kernel

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernel/core/clock_page.hpp"
+#include "kernel/core/fixed_snapshots.hpp"
 #include "kernel/core/page_store.hpp"
 #include "kernel/core/serial_token.hpp"
 #include "kernel/core/wait_queue.hpp"
@@ -19,6 +20,8 @@
 namespace stm::kernel {
 
 struct Versions : runtime::NonCopyable {
+    explicit Versions(const stm_settings& settings) noexcept : snapshots(settings) {}
+
     // Bytes of ownership records for one byte of the region: 8 for each stripe of 64.
     static constexpr runtime::u64 kPagesPerOrecPage = 8;
 
@@ -35,6 +38,7 @@ struct Versions : runtime::NonCopyable {
     // Null if not all commits count: in a direct region. A plain one has no commits.
     runtime::Unique<protocol::PageChanges> page_changes;
     SerialToken token;
+    FixedSnapshots snapshots; // none in a direct region, where not all commits keep old versions
     protocol::WaitFilter wait_filter;
     WaitQueue readers; // sleep until something that they read changes
     PollQueue pollers; // poll and epoll

@@ -11,8 +11,9 @@ static_assert(sizeof(struct rw_semaphore) <= sizeof(struct stm_shared_mutex));
 static struct lock_class_key rank_keys[STM_RANK_COUNT];
 static const char *const rank_names[STM_RANK_COUNT] = {
 	[STM_RANK_REGISTRY] = "stm_registry", [STM_RANK_CONTEXTS] = "stm_contexts",
-	[STM_RANK_CONTEXT] = "stm_context",   [STM_RANK_TOKEN] = "stm_token",
-	[STM_RANK_JOURNALS] = "stm_journals", [STM_RANK_CONTENTS] = "stm_contents",
+	[STM_RANK_CONTEXT] = "stm_context",   [STM_RANK_SNAPSHOTS] = "stm_snapshots",
+	[STM_RANK_TOKEN] = "stm_token",	      [STM_RANK_JOURNALS] = "stm_journals",
+	[STM_RANK_CONTENTS] = "stm_contents",
 };
 
 static struct mutex *as_mutex(struct stm_mutex *mutex)

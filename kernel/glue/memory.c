@@ -27,6 +27,12 @@ void *stm_allocate(size_t bytes)
 	return kvmalloc(bytes, STM_GFP);
 }
 
+void *stm_linux_allocate_now(unsigned long bytes)
+{
+	stm_linux_death_point();
+	return kmalloc(bytes, GFP_NOWAIT | __GFP_ACCOUNT | __GFP_NOWARN);
+}
+
 void stm_free(void *memory)
 {
 	kvfree(memory);

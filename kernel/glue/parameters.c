@@ -26,6 +26,8 @@ static struct stm_settings settings = {
 	.watchdog_ms = 10,
 	.predicted_pages = 64,
 	.warm_pages = 128,
+	.max_old_bytes = 16UL << 20,
+	.max_user_old_bytes = 64UL << 20,
 };
 
 /* Set when the module is loaded. From then on every parameter has a value. */
@@ -192,6 +194,14 @@ STM_PARAMETER(warm_pages, warm_pages, "uint", 0, 0644);
 MODULE_PARM_DESC(warm_pages,
 		 "Pages that a thread keeps in each warm mapping between two transactions, at most "
 		 "128 (default 128; 0: none, so that no mapping is warm)");
+
+STM_PARAMETER(max_old_bytes, max_old_bytes, "ulong", 0, 0644);
+MODULE_PARM_DESC(max_old_bytes,
+		 "Bytes of old versions that commits keep for long readers of one region (default "
+		 "16777216; 0: none, so that a long reader can conflict)");
+STM_PARAMETER(max_user_old_bytes, max_user_old_bytes, "ulong", 0, 0644);
+MODULE_PARM_DESC(max_user_old_bytes,
+		 "The same for all regions of one user together (default 67108864)");
 
 /* Called once, when all parameters given at load are set. NULL: they do not fit together. */
 struct stm_settings *stm_parameters(void)

@@ -59,7 +59,8 @@ TRACE_DEFINE_ENUM(STM_TRACE_REPAIR_LEASE);
 			 {STM_REASON_SIGNAL, "signal"}, {STM_REASON_KILLED, "killed"},             \
 			 {STM_REASON_SERIAL_WAIT, "serial_wait"},                                  \
 			 {STM_REASON_OUT_OF_RANGE, "out_of_range"}, {STM_REASON_FAULT, "fault"},   \
-			 {STM_REASON_CLOSED, "closed"})
+			 {STM_REASON_CLOSED, "closed"},                                            \
+			 {STM_REASON_SNAPSHOT_TOO_OLD, "snapshot_too_old"})
 
 #define show_result(result)                                                                        \
 	__print_symbolic(result, {STM_FAULT_MAP, "mapped"}, {STM_FAULT_NO_MEMORY, "no_memory"},    \

@@ -21,6 +21,8 @@
  *   CONTEXT     One for each thread on each handle. Protects all of its transaction: sets, private
  *               pages, prediction, cell. Under it: allocation, and taking pages out of mappings.
  *               Never a wait for a back-off, the gate or the token, so a fault may wait for it.
+ *   SNAPSHOTS   One for each region. Protects which snapshots are fixed, and what is kept for them.
+ *               Under it: nothing that sleeps, but the gate may be closed, and waited for by spins.
  *   TOKEN       One for each region. Protects which transaction holds the serial token, and since
  *               when. Under it: nothing that sleeps.
  *   JOURNALS    One for each direct region. Protects whose journal is which, and repairs.
@@ -66,6 +68,7 @@ enum stm_lock_rank {
 	STM_RANK_REGISTRY,
 	STM_RANK_CONTEXTS,
 	STM_RANK_CONTEXT,
+	STM_RANK_SNAPSHOTS,
 	STM_RANK_TOKEN,
 	STM_RANK_JOURNALS,
 	STM_RANK_CONTENTS,
@@ -529,6 +532,9 @@ static inline void stm_linux_death_point(void)
 #endif
 
 /* -- Everything else -- */
+
+/* As stm_allocate(), for stm_free(), but at once: it does not sleep, and fails sooner. */
+void *stm_linux_allocate_now(unsigned long bytes);
 
 /* Lets others run in a long loop. */
 void stm_linux_breathe(void);

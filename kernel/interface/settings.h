@@ -27,6 +27,8 @@ struct stm_settings {
 	unsigned int watchdog_ms;	  /* * period of checks of transactions; 0: never */
 	unsigned int predicted_pages;	  /* * most pages mapped at a start */
 	unsigned int warm_pages;	  /* * most pages that a thread keeps in warm mappings */
+	unsigned long max_old_bytes;	  /* * of old versions, for long readers of one region */
+	unsigned long max_user_old_bytes; /* * the same for all regions of one user */
 };
 #define STM_MAX_REGIONS 65536
 #define STM_PAGE_BYTES 4096

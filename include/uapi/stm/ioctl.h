@@ -29,7 +29,7 @@
 
 /* The version of this interface. Minor versions only add; another major version is incompatible. */
 #define STM_ABI_MAJOR 1
-#define STM_ABI_MINOR 9
+#define STM_ABI_MINOR 10
 
 /* Bytes of a region's name, with its terminating NUL. Any non-empty string that fits is a name. */
 #define STM_NAME_SIZE 256
@@ -592,6 +592,19 @@ struct stm_detach_segment {
  * SERIAL: The transaction holds the serial token from the beginning, as it would after many
  * conflicts. At the start of a nested part it means nothing. Since version 1.4.
  *
+ * Long readers. A transaction that has read 64 pages, or as many bytes by calls, and has written
+ * nothing fixes its snapshot: from then on commits keep what they overwrite and it needs, so that
+ * it cannot conflict any more as long as it writes nothing. If the thread's transaction before was
+ * such a one, the next fixes its snapshot at its first read. What is kept is bounded (module
+ * parameters max_old_bytes and max_user_old_bytes). At the bound the oldest of these transactions
+ * ends, by STM_REASON_SNAPSHOT_TOO_OLD, when it needs what is not there any more. This is not so in
+ * a region of STM_REGION_DIRECT, nor for a transaction that holds the serial token. Since version
+ * 1.10.
+ *
+ * FIXED: The snapshot is fixed at the start, if that is possible within some 100 us: @fixed of
+ * struct stm_transaction tells. At the start of a nested part, and with SERIAL, it means nothing.
+ * Since version 1.10.
+ *
  * EOPNOTSUPP: The region is plain.
  * EINTR: A signal arrived while the call waited; nothing has begun.
  * E2BIG: Transactions are nested too deeply.
@@ -605,7 +618,8 @@ struct stm_detach_segment {
 #define STM_START_RESTART 0x1
 #define STM_START_NO_PREDICTION 0x2
 #define STM_START_SERIAL 0x4
-#define STM_START_FLAGS 0x7
+#define STM_START_FIXED 0x8
+#define STM_START_FLAGS 0xf
 #define STM_START_SIGNAL(number) ((number) << 8) /* 1 to 64 */
 #define STM_START_SITE(number) ((__u64)(number) << 32)
 #define STM_SIGNAL_COOKIE 0x53544d21
@@ -1177,6 +1191,11 @@ struct stm_wait_sets {
 #define STM_REASON_OUT_OF_RANGE 12 /* behind the end of the region */
 #define STM_REASON_FAULT 13        /* the caller's own memory cannot be read or written */
 #define STM_REASON_CLOSED 14       /* the process closed its last descriptor of the file */
+/*
+ * It has read for so long that its snapshot was fixed, and what it needs of that is not kept any
+ * more: the bound max_old_bytes was reached, or there was no memory. Since version 1.10.
+ */
+#define STM_REASON_SNAPSHOT_TOO_OLD 15
 #define STM_REASONS 16
 
 /**
@@ -1193,8 +1212,11 @@ struct stm_wait_sets {
  * @has_place: out: 1 if @place is known
  * @reserved: 0
  * @place: out: the stripe that was in the way of the last conflict, as an offset in bytes
+ * @snapshot: out: of the one that runs: what the region's clock said
+ * @fixed: out: 1 if that snapshot is fixed: see "Long readers" of STM_IOC_START
+ * @reserved2: 0
  *
- * The members from @has_place on are there since version 1.9.
+ * The members from @has_place on are there since version 1.9, those from @snapshot on since 1.10.
  */
 struct stm_transaction {
 	__u32 size;
@@ -1211,6 +1233,9 @@ struct stm_transaction {
 	__u32 has_place;
 	__u32 reserved;
 	__aligned_u64 place;
+	__aligned_u64 snapshot;
+	__u32 fixed;
+	__u32 reserved2;
 };
 
 #define STM_STATISTICS_OF_HANDLE 0x10 /* only of this open file; with BY_HANDLE */

@@ -17,6 +17,7 @@ struct StartArgument {
         : flags((step.flags & 7) == 1   ? STM_START_RESTART
                 : (step.flags & 7) == 2 ? step.large
                 : (step.flags & 7) == 3 ? STM_START_SERIAL
+                : (step.flags & 7) == 4 ? STM_START_FIXED
                                         : 0),
           signal((step.flags & 8) != 0 ? STM_START_SIGNAL(step.small % 66) : 0),
           site(STM_START_SITE(step.large >> 3 & 3)) {}

@@ -33,6 +33,8 @@ stm_settings narrow_settings() {
     settings.serial_after = 3;
     settings.predicted_pages = 5;
     settings.warm_pages = 3;
+    settings.max_old_bytes = 16 * 96;
+    settings.max_user_old_bytes = 24 * 96;
     return settings;
 }
 

@@ -46,6 +46,7 @@ long Worker::call(unsigned kind, Random& random) {
                                        : random() % 4 == 0 ? STM_START_RESTART
                                        : random() % 4 == 0 ? STM_START_SIGNAL(SIGUSR1)
                                        : random() % 8 == 0 ? STM_START_SERIAL
+                                       : random() % 4 == 0 ? STM_START_FIXED
                                                            : 0;
         const unsigned long site = random() % 2 == 0 ? STM_START_SITE(random() % 4) : 0;
         return ioctl(file(random), STM_IOC_START, argument | site);

@@ -67,6 +67,35 @@ protected:
         } while (stm_commit(fd()) != 0);
         return attempts;
     }
+    // The same by calls.
+    int add_up_by_calls() {
+        std::vector<long> words(kPages * kPage / sizeof(long));
+        volatile int attempts = 0;
+        do {
+            stm_start(fd());
+            attempts = attempts + 1;
+            EXPECT_EQ(::pread(fd(), words.data(), kPages * kPage, 0),
+                      static_cast<ssize_t>(kPages * kPage));
+            long sum = 0;
+            for (std::size_t page = 0; page < kPages; ++page)
+                sum += words[page * kPage / sizeof(long)];
+            EXPECT_EQ(sum, 0) << "in attempt " << attempts;
+        } while (stm_commit(fd()) != 0);
+        return attempts;
+    }
+    std::vector<Child> begin_transfers() {
+        std::vector<Child> others;
+        for (unsigned index = 0; index < 3; ++index)
+            others.emplace_back([&, index] { return transfer(index + 1, index == 2); });
+        EXPECT_TRUE(eventually([&] { return progress_->short_ones > 10; }));
+        return others;
+    }
+    void end_transfers(std::vector<Child>& others) {
+        progress_->long_ones_done = true;
+        for (Child& child : others)
+            EXPECT_EQ(child.wait(), 0);
+        EXPECT_FALSE(progress_->gave_up) << "the short ones had to wait for too long";
+    }
     // Stores to all pages.
     [[gnu::noinline]] int mark() {
         volatile int attempts = 0;
@@ -100,10 +129,7 @@ protected:
 TEST_F(MappedLong, OnesAndShortOnesBothFinish) {
     // A transaction that runs alone may take as long as it likes, also on a slow machine.
     Parameter lease("serial_lease_ms", "0");
-    std::vector<Child> others;
-    for (unsigned index = 0; index < 3; ++index)
-        others.emplace_back([&, index] { return transfer(index + 1, index == 2); });
-    ASSERT_TRUE(eventually([&] { return progress_->short_ones > 10; }));
+    std::vector<Child> others = begin_transfers();
     for (int round = 0; round < kLong; ++round) {
         const int sums = add_up();
         const int marks = mark();
@@ -111,16 +137,50 @@ TEST_F(MappedLong, OnesAndShortOnesBothFinish) {
                     sums, marks, progress_->short_ones.load());
         std::fflush(stdout);
     }
-    progress_->long_ones_done = true;
-    for (Child& child : others)
-        EXPECT_EQ(child.wait(), 0);
-    EXPECT_FALSE(progress_->gave_up) << "the short ones had to wait for too long";
+    end_transfers(others);
     EXPECT_GE(progress_->short_ones, 3 * kShort);
     EXPECT_EQ(add_up(), 1);
     for (std::size_t page = 0; page < kPages; page += 97)
         EXPECT_EQ(number(page * kPage + kMarks), kLong) << "page " << page;
     const struct stm_statistics all = statistics(fd());
     EXPECT_LE(all.longest_streak, 24u);
+}
+
+// The first one may meet a conflict before its snapshot is fixed, and so may another one if a
+// committer is not on its processor at that moment. Nothing is in the way of the others, and they
+// are in nobody's way.
+TEST_F(MappedLong, ReadersNeedOneAttempt) {
+    constexpr int kRounds = 4;
+    std::vector<Child> others = begin_transfers();
+    EXPECT_LE(add_up(), 4);
+    int attempts = 0;
+    for (int round = 0; round < kRounds; ++round)
+        attempts += add_up();
+    EXPECT_LE(attempts, kRounds + 2);
+    attempts = 0;
+    for (int round = 0; round < kRounds; ++round)
+        attempts += add_up_by_calls();
+    EXPECT_LE(attempts, kRounds + 2);
+    const struct stm_statistics all = statistics(fd());
+    EXPECT_EQ(all.aborts[STM_REASON_SNAPSHOT_TOO_OLD], 0u);
+    EXPECT_EQ(all.serial, 0u) << "nobody had to run alone";
+    end_transfers(others);
+}
+
+// Where next to nothing is kept they end early, and again and again, until they run alone.
+TEST_F(MappedLong, ReadersFinishWhereNothingCanBeKept) {
+    Parameter lease("serial_lease_ms", "0");
+    for (const char* const bytes : {"0", "9600"}) {
+        SCOPED_TRACE(bytes);
+        Parameter bound("max_old_bytes", bytes);
+        progress_->long_ones_done = false;
+        progress_->short_ones = 0;
+        std::vector<Child> others = begin_transfers();
+        EXPECT_LE(add_up(), 18);
+        EXPECT_LE(add_up_by_calls(), 18);
+        end_transfers(others);
+    }
+    EXPECT_NE(statistics(fd()).aborts[STM_REASON_SNAPSHOT_TOO_OLD], 0u);
 }
 
 } // namespace

@@ -55,11 +55,13 @@ TEST_F(Loading, TellsTheRangeOfEachSetting) {
         EXPECT_EQ(now.least, range.least) << offset;
         EXPECT_LE(now.most, range.most) << offset;
     }
-    EXPECT_EQ(covered, 16u) << "a setting without a range";
+    EXPECT_EQ(covered, 18u) << "a setting without a range";
     EXPECT_EQ(RANGE(nullptr, max_regions).least, 1u);
     EXPECT_EQ(RANGE(nullptr, max_regions).most, STM_MAX_REGIONS);
     EXPECT_EQ(RANGE(nullptr, predicted_pages).most, 256u);
     EXPECT_EQ(RANGE(nullptr, warm_pages).most, 128u);
+    EXPECT_EQ(RANGE(nullptr, max_old_bytes).least, 0u);
+    EXPECT_EQ(RANGE(nullptr, max_user_old_bytes).least, 0u);
     EXPECT_EQ(RANGE(nullptr, default_mode).most, 0777u);
     EXPECT_EQ(RANGE(nullptr, default_size).most, ~std::uint64_t{0});
     settings.max_region_bytes = 5 * kPage + 17;

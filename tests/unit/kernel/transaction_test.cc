@@ -59,7 +59,7 @@ TEST_F(Transactions, ConflictWhenWhatTheyReadHasChanged) {
 }
 
 TEST_F(Transactions, RefuseWhatTheyDoNotKnow) {
-    EXPECT_EQ(start(file, 0x8), -EINVAL);
+    EXPECT_EQ(start(file, 0x10), -EINVAL);
     EXPECT_EQ(start(file, 0x80), -EINVAL);
     EXPECT_EQ(start(file, STM_START_SIGNAL(65)), -EINVAL);
     EXPECT_EQ(start(file, ~std::uint64_t{0}), -EINVAL);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "aborts.hpp"
 
+#include "runtime/protocol/abort_reason.hpp"
+
 #include <algorithm>
 #include <cerrno>
 #include <climits>
@@ -358,7 +360,7 @@ void note_abort(int fd, unsigned row, std::uint64_t site) {
     now.size = sizeof now;
     if (::ioctl(fd, STM_IOC_TRANSACTION, &now) == 0) {
         const unsigned reason = now.depth != 0 ? now.doom : now.last_reason;
-        if (reason >= STM_REASON_READ_LOCKED && reason <= STM_REASON_COMMIT_VALIDATION)
+        if (protocol::is_conflict(static_cast<protocol::AbortReason>(reason)))
             note_conflict({fd, static_cast<int>(reason), now.has_place != 0, now.place, row, site});
     }
     errno = error;

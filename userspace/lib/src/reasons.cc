@@ -45,6 +45,8 @@ const char* stm_reason_text(int reason) {
         return "the program's own memory could not be read or written";
     case STM_REASON_CLOSED:
         return "its last descriptor was closed";
+    case STM_REASON_SNAPSHOT_TOO_OLD:
+        return "what it needs of its snapshot is not kept any more";
     default:
         return "unknown";
     }

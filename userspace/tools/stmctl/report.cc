@@ -35,6 +35,7 @@ constexpr Reason kReasons[] = {
     {STM_REASON_OUT_OF_RANGE, "out_of_range"},
     {STM_REASON_FAULT, "fault"},
     {STM_REASON_CLOSED, "closed"},
+    {STM_REASON_SNAPSHOT_TOO_OLD, "snapshot_too_old"},
 };
 
 std::string user_name(unsigned uid) {
@@ -92,7 +93,8 @@ const char* attachment_kind(const struct stm_attachment& attachment) {
 // Of these, those that another attempt may not meet.
 std::uint64_t conflicts(const struct stm_statistics& numbers) {
     return numbers.aborts[STM_REASON_READ_LOCKED] + numbers.aborts[STM_REASON_READ_VALIDATION] +
-           numbers.aborts[STM_REASON_COMMIT_LOCKED] + numbers.aborts[STM_REASON_COMMIT_VALIDATION];
+           numbers.aborts[STM_REASON_COMMIT_LOCKED] + numbers.aborts[STM_REASON_COMMIT_VALIDATION] +
+           numbers.aborts[STM_REASON_SNAPSHOT_TOO_OLD];
 }
 
 std::uint64_t aborts(const struct stm_statistics& numbers) {

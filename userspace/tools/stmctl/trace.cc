@@ -71,6 +71,7 @@ const std::map<std::string, std::string> kReasonTexts{
     {"out_of_range", "behind the end of the region"},
     {"fault", "the caller's memory cannot be read or written"},
     {"closed", "the last descriptor was closed"},
+    {"snapshot_too_old", "what it needs of its snapshot is not kept any more"},
 };
 
 std::string text_of(const Event& event, Places& places, const std::string& other) {

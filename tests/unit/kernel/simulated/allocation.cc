@@ -23,6 +23,19 @@ struct alignas(std::max_align_t) BlockHeader {
 
 std::atomic<std::uint64_t> entropy{0x9E3779B97F4A7C15};
 
+void* allocate(std::size_t bytes) {
+    stm::simulated::expect(bytes != 0, "allocation of no bytes");
+    if (bytes > kLargestAllocation)
+        return nullptr;
+    auto* header = static_cast<BlockHeader*>(std::malloc(sizeof(BlockHeader) + bytes));
+    if (header == nullptr)
+        return nullptr;
+    header->bytes = bytes;
+    std::memset(header + 1, stm::simulated::kFreshByte, bytes);
+    stm::simulated::counters.allocations.fetch_add(1, stm::simulated::kRelaxed);
+    return header + 1;
+}
+
 } // namespace
 
 using namespace stm::simulated;
@@ -31,16 +44,12 @@ extern "C" {
 
 void* stm_allocate(std::size_t bytes) {
     const Service service("stm_allocate", Context::may_allocate, Failure::allocation);
-    expect(bytes != 0, "stm_allocate of no bytes");
-    if (service.fails() || bytes > kLargestAllocation)
-        return nullptr;
-    auto* header = static_cast<BlockHeader*>(std::malloc(sizeof(BlockHeader) + bytes));
-    if (header == nullptr)
-        return nullptr;
-    header->bytes = bytes;
-    std::memset(header + 1, kFreshByte, bytes);
-    counters.allocations.fetch_add(1, kRelaxed);
-    return header + 1;
+    return service.fails() ? nullptr : allocate(bytes);
+}
+
+void* stm_linux_allocate_now(unsigned long bytes) {
+    const Service service("allocate_now", Context::any, Failure::allocation);
+    return service.fails() ? nullptr : allocate(bytes);
 }
 
 void stm_free(void* memory) {

@@ -23,6 +23,8 @@ stm_settings usual_parameters() {
     settings.watchdog_ms = 10;
     settings.predicted_pages = 64;
     settings.warm_pages = 128;
+    settings.max_old_bytes = 1 << 20;
+    settings.max_user_old_bytes = 2 << 20;
     return settings;
 }
 
