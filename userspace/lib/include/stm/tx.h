@@ -140,6 +140,11 @@ const void *stm_region_committed(const stm_region *region);
  * a fixed order, all of them before the first load. A transaction that keeps a token for longer
  * than its lease may lose it, and conflict.
  *
+ * With STM_TX_READ_ONLY, where only @region is used and is not direct: after a few conflicts in a
+ * row the transaction gets a snapshot for which commits keep what they overwrite, and meets no
+ * further one (see "Long readers" of STM_IOC_START). Loads of what has been overwritten since are
+ * system calls then.
+ *
  * Returns the transaction, or NULL with errno:
  *   EBUSY   the thread has a transaction already; or another one has the token by the same handle
  *   EINVAL  an unknown flag

@@ -6,6 +6,11 @@
 // Tokens are taken in ascending order of the regions' ids, so that two such transactions do not
 // wait for each other. A region that joins a serial transaction later would break the order. So
 // that attempt ends, and the next one takes all of them.
+//
+// A transaction that is known to read only, in one region, and meets conflicts again and again,
+// runs beside a transaction by STM_START_FIXED, at the snapshot of that. It gets by read calls
+// within that one what has been committed since. See "At a fixed snapshot" in
+// typed_transaction.hpp.
 #include "transaction.hpp"
 
 #include "../aborts.hpp"
@@ -20,6 +25,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 namespace stm::library::typed {
 namespace {
@@ -55,6 +61,7 @@ void forget_parents_transaction() {
     // The tokens and the journal belong to the parent's thread.
     tx->journals.forget();
     tx->is_serial = false;
+    tx->is_fixed = false;
     tx->wants_tokens = false;
     tx->error = 0;
     tx->known_count = 1;
@@ -92,12 +99,13 @@ void set_up() {
 
 // Keeps errno.
 void give_tokens_back(stm_tx& tx) {
-    if (!tx.is_serial)
+    if (!tx.is_serial && !tx.is_fixed)
         return;
     const int error = errno;
     for (u32 i = 0; i < tx.known_count; ++i)
         ::ioctl(tx.known[i]->handle.get(), STM_IOC_CANCEL, STM_CANCEL_ALL);
     tx.is_serial = false;
+    tx.is_fixed = false;
     errno = error;
 }
 
@@ -179,6 +187,56 @@ void wait_for(u64 nanoseconds) {
     } while (static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec) < end);
 }
 
+// ---- a fixed snapshot --------------------------------------------------------------------------
+
+std::int64_t now_ns() {
+    struct timespec now {};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
+}
+
+// Whether the next attempt is to have one, after a conflict. It stops all commits for a moment, so
+// an attempt with a log comes first; but not where the one before read for long.
+bool wants_fixed_snapshot(const stm_tx& tx) {
+    constexpr unsigned kConflictsBefore = 3;
+    return mode_of(tx) == Mode::read_only && tx.known_count == 1 && !tx.known[0]->is_direct &&
+           (tx.reads_for_long || tx.engine.conflicts_in_row() >= kConflictsBefore);
+}
+
+// Begins an attempt with one. False: that is not possible now, and no attempt has begun.
+bool begin_fixed(stm_tx& tx) {
+    stm_region& region = *tx.known[0];
+    const int handle = region.handle.get();
+    // First: a signal handler may leave this by a jump, and then it is ended.
+    tx.is_fixed = true;
+    if (::ioctl(handle, STM_IOC_START, STM_START_RESTART | STM_START_FIXED) < 0) {
+        tx.is_fixed = false; // an older module does not know it
+        return false;
+    }
+    struct stm_transaction own {};
+    own.size = sizeof own;
+    if (::ioctl(handle, STM_IOC_TRANSACTION, &own) < 0 || own.fixed == 0) {
+        give_tokens_back(tx);
+        return false;
+    }
+    tx.engine.begin_fixed(region.place, own.snapshot);
+    tx.region = &region;
+    tx.fixed_since = now_ns();
+    return true;
+}
+
+// It is committed, and has read only.
+void end_fixed(stm_tx& tx) {
+    constexpr std::int64_t kLong = 200'000;
+    if (!tx.is_fixed)
+        return;
+    tx.reads_for_long = now_ns() - tx.fixed_since > kLong;
+    const int error = errno;
+    ::ioctl(tx.known[0]->handle.get(), STM_IOC_COMMIT, 0);
+    tx.is_fixed = false;
+    errno = error;
+}
+
 constexpr unsigned kManyConflicts = 8;
 
 // Whoever has locked a stripe of a direct region may be gone.
@@ -254,6 +312,8 @@ int begin_again(stm_tx& tx, AbortReason reason) {
         if (error == EINTR || error == EDEADLK || error == ENOMEM)
             return fail_for_good(tx, error);
     }
+    if (!serial && is_conflict(reason) && wants_fixed_snapshot(tx) && begin_fixed(tx))
+        return STM_TX_AGAIN;
     begin_attempt(tx, *tx.known[0], mode_of(tx));
     if (serial)
         tx.engine.make_complex();
@@ -289,6 +349,24 @@ int result_of(stm_tx& tx, AbortReason reason) {
     if (reason == AbortReason::none) [[likely]]
         return 0;
     return is_conflict(reason) ? STM_TX_AGAIN : fail(tx, error_of(reason));
+}
+
+// Loads by the transaction whose snapshot is fixed what the engine could not.
+int load_old(stm_tx& tx, u64 offset, void* to, u64 bytes) {
+    auto* target = static_cast<runtime::u8*>(to);
+    while (bytes != 0) {
+        const ssize_t done =
+            ::pread(tx.known[0]->handle.get(), target, bytes, static_cast<off_t>(offset));
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return errno == EAGAIN ? result_of(tx, tx.engine.doom(AbortReason::snapshot_too_old))
+                                   : fail(tx, done < 0 ? errno : ERANGE);
+        offset += static_cast<u64>(done);
+        target += done;
+        bytes -= static_cast<u64>(done);
+    }
+    return 0;
 }
 
 AbortReason know(stm_tx& tx, stm_region& region) {
@@ -503,6 +581,7 @@ namespace {
         reason = submit(tx);
     if (reason != AbortReason::none)
         return after_failed_commit(tx, reason);
+    end_fixed(tx);
     give_tokens_back(tx);
     end_attempt(tx, AbortReason::none);
     tx.known_count = 1;
@@ -633,6 +712,9 @@ int load_slowly(stm_tx& tx, stm_region& region, u64 offset, void* to, u64 bytes)
             tx.engine.load_word_beside_writes(*tx.part, offset, to)) [[likely]]
             return 0;
         reason = tx.engine.load_slowly(*tx.part, offset, to, bytes);
+        if (reason == AbortReason::snapshot_too_old && tx.engine.doom() == AbortReason::none)
+            [[unlikely]]
+            return load_old(tx, offset, to, bytes);
     }
     return result_of(tx, reason);
 }
@@ -721,7 +803,7 @@ void stm_tx_restart(stm_tx* tx) {
 
 void stm_tx_cancel(stm_tx* tx) {
     // None runs between two attempts of stm_tx_commit(), which a signal handler may have left.
-    if (!tx->engine.active() && !tx->is_serial)
+    if (!tx->engine.active() && !tx->is_serial && !tx->is_fixed)
         return;
     const int error = errno;
     static_cast<void>(fail_for_good(*tx, 0));

@@ -15,7 +15,8 @@
  * the regions of this transaction's attempts so far, each once: known[0] was named at the begin,
  * and each part of the engine is among them. A region that was written to is known by an object
  * that may. While `is_serial` the thread has a transaction by STM_START_SERIAL on the handle of
- * each of them.
+ * each of them. While `is_fixed` it has one by STM_START_FIXED on that of known[0], which is the
+ * only one, and the engine has its snapshot.
  */
 struct stm_tx {
     static constexpr std::uint32_t kMost = stm::library::typed::Engine::kMaxParts;
@@ -29,7 +30,10 @@ struct stm_tx {
     int flags = 0;                                             // STM_TX_*
     int error = 0; // what has failed: the transaction cannot commit
     bool is_serial = false;
+    bool is_fixed = false;
     bool wants_tokens = false;     // the next attempt is serial
+    bool reads_for_long = false;   // the last one that was fixed did
+    std::int64_t fixed_since = 0;  // CLOCK_MONOTONIC, nanoseconds
     std::uint32_t known_count = 1; // 1, too, if none runs
     stm::runtime::u64 random = 1;
     stm::library::typed::OwnJournals journals;
