@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "goals.hpp"
 
+#include <tuple>
+
 namespace stm::bench {
 namespace {
 
@@ -34,6 +36,26 @@ Setup halves(unsigned regions) {
 Setup allocating(std::size_t workers) {
     return {"allocating", make_allocating,    kHotCounter,
             workers,      Workers::processes, Setup::Sums::not_checked};
+}
+
+Setup scan(Job job, Company company) {
+    return {std::string(job == Job::scan ? "a scan" : "a writer") +
+                (company == Company::none ? " alone" : " beside the other"),
+            [job, company] { return make_scan(job, company); },
+            kHotCounter,
+            1,
+            Workers::processes,
+            Setup::Sums::not_checked};
+}
+
+// Readers of many pages beside a writer. Turns are long enough for some scans.
+void add_scans(std::vector<Goal>& goals) {
+    constexpr unsigned kStretch = 10;
+    for (const auto& [name, job, least] :
+         {std::tuple{"scan of 64 MiB beside a writer to one alone", Job::scan, 1 / 1.3},
+          std::tuple{"writer of a word beside scans of 64 MiB to one alone", Job::write, 0.8}})
+        goals.push_back({name, scan(job, Company::none), scan(job, Company::present), least,
+                         kStretch, Goal::In::time});
 }
 
 // Direct regions, beside what people use instead.
@@ -92,6 +114,7 @@ std::vector<Goal> all_goals() {
         {"bank by calls beside 64 open transactions to none", beside_open(0, false),
          beside_open(64, false), 0.99, 5},
     };
+    add_scans(goals);
     add_direct(goals);
     return goals;
 }
