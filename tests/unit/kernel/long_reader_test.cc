@@ -269,6 +269,26 @@ TEST_F(LongReaders, ByCallsThatWriteConflictLikeOthers) {
     EXPECT_EQ(get(file, 100 * kPage), 77u);
 }
 
+TEST_F(LongReaders, MayLendThemselvesToACommitOfGivenSets) {
+    ASSERT_EQ(start(file, STM_START_FIXED), 1);
+    ASSERT_EQ(transaction_of(file).fixed, 1u);
+    const Sets sets{clock_of(file), {STM_READ_RUN(5 * kPage / kStripe, 1)}, {write_of(0, 9)}};
+    auto request = argument_of<stm_commit_sets>(STM_COMMIT_SERIAL);
+    request.sets = sets.argument();
+    EXPECT_EQ(test::request(file, STM_IOC_COMMIT_SETS, request), 0);
+    EXPECT_EQ(transaction_of(file).depth, 0u);
+    EXPECT_EQ(get(other, 0), 9u);
+    // What was read by itself has changed since, whatever the snapshot.
+    ASSERT_EQ(start(file, STM_START_FIXED), 1);
+    const Sets stale{clock_of(file), {STM_READ_RUN(5 * kPage / kStripe, 1)}, {write_of(0, 10)}};
+    disturb(5 * kPage);
+    request = argument_of<stm_commit_sets>(STM_COMMIT_SERIAL);
+    request.sets = stale.argument();
+    EXPECT_EQ(test::request(file, STM_IOC_COMMIT_SETS, request), -EAGAIN);
+    EXPECT_EQ(transaction_of(file).depth, 0u);
+    EXPECT_EQ(get(other, 0), 9u);
+}
+
 TEST_F(LongReaders, ThatBeginAloneStayAlone) {
     ASSERT_EQ(start(file, STM_START_SERIAL), 1);
     load_pages(file, 0, kLongPages + 10);

@@ -119,6 +119,10 @@ const std::vector<Scenario>& scenarios_of_fixed_snapshots() {
          0,
          true},
         {"fixed, absent pages", {{{kFix, r(P), r(Q)}}, {{w(P), w(Q)}}}, true},
+        {"fixed, and an inner part that is undone",
+         {{{kFix, r(A), kNest, w(B), kUndo, r(B)}}, {{w(A), w(B)}}}},
+        {"fixed, and an inner part that reads and is undone",
+         {{{kFix, kNest, w(C), r(A), kUndo, r(B)}}, {{w(A), w(B)}}, {{w(A)}}}},
         {"fixed behind a kept page", {keeper({kFix, r(A), r(P)}), {{w(A), w(P)}}}, false, 0, true},
         {"fixed, two words one by one", {{{kFix, r(A), r(A + 8)}}, {{w(A, 16)}}, {{w(A)}}}},
     };
