@@ -313,7 +313,10 @@ TYPED_TEST(Stress, RandomHistoriesAreOpaque) {
                 for (u64 k = random() % 6 + 1; k != 0 && step == AbortReason::none; --k) {
                     const u64 offset = random() % kCells * 8;
                     u64 value = 0;
-                    step = recorder.read(offset, &value, 8);
+                    if (random() % 8 == 0)
+                        step = tx.fix_snapshot();
+                    if (step == AbortReason::none)
+                        step = recorder.read(offset, &value, 8);
                     if (random() % 8 == 0)
                         std::this_thread::yield();
                     if (step == AbortReason::none && random() % 2 == 0) {
@@ -331,8 +334,10 @@ TYPED_TEST(Stress, RandomHistoriesAreOpaque) {
                                                               : step);
                 else
                     static_cast<void>(recorder.commit());
+                memory.kept_versions().tidy();
             }
         });
+        EXPECT_EQ(memory.kept_versions().count(), 0);
         History history;
         for (auto& list : recorded)
             history.attempts.insert(history.attempts.end(), list.begin(), list.end());
