@@ -87,16 +87,22 @@ void cool_without_descriptors(Handle& handle, Context& context) noexcept {
         handle.view().cool(context);
 }
 
-// Of a transaction that has just begun, if it is possible soon.
+// Of a transaction that has just begun, if it is possible soon. A commit that has lost its
+// processor inside the gate needs one, so this sleeps for longer and longer, some milliseconds in
+// all.
 void fix_snapshot(Context& context) noexcept {
-    constexpr int kTries = 16;
+    constexpr u64 kShortestNs = 20'000;
+    constexpr u64 kLongestNs = 64 * kShortestNs;
+    constexpr int kTries = 12;
+    u64 pause = kShortestNs;
     for (int turn = 0; turn < kTries; ++turn) {
         {
             const Guard held(context.lock());
             if (context.fix_at_start())
                 return;
         }
-        stm_linux_breathe();
+        stm_linux_delay(pause);
+        pause = runtime::min(pause * 2, kLongestNs);
     }
 }
 

@@ -601,7 +601,7 @@ struct stm_detach_segment {
  * a region of STM_REGION_DIRECT, nor for a transaction that holds the serial token. Since version
  * 1.10.
  *
- * FIXED: The snapshot is fixed at the start, if that is possible within some 100 us: @fixed of
+ * FIXED: The snapshot is fixed at the start, if that is possible within some ms: @fixed of
  * struct stm_transaction tells. At the start of a nested part, and with SERIAL, it means nothing.
  * Since version 1.10.
  *
