@@ -83,3 +83,24 @@ def test_ten_percent_more_on_another_kernel_fail_and_are_named():
     assert table[0] == "| | | 6.12 | 6.1 | 7.3 |" and len(table) == 4, table
     assert table[3] == "| bank | mapped | 18000 | +0.0 % | -5.0 % |", table
     assert len(too_much) == 1 and too_much[0].startswith("bank, typed: 2201 instructions on 7.3")
+
+
+def test_what_is_worse_is_counted_again_and_nothing_else():
+    now = copy.deepcopy(RECORDED)
+    now["rows"][0]["instructions"] = 2100
+    asked = []
+
+    def recount(instructions):
+        def rows_of(work):
+            asked.append(work)
+            return [{**row, "instructions": instructions} for row in RECORDED["rows"]]
+        return rows_of
+
+    again = check_counts.count_again(RECORDED, now, recount(2010))
+    assert asked == ["bank"]
+    assert [row["instructions"] for row in again["rows"]] == [2010, 18000]
+    again = check_counts.count_again(RECORDED, now, recount(2100))
+    assert not check_counts.verdict(RECORDED, again, lambda _: None)
+    asked.clear()
+    check_counts.count_again(RECORDED, RECORDED, recount(1))
+    assert asked == []
