@@ -26,10 +26,18 @@ protected:
         for (std::uint64_t page = first; page < first + count; ++page)
             ASSERT_EQ(load(of, page * kPage), 0u) << page;
     }
-    // A transaction whose snapshot is fixed.
+    // A transaction that has read so much that its snapshot is fixed, where that is possible.
     void begin_long(const File& of) {
         ASSERT_EQ(start(of), 1);
         load_pages(of, 0, kLongPages + 1);
+    }
+    // A long one whose snapshot is not fixed, and that meets what others have written.
+    void conflict(const File& of) {
+        begin_long(of);
+        disturb(0);
+        disturb(200 * kPage);
+        EXPECT_EQ(load(of, 200 * kPage), ~std::uint64_t{0});
+        EXPECT_EQ(commit(of), -EAGAIN);
     }
     // Others write to many pages.
     void disturb_pages(std::uint64_t first, std::uint64_t count) {
@@ -110,11 +118,7 @@ TEST_F(LongReaders, BeginWithAFixedSnapshotIfTheOneBeforeWasLong) {
 
 TEST_F(LongReaders, BeginWithAFixedSnapshotAfterALongOneHasMetAConflict) {
     settings.max_old_bytes = 0;
-    begin_long(file);
-    disturb(0);
-    disturb(200 * kPage);
-    EXPECT_EQ(load(file, 200 * kPage), ~std::uint64_t{0});
-    EXPECT_EQ(commit(file), -EAGAIN);
+    conflict(file);
     settings.max_old_bytes = 1 << 20;
     ASSERT_EQ(start(file), 1);
     EXPECT_EQ(load(file, 0), 77u);
@@ -362,11 +366,7 @@ TEST_F(LongReaders, BelowTheBoundGoOn) {
 
 TEST_F(LongReaders, AreNotFixedWhereNothingIsToBeKept) {
     settings.max_old_bytes = 0;
-    begin_long(file);
-    disturb(0);
-    disturb(200 * kPage);
-    EXPECT_EQ(load(file, 200 * kPage), ~std::uint64_t{0});
-    EXPECT_EQ(commit(file), -EAGAIN);
+    conflict(file);
     EXPECT_EQ(reason(file), unsigned{STM_REASON_READ_VALIDATION});
 }
 
